@@ -1,0 +1,52 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ *
+ * Every error that rdbeam can return, in one list. Functions return 0 or a negative code: -errno
+ * for the system's errors, one of these for our own. Ours lie below -4095, so the two never meet.
+ */
+#ifndef RDBEAM_ERROR_H
+#define RDBEAM_ERROR_H
+
+/* What an error damages: the one operation, the snapshot (generation), the connection, the process.
+ */
+enum beam_scope {
+	BEAM_SCOPE_SYSTEM, /* an errno: the caller knows */
+	BEAM_SCOPE_OPERATION,
+	BEAM_SCOPE_SNAPSHOT,
+	BEAM_SCOPE_CONNECTION,
+	BEAM_SCOPE_PROCESS,
+};
+
+/* X(NAME, value, scope, text) */
+#define BEAM_ERRORS(X)                                                                             \
+	X(TORN, -5001, SNAPSHOT, "image is truncated or was not completed")                        \
+	X(CRC, -5002, SNAPSHOT, "checksum does not match the data")                                \
+	X(FORMAT, -5003, SNAPSHOT, "not a valid image or RDB file")                                \
+	X(PROTO, -5004, CONNECTION, "peer broke the protocol")                                     \
+	X(STALE, -5005, SNAPSHOT, "generation is gone or was replaced")                            \
+	X(VERSION, -5006, CONNECTION, "version is not supported")                                  \
+	X(DENIED, -5007, CONNECTION, "access was refused")                                         \
+	X(FULL, -5008, SNAPSHOT, "region is too small for the image")                              \
+	X(GONE, -5009, CONNECTION, "peer closed the connection")                                   \
+	X(BUSY, -5010, OPERATION, "another job is in the way")                                     \
+	X(ABORTED, -5011, SNAPSHOT, "operation was cancelled")                                     \
+	X(UNSUPPORTED, -5012, OPERATION, "not supported here")                                     \
+	X(SERVER, -5013, OPERATION, "Redis answered with an error")                                \
+	X(COUNT, -5014, SNAPSHOT, "number of keys does not match the server's")
+
+enum beam_error {
+#define X(name, value, scope, text) BEAM_E_##name = (value),
+	BEAM_ERRORS(X)
+#undef X
+};
+
+/* Text of a negative code (ours or -errno), "ok" for 0. Static storage or strerror's; never NULL.
+ * Any thread. */
+const char *beam_strerror(int code);
+
+/* Name of one of our codes ("CRC"), or "ERRNO" for the system's. Static storage. Any thread. */
+const char *beam_error_name(int code);
+
+/* The damage's scope. Any thread. */
+enum beam_scope beam_error_scope(int code);
+
+#endif

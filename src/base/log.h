@@ -1,0 +1,23 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ *
+ * One log call for every process; where it goes is the program's choice: the module hands it to the
+ * server's log, the daemon to the module, the command line to stderr. An error is logged once,
+ * where it is born: operation, object, sizes, errno. Secrets never.
+ */
+#ifndef BEAM_LOG_H
+#define BEAM_LOG_H
+
+enum beam_log_level { BEAM_LOG_DEBUG, BEAM_LOG_INFO, BEAM_LOG_NOTICE, BEAM_LOG_WARNING };
+
+typedef void beam_log_sink(enum beam_log_level level, const char *text, void *arg);
+
+/* Sets the process's sink (NULL: stderr) and the least level that reaches it (default NOTICE).
+ * Call before threads start. The sink must be thread-safe where the program has threads. */
+void beam_log_init(beam_log_sink *sink, void *arg, enum beam_log_level least);
+
+/* Formats one line (no newline, cut at 1 KiB) and gives it to the sink. Preserves errno. Any
+ * thread. */
+void beam_log(enum beam_log_level level, const char *fmt, ...)
+    __attribute__((format(printf, 2, 3)));
+
+#endif

@@ -1,0 +1,259 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ *
+ * Messages between the module, its fork child (with workers and the waiter) and the daemon, over
+ *unix SEQPACKET sockets on one machine: fixed structs, native byte order, one message a packet, fds
+ *beside.
+ *
+ * The module spawns rdbeamd with two inherited fds: BEAM_FD_CONTROL (a connected socketpair) and
+ * BEAM_FD_LISTEN (an abstract listening socket for children). It then sends HELLO. The daemon
+ *answers READY, and from then on pushes GENERATION, STATUS and LOG. EOF on the control socket ends
+ *the daemon.
+ *
+ *	child             daemon
+ *	BEGIN  ------------>        secret, cut, estimate; fds: the file to write, if the save is
+ *durable
+ *	       <------------ GENERATION  table size; fd: the table   (or REFUSED)
+ *	       <------------ EXTENT      one message for each extent; fd: its memfd; also later, as
+ *it grows NEED   ------------>        this writer waits for a slot of `index`
+ *	       <------------ GRANTED     `granted` has passed the index
+ *	SEALED ------------>        entry `index` was sealed; sent by whoever sealed it
+ *	COPIED ------------>        all sealed, `total` set; the child becomes the waiter on the
+ *same socket
+ *	       <------------ DURABLE or FAILED (COPIED of a memory snapshot gets DURABLE at once)
+ *	ABORT  ------------>        instead of COPIED: the child gives the slots back, nobody writes
+ *any more A worker makes a connection of its own and says JOIN first; it gets the EXTENTs it does
+ *not have. A coordinator that closes without COPIED or ABORT has died: the daemon revokes the
+ *generation and reuses its slots once the pids of all its writers are gone.
+ */
+#ifndef BEAM_CTL_H
+#define BEAM_CTL_H
+
+#include <assert.h>
+#include <stdint.h>
+
+#include "rdbeam/image_format.h"
+
+#define BEAM_FD_CONTROL 3
+#define BEAM_FD_LISTEN  4
+
+#define BEAM_CTL_MAX_BYTES    8192
+#define BEAM_SECRET_BYTES     16
+#define BEAM_TICKET_ID_BYTES  8
+#define BEAM_TICKET_KEY_BYTES 32
+#define BEAM_TEXT_BYTES       256
+#define BEAM_ADDR_BYTES       64 /* text of an IPv4 or IPv6 address, NUL-terminated */
+#define BEAM_REPLID_BYTES     41 /* 40 hex digits, NUL */
+
+enum beam_ctl_type {
+	/* module -> daemon */
+	BEAM_CTL_HELLO = 1, /* struct beam_ctl_hello */
+	BEAM_CTL_CONFIG,    /* struct beam_ctl_config: at start and after each CONFIG SET */
+	BEAM_CTL_TICKET,    /* struct beam_ctl_ticket: register a ticket */
+	/* daemon -> module */
+	BEAM_CTL_READY = 20, /* struct beam_ctl_ready */
+	BEAM_CTL_STATUS, /* struct beam_ctl_status: at every change of state, else <= 10 a second */
+	BEAM_CTL_LOG,    /* struct beam_ctl_text: code is the enum beam_log_level */
+	BEAM_CTL_OPENED, /* struct beam_ctl_opened: a child began a generation */
+	/* child -> daemon */
+	BEAM_CTL_BEGIN = 40, /* struct beam_ctl_begin */
+	BEAM_CTL_JOIN,       /* struct beam_ctl_join */
+	BEAM_CTL_NEED,       /* struct beam_ctl_index */
+	BEAM_CTL_SEALED,     /* struct beam_ctl_index */
+	BEAM_CTL_COPIED,     /* struct beam_ctl_copied */
+	BEAM_CTL_ABORT,      /* struct beam_ctl_text: why */
+	/* daemon -> child */
+	BEAM_CTL_GENERATION = 60, /* struct beam_ctl_generation + table fd */
+	BEAM_CTL_EXTENT,          /* struct beam_ctl_extent + memfd */
+	BEAM_CTL_GRANTED,         /* struct beam_ctl_index: `granted` as of now */
+	BEAM_CTL_REFUSED,         /* struct beam_ctl_text */
+	BEAM_CTL_DURABLE,         /* struct beam_ctl_durable */
+	BEAM_CTL_FAILED,          /* struct beam_ctl_text */
+};
+
+struct beam_ctl_head {
+	uint32_t type;
+	uint32_t len_bytes; /* of the whole message, this head included */
+};
+
+/* The point in the replication stream that an image stands for. */
+struct beam_cut {
+	char replid[BEAM_REPLID_BYTES]; /* "" when the server has no backlog: cannot be continued
+					   from */
+	uint8_t is_replica;             /* role of the server at the fork */
+	uint8_t pad[6];
+	int64_t offset;          /* master_repl_offset at the fork */
+	int64_t stream_db;       /* database selected in the stream at the cut; -1 unknown */
+	uint64_t wall_ms;        /* ctime */
+	char server[16];         /* "redis" or "valkey" */
+	char server_version[16]; /* "7.0.15" */
+};
+
+enum beam_snapshot_kind {
+	BEAM_SNAPSHOT_DISK = 1,   /* BGSAVE: durable is part of the job */
+	BEAM_SNAPSHOT_MEMORY = 2, /* RDBEAM.SNAPSHOT, a pull, rdbeam.durable no */
+};
+
+struct beam_ctl_hello {
+	struct beam_ctl_head head;
+	uint32_t protocol; /* BEAM_CTL_PROTOCOL */
+	int32_t server_pid;
+	uint8_t secret[BEAM_SECRET_BYTES]; /* children prove themselves with it */
+};
+#define BEAM_CTL_PROTOCOL 1
+
+enum beam_hugepages { BEAM_HUGEPAGES_TRY, BEAM_HUGEPAGES_REQUIRE, BEAM_HUGEPAGES_NO };
+enum beam_transport_choice {
+	BEAM_TRANSPORT_AUTO,
+	BEAM_TRANSPORT_VERBS,
+	BEAM_TRANSPORT_TCP,
+	BEAM_TRANSPORT_OFF,
+};
+
+struct beam_ctl_config {
+	struct beam_ctl_head head;
+	uint64_t region_bytes; /* most bytes of table; 0: up to half of MemAvailable */
+	uint32_t segment_bytes;
+	uint32_t hugepages; /* enum beam_hugepages */
+	uint32_t transport; /* enum beam_transport_choice */
+	uint32_t port;      /* where pulls connect; 0 with transport off */
+	uint32_t retain_s;
+	uint32_t max_pulls;
+	uint64_t rate_limit;       /* bytes per second of all pulls; 0: none */
+	uint64_t flush_rate_limit; /* bytes per second; 0: none */
+	uint32_t stall_timeout_s;
+	uint32_t nbind;
+	char bind[8][BEAM_ADDR_BYTES]; /* "*" and "::*" as in redis.conf; leading "-" is stripped */
+};
+
+struct beam_ctl_ticket {
+	struct beam_ctl_head head;
+	uint8_t id[BEAM_TICKET_ID_BYTES];
+	uint8_t key[BEAM_TICKET_KEY_BYTES];
+	struct beam_gen gen;
+	uint32_t ttl_ms;
+	uint32_t pad;
+	char addr[BEAM_ADDR_BYTES]; /* the only address that may use it */
+};
+
+struct beam_ctl_ready {
+	struct beam_ctl_head head;
+	int32_t pid;
+	uint32_t port; /* that the TCP listener got; 0: none */
+	uint64_t nonce;
+	char error[BEAM_TEXT_BYTES]; /* why there is no listener (port in use, ...), or "" */
+};
+
+/* States of the newest generation, as INFO names them. */
+enum beam_state {
+	BEAM_STATE_IDLE,
+	BEAM_STATE_COPYING,
+	BEAM_STATE_FLUSHING,
+	BEAM_STATE_READY,
+	BEAM_STATE_FAILED,
+};
+
+struct beam_ctl_status {
+	struct beam_ctl_head head;
+	uint32_t state; /* enum beam_state, of the newest generation */
+	uint32_t nworkers;
+	struct beam_gen gen;
+	uint64_t region_bytes; /* memory held now */
+	uint64_t page_bytes;   /* 2 MiB hugetlb or THP, or 4096 */
+	uint64_t keys, expired;
+	uint64_t image_bytes;
+	uint64_t copy_ms;         /* BEGIN to COPIED */
+	uint64_t cow_window_ms;   /* fork to exec (or exit), from the child's clock at the fork */
+	uint64_t flush_ms;        /* first write to fsync done */
+	uint64_t last_durable_ms; /* wall clock, 0: never in this daemon's life */
+	uint64_t flushed_bytes;
+	uint64_t progress_permille;
+	uint64_t pulls_active, pulls_waiting, pulls_total, pull_bytes_total;
+	uint64_t tickets_denied;
+	struct beam_cut cut; /* of the image that a pull would get: newest complete or copying */
+	struct beam_gen servable; /* that image's generation; counter 0: none */
+	char last_error[BEAM_TEXT_BYTES];
+};
+
+struct beam_ctl_opened {
+	struct beam_ctl_head head;
+	struct beam_gen gen;
+	int32_t pid; /* of the child */
+	uint32_t kind;
+	struct beam_cut cut;
+};
+
+struct beam_ctl_begin {
+	struct beam_ctl_head head;
+	uint8_t secret[BEAM_SECRET_BYTES];
+	uint32_t kind; /* enum beam_snapshot_kind */
+	uint32_t nworkers;
+	uint64_t estimate_bytes; /* of the image: how far ahead to fault */
+	uint64_t keys_expected;
+	uint64_t fork_ns;   /* beam_now_ns() at the fork */
+	uint32_t direct_io; /* the file fd was opened O_DIRECT */
+	uint32_t pad;
+	struct beam_cut cut;
+};
+
+struct beam_ctl_join {
+	struct beam_ctl_head head;
+	uint8_t secret[BEAM_SECRET_BYTES];
+	struct beam_gen gen;
+	uint32_t worker;
+	uint32_t extents_known; /* extents 0..n-1 are mapped already (inherited) */
+};
+
+struct beam_ctl_index {
+	struct beam_ctl_head head;
+	uint32_t index;
+	uint32_t pad;
+};
+
+struct beam_ctl_copied {
+	struct beam_ctl_head head;
+	uint64_t keys, expired;
+	uint64_t image_bytes;
+	uint64_t file_crc;
+};
+
+struct beam_ctl_generation {
+	struct beam_ctl_head head;
+	struct beam_gen gen;
+	uint64_t table_bytes;
+	uint32_t segment_bytes;
+	uint32_t pad;
+};
+
+struct beam_ctl_extent {
+	struct beam_ctl_head head;
+	uint32_t extent; /* number within the generation's region: 0, 1, ... */
+	uint32_t pad;
+	uint64_t bytes;
+};
+
+struct beam_ctl_durable {
+	struct beam_ctl_head head;
+	uint64_t file_bytes;
+};
+
+struct beam_ctl_text {
+	struct beam_ctl_head head;
+	int32_t code;
+	uint32_t pad;
+	char text[BEAM_TEXT_BYTES]; /* NUL-terminated */
+};
+
+static_assert(sizeof(struct beam_ctl_config) <= BEAM_CTL_MAX_BYTES, "fits a packet");
+static_assert(sizeof(struct beam_ctl_status) <= BEAM_CTL_MAX_BYTES, "fits a packet");
+
+/* Fills in the head and sends. `fd` may be -1. As beam_packet_send. */
+int beam_ctl_send(int sock, enum beam_ctl_type type, void *message, uint32_t len_bytes, int fd);
+
+/* Checks that a received packet is a whole message of its type: head length = packet length = the
+ * type's struct. 0 or BEAM_E_PROTO. */
+int beam_ctl_check(const void *packet, uint32_t packet_bytes);
+
+/* Sends a struct beam_ctl_text with `text` cut to fit. */
+int beam_ctl_send_text(int sock, enum beam_ctl_type type, int code, const char *text);
+
+#endif

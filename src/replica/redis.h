@@ -1,0 +1,65 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ *
+ * A Redis client connection over hiredis (RESP2, Debian 12's 0.14): options as in redis-cli, errors
+ * as one line that names the server and the remedy. Blocking, one thread. hiredis' conventions end
+ * here.
+ */
+#ifndef BEAM_REDIS_H
+#define BEAM_REDIS_H
+
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include <hiredis/hiredis.h>
+
+#define BEAM_REDIS_ERROR_BYTES 512
+
+struct beam_redis_addr {
+	char host[256]; /* or socket path with is_unix */
+	uint32_t port;
+	bool is_unix;
+	char user[128];     /* "" default */
+	char password[512]; /* "" none; never printed */
+};
+
+/* Parses "host:port", "[v6]:port", "host", "/path.sock" or "redis://[user:pass@]host[:port][/db]";
+ * fields not named keep what `addr` holds. 0 or -EINVAL. rediss:// is BEAM_E_UNSUPPORTED here. */
+int beam_redis_parse_addr(const char *text, struct beam_redis_addr *addr);
+
+struct beam_redis;
+
+/* Connects, authenticates. On failure `error` (BEAM_REDIS_ERROR_BYTES) has one line naming address
+ * and remedy. 0; -ECONNREFUSED, -ETIMEDOUT, ...; BEAM_E_DENIED (wrong password, NOAUTH). */
+int beam_redis_open(const struct beam_redis_addr *addr, int timeout_ms, char *error,
+		    struct beam_redis **out);
+void beam_redis_close(struct beam_redis **redis);
+
+/* Runs a command (hiredis format). Error replies become BEAM_E_SERVER (BEAM_E_DENIED for NOPERM,
+ * NOAUTH, WRONGPASS) with the text in beam_redis_error. *reply is the caller's to freeReplyObject;
+ * `reply` may be NULL to drop it. */
+int beam_redis_command(struct beam_redis *redis, redisReply **reply, const char *format, ...);
+int beam_redis_commandv(struct beam_redis *redis, redisReply **reply, const char *format,
+			va_list ap);
+int beam_redis_argv(struct beam_redis *redis, redisReply **reply, int argc, const char **argv,
+		    const size_t *argvlen);
+
+/* Value of a field of INFO `section` ("replication", "master_replid") copied to `out`.
+ * 0, -ENOENT (out is ""), or an error of the connection. */
+int beam_redis_info(struct beam_redis *redis, const char *section, const char *field, char *out,
+		    size_t cap);
+/* The field as a number; -ENOENT too when it is not one. */
+int beam_redis_info_int(struct beam_redis *redis, const char *section, const char *field,
+			int64_t *out);
+
+/* Looks a key up in a flat map reply ["k", v, "k", v ...] (RESP2 form of a map); NULL if absent. */
+const redisReply *beam_reply_field(const redisReply *map, const char *key);
+
+/* No reply within this: -ETIMEDOUT. 0: wait for ever. */
+int beam_redis_set_timeout(struct beam_redis *redis, int timeout_ms);
+
+const char *beam_redis_error(const struct beam_redis *redis);
+const char *beam_redis_name(const struct beam_redis *redis); /* "host:port" for messages */
+redisContext *beam_redis_context(struct beam_redis *redis);  /* for pipelining */
+
+#endif

@@ -1,0 +1,89 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ *
+ * The serving side of transports: listeners and sessions in the daemon's loop. One table of
+ * functions for each transport; the daemon implements `struct beam_serve_images`, which knows
+ * tickets and images and nothing of sockets. All on the loop's thread.
+ */
+#ifndef BEAM_SERVER_H
+#define BEAM_SERVER_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "loop.h"
+#include "wire.h"
+
+struct beam_server; /* one transport's listeners and sessions */
+struct beam_served; /* the daemon's image, opaque here */
+
+struct beam_serve_segment {
+	const void *base;
+	uint32_t len_bytes;
+	uint64_t crc;
+};
+
+/* What the daemon offers to every transport. */
+struct beam_serve_images {
+	void *ctx;
+	/* Uses up the ticket named in the hello: checks id, time, address (text, as inet_ntop),
+	 * proof, and that the generation is servable. 0 with *image (one reference) and the key for
+	 * the answer in `key`; BEAM_E_DENIED (logged here), BEAM_E_STALE, BEAM_E_BUSY is not
+	 * returned: queueing is the server's. */
+	int (*authorize)(void *ctx, const struct beam_wire_hello *hello, const char *peer_addr,
+			 uint8_t key[BEAM_TICKET_KEY_BYTES], struct beam_served **image);
+	void (*release)(void *ctx, struct beam_served *image);
+	void (*describe)(void *ctx, struct beam_served *image, struct beam_gen *gen,
+			 uint32_t *segment_bytes);
+	/* A sealed segment's memory, valid until the fence. BEAM_E_STALE; -EAGAIN when not sealed;
+	 * -ERANGE past the image. */
+	int (*segment)(void *ctx, struct beam_served *image, uint32_t index,
+		       struct beam_serve_segment *out);
+	/* Number of indices claimed so far (upper bound for a scan of what is sealed). */
+	uint32_t (*claimed)(void *ctx, struct beam_served *image);
+	/* true and *out once the image is complete. */
+	bool (*complete)(void *ctx, struct beam_served *image, struct beam_wire_complete *out);
+	/* Session bookkeeping for INFO: bytes sent, session ended well or not (logged once, one
+	 * line). */
+	void (*sent)(void *ctx, struct beam_served *image, uint64_t bytes);
+	void (*ended)(void *ctx, struct beam_served *image, const char *peer_addr, int code,
+		      uint64_t bytes, uint64_t ms);
+};
+
+struct beam_server_opts {
+	struct beam_loop *loop;
+	const struct beam_serve_images *images; /* outlives the server */
+	uint32_t port;
+	uint32_t nbind;
+	const char (*bind)[BEAM_ADDR_BYTES];
+	uint32_t max_pulls;
+	uint64_t rate_limit;
+	uint32_t stall_timeout_s;
+};
+
+struct beam_server_counts {
+	uint32_t active, waiting, unauthenticated;
+};
+
+struct beam_server_ops {
+	const char *name; /* "tcp" */
+	/* Listens. 0; -EADDRINUSE and other errnos with *error_text naming address and port. */
+	int (*open)(const struct beam_server_opts *opts, char error_text[BEAM_TEXT_BYTES],
+		    struct beam_server **out);
+	/* New limits for sessions to come and rate for all; not address or port. */
+	void (*configure)(struct beam_server *server, const struct beam_server_opts *opts);
+	/* Segments were sealed, or the image is complete: tell its sessions. */
+	void (*published)(struct beam_server *server, struct beam_served *image);
+	/* The fence: ends every session of this image (they are told STALE where that is possible)
+	 * and returns once nothing reads its memory any more. Verbs may need time: returns 0, or
+	 * -EAGAIN and calls `fenced(arg)` later. */
+	int (*revoke)(struct beam_server *server, struct beam_served *image, const char *why,
+		      void (*fenced)(void *arg), void *arg);
+	void (*counts)(struct beam_server *server, struct beam_server_counts *out);
+	/* Sessions of one image, for retention and slot reuse. */
+	uint32_t (*sessions)(struct beam_server *server, struct beam_served *image);
+	void (*close)(struct beam_server **server); /* sessions are cut. NULL-safe, clears */
+};
+
+extern const struct beam_server_ops beam_tcp_server;
+
+#endif

@@ -1,0 +1,153 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ *
+ * The pull protocol's messages, the same over TCP and (as SENDs) over verbs. Little endian, encoded
+ *and decoded field by field. Both sides check every length and count before use.
+ *
+ *	reader                                  server (rdbeamd)
+ *	HELLO   ticket id, nonce, proof  --->
+ *	        <--- WELCOME  generation, sizes, proof of the server      or REFUSED
+ *	        <--- SEALED   index, len, crc     for each segment, as they are sealed (in any
+ *order)
+ *	        <--- COMPLETE total, bytes, crc   once, when the image is whole
+ *	READ    index, offset, len, tag  --->     TCP only; over verbs the reader READs by itself
+ *	        <--- DATA     tag, len, then len bytes   (TCP only), in the order of the READs
+ *	CHECK   tag                      --->     "is the generation still valid?"
+ *	        <--- VALID    tag                 or STALE
+ *	DONE    bytes read, ms           --->     the reader has all; the server closes
+ * At any time the server may say STALE (the generation was revoked) or FAILED (text), and close.
+ * A session starts as HELLO within 2 s; a session that reads nothing for stall-timeout is dropped.
+ *
+ * proof  = HMAC-SHA256(ticket key, "rdbeam hello" | id | reader nonce)
+ * answer = HMAC-SHA256(ticket key, "rdbeam welcome" | id | reader nonce | gen)
+ */
+#ifndef BEAM_WIRE_H
+#define BEAM_WIRE_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "ctl.h"
+#include "rdbeam/image_format.h"
+
+#define BEAM_WIRE_MAGIC   0x6d616562u /* "beam" */
+#define BEAM_WIRE_VERSION 1
+#define BEAM_NONCE_BYTES  8
+#define BEAM_PROOF_BYTES  32
+
+enum beam_wire_type {
+	BEAM_WIRE_HELLO = 1,
+	BEAM_WIRE_WELCOME,
+	BEAM_WIRE_REFUSED,
+	BEAM_WIRE_SEALED,
+	BEAM_WIRE_COMPLETE,
+	BEAM_WIRE_READ,
+	BEAM_WIRE_DATA,
+	BEAM_WIRE_CHECK,
+	BEAM_WIRE_VALID,
+	BEAM_WIRE_STALE,
+	BEAM_WIRE_DONE,
+	BEAM_WIRE_FAILED,
+	BEAM_WIRE_WAITING, /* before WELCOME: all places are taken; position in the queue */
+};
+
+/* Every message: type (u16), flags (u16, 0), body length (u32), body. */
+#define BEAM_WIRE_HEAD_BYTES 8
+#define BEAM_WIRE_BODY_MAX   512        /* of all messages but DATA */
+#define BEAM_WIRE_READ_MAX   (4u << 20) /* most bytes of one READ */
+
+/* 56 bytes of body: what rdma_cm's private data can carry. */
+struct beam_wire_hello {
+	uint32_t magic;
+	uint16_t version;
+	uint16_t flags; /* 0 */
+	uint8_t id[BEAM_TICKET_ID_BYTES];
+	uint8_t nonce[BEAM_NONCE_BYTES];
+	uint8_t proof[BEAM_PROOF_BYTES];
+};
+
+struct beam_wire_welcome {
+	uint8_t proof[BEAM_PROOF_BYTES];
+	struct beam_gen gen;
+	uint32_t segment_bytes;
+	uint32_t read_max; /* bytes of one READ, <= BEAM_WIRE_READ_MAX */
+};
+
+struct beam_wire_sealed {
+	uint32_t index;
+	uint32_t len_bytes;
+	uint64_t crc;
+};
+
+struct beam_wire_complete {
+	uint32_t nsegments;
+	uint32_t pad;
+	uint64_t image_bytes;
+	uint64_t file_crc;
+};
+
+struct beam_wire_read {
+	uint32_t index;
+	uint32_t offset;
+	uint32_t len_bytes;
+	uint32_t tag;
+};
+
+struct beam_wire_data {
+	uint32_t tag;
+	uint32_t len_bytes; /* payload bytes that follow the body */
+};
+
+struct beam_wire_tag { /* CHECK, VALID */
+	uint32_t tag;
+};
+
+struct beam_wire_done {
+	uint64_t bytes;
+	uint64_t ms;
+};
+
+struct beam_wire_text { /* REFUSED, FAILED, STALE */
+	int32_t code;
+	char text[BEAM_TEXT_BYTES];
+};
+
+struct beam_wire_waiting {
+	uint32_t position; /* 1: next */
+};
+
+struct beam_wire_message {
+	enum beam_wire_type type;
+	union {
+		struct beam_wire_hello hello;
+		struct beam_wire_welcome welcome;
+		struct beam_wire_sealed sealed;
+		struct beam_wire_complete complete;
+		struct beam_wire_read read;
+		struct beam_wire_data data;
+		struct beam_wire_tag check;
+		struct beam_wire_tag valid;
+		struct beam_wire_done done;
+		struct beam_wire_text text;
+		struct beam_wire_waiting waiting;
+	};
+};
+
+#define BEAM_WIRE_MESSAGE_MAX (BEAM_WIRE_HEAD_BYTES + BEAM_WIRE_BODY_MAX)
+
+/* Encodes head and body into `out` (room for BEAM_WIRE_MESSAGE_MAX). Returns the bytes. */
+size_t beam_wire_encode(const struct beam_wire_message *message, uint8_t *out);
+
+/* Decodes one message from buf. Returns the bytes it takes (for DATA without the payload), 0 when
+ * more bytes are needed, BEAM_E_PROTO on anything wrong: type, flags, body length, a text without
+ * end. */
+int beam_wire_decode(const uint8_t *buf, size_t len_bytes, struct beam_wire_message *out);
+
+/* Fills in hello.proof / welcome.proof; checks compare in constant time: 0 or BEAM_E_DENIED. */
+void beam_wire_prove_hello(const uint8_t *key, struct beam_wire_hello *hello);
+int beam_wire_check_hello(const uint8_t *key, const struct beam_wire_hello *hello);
+void beam_wire_prove_welcome(const uint8_t *key, const struct beam_wire_hello *hello,
+			     struct beam_wire_welcome *welcome);
+int beam_wire_check_welcome(const uint8_t *key, const struct beam_wire_hello *hello,
+			    const struct beam_wire_welcome *welcome);
+
+#endif
