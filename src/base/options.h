@@ -30,8 +30,8 @@ struct beam_option {
 };
 
 /* Parses argv[1..argc) into `target`. Options may stand anywhere; "--" ends them; "--name=value"
- * and
- * "--name value" both work; *nrest positional arguments are moved to the front of argv + 1.
+ * and "--name value" both work; the last of two wins. Positional arguments are moved to the front
+ * of argv + 1, and *argc becomes 1 + their number. `target` may be half filled after a failure.
  * 0; -EINVAL with a line in `error` that names the option, the value and what is allowed. */
 int beam_options_parse(const struct beam_option *table, size_t noptions, void *target, int *argc,
 		       char **argv, char *error, size_t error_cap);
