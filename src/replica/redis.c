@@ -1,0 +1,524 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ *
+ * One client connection to Redis. hiredis reports by NULL, err and errstr; from here on there are
+ * our codes and one line of text.
+ */
+#include "redis.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/time.h>
+
+#include "rdbeam/error.h"
+
+struct beam_redis {
+	redisContext *context;
+	char name[300]; /* a host name and a port */
+	char error[BEAM_REDIS_ERROR_BYTES];
+};
+
+/* ---- addresses ---------------------------------------------------------------------------- */
+
+static int hex_digit(char c)
+{
+	if (c >= '0' && c <= '9')
+		return c - '0';
+	c = (char)tolower((unsigned char)c);
+	return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+}
+
+/* Copies text[0..len) with %xx decoded. -EINVAL: does not fit, a bad escape, or %00. */
+static int percent_decode(const char *text, size_t len, char *out, size_t cap)
+{
+	size_t used = 0;
+
+	for (size_t i = 0; i < len; i++) {
+		int c = (unsigned char)text[i];
+
+		if (c == '%') {
+			int high = i + 2 < len ? hex_digit(text[i + 1]) : -1;
+			int low = i + 2 < len ? hex_digit(text[i + 2]) : -1;
+
+			if (high < 0 || low < 0)
+				return -EINVAL;
+			c = high * 16 + low;
+			i += 2;
+		}
+		if (c == '\0' || used + 1 >= cap)
+			return -EINVAL;
+		out[used++] = (char)c;
+	}
+	out[used] = '\0';
+	return 0;
+}
+
+static int copy_text(const char *text, size_t len, char *out, size_t cap)
+{
+	if (len >= cap)
+		return -EINVAL;
+	memcpy(out, text, len);
+	out[len] = '\0';
+	return 0;
+}
+
+static int parse_port(const char *text, size_t len, uint32_t *port)
+{
+	uint32_t value = 0;
+
+	if (len == 0 || len > 5)
+		return -EINVAL;
+	for (size_t i = 0; i < len; i++) {
+		if (!isdigit((unsigned char)text[i]))
+			return -EINVAL;
+		value = value * 10 + (uint32_t)(text[i] - '0');
+	}
+	if (value == 0 || value > 65535)
+		return -EINVAL;
+	*port = value;
+	return 0;
+}
+
+/* "host", "host:port", "[v6]", "[v6]:port", or a bare v6 address (more than one colon). */
+static int parse_host_port(const char *text, size_t len, struct beam_redis_addr *addr)
+{
+	const char *end = text + len;
+	const char *host_end = end;
+	const char *colon = memchr(text, ':', len);
+
+	if (len > 0 && text[0] == '[') {
+		host_end = memchr(text, ']', len);
+		if (!host_end || (host_end + 1 < end && host_end[1] != ':'))
+			return -EINVAL;
+		colon = host_end + 1 < end ? host_end + 1 : NULL;
+		text++;
+	} else if (colon && memchr(colon + 1, ':', (size_t)(end - colon - 1))) {
+		colon = NULL;
+	} else if (colon) {
+		host_end = colon;
+	}
+	if (host_end == text)
+		return -EINVAL;
+	if (colon && parse_port(colon + 1, (size_t)(end - colon - 1), &addr->port) != 0)
+		return -EINVAL;
+	addr->is_unix = false;
+	return copy_text(text, (size_t)(host_end - text), addr->host, sizeof(addr->host));
+}
+
+/* What stands behind "redis://". A lone word before '@' is the password, as in redis-cli. */
+static int parse_uri(const char *text, struct beam_redis_addr *addr)
+{
+	size_t authority = strcspn(text, "/?");
+	const char *db = text + authority;
+	const char *at = memrchr(text, '@', authority);
+	const char *host = text;
+
+	if (*db == '/')
+		db++;
+	if (strspn(db, "0123456789") != strlen(db))
+		return -EINVAL;
+	if (at) {
+		const char *colon = memchr(text, ':', (size_t)(at - text));
+		const char *password = colon ? colon + 1 : text;
+
+		if (colon && percent_decode(text, (size_t)(colon - text), addr->user,
+					    sizeof(addr->user)) != 0)
+			return -EINVAL;
+		if (percent_decode(password, (size_t)(at - password), addr->password,
+				   sizeof(addr->password)) != 0)
+			return -EINVAL;
+		host = at + 1;
+	}
+	if (host == text + authority)
+		return 0;
+	return parse_host_port(host, (size_t)(text + authority - host), addr);
+}
+
+int beam_redis_parse_addr(const char *text, struct beam_redis_addr *addr)
+{
+	struct beam_redis_addr parsed = *addr;
+	int code;
+
+	if (strncmp(text, "rediss://", 9) == 0)
+		return BEAM_E_UNSUPPORTED;
+	if (strncmp(text, "redis://", 8) == 0) {
+		code = parse_uri(text + 8, &parsed);
+	} else if (text[0] == '/') {
+		parsed.is_unix = true;
+		code = copy_text(text, strlen(text), parsed.host, sizeof(parsed.host));
+	} else if (strstr(text, "://") || strpbrk(text, "/@ \t")) {
+		code = -EINVAL;
+	} else {
+		code = parse_host_port(text, strlen(text), &parsed);
+	}
+	if (code == 0)
+		*addr = parsed;
+	explicit_bzero(&parsed, sizeof(parsed));
+	return code;
+}
+
+/* ---- errors ------------------------------------------------------------------------------- */
+
+static bool starts_with(const char *text, const char *prefix)
+{
+	return strncmp(text, prefix, strlen(prefix)) == 0;
+}
+
+/* Copies a server's error text: one line, whatever it sent. */
+static void set_error_reply(struct beam_redis *redis, const redisReply *reply)
+{
+	size_t len = (size_t)reply->len;
+	size_t used = 0;
+
+	for (size_t i = 0; i < len && used + 1 < sizeof(redis->error); i++) {
+		unsigned char c = (unsigned char)reply->str[i];
+
+		redis->error[used++] = c < 0x20 || c == 0x7f ? ' ' : (char)c;
+	}
+	redis->error[used] = '\0';
+}
+
+static int error_reply_code(const char *text)
+{
+	static const char *const denials[] = {"NOPERM", "NOAUTH", "WRONGPASS", "DENIED"};
+
+	for (size_t i = 0; i < sizeof(denials) / sizeof(denials[0]); i++) {
+		if (starts_with(text, denials[i]))
+			return BEAM_E_DENIED;
+	}
+	return BEAM_E_SERVER;
+}
+
+/* Translates the state of a broken context; call at once, while errno is hiredis'. */
+static int context_error(const redisContext *context)
+{
+	switch (context->err) {
+	case REDIS_ERR_IO:
+		/* A receive timeout shows as EAGAIN on a blocking socket. */
+		return errno == EAGAIN || errno == 0 ? -ETIMEDOUT : -errno;
+	case REDIS_ERR_EOF:
+		return BEAM_E_GONE;
+	case REDIS_ERR_PROTOCOL:
+		return BEAM_E_PROTO;
+	case REDIS_ERR_OOM:
+		return -ENOMEM;
+	default: /* REDIS_ERR_OTHER: the name did not resolve */
+		return -EHOSTUNREACH;
+	}
+}
+
+static int connection_lost(struct beam_redis *redis)
+{
+	int code = context_error(redis->context);
+
+	if (code == -ETIMEDOUT)
+		snprintf(redis->error, sizeof(redis->error),
+			 "no answer: %s: the server hangs or is overloaded", redis->name);
+	else if (code == BEAM_E_PROTO)
+		snprintf(redis->error, sizeof(redis->error),
+			 "not a Redis protocol answer: %s: is this the Redis port?", redis->name);
+	else
+		snprintf(redis->error, sizeof(redis->error),
+			 "connection lost: %s (%s): look at the server's log", redis->name,
+			 beam_strerror(code));
+	return code;
+}
+
+/* ---- connecting --------------------------------------------------------------------------- */
+
+static struct timeval timeval_of_ms(int timeout_ms)
+{
+	return (struct timeval){.tv_sec = timeout_ms / 1000,
+				.tv_usec = (suseconds_t)(timeout_ms % 1000) * 1000};
+}
+
+static redisContext *connect_context(const struct beam_redis_addr *addr, int timeout_ms)
+{
+	struct timeval timeout = timeval_of_ms(timeout_ms);
+
+	errno = 0;
+	if (addr->is_unix)
+		return timeout_ms > 0 ? redisConnectUnixWithTimeout(addr->host, timeout)
+				      : redisConnectUnix(addr->host);
+	return timeout_ms > 0 ? redisConnectWithTimeout(addr->host, (int)addr->port, timeout)
+			      : redisConnect(addr->host, (int)addr->port);
+}
+
+static void name_connection(const struct beam_redis_addr *addr, char *name, size_t cap)
+{
+	if (addr->is_unix)
+		snprintf(name, cap, "%s", addr->host);
+	else if (strchr(addr->host, ':'))
+		snprintf(name, cap, "[%s]:%u", addr->host, addr->port);
+	else
+		snprintf(name, cap, "%s:%u", addr->host, addr->port);
+}
+
+static int connect_failed(struct beam_redis *redis, const struct beam_redis_addr *addr)
+{
+	int code = context_error(redis->context);
+
+	if (redis->context->err == REDIS_ERR_OTHER)
+		snprintf(redis->error, sizeof(redis->error), "unknown host: %s (%s): correct it",
+			 addr->host, redis->context->errstr);
+	else
+		snprintf(redis->error, sizeof(redis->error),
+			 "cannot connect: %s (%s): start the server or correct the address",
+			 redis->name, beam_strerror(code));
+	return code;
+}
+
+/* AUTH. A password that the server does not ask for does no harm: REDISCLI_AUTH serves for several
+ * servers. The server's text is not repeated where it could repeat the arguments. */
+static int authenticate(struct beam_redis *redis, const struct beam_redis_addr *addr)
+{
+	const char *user = addr->user[0] ? addr->user : "default";
+	int code;
+
+	if (addr->user[0])
+		code = beam_redis_command(redis, NULL, "AUTH %s %s", addr->user, addr->password);
+	else
+		code = beam_redis_command(redis, NULL, "AUTH %s", addr->password);
+	if (code == BEAM_E_DENIED) {
+		bool wrong = starts_with(redis->error, "WRONGPASS");
+
+		snprintf(redis->error, sizeof(redis->error), "%s: user %s at %s: %s",
+			 wrong ? "wrong password" : "access refused", user, redis->name,
+			 wrong ? "correct the password" : "look at the server's ACL and bind");
+		return code;
+	}
+	if (code == BEAM_E_SERVER) {
+		if (strstr(redis->error, "without any password configured"))
+			return 0;
+		snprintf(redis->error, sizeof(redis->error),
+			 "AUTH failed: user %s at %s: is AUTH renamed or the server too old?", user,
+			 redis->name);
+		return BEAM_E_DENIED;
+	}
+	return code;
+}
+
+/* A first PING tells whether we are let in. Other errors (LOADING, MISCONF, a user who may not
+ * PING) are for the command that meets them. */
+static int check_access(struct beam_redis *redis)
+{
+	char text[BEAM_REDIS_ERROR_BYTES];
+	int code = beam_redis_command(redis, NULL, "PING");
+
+	if (code == 0)
+		return 0;
+	snprintf(text, sizeof(text), "%s", redis->error);
+	if (starts_with(text, "NOAUTH")) {
+		snprintf(redis->error, sizeof(redis->error),
+			 "password needed: %s: give one (REDISCLI_AUTH, or the password option)",
+			 redis->name);
+		return BEAM_E_DENIED;
+	}
+	if (starts_with(text, "DENIED")) {
+		snprintf(redis->error, sizeof(redis->error),
+			 "refused: %s: the server is in protected mode; set a password there or "
+			 "connect from its own host",
+			 redis->name);
+		return BEAM_E_DENIED;
+	}
+	if (starts_with(text, "ERR max number of clients")) {
+		snprintf(redis->error, sizeof(redis->error),
+			 "refused: %s: the server's maxclients is reached; raise it or close some",
+			 redis->name);
+		return BEAM_E_SERVER;
+	}
+	return code == BEAM_E_SERVER || code == BEAM_E_DENIED ? 0 : code;
+}
+
+int beam_redis_open(const struct beam_redis_addr *addr, int timeout_ms, char *error,
+		    struct beam_redis **out)
+{
+	struct beam_redis *redis = calloc(1, sizeof(*redis));
+	int code;
+
+	error[0] = '\0';
+	if (!redis) {
+		snprintf(error, BEAM_REDIS_ERROR_BYTES, "out of memory: connection: free some");
+		return -ENOMEM;
+	}
+	name_connection(addr, redis->name, sizeof(redis->name));
+	redis->context = connect_context(addr, timeout_ms);
+	if (!redis->context)
+		code = -ENOMEM;
+	else if (redis->context->err)
+		code = connect_failed(redis, addr);
+	else
+		code = beam_redis_set_timeout(redis, timeout_ms);
+	if (code == 0 && !addr->is_unix)
+		redisEnableKeepAlive(redis->context); /* best effort: a dead peer ends a wait */
+	if (code == 0 && addr->password[0])
+		code = authenticate(redis, addr);
+	if (code == 0)
+		code = check_access(redis);
+	if (code != 0) {
+		snprintf(error, BEAM_REDIS_ERROR_BYTES, "%s", redis->error);
+		beam_redis_close(&redis);
+		return code;
+	}
+	redis->error[0] = '\0';
+	*out = redis;
+	return 0;
+}
+
+void beam_redis_close(struct beam_redis **redis)
+{
+	if (!*redis)
+		return;
+	if ((*redis)->context)
+		redisFree((*redis)->context);
+	free(*redis);
+	*redis = NULL;
+}
+
+int beam_redis_set_timeout(struct beam_redis *redis, int timeout_ms)
+{
+	if (redisSetTimeout(redis->context, timeval_of_ms(timeout_ms)) != REDIS_OK)
+		return connection_lost(redis);
+	return 0;
+}
+
+/* ---- commands ----------------------------------------------------------------------------- */
+
+static int take_reply(struct beam_redis *redis, redisReply *got, redisReply **reply)
+{
+	int code = 0;
+
+	if (!got)
+		return connection_lost(redis);
+	if (got->type == REDIS_REPLY_ERROR) {
+		set_error_reply(redis, got);
+		code = error_reply_code(redis->error);
+	}
+	if (code == 0 && reply)
+		*reply = got;
+	else
+		freeReplyObject(got);
+	return code;
+}
+
+int beam_redis_commandv(struct beam_redis *redis, redisReply **reply, const char *format,
+			va_list ap)
+{
+	redis->error[0] = '\0';
+	errno = 0;
+	return take_reply(redis, redisvCommand(redis->context, format, ap), reply);
+}
+
+int beam_redis_command(struct beam_redis *redis, redisReply **reply, const char *format, ...)
+{
+	va_list ap;
+	int code;
+
+	va_start(ap, format);
+	code = beam_redis_commandv(redis, reply, format, ap);
+	va_end(ap);
+	return code;
+}
+
+int beam_redis_argv(struct beam_redis *redis, redisReply **reply, int argc, const char **argv,
+		    const size_t *argvlen)
+{
+	redis->error[0] = '\0';
+	errno = 0;
+	return take_reply(redis, redisCommandArgv(redis->context, argc, argv, argvlen), reply);
+}
+
+/* ---- INFO and maps ------------------------------------------------------------------------ */
+
+int beam_redis_info_field(const char *info, const char *field, char *out, size_t cap)
+{
+	size_t field_len = strlen(field);
+
+	out[0] = '\0';
+	for (const char *line = info; line && *line; line = strchr(line, '\n')) {
+		size_t len;
+
+		if (*line == '\n')
+			line++;
+		if (strncmp(line, field, field_len) != 0 || line[field_len] != ':')
+			continue;
+		line += field_len + 1;
+		len = strcspn(line, "\r\n");
+		if (len >= cap)
+			return -ERANGE;
+		memcpy(out, line, len);
+		out[len] = '\0';
+		return 0;
+	}
+	return -ENOENT;
+}
+
+int beam_redis_info(struct beam_redis *redis, const char *section, const char *field, char *out,
+		    size_t cap)
+{
+	redisReply *reply;
+	int code;
+
+	out[0] = '\0';
+	code = beam_redis_command(redis, &reply, "INFO %s", section);
+	if (code != 0)
+		return code;
+	if (reply->type == REDIS_REPLY_STRING)
+		code = beam_redis_info_field(reply->str, field, out, cap);
+	else
+		code = BEAM_E_PROTO;
+	freeReplyObject(reply);
+	return code;
+}
+
+int beam_redis_info_int(struct beam_redis *redis, const char *section, const char *field,
+			int64_t *out)
+{
+	char text[32];
+	char *end;
+	long long value;
+	int code = beam_redis_info(redis, section, field, text, sizeof(text));
+
+	if (code == -ERANGE)
+		return -ENOENT;
+	if (code != 0)
+		return code;
+	errno = 0;
+	value = strtoll(text, &end, 10);
+	if (errno || end == text || *end)
+		return -ENOENT;
+	*out = value;
+	return 0;
+}
+
+const redisReply *beam_reply_field(const redisReply *map, const char *key)
+{
+	size_t key_len = strlen(key);
+
+	if (!map || map->type != REDIS_REPLY_ARRAY)
+		return NULL;
+	for (size_t i = 0; i + 1 < map->elements; i += 2) {
+		const redisReply *name = map->element[i];
+
+		if ((name->type == REDIS_REPLY_STRING || name->type == REDIS_REPLY_STATUS) &&
+		    (size_t)name->len == key_len && memcmp(name->str, key, key_len) == 0)
+			return map->element[i + 1];
+	}
+	return NULL;
+}
+
+const char *beam_redis_error(const struct beam_redis *redis)
+{
+	return redis->error;
+}
+
+const char *beam_redis_name(const struct beam_redis *redis)
+{
+	return redis->name;
+}
+
+redisContext *beam_redis_context(struct beam_redis *redis)
+{
+	return redis->context;
+}

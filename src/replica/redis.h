@@ -2,7 +2,7 @@
  *
  * A Redis client connection over hiredis (RESP2, Debian 12's 0.14): options as in redis-cli, errors
  * as one line that names the server and the remedy. Blocking, one thread. hiredis' conventions end
- * here.
+ * here, but one: it writes without MSG_NOSIGNAL, so programs ignore SIGPIPE.
  */
 #ifndef BEAM_REDIS_H
 #define BEAM_REDIS_H
@@ -45,12 +45,16 @@ int beam_redis_argv(struct beam_redis *redis, redisReply **reply, int argc, cons
 		    const size_t *argvlen);
 
 /* Value of a field of INFO `section` ("replication", "master_replid") copied to `out`.
- * 0, -ENOENT (out is ""), or an error of the connection. */
+ * 0, -ENOENT (out is ""), -ERANGE when it does not fit, or an error of the connection. */
 int beam_redis_info(struct beam_redis *redis, const char *section, const char *field, char *out,
 		    size_t cap);
 /* The field as a number; -ENOENT too when it is not one. */
 int beam_redis_info_int(struct beam_redis *redis, const char *section, const char *field,
 			int64_t *out);
+
+/* A field's line in INFO's text, already fetched (NUL-terminated). 0, -ENOENT (out is ""), -ERANGE
+ * when the value does not fit. */
+int beam_redis_info_field(const char *info, const char *field, char *out, size_t cap);
 
 /* Looks a key up in a flat map reply ["k", v, "k", v ...] (RESP2 form of a map); NULL if absent. */
 const redisReply *beam_reply_field(const redisReply *map, const char *key);
@@ -58,6 +62,8 @@ const redisReply *beam_reply_field(const redisReply *map, const char *key);
 /* No reply within this: -ETIMEDOUT. 0: wait for ever. */
 int beam_redis_set_timeout(struct beam_redis *redis, int timeout_ms);
 
+/* Of the last failure: the server's own text for an error reply, else a line that names the server.
+ * Lives until the next command. */
 const char *beam_redis_error(const struct beam_redis *redis);
 const char *beam_redis_name(const struct beam_redis *redis); /* "host:port" for messages */
 redisContext *beam_redis_context(struct beam_redis *redis);  /* for pipelining */
