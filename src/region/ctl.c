@@ -48,6 +48,8 @@ static uint32_t message_bytes(uint32_t type)
 		return sizeof(struct beam_ctl_extent);
 	case BEAM_CTL_DURABLE:
 		return sizeof(struct beam_ctl_durable);
+	case BEAM_CTL_PROGRESS:
+		return sizeof(struct beam_ctl_progress);
 	case BEAM_CTL_LOG:
 	case BEAM_CTL_ABORT:
 	case BEAM_CTL_REFUSED:

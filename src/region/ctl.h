@@ -68,6 +68,9 @@ enum beam_ctl_type {
 	BEAM_CTL_REFUSED,         /* struct beam_ctl_text */
 	BEAM_CTL_DURABLE,         /* struct beam_ctl_durable */
 	BEAM_CTL_FAILED,          /* struct beam_ctl_text */
+	BEAM_CTL_PROGRESS, /* struct beam_ctl_progress: each second from COPIED on; the waiter takes
+			      5 s of silence for the daemon's death. The outcome is repeated so,
+			      too. */
 };
 
 struct beam_ctl_head {
@@ -234,6 +237,11 @@ struct beam_ctl_extent {
 struct beam_ctl_durable {
 	struct beam_ctl_head head;
 	uint64_t file_bytes;
+};
+
+struct beam_ctl_progress {
+	struct beam_ctl_head head;
+	uint64_t flushed_bytes, image_bytes;
 };
 
 struct beam_ctl_text {
