@@ -1,0 +1,436 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Walks RDB values and records by their shape (source: rdbLoadObject and rdbLoadRioWithLoadingCtx
+ *in rdb.c of Redis 7.0.15 and 7.4.1 and Valkey 8.0.1). Shapes are data: a value is a head and then
+ *a count of items, each a row of fields: s string	l length	8 eight bytes	6 sixteen
+ *bytes	d double as text Every item takes at least one byte, so a hostile count ends with the bytes.
+*/
+#include "rdb_walk.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "rdbeam/error.h"
+
+struct walk {
+	const uint8_t *buf;
+	size_t len_bytes;
+	size_t pos;
+};
+
+enum module_opcode {
+	MODULE_EOF,
+	MODULE_SINT,
+	MODULE_UINT,
+	MODULE_FLOAT,
+	MODULE_DOUBLE,
+	MODULE_STRING,
+};
+
+struct shape {
+	const char *head;
+	const char *items; /* NULL: the value is the head alone */
+};
+
+/* Streams and modules have code of their own. */
+static const struct shape shapes[] = {
+    [BEAM_RDB_STRING] = {"s", NULL},
+    [BEAM_RDB_LIST] = {"", "s"},
+    [BEAM_RDB_SET] = {"", "s"},
+    [BEAM_RDB_ZSET] = {"", "sd"},
+    [BEAM_RDB_HASH] = {"", "ss"},
+    [BEAM_RDB_ZSET_2] = {"", "s8"},
+    [BEAM_RDB_HASH_ZIPMAP] = {"s", NULL},
+    [BEAM_RDB_LIST_ZIPLIST] = {"s", NULL},
+    [BEAM_RDB_SET_INTSET] = {"s", NULL},
+    [BEAM_RDB_ZSET_ZIPLIST] = {"s", NULL},
+    [BEAM_RDB_HASH_ZIPLIST] = {"s", NULL},
+    [BEAM_RDB_LIST_QUICKLIST] = {"", "s"},
+    [BEAM_RDB_HASH_LISTPACK] = {"s", NULL},
+    [BEAM_RDB_ZSET_LISTPACK] = {"s", NULL},
+    [BEAM_RDB_LIST_QUICKLIST_2] = {"", "ls"},
+    [BEAM_RDB_SET_LISTPACK] = {"s", NULL},
+    [BEAM_RDB_HASH_METADATA_PRE_GA] = {"", "lss"},
+    [BEAM_RDB_HASH_LISTPACK_EX_PRE_GA] = {"s", NULL},
+    [BEAM_RDB_HASH_METADATA] = {"8", "lss"},
+    [BEAM_RDB_HASH_LISTPACK_EX] = {"8s", NULL},
+};
+
+int beam_rdb_get_number(const uint8_t *buf, size_t len_bytes, size_t *pos, uint64_t *number)
+{
+	size_t at = *pos;
+	int enc;
+	int err = beam_rdb_get_len(buf, len_bytes, &at, number, &enc);
+
+	if (err)
+		return err;
+	if (enc >= 0)
+		return BEAM_E_FORMAT;
+	*pos = at;
+	return 0;
+}
+
+static int get_encoded(const uint8_t *buf, size_t len_bytes, size_t *pos,
+		       struct beam_rdb_string *out)
+{
+	const uint8_t *at = buf + *pos;
+	uint64_t compressed = 0;
+	size_t left = len_bytes - *pos;
+	int err;
+
+	switch (out->enc) {
+	case BEAM_RDB_ENC_INT8:
+	case BEAM_RDB_ENC_INT16:
+	case BEAM_RDB_ENC_INT32:
+		out->stored_bytes = (size_t)1 << out->enc;
+		if (left < out->stored_bytes)
+			return BEAM_E_TORN;
+		if (out->enc == BEAM_RDB_ENC_INT8)
+			out->number = (int8_t)at[0];
+		else if (out->enc == BEAM_RDB_ENC_INT16)
+			out->number = (int16_t)beam_get_le16(at);
+		else
+			out->number = (int32_t)beam_get_le32(at);
+		break;
+	case BEAM_RDB_ENC_LZF:
+		err = beam_rdb_get_number(buf, len_bytes, pos, &compressed);
+		if (!err)
+			err = beam_rdb_get_number(buf, len_bytes, pos, &out->len_bytes);
+		if (err)
+			return err;
+		if (compressed > len_bytes - *pos)
+			return BEAM_E_TORN;
+		out->stored_bytes = (size_t)compressed;
+		break;
+	default:
+		return BEAM_E_FORMAT;
+	}
+	out->bytes = buf + *pos;
+	*pos += out->stored_bytes;
+	return 0;
+}
+
+int beam_rdb_get_string(const uint8_t *buf, size_t len_bytes, size_t *pos,
+			struct beam_rdb_string *out)
+{
+	size_t at = *pos;
+	int err = beam_rdb_get_len(buf, len_bytes, &at, &out->len_bytes, &out->enc);
+
+	if (err)
+		return err;
+	if (out->enc >= 0) {
+		err = get_encoded(buf, len_bytes, &at, out);
+		if (err)
+			return err;
+	} else {
+		if (out->len_bytes > len_bytes - at)
+			return BEAM_E_TORN;
+		out->bytes = buf + at;
+		out->stored_bytes = (size_t)out->len_bytes;
+		at += out->stored_bytes;
+	}
+	*pos = at;
+	return 0;
+}
+
+/* LZF: a control byte below 32 starts a run of literals; another one names an earlier piece of the
+ * output, 3 bytes or longer and at most 8 KiB back. False when the data is damaged or `out` is not
+ * filled exactly. */
+static bool lzf_expand(const uint8_t *in, size_t in_bytes, uint8_t *out, size_t out_bytes)
+{
+	size_t i = 0, o = 0;
+
+	while (i < in_bytes) {
+		size_t control = in[i++];
+		size_t n = control < 32 ? control + 1 : control >> 5;
+
+		if (control < 32) {
+			if (n > in_bytes - i || n > out_bytes - o)
+				return false;
+			memcpy(out + o, in + i, n);
+			i += n;
+			o += n;
+			continue;
+		}
+		if (n == 7) {
+			if (i >= in_bytes)
+				return false;
+			n += in[i++];
+		}
+		n += 2;
+		if (i >= in_bytes)
+			return false;
+		size_t back = ((control & 31) << 8 | in[i++]) + 1;
+
+		if (back > o || n > out_bytes - o)
+			return false;
+		/* Byte by byte: the piece may overlap what it makes. */
+		for (; n; n--, o++)
+			out[o] = out[o - back];
+	}
+	return o == out_bytes;
+}
+
+void beam_rdb_string_text(const struct beam_rdb_string *string, char *out, size_t cap)
+{
+	out[0] = 0;
+	if (string->enc >= 0 && string->enc != BEAM_RDB_ENC_LZF) {
+		snprintf(out, cap, "%" PRId32, string->number);
+		return;
+	}
+	if (string->len_bytes >= cap)
+		return;
+	size_t len = (size_t)string->len_bytes;
+
+	if (string->enc < 0)
+		memcpy(out, string->bytes, len);
+	else if (!lzf_expand(string->bytes, string->stored_bytes, (uint8_t *)out, len))
+		len = 0;
+	out[len] = 0;
+}
+
+static int skip_bytes(struct walk *w, size_t n)
+{
+	if (n > w->len_bytes - w->pos)
+		return BEAM_E_TORN;
+	w->pos += n;
+	return 0;
+}
+
+static int skip_string(struct walk *w)
+{
+	struct beam_rdb_string string;
+
+	return beam_rdb_get_string(w->buf, w->len_bytes, &w->pos, &string);
+}
+
+static int get_number(struct walk *w, uint64_t *number)
+{
+	return beam_rdb_get_number(w->buf, w->len_bytes, &w->pos, number);
+}
+
+/* A double as text: one byte of length, 253 and above standing for nan, +inf, -inf. */
+static int skip_text_double(struct walk *w)
+{
+	if (w->pos >= w->len_bytes)
+		return BEAM_E_TORN;
+	uint8_t len = w->buf[w->pos++];
+
+	return len >= 253 ? 0 : skip_bytes(w, len);
+}
+
+static int skip_fields(struct walk *w, const char *fields)
+{
+	uint64_t number;
+	int err = 0;
+
+	for (; *fields && !err; fields++) {
+		if (*fields == 's')
+			err = skip_string(w);
+		else if (*fields == 'l')
+			err = get_number(w, &number);
+		else if (*fields == 'd')
+			err = skip_text_double(w);
+		else
+			err = skip_bytes(w, *fields == '8' ? 8 : 16);
+	}
+	return err;
+}
+
+/* A count, and that many items. */
+static int skip_items(struct walk *w, const char *fields)
+{
+	uint64_t count;
+	int err = get_number(w, &count);
+
+	for (; !err && count; count--)
+		err = skip_fields(w, fields);
+	return err;
+}
+
+/* Name, last id, [entries read]; pending entries; consumers with their own pending ids. */
+static int skip_stream_group(struct walk *w, uint8_t type)
+{
+	uint64_t nconsumers;
+	int err = skip_fields(w, type == BEAM_RDB_STREAM_LISTPACKS ? "sll" : "slll");
+
+	if (!err)
+		err = skip_items(w, "68l");
+	if (!err)
+		err = get_number(w, &nconsumers);
+	for (; !err && nconsumers; nconsumers--) {
+		err = skip_fields(w, type >= BEAM_RDB_STREAM_LISTPACKS_3 ? "s88" : "s8");
+		if (!err)
+			err = skip_items(w, "6");
+	}
+	return err;
+}
+
+static int skip_stream(struct walk *w, uint8_t type)
+{
+	uint64_t ngroups;
+	int err = skip_items(w, "ss");
+
+	/* Length and last id; from version 2 first id, greatest deleted id, entries added. */
+	if (!err)
+		err = skip_fields(w, type == BEAM_RDB_STREAM_LISTPACKS ? "lll" : "llllllll");
+	if (!err)
+		err = get_number(w, &ngroups);
+	for (; !err && ngroups; ngroups--)
+		err = skip_stream_group(w, type);
+	return err;
+}
+
+/* What a module has written: opcodes with their values, up to the EOF opcode. */
+static int skip_module_fields(struct walk *w)
+{
+	uint64_t opcode;
+	int err;
+
+	for (;;) {
+		err = get_number(w, &opcode);
+		if (err || opcode == MODULE_EOF)
+			return err;
+		if (opcode == MODULE_SINT || opcode == MODULE_UINT)
+			err = skip_fields(w, "l");
+		else if (opcode == MODULE_FLOAT)
+			err = skip_bytes(w, 4);
+		else if (opcode == MODULE_DOUBLE)
+			err = skip_bytes(w, 8);
+		else if (opcode == MODULE_STRING)
+			err = skip_string(w);
+		else
+			err = BEAM_E_FORMAT;
+		if (err)
+			return err;
+	}
+}
+
+static int skip_value(struct walk *w, uint8_t type)
+{
+	uint64_t module_id;
+	int err;
+
+	switch (type) {
+	case BEAM_RDB_STREAM_LISTPACKS:
+	case BEAM_RDB_STREAM_LISTPACKS_2:
+	case BEAM_RDB_STREAM_LISTPACKS_3:
+		return skip_stream(w, type);
+	case BEAM_RDB_MODULE_2:
+		err = get_number(w, &module_id);
+		return err ? err : skip_module_fields(w);
+	default:
+		if (type >= sizeof(shapes) / sizeof(shapes[0]) || !shapes[type].head)
+			return BEAM_E_UNSUPPORTED;
+		err = skip_fields(w, shapes[type].head);
+		return err || !shapes[type].items ? err : skip_items(w, shapes[type].items);
+	}
+}
+
+int beam_rdb_skip_value(const uint8_t *buf, size_t len_bytes, size_t *pos, uint8_t type)
+{
+	struct walk w = {.buf = buf, .len_bytes = len_bytes, .pos = *pos};
+	int err = skip_value(&w, type);
+
+	if (!err)
+		*pos = w.pos;
+	return err;
+}
+
+static int read_selectdb(struct walk *w, struct beam_rdb_record *record)
+{
+	uint64_t db;
+	int err = get_number(w, &db);
+
+	if (err)
+		return err;
+	if (db > INT32_MAX)
+		return BEAM_E_FORMAT;
+	record->db = (uint32_t)db;
+	return 0;
+}
+
+/* Module id, "when" as an unsigned integer, and the module's fields. */
+static int skip_module_aux(struct walk *w)
+{
+	uint64_t module_id, opcode, when;
+	int err = get_number(w, &module_id);
+
+	if (!err)
+		err = get_number(w, &opcode);
+	if (!err && opcode != MODULE_UINT)
+		err = BEAM_E_FORMAT;
+	if (!err)
+		err = get_number(w, &when);
+	return err ? err : skip_module_fields(w);
+}
+
+static int read_key(struct walk *w, struct beam_rdb_record *record)
+{
+	int err = beam_rdb_get_string(w->buf, w->len_bytes, &w->pos, &record->key);
+
+	record->kind = BEAM_RDB_IS_KEY;
+	return err ? err : skip_value(w, record->code);
+}
+
+static int read_aux(struct walk *w, struct beam_rdb_record *record)
+{
+	int err = beam_rdb_get_string(w->buf, w->len_bytes, &w->pos, &record->key);
+
+	record->kind = BEAM_RDB_IS_AUX;
+	return err ? err : beam_rdb_get_string(w->buf, w->len_bytes, &w->pos, &record->value);
+}
+
+static int read_record(struct walk *w, struct beam_rdb_record *record)
+{
+	switch (record->code) {
+	case BEAM_RDB_OP_SLOT_INFO:
+		return skip_fields(w, "lll");
+	case BEAM_RDB_OP_FUNCTION2:
+		record->kind = BEAM_RDB_IS_FUNCTION;
+		return skip_string(w);
+	case BEAM_RDB_OP_FUNCTION_PRE_GA:
+		return BEAM_E_UNSUPPORTED;
+	case BEAM_RDB_OP_MODULE_AUX:
+		return skip_module_aux(w);
+	case BEAM_RDB_OP_IDLE:
+		return skip_fields(w, "l");
+	case BEAM_RDB_OP_FREQ:
+		return skip_bytes(w, 1);
+	case BEAM_RDB_OP_AUX:
+		return read_aux(w, record);
+	case BEAM_RDB_OP_RESIZEDB:
+		return skip_fields(w, "ll");
+	case BEAM_RDB_OP_EXPIRETIME_MS:
+		record->has_expire = true;
+		return skip_bytes(w, 8);
+	case BEAM_RDB_OP_EXPIRETIME:
+		record->has_expire = true;
+		return skip_bytes(w, 4);
+	case BEAM_RDB_OP_SELECTDB:
+		return read_selectdb(w, record);
+	case BEAM_RDB_OP_EOF:
+		record->kind = BEAM_RDB_IS_END;
+		return 0;
+	default:
+		return read_key(w, record);
+	}
+}
+
+int beam_rdb_next_record(const uint8_t *buf, size_t len_bytes, size_t *pos,
+			 struct beam_rdb_record *record)
+{
+	struct walk w = {.buf = buf, .len_bytes = len_bytes, .pos = *pos};
+
+	if (record->kind == BEAM_RDB_IS_KEY)
+		record->has_expire = false; /* it was that key's */
+	record->kind = BEAM_RDB_IS_OTHER;
+	if (w.pos >= len_bytes)
+		return BEAM_E_TORN;
+	record->code = buf[w.pos++];
+	int err = read_record(&w, record);
+
+	if (!err)
+		*pos = w.pos;
+	return err;
+}
