@@ -1,0 +1,435 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""BGSAVE through the table: the file is right, and Redis behaves as without the module."""
+import hashlib
+import json
+import os
+import signal
+import time
+
+import pytest
+import redis
+
+import data
+import harness
+from harness import alive, check_rdb, wait_for
+
+
+def sha(path):
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def same_after_load(server, loads, dbs=3, **conf):
+    """dump.rdb in a plain server holds what the server holds."""
+    check_rdb(server.dump())
+    copy = loads(server.dump(), **conf)
+    assert copy.digest() == server.digest()
+    assert data.details(copy, dbs) == data.details(server, dbs)
+    return copy
+
+
+# ---- the file -------------------------------------------------------------------------------
+
+def test_mixed_data_loads_in_a_plain_server(make, loads, binary):
+    server = make("primary", options={"segment-size": "2mb"})
+    keys = data.fill_mixed(server)
+    server.bgsave()
+    info = server.image_made()
+    assert int(info["rdbeam_snapshot_keys"]) == keys
+    assert int(info["rdbeam_snapshot_bytes"]) == server.dump().stat().st_size
+    same_after_load(server, loads)
+    said = json.loads(harness.cli("verify", "--json", server.dump(), check=0).stdout)
+    assert said["keys"] == keys
+    assert server.temp_files() == []
+
+
+def test_many_workers_write_each_key_once(make, loads):
+    server = make("primary", options={"segment-size": "2mb", "workers": 4})
+    data.fill_mixed(server, scale=20)
+    data.fill_strings(server.client, 50000, 30)
+    server.bgsave()
+    info = server.image_made()
+    assert int(info["rdbeam_snapshot_keys"]) == sum(
+        server.connect(db=db).dbsize() for db in range(3))
+    same_after_load(server, loads)
+
+
+def test_dump_in_mid_rehash_loads(make, loads):
+    """The child walks both tables of a dictionary that grows."""
+    server = make("primary", options={"workers": 2}, activerehashing="no")
+    data.fill_strings(server.client, 65536, 10)
+    server.client.set("one more", "starts a rehash")
+    server.bgsave()
+    server.image_made()
+    same_after_load(server, loads, dbs=1)
+
+
+def test_empty_database_loads(make, loads, binary):
+    server = make("primary")
+    server.bgsave()
+    assert server.image_made()["rdbeam_snapshot_keys"] == "0"
+    assert same_after_load(server, loads).client.dbsize() == 0
+
+
+def test_value_of_512_mb_loads(make, loads):
+    server = make("primary", proto_max_bulk_len="1gb")
+    server.client.setrange("huge", (512 << 20) - 8, b"the end.")
+    server.client.set("small", "after")
+    server.bgsave(timeout_s=harness.DEADLINE_S * 4)
+    server.image_made()
+    same_after_load(server, loads, dbs=1)
+
+
+def test_values_around_a_segment_load(make, loads):
+    server = make("primary", options={"segment-size": "2mb"})
+    segment = 2 << 20
+    for size in (segment - 200, segment - 70, segment - 64, segment - 63, segment - 1, segment,
+                 segment + 1, 2 * segment - 64, 2 * segment, 5 * segment + 123, 9 << 20):
+        server.client.setrange(f"around:{size}", size - 1, "x")
+        server.client.set(f"between:{size}", "y" * 50)
+    server.bgsave()
+    server.image_made()
+    same_after_load(server, loads, dbs=1)
+
+
+def test_expired_keys_are_left_out_and_counted(make, loads):
+    server = make("primary")
+    server.client.execute_command("DEBUG", "SET-ACTIVE-EXPIRE", 0)
+    data.fill_strings(server.client, 100, 10)
+    pipe = server.client.pipeline(transaction=False)
+    for number in range(40):
+        pipe.set(f"gone:{number}", "x" * (10 if number % 2 else 100), px=1)
+    pipe.execute()
+    wait_for(lambda: server.client.pttl("gone:0") == -2, "the keys are expired")
+    server.bgsave()
+    info = server.image_made()
+    assert int(info["rdbeam_snapshot_keys"]) == 100
+    assert loads(server.dump()).client.dbsize() == 100
+
+
+def test_lfu_counters_survive(make, loads):
+    conf = {"maxmemory-policy": "allkeys-lfu", "lfu-decay-time": 0, "maxmemory": "1gb"}
+    server = make("primary", **conf)
+    for number in range(50):
+        server.client.execute_command("RESTORE", f"key{number}", 0, dump_of(server, b"v" * 60),
+                                      "FREQ", number * 5)
+    server.bgsave()
+    server.image_made()
+    copy = loads(server.dump(), **conf)
+    for number in range(50):
+        assert copy.client.execute_command("OBJECT", "FREQ", f"key{number}") == number * 5
+
+
+def test_lru_idle_times_survive(make, loads):
+    conf = {"maxmemory-policy": "allkeys-lru", "maxmemory": "1gb"}
+    server = make("primary", **conf)
+    for number in range(50):
+        server.client.execute_command("RESTORE", f"key{number}", 0, dump_of(server, b"v" * 60),
+                                      "IDLETIME", 1000 * number)
+    server.bgsave()
+    server.image_made()
+    copy = loads(server.dump(), **conf)
+    for number in range(50):
+        idle = copy.client.execute_command("OBJECT", "IDLETIME", f"key{number}")
+        assert 1000 * number <= idle <= 1000 * number + 120, number
+
+
+def dump_of(server, value):
+    server.client.set("dumped", value)
+    payload = server.client.dump("dumped")
+    server.client.delete("dumped")
+    return payload
+
+
+def test_cut_stands_in_the_file(make, loads):
+    """repl-id and repl-offset of the header are the server's own at the fork."""
+    server = make("primary")
+    make("replica", module=False, replicaof=f"127.0.0.1 {server.port}")
+    wait_for(lambda: server.value("replication", "connected_slaves") == "1", "replica connects")
+    data.fill_strings(server.client, 100, 50)
+    server.bgsave()
+    said = json.loads(harness.cli("verify", "--json", server.dump(), check=0).stdout)
+    assert said["repl_id"] == server.value("replication", "master_replid")
+    assert 0 < said["repl_offset"] <= server.number("replication", "master_repl_offset")
+
+
+# ---- Redis's own bookkeeping ----------------------------------------------------------------
+
+def test_save_points_make_an_image(make, loads):
+    server = make("primary")
+    before = server.number("persistence", "rdb_saves")
+    server.client.config_set("save", "1 10")
+    data.fill_strings(server.client, 20, 100)
+    wait_for(lambda: server.number("persistence", "rdb_saves") == before + 1, "the save point saves")
+    server.image_made()
+    assert server.number("persistence", "rdb_changes_since_last_save") == 0
+    same_after_load(server, loads, dbs=1)
+
+
+def test_dirty_counter_and_lastsave_are_true(make):
+    server = make("primary")
+    server.hold(keys=12)
+    before = server.client.lastsave()
+    assert server.number("persistence", "rdb_changes_since_last_save") == 12
+    server.client.config_set("rdb-key-save-delay", 100000)
+    server.begin_held_save()
+    for number in range(7):
+        server.client.set(f"during:{number}", number)
+    assert server.saving()
+    time_of_save = int(time.time())
+    server.saved()
+    server.image_made()
+    assert server.number("persistence", "rdb_changes_since_last_save") == 7
+    assert server.client.lastsave() >= before
+    assert server.client.lastsave().timestamp() >= time_of_save - 1
+    assert server.number("persistence", "rdb_saves") == 1
+
+
+def test_key_save_delay_is_honoured(make):
+    server = make("primary", options={"workers": 1})
+    server.hold(keys=20)
+    server.client.config_set("rdb-key-save-delay", 50000)
+    start = time.monotonic()
+    server.bgsave()
+    assert time.monotonic() - start >= 20 * 0.05
+    server.image_made()
+
+
+def with_old_dump(make, **kwargs):
+    """A server that has saved once and is in the middle of its second save."""
+    server = make("primary", **kwargs)
+    server.client.set("old", "data")
+    server.bgsave()
+    old = sha(server.dump())
+    server.hold()
+    lastsave = server.client.lastsave()
+    return server, old, server.begin_held_save(), lastsave
+
+
+def test_flushall_in_mid_save_stops_it(make):
+    server, old, child, lastsave = with_old_dump(make)
+    pids = [child, *harness.children(child)]
+    server.client.flushall()
+    wait_for(lambda: not server.saving(), "the save is given up")
+    wait_for(lambda: not any(map(alive, pids)), "child and workers are gone", 5)
+    assert server.value("persistence", "rdb_last_bgsave_status") == "ok"  # as in stock Redis
+    assert sha(server.dump()) == old
+    assert server.temp_files() == []
+    assert server.client.lastsave() == lastsave
+    server.client.config_set("rdb-key-save-delay", 0)
+    server.bgsave()  # the slots of the killed child can be had again
+    server.image_made()
+
+
+def test_shutdown_nosave_in_mid_save_leaves_nothing(make):
+    server, old, child, _ = with_old_dump(make)
+    mine = server.family()
+    with pytest.raises(redis.ConnectionError):
+        server.client.execute_command("SHUTDOWN", "NOSAVE")
+        server.client.ping()
+    server.process.wait(harness.DEADLINE_S)
+    server.gone(mine)
+    assert sha(server.dump()) == old
+    assert server.temp_files() == []
+
+
+def test_shutdown_save_in_mid_save_saves(make, loads):
+    server, _, child, _ = with_old_dump(make)
+    mine = server.family()
+    digest = server.digest()
+    with pytest.raises(redis.ConnectionError):
+        server.client.execute_command("SHUTDOWN", "SAVE")
+        server.client.ping()
+    server.process.wait(harness.DEADLINE_S)
+    server.gone(mine)
+    check_rdb(server.dump())
+    assert loads(server.dump()).digest() == digest
+    assert server.temp_files() == []
+
+
+def test_config_set_dir_in_mid_save_keeps_the_old_place(make, root):
+    server = make("primary")
+    server.hold(keys=10)
+    server.client.config_set("rdb-key-save-delay", 100000)
+    server.begin_held_save()
+    other = root / "other"
+    other.mkdir()
+    server.client.config_set("dir", str(other))
+    server.client.config_set("dbfilename", "other.rdb")
+    server.saved()
+    server.image_made()
+    check_rdb(server.dump())
+    assert list(other.iterdir()) == []
+    server.client.config_set("rdb-key-save-delay", 0)
+    server.bgsave()
+    check_rdb(other / "other.rdb")
+
+
+def test_missing_dir_is_misconf_and_heals(make, root):
+    server = make("primary")
+    server.client.set("key", "value")
+    place = root / "lost"
+    place.mkdir()
+    server.client.config_set("dir", str(place))
+    place.rmdir()
+    server.client.config_set("save", "10000 100000")  # MISCONF needs a save point
+    server.bgsave(status="err")
+    with pytest.raises(redis.ResponseError, match="MISCONF"):
+        server.client.set("key", "refused")
+    server.client.config_set("dir", str(server.dir))
+    server.bgsave()
+    server.client.set("key", "accepted")
+
+
+def test_name_taken_by_a_directory_fails_and_leaves_nothing(make):
+    server = make("primary")
+    server.client.set("key", "value")
+    server.dump().mkdir()
+    server.bgsave(status="err")
+    assert server.dump().is_dir()
+    assert server.temp_files() == []
+    server.dump().rmdir()
+    server.bgsave()
+    check_rdb(server.dump())
+
+
+# ---- processes that die ---------------------------------------------------------------------
+
+@pytest.mark.parametrize("victim", ["child", "worker"])
+def test_killed_writer_leaves_the_old_dump(make, victim):
+    """Row 1 of reliability.md: status err, old dump byte-identical, no orphan."""
+    server, old, child, lastsave = with_old_dump(make, options={"workers": 2})
+    workers = server.workers(child) if victim == "worker" else harness.children(child)
+    os.kill(workers[0] if victim == "worker" else child, signal.SIGKILL)
+    wait_for(lambda: not server.saving(), "the save ends")
+    wait_for(lambda: not any(map(alive, [child, *workers])), "child and workers are gone", 5)
+    if server.value("persistence", "rdb_last_bgsave_status") == "ok":
+        assert victim == "worker", "a killed child is a failed save"
+        assert server.fallbacks() == 1  # the child has saved by the stock path
+        check_rdb(server.dump())
+    else:
+        assert sha(server.dump()) == old
+        assert server.client.lastsave() == lastsave
+    assert server.temp_files() == []
+    server.client.config_set("rdb-key-save-delay", 0)
+    server.bgsave()
+    check_rdb(server.dump())
+
+
+def test_daemon_killed_in_mid_save_is_no_misconf(make, loads):
+    """Rule 3: a daemon failure never turns a savable data set into MISCONF."""
+    server = make("primary", options={"workers": 1})
+    server.hold(keys=30)
+    server.client.config_set("rdb-key-save-delay", 50000)
+    server.begin_held_save()
+    os.kill(server.daemon(), signal.SIGKILL)
+    server.saved("ok", harness.DEADLINE_S * 2)
+    same_after_load(server, loads, dbs=1)
+    assert server.temp_files() == []
+
+
+def test_server_killed_in_mid_save_takes_all_along(make):
+    """Rule 16: child, workers and daemon end within seconds of a server killed by -9."""
+    server, old, child, _ = with_old_dump(make, options={"workers": 2})
+    mine = server.family() + harness.children(child)
+    server.kill()
+    server.gone(mine)
+    assert sha(server.dump()) == old
+    assert [name for name in server.temp_files() if not name.startswith("temp-")] == []
+
+
+# ---- the rest of Redis goes on --------------------------------------------------------------
+
+def replica_in_sync(primary, replica):
+    def same():
+        mine, its = primary.info("replication"), replica.info("replication")
+        return its.get("master_link_status") == "up" and \
+            its["slave_repl_offset"] == mine["master_repl_offset"]
+    wait_for(same, lambda: f"replica in sync: {replica.info('replication')}\n{replica.log()[-2000:]}")
+
+
+@pytest.mark.parametrize("diskless", ["no", "yes"])
+def test_stock_replica_syncs(make, diskless, binary):
+    primary = make("primary", repl_diskless_sync=diskless)
+    data.fill_mixed(primary)
+    generation = primary.generation()
+    replica = make("replica", module=False, replicaof=f"127.0.0.1 {primary.port}")
+    replica_in_sync(primary, replica)
+    assert replica.digest() == primary.digest()
+    assert primary.fallbacks() == 0
+    if diskless == "yes":
+        assert primary.generation() == generation, "a diskless child is none of our business"
+    else:
+        assert primary.generation() != generation
+        check_rdb(primary.dump())
+
+
+def test_replica_with_the_module_still_loads_by_swapdb(make):
+    primary = make("primary", module=False, repl_diskless_sync="yes")
+    data.fill_mixed(primary)
+    replica = make("replica", replicaof=f"127.0.0.1 {primary.port}",
+                   repl_diskless_load="swapdb")
+    replica_in_sync(primary, replica)
+    assert "Skipping diskless-load" not in replica.log()
+    assert replica.digest() == primary.digest()
+
+
+def test_aof_rewrite_is_left_alone(make):
+    server = make("primary", appendonly="yes", aof_use_rdb_preamble="yes")
+    data.fill_mixed(server)
+    generation = server.generation()
+    server.client.bgrewriteaof()
+    wait_for(lambda: server.value("persistence", "aof_rewrite_in_progress") == "0"
+             and server.value("persistence", "aof_rewrite_scheduled") == "0", "the rewrite ends")
+    assert server.value("persistence", "aof_last_bgrewrite_status") == "ok"
+    assert server.generation() == generation
+    assert server.fallbacks() == 0
+    digest = server.digest()
+    server.stop()
+    server.module = False
+    server.start()
+    assert server.digest() == digest
+
+
+def test_save_and_debug_reload_stay_stock(make):
+    server = make("primary")
+    data.fill_mixed(server)
+    digest, generation = server.digest(), server.generation()
+    server.client.save()
+    check_rdb(server.dump())
+    server.client.execute_command("DEBUG", "RELOAD")
+    assert server.digest() == digest
+    assert server.generation() == generation
+
+
+def test_two_servers_with_one_dir(make, root, loads):
+    """Rule 18: the second is refused the file and saves stock; the file is always whole."""
+    shared = root / "shared"
+    shared.mkdir()
+    first = make("first", dir=shared)
+    second = make("second", dir=shared)
+    first.hold(keys=40)
+    first.client.config_set("rdb-key-save-delay", 50000)
+    second.client.set("second", "its data")
+    first.begin_held_save()
+    second.bgsave()
+    assert first.saving(), "the first still saves"
+    assert second.fallbacks() == 1, second.info("rdbeam")
+    check_rdb(shared / "dump.rdb")
+    first.saved()
+    check_rdb(shared / "dump.rdb")
+    assert loads(shared / "dump.rdb").digest() == first.digest()
+    assert [path.name for path in shared.iterdir() if path.is_file()] == ["dump.rdb"]
+
+
+def test_module_unload_leaves_a_stock_server(make):
+    server = make("primary")
+    server.client.set("key", "value")
+    server.bgsave()
+    daemon = server.daemon()
+    server.client.execute_command("MODULE", "UNLOAD", "rdbeam")
+    wait_for(lambda: not alive(daemon), "the daemon ends", 5 * harness.SLOWER)
+    server.dump().unlink()
+    server.client.set("key", "saved by stock Redis")
+    server.bgsave()
+    check_rdb(server.dump())
+    assert "rdbeam_mode" not in server.info("everything")

@@ -1,0 +1,353 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""The module as an administrator meets it: options, INFO, commands, and its daemon's life."""
+import os
+import re
+import signal
+import socket
+
+import pytest
+import redis
+
+import data
+import harness
+from harness import alive, check_rdb, wait_for
+
+DEFAULTS = {
+    "mode": "replace", "durable": "yes", "region-size": "0", "segment-size": str(4 << 20),
+    "hugepages": "try", "workers": "0", "retain": "300", "transport": "auto", "max-pulls": "16",
+    "rate-limit": "0", "flush-rate-limit": "0", "stall-timeout": "60",
+}
+CHANGES = {
+    "mode": ["mirror", "off", "replace"], "durable": ["no", "yes"], "workers": ["3", "0"],
+    "retain": ["10"], "max-pulls": ["4"], "rate-limit": ["1000000"], "flush-rate-limit": ["0"],
+    "stall-timeout": ["5"], "hugepages": ["no"], "region-size": [str(1 << 30)],
+    "segment-size": [str(2 << 20)],
+}
+WRONG = {  # option: (value, what the refusal names as allowed)
+    "mode": ("sometimes", "replace"),
+    "durable": ("maybe", "yes"),
+    "segment-size": ("3mb", "2mb"),
+    "hugepages": ("always", "require"),
+    "workers": ("-1", "0"),
+    "transport": ("carrier-pigeon", "verbs"),
+    "max-pulls": ("0", "1"),
+    "port": ("70000", "65535"),
+    "retain": ("soon", "retain"),
+}
+INFO_FIELDS = """mode daemon_state transport region_bytes region_page_bytes generation state
+snapshot_keys snapshot_bytes snapshot_copy_ms snapshot_copy_mb_per_s cow_window_ms flush_ms
+flush_mb_per_s last_durable_unixtime progress_pct pulls_active pulls_total pull_bytes_total
+fallback_total last_fallback_reason last_error""".split()
+COMMANDS = ["rdbeam.snapshot", "rdbeam.ticket", "rdbeam.status", "rdbeam.help"]
+
+
+def daemon_up(server, other_than=None):
+    def up():
+        pid = server.daemon()
+        return pid if pid and pid != other_than \
+            and server.value("rdbeam", "rdbeam_daemon_state") in ("ready", "running") else None
+    return wait_for(up, lambda: f"daemon up: {server.info('rdbeam')}\n{server.log()[-2000:]}")
+
+
+# ---- options --------------------------------------------------------------------------------
+
+def test_defaults_are_those_of_the_docs(make, binary):
+    server = make("primary")
+    got = {key.removeprefix("rdbeam."): value
+           for key, value in server.client.config_get("rdbeam.*").items()}
+    assert {key: got.get(key) for key in DEFAULTS} == DEFAULTS
+
+
+def test_options_can_be_changed_while_running(make):
+    server = make("primary")
+    for option, values in CHANGES.items():
+        for value in values:
+            server.client.config_set(f"rdbeam.{option}", value)
+            assert server.client.config_get(f"rdbeam.{option}") == {f"rdbeam.{option}": value}
+    server.client.set("key", "value")
+    server.bgsave()
+    check_rdb(server.dump())
+
+
+@pytest.mark.parametrize("option", WRONG)
+def test_wrong_value_is_refused_at_load(make, option):
+    value, allowed = WRONG[option]
+    server = make("primary", run=False, options={option: value})
+    server.start(ready=False)
+    server.process.wait(harness.DEADLINE_S)
+    assert server.process.returncode != 0
+    log = server.log()
+    assert option in log and value in log and allowed in log, log
+
+
+@pytest.mark.parametrize("option", ["mode", "segment-size", "workers"])
+def test_wrong_value_is_refused_by_config_set(make, option):
+    server = make("primary")
+    value, _ = WRONG[option]
+    before = server.client.config_get(f"rdbeam.{option}")
+    with pytest.raises(redis.ResponseError):
+        server.client.config_set(f"rdbeam.{option}", value)
+    assert server.client.config_get(f"rdbeam.{option}") == before
+
+
+def test_arguments_of_loadmodule(make):
+    server = make("primary", module=False)
+    port = harness.free_port()
+    env = harness.sanitizer_env(leaks=False)
+    if env:
+        pytest.skip("a sanitized module cannot be loaded into a server that runs without its runtime")
+    server.client.execute_command("MODULE", "LOAD", str(harness.artifact("rdbeam.so")),
+                                  "--mode", "mirror", "--port", str(port))
+    assert server.client.config_get("rdbeam.mode") == {"rdbeam.mode": "mirror"}
+    assert server.client.config_get("rdbeam.port") == {"rdbeam.port": str(port)}
+    server.client.execute_command("MODULE", "UNLOAD", "rdbeam")
+    with pytest.raises(redis.ResponseError):
+        server.client.execute_command("MODULE", "LOAD", str(harness.artifact("rdbeam.so")),
+                                      "--mode", "sometimes")
+    with pytest.raises(redis.ResponseError):
+        server.client.execute_command("MODULE", "LOAD", str(harness.artifact("rdbeam.so")),
+                                      "--no-such-option", "1")
+    assert "no-such-option" in server.log() and "sometimes" in server.log()
+
+
+# ---- INFO and commands ----------------------------------------------------------------------
+
+def test_info_has_the_documented_fields(make, binary):
+    server = make("primary")
+    data.fill_strings(server.client, 1000, 100)
+    server.bgsave()
+    info = server.info("rdbeam")
+    assert [field for field in INFO_FIELDS if f"rdbeam_{field}" not in info] == []
+    assert info["rdbeam_mode"] == "replace"
+    assert info["rdbeam_state"] == "ready"
+    assert int(info["rdbeam_region_bytes"]) > 0
+    assert int(info["rdbeam_region_page_bytes"]) in (4096, 2 << 20, 1 << 30)
+    assert int(info["rdbeam_last_durable_unixtime"]) > 1.6e9
+    assert float(info["rdbeam_progress_pct"]) == 100
+
+
+def test_commands_are_documented(make):
+    server = make("primary")
+    docs = server.client.execute_command("COMMAND", "DOCS", *COMMANDS)
+    names = [bytes(item).decode() for item in docs[::2]]
+    assert sorted(names) == sorted(COMMANDS)
+    for entry in docs[1::2]:
+        fields = dict(zip(entry[::2], entry[1::2]))
+        assert fields[b"summary"]
+
+
+def test_help_names_every_command(make):
+    server = make("primary")
+    text = "\n".join(item.decode() for item in server.client.execute_command("RDBEAM.HELP")).upper()
+    assert [name for name in ("SNAPSHOT", "TICKET", "STATUS", "HELP") if name not in text] == []
+
+
+def test_commands_are_for_administrators(make):
+    server = make("primary")
+    for name in COMMANDS:
+        flags = server.client.execute_command("COMMAND", "INFO", name)[0][2]
+        assert b"admin" in flags or "admin" in flags, (name, flags)
+    server.client.execute_command("ACL", "SETUSER", "app", "on", ">pw", "~*", "+@all", "-@admin",
+                                  "-@dangerous")
+    client = server.connect(username="app", password="pw")
+    with pytest.raises(redis.ResponseError, match="(?i)noperm|no permission"):
+        client.execute_command("RDBEAM.TICKET")
+
+
+def test_status_is_a_flat_map(make):
+    server = make("primary")
+    server.bgsave()
+    reply = server.client.execute_command("RDBEAM.STATUS")
+    assert len(reply) % 2 == 0
+    assert b"state" in reply[::2]
+
+
+def test_snapshot_command_makes_an_image_without_a_disk(make):
+    server = make("primary")
+    data.fill_strings(server.client, 5000, 100)
+    generation = server.generation()
+    server.client.execute_command("RDBEAM.SNAPSHOT", "WAIT", 20000)
+    assert server.generation() != generation
+    assert server.value("rdbeam", "rdbeam_snapshot_keys") == "5000"
+    assert not server.dump().exists()
+    assert server.number("persistence", "rdb_changes_since_last_save") == 5000
+
+
+def test_snapshot_is_refused_in_multi(make):
+    server = make("primary")
+    pipe = server.client.pipeline(transaction=True)
+    pipe.execute_command("RDBEAM.SNAPSHOT")
+    with pytest.raises(redis.ResponseError):
+        pipe.execute()
+
+
+# ---- modes ----------------------------------------------------------------------------------
+
+def test_mode_off_saves_stock(make):
+    server = make("primary", options={"mode": "off"})
+    server.client.set("key", "value")
+    server.bgsave()
+    check_rdb(server.dump())
+    info = server.info("rdbeam")
+    assert info["rdbeam_fallback_total"] == "0"
+    assert info["rdbeam_snapshot_keys"] == "0"
+
+
+def test_mode_mirror_makes_both(make, loads):
+    server = make("primary", options={"mode": "mirror"})
+    keys = data.fill_mixed(server)
+    server.bgsave()
+    check_rdb(server.dump())
+    assert int(server.value("rdbeam", "rdbeam_snapshot_keys")) == keys
+    assert loads(server.dump()).digest() == server.digest()
+    said = harness.cli("verify", "--json", server.dump(), check=0).stdout
+    assert '"keys":' in said.replace(" ", "")
+
+
+def test_durable_no_makes_the_table_only(make):
+    server = make("primary", options={"durable": "no"})
+    server.client.set("key", "value")
+    server.bgsave()
+    assert server.image_made()["rdbeam_snapshot_keys"] == "1"
+    assert not server.dump().exists()
+
+
+def test_durable_no_still_serves_a_disk_sync(make):
+    server = make("primary", options={"durable": "no"}, repl_diskless_sync="no")
+    data.fill_strings(server.client, 1000, 100)
+    replica = make("replica", module=False, replicaof=f"127.0.0.1 {server.port}")
+    wait_for(lambda: replica.info("replication").get("master_link_status") == "up", "synced")
+    assert replica.digest() == server.digest()
+
+
+# ---- everything that can be missing ends in stock saving ------------------------------------
+
+def falls_back(server, *words):
+    server.client.set("key", "v" * 1000)
+    before = server.fallbacks()
+    server.bgsave()
+    check_rdb(server.dump())
+    info = server.info("rdbeam")
+    assert int(info["rdbeam_fallback_total"]) == before + 1, info
+    reason = info["rdbeam_last_fallback_reason"]
+    assert reason and (not words or any(word in reason.lower() for word in words)), reason
+
+
+def test_region_too_small_saves_stock(make, loads):
+    server = make("primary", options={"region-size": str(8 << 20), "segment-size": "2mb"})
+    data.fill_strings(server.client, 40, 1 << 20)
+    falls_back(server, "region")
+    assert loads(server.dump()).digest() == server.digest()
+    server.client.config_set("rdbeam.region-size", 256 << 20)
+    fallbacks = server.fallbacks()
+    server.bgsave()
+    assert server.fallbacks() == fallbacks, "a larger region takes the image"
+
+
+def test_missing_daemon_saves_stock(make, root):
+    server = make("primary", options={"daemon": str(root / "no-such-rdbeamd")})
+    falls_back(server, "daemon")
+    assert "no-such-rdbeamd" in server.log()
+
+
+def test_hugepages_required_and_missing_saves_stock(make):
+    with open("/proc/meminfo") as meminfo:
+        free = int(re.search(r"HugePages_Free:\s+(\d+)", meminfo.read()).group(1))
+    if free:
+        pytest.skip(f"{free} free hugepages: this needs none")
+    server = make("primary", options={"hugepages": "require"})
+    falls_back(server, "hugepage", "huge")
+
+
+def test_port_in_use_is_said_and_saving_goes_on(make):
+    with socket.socket() as taken:
+        taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        port = harness.free_port()
+        taken.bind(("127.0.0.1", port))
+        taken.listen()
+        server = make("primary", options={"port": port})
+        server.client.set("key", "value")
+        server.bgsave()
+        server.image_made()
+        assert str(port) in server.log()
+        with pytest.raises(redis.ResponseError, match=str(port)):
+            server.client.execute_command("RDBEAM.TICKET")
+
+
+# ---- the daemon's life ----------------------------------------------------------------------
+
+def test_killed_daemon_comes_back(make):
+    """Row 4: stock saving while it is away, a new one with back-off, the table again after."""
+    server = make("primary")
+    server.client.set("key", "value")
+    server.bgsave()
+    first = server.daemon()
+    os.kill(first, signal.SIGKILL)
+    server.bgsave()  # by table or stock, but never an error
+    check_rdb(server.dump())
+    second = daemon_up(server, other_than=first)
+    fallbacks = server.fallbacks()
+    server.bgsave()
+    assert server.fallbacks() == fallbacks
+    assert second != first
+
+
+def test_stopped_daemon_saves_stock(make):
+    server = make("primary")
+    daemon = server.daemon()
+    os.kill(daemon, signal.SIGSTOP)
+    try:
+        falls_back(server)
+    finally:
+        os.kill(daemon, signal.SIGCONT)
+
+
+def test_daemon_that_keeps_dying_is_started_with_pauses(make):
+    server = make("primary")
+    pids = set()
+    for _ in range(3):
+        pid = daemon_up(server)
+        pids.add(pid)
+        os.kill(pid, signal.SIGKILL)
+        wait_for(lambda: not alive(pid), "the daemon is gone")
+    assert len(pids) == 3
+    daemon_up(server)
+    assert server.client.ping()
+
+
+def test_daemon_ends_with_its_server(make):
+    server = make("primary")
+    daemon = server.daemon()
+    assert daemon
+    server.kill()
+    server.gone([daemon])
+
+
+def test_server_keeps_no_extra_child(make):
+    """Redis reaps any child it does not know with a warning: the daemon must not be one."""
+    server = make("primary")
+    assert harness.children(server.pid) == []
+    server.bgsave()
+    assert harness.children(server.pid) == []
+    assert "unmatched pid" not in server.log()
+
+
+def test_daemon_holds_none_of_the_servers_sockets(make):
+    server = make("primary")
+    client = server.connect()
+    client.ping()
+    own = socket_inodes(server.pid, server.port)
+    held = {os.readlink(f"/proc/{server.daemon()}/fd/{fd}")
+            for fd in os.listdir(f"/proc/{server.daemon()}/fd")}
+    assert own and not own & held
+
+
+def socket_inodes(pid, port):
+    """socket:[inode] of a process's TCP sockets on a port."""
+    inodes = set()
+    with open("/proc/net/tcp") as table:
+        for line in table.readlines()[1:]:
+            words = line.split()
+            if int(words[1].split(":")[1], 16) == port:
+                inodes.add(f"socket:[{words[9]}]")
+    return inodes

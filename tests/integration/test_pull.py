@@ -1,0 +1,457 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""rdbeam pull: an empty stock server becomes a replica of a primary that keeps taking writes."""
+import json
+import os
+import pathlib
+import signal
+
+import pytest
+
+import data
+import harness
+from harness import alive, check_rdb, wait_for
+
+MIB = 1 << 20
+
+
+def pull(primary, replica=None, *more, check=0, **kwargs):
+    """Runs a pull; the JSON object that it prints last, or the process when it is to fail."""
+    args = ["pull", "--json", "--from", f"127.0.0.1:{primary.port}"]
+    if replica is not None:
+        args += ["--to", f"127.0.0.1:{replica.port}"]
+    done = harness.cli(*args, *more, check=check, **kwargs)
+    return last_json(done.stdout) if check == 0 else done
+
+
+def last_json(text):
+    return json.loads(text.strip().splitlines()[-1] if text.strip().startswith("{")
+                      and text.strip().count("\n{") else text)
+
+
+def one_line(done, *words):
+    """Bad input gets one line that names what is wrong and what to do."""
+    lines = [line for line in done.stderr.splitlines() if line.strip()]
+    assert len(lines) == 1, done.stderr
+    missing = [word for word in words if word.lower() not in lines[0].lower()]
+    assert not missing, (missing, lines[0])
+
+
+def stats(server):
+    return {key: server.number("stats", key)
+            for key in ("sync_full", "sync_partial_ok", "sync_partial_err", "total_forks")}
+
+
+def in_sync(primary, replica):
+    def same():
+        mine, its = primary.info("replication"), replica.info("replication")
+        return its.get("master_link_status") == "up" \
+            and its["master_port"] == str(primary.port) \
+            and its["slave_repl_offset"] == mine["master_repl_offset"]
+    wait_for(same, lambda: f"in sync: {replica.info('replication')}\n{replica.log()[-3000:]}")
+
+
+def same_data(primary, replica, dbs=4):
+    in_sync(primary, replica)
+    assert replica.digest() == primary.digest()
+    assert data.details(replica, dbs) == data.details(primary, dbs)
+
+
+def slow_primary(make, megabytes=60, rate=10 * MIB, **kwargs):
+    """A primary whose pulls take seconds, so that something can happen in between."""
+    options = {"rate-limit": rate, "segment-size": "2mb", **kwargs.pop("options", {})}
+    primary = make("primary", options=options, **kwargs)
+    data.fill_strings(primary.client, megabytes, MIB)
+    return primary
+
+
+# ---- the main job ---------------------------------------------------------------------------
+
+def test_pull_under_writes_is_partial(make, binary):
+    primary = make("primary", options={"segment-size": "2mb"})
+    data.fill_mixed(primary)
+    data.fill_strings(primary.client, 20000, 500)
+    replica = make("replica", module=False)
+    before = stats(primary)
+    with data.Load(primary) as load:
+        said = pull(primary, replica)
+        after_pull = load.writes
+        wait_for(lambda: load.writes > after_pull, "writes go on after the hand-over")
+    assert said["full_resyncs"] == 0 and said["partial_resyncs"] == 1, said
+    same_data(primary, replica)
+    after = stats(primary)
+    assert after["sync_full"] - before["sync_full"] <= 1  # the link that opens the stream
+    assert replica.info("replication")["role"] == "slave"
+    assert replica.value("replication", "slave_read_only") == "1"
+
+
+def test_pull_of_a_quiet_primary(make):
+    primary = make("primary")
+    data.fill_strings(primary.client, 1000, 100)
+    replica = make("replica", module=False)
+    said = pull(primary, replica)
+    assert said["full_resyncs"] == 0 and said["keys"] == 1000, said
+    primary.client.set("after", "the pull")  # in database 0
+    primary.connect(db=3).set("after", "the pull")
+    same_data(primary, replica)
+
+
+def test_pull_of_an_empty_primary(make):
+    primary = make("primary")
+    replica = make("replica", module=False)
+    assert pull(primary, replica)["keys"] == 0
+    primary.client.set("first", "key")
+    same_data(primary, replica)
+
+
+def test_pull_with_one_database(make):
+    primary = make("primary", databases=1)
+    data.fill_strings(primary.client, 1000, 100)
+    replica = make("replica", module=False)
+    with data.Load(primary, dbs=1):
+        said = pull(primary, replica)
+    assert said["full_resyncs"] == 0
+    same_data(primary, replica, dbs=1)
+
+
+@pytest.mark.parametrize("load_mode", ["disabled", "on-empty-db", "swapdb"])
+def test_pull_into_each_way_of_loading(make, load_mode):
+    primary = make("primary")
+    data.fill_mixed(primary)
+    replica = make("replica", module=False, repl_diskless_load=load_mode)
+    with data.Load(primary):
+        said = pull(primary, replica)
+    assert said["full_resyncs"] == 0
+    same_data(primary, replica)
+
+
+def test_two_pulls_at_once_and_a_third_from_the_same_image(make):
+    primary = slow_primary(make)
+    replicas = [make(f"replica{n}", module=False) for n in range(3)]
+    primary.client.execute_command("RDBEAM.SNAPSHOT", "WAIT", 30000)
+    forks = stats(primary)["total_forks"]
+    with data.Load(primary, pause_s=0.005):
+        running = [harness.cli_start("pull", "--json", "--from", f"127.0.0.1:{primary.port}",
+                                     "--to", f"127.0.0.1:{replica.port}")
+                   for replica in replicas[:2]]
+        wait_for(lambda: primary.number("rdbeam", "rdbeam_pulls_active") == 2, "two are served")
+        for process in running:
+            out, err = process.communicate(timeout=harness.DEADLINE_S * 4)
+            assert process.returncode == 0, err
+            assert last_json(out)["full_resyncs"] == 0
+        third = pull(primary, replicas[2])
+    assert third["reused"] is True and third["full_resyncs"] == 0
+    for replica in replicas:
+        same_data(primary, replica)
+    assert stats(primary)["total_forks"] == forks, "one image, one fork"
+
+
+def test_image_of_bgsave_is_reused(make):
+    primary = make("primary")
+    data.fill_strings(primary.client, 1000, 1000)
+    first = make("first", module=False)
+    pull(primary, first)  # makes the backlog
+    primary.bgsave()
+    forks = stats(primary)["total_forks"]
+    second = make("second", module=False)
+    said = pull(primary, second)
+    assert said["reused"] is True and said["full_resyncs"] == 0
+    assert stats(primary)["total_forks"] == forks
+    same_data(primary, second)
+
+
+def test_stale_image_gives_way_to_a_new_snapshot(make):
+    """The backlog has moved past the retained image's offset."""
+    primary = make("primary", repl_backlog_size="64kb")
+    data.fill_strings(primary.client, 1000, 100)
+    primary.client.execute_command("RDBEAM.SNAPSHOT", "WAIT", 30000)
+    generation = primary.generation()
+    data.fill_strings(primary.client, 2000, 1000, prefix="overrun")
+    replica = make("replica", module=False)
+    said = pull(primary, replica)
+    assert said["reused"] is False
+    assert primary.generation() != generation
+    same_data(primary, replica)
+
+
+def test_small_backlog_under_writes(make):
+    """A backlog smaller than what is written during the pull: the stream is buffered at our side."""
+    primary = slow_primary(make, megabytes=30, repl_backlog_size="16kb",
+                           client_output_buffer_limit='"replica 0 0 0"')
+    replica = make("replica", module=False)
+    with data.Load(primary, size=500, pause_s=0.01) as load:
+        done = harness.cli("pull", "--json", "--from", f"127.0.0.1:{primary.port}",
+                           "--to", f"127.0.0.1:{replica.port}")
+        assert load.writes > 0
+    assert done.returncode == 0, done.stderr
+    same_data(primary, replica)
+
+
+def test_small_buffer_spills_and_stages(make, root):
+    primary = slow_primary(make, megabytes=40, rate=20 * MIB)
+    replica = make("replica", module=False)
+    spill = root / "spill"
+    spill.mkdir()
+    with data.Load(primary, size=2000):
+        said = pull(primary, replica, "--buffer", "16mb", env={"TMPDIR": str(spill)})
+    assert said["full_resyncs"] == 0
+    same_data(primary, replica)
+    assert list(spill.iterdir()) == []
+
+
+# ---- other targets --------------------------------------------------------------------------
+
+def test_as_copy_adds_keys_to_an_independent_server(make):
+    primary = make("primary")
+    data.fill_mixed(primary)
+    target = make("target", module=False)
+    pull(primary, target, "--as", "copy")
+    assert target.value("replication", "role") == "master"
+    primary.client.set("later", "not copied")
+    assert target.client.get("later") is None
+    primary.client.delete("later")
+    assert target.digest() == primary.digest()
+
+
+def test_to_file_loads_and_continues(make, loads, root):
+    primary = make("primary")
+    data.fill_mixed(primary)
+    path = root / "pulled.rdb"
+    pull(primary, None, "--to-file", path)
+    check_rdb(path)
+    harness.cli("verify", path, check=0)
+    copy = loads(path)
+    assert copy.digest() == primary.digest()
+    assert [p.name for p in root.iterdir() if p.is_file()] == ["pulled.rdb"]
+
+
+def test_to_file_leaves_an_old_file_whole_when_it_fails(make, root):
+    primary = slow_primary(make)
+    path = root / "pulled.rdb"
+    path.write_bytes(b"older")
+    process = harness.cli_start("pull", "--from", f"127.0.0.1:{primary.port}", "--to-file", path)
+    wait_for(lambda: primary.number("rdbeam", "rdbeam_pull_bytes_total") > 5 * MIB, "bytes flow")
+    os.kill(primary.daemon(), signal.SIGKILL)
+    _, err = process.communicate(timeout=harness.DEADLINE_S * 2)
+    assert process.returncode in (1, 4), err
+    assert path.read_bytes() == b"older"
+    assert [p.name for p in root.iterdir() if p.is_file()] == ["pulled.rdb"]
+
+
+def test_discard_reads_and_keeps_nothing(make):
+    primary = make("primary")
+    data.fill_strings(primary.client, 1000, 1000)
+    said = pull(primary, None, "--discard")
+    assert said["keys"] == 1000 and said["image_bytes"] > 1000000
+
+
+# ---- refusals -------------------------------------------------------------------------------
+
+def test_target_with_foreign_keys_needs_force(make):
+    primary = make("primary")
+    data.fill_strings(primary.client, 100, 100)
+    target = make("target", module=False)
+    target.client.set("precious", "data")
+    digest = target.digest()
+    one_line(pull(primary, target, check=3), "--force", str(target.port))
+    assert target.digest() == digest and target.value("replication", "role") == "master"
+    pull(primary, target, "--force")
+    same_data(primary, target)
+
+
+def test_replica_of_this_primary_needs_no_force(make):
+    primary = make("primary")
+    data.fill_strings(primary.client, 100, 100)
+    target = make("target", module=False)
+    pull(primary, target)
+    target.client.replicaof("NO", "ONE")
+    target.client.replicaof("127.0.0.1", primary.port)
+    said = pull(primary, target)
+    assert said["full_resyncs"] == 0
+    same_data(primary, target)
+
+
+def test_wrong_password_is_refused(make):
+    primary = make("primary", requirepass="right")
+    target = make("target", module=False)
+    done = harness.cli("pull", "--from", f"redis://:wrong@127.0.0.1:{primary.port}", "--to",
+                       f"127.0.0.1:{target.port}", check=3)
+    one_line(done, str(primary.port), "password")
+    assert "wrong@" not in done.stderr
+    done = harness.cli("pull", "--from", f"redis://:right@127.0.0.1:{primary.port}", "--to",
+                       f"127.0.0.1:{target.port}", check=0)
+    in_sync_with_password(primary, target)
+
+
+def in_sync_with_password(primary, target):
+    """The replica must be told the password, or the hand-over cannot work."""
+    wait_for(lambda: target.info("replication").get("master_link_status") == "up", "link is up")
+    assert target.digest() == primary.digest()
+
+
+def test_user_without_the_commands_is_refused(make):
+    primary = make("primary")
+    primary.client.execute_command("ACL", "SETUSER", "app", "on", ">pw", "~*", "+@all", "-@admin",
+                                   "-@dangerous")
+    target = make("target", module=False)
+    done = harness.cli("pull", "--from", f"redis://app:pw@127.0.0.1:{primary.port}", "--to",
+                       f"127.0.0.1:{target.port}", check=3)
+    one_line(done, str(primary.port), "app")
+
+
+def test_primary_without_the_module_is_refused(make):
+    primary = make("primary", module=False)
+    target = make("target", module=False)
+    one_line(pull(primary, target, check=3), str(primary.port), "rdbeam.so")
+
+
+def test_primary_that_is_not_there(make):
+    target = make("target", module=False)
+    port = harness.free_port()
+    done = harness.cli("pull", "--from", f"127.0.0.1:{port}", "--to", f"127.0.0.1:{target.port}",
+                       check=1)
+    one_line(done, str(port), "refused")
+
+
+def test_cluster_node_is_told_about_to_file(make):
+    primary = make("primary")
+    primary.client.set("key", "value")
+    target = make("target", module=False, cluster_enabled="yes")
+    one_line(pull(primary, target, check=3), "--to-file", str(target.port))
+
+
+def test_usage_errors_exit_2():
+    for args in (["pull"], ["pull", "--from", "127.0.0.1:1", "--no-such"], ["no-such-command"],
+                 ["pull", "--from", "127.0.0.1:1", "--to", "127.0.0.1:2", "--buffer", "lots"]):
+        done = harness.cli(*args, check=2)
+        assert len([line for line in done.stderr.splitlines() if line.strip()]) >= 1
+
+
+def test_ticket_is_good_once_and_not_for_others(make):
+    """Raw: the reply has what a pull needs and no two tickets are the same."""
+    primary = make("primary")
+    primary.client.execute_command("RDBEAM.SNAPSHOT", "WAIT", 30000)
+    tickets = [primary.client.execute_command("RDBEAM.TICKET") for _ in range(2)]
+    assert tickets[0] != tickets[1]
+    assert not [line for line in primary.log().splitlines()
+                if any(secret(ticket) in line for ticket in tickets)]
+
+
+def secret(ticket):
+    fields = dict(zip(ticket[::2], ticket[1::2]))
+    return next(value.decode() for key, value in fields.items() if b"key" in key)
+
+
+def test_more_pulls_than_allowed_wait(make):
+    primary = slow_primary(make, megabytes=20, options={"max-pulls": 1})
+    targets = [make(f"target{n}", module=False) for n in range(2)]
+    running = [harness.cli_start("pull", "--json", "--from", f"127.0.0.1:{primary.port}",
+                                 "--to", f"127.0.0.1:{target.port}") for target in targets]
+    for process in running:
+        _, err = process.communicate(timeout=harness.DEADLINE_S * 4)
+        assert process.returncode == 0, err
+    for target in targets:
+        same_data(primary, target)
+
+
+# ---- things that die ------------------------------------------------------------------------
+
+def test_puller_killed_while_feeding(make):
+    """Row 20: the primary is unharmed, nothing stays behind, and the next pull works."""
+    primary = slow_primary(make)
+    target = make("target", module=False)
+    process = harness.cli_start("pull", "--stream", "--from", f"127.0.0.1:{primary.port}", "--to",
+                                f"127.0.0.1:{target.port}")
+    wait_for(lambda: target.info("persistence")["loading"] == "1"
+             or target.info("replication").get("master_sync_in_progress") == "1", "it is fed")
+    process.kill()
+    process.communicate()
+    wait_for(lambda: primary.number("rdbeam", "rdbeam_pulls_active") == 0, "the session is closed")
+    primary.client.config_set("rdbeam.rate-limit", 0)
+    with data.Load(primary):
+        said = pull(primary, target)
+    assert said["full_resyncs"] == 0
+    same_data(primary, target)
+
+
+@pytest.mark.parametrize("signal_number", [signal.SIGINT, signal.SIGTERM])
+def test_interrupted_puller_gives_the_target_back(make, signal_number):
+    primary = slow_primary(make)
+    target = make("target", module=False)
+    process = harness.cli_start("pull", "--stream", "--from", f"127.0.0.1:{primary.port}", "--to",
+                                f"127.0.0.1:{target.port}")
+    wait_for(lambda: target.info("persistence")["loading"] == "1"
+             or target.info("replication").get("master_sync_in_progress") == "1", "it is fed")
+    process.send_signal(signal_number)
+    process.communicate(timeout=harness.DEADLINE_S)
+    assert process.returncode != 0
+    wait_for(lambda: target.value("replication", "role") == "master", "the target is its own again")
+
+
+def test_daemon_killed_while_feeding_fails_clearly(make):
+    primary = slow_primary(make)
+    target = make("target", module=False)
+    process = harness.cli_start("pull", "--from", f"127.0.0.1:{primary.port}", "--to",
+                                f"127.0.0.1:{target.port}")
+    wait_for(lambda: primary.number("rdbeam", "rdbeam_pull_bytes_total") > 5 * MIB, "bytes flow")
+    first = primary.daemon()
+    os.kill(first, signal.SIGKILL)
+    _, err = process.communicate(timeout=harness.DEADLINE_S * 2)
+    assert process.returncode in (1, 4) and err.strip(), err
+    wait_for(lambda: primary.daemon() not in (None, first), "a new daemon comes")
+    wait_for(lambda: primary.value("rdbeam", "rdbeam_daemon_state") in ("ready", "running"), "up")
+    primary.client.config_set("rdbeam.rate-limit", 0)
+    said = pull(primary, target)
+    assert said["full_resyncs"] == 0
+    same_data(primary, target)
+
+
+@pytest.mark.parametrize("victim", ["child", "worker"])
+def test_snapshot_child_killed_while_pulled(make, victim):
+    """The generation is revoked; the pull fails or asks again, and never feeds a part."""
+    primary = make("primary", options={"workers": 2, "segment-size": "2mb"})
+    primary.hold(keys=400)
+    target = make("target", module=False)
+    process = harness.cli_start("pull", "--from", f"127.0.0.1:{primary.port}", "--to",
+                                f"127.0.0.1:{target.port}")
+    wait_for(lambda: primary.value("rdbeam", "rdbeam_state") == "copying", "it copies")
+    child = wait_for(lambda: harness.children(primary.pid), "child")[0]
+    workers = primary.workers(child) if victim == "worker" else harness.children(child)
+    primary.client.config_set("rdb-key-save-delay", 0)
+    os.kill(workers[0] if victim == "worker" else child, signal.SIGKILL)
+    _, err = process.communicate(timeout=harness.DEADLINE_S * 4)
+    wait_for(lambda: not any(map(alive, [child, *workers])), "child and workers are gone", 5)
+    if process.returncode == 0:
+        same_data(primary, target)
+    else:
+        assert err.strip()
+        assert target.client.dbsize() == 0
+    assert primary.client.ping()
+    said = pull(primary, target)
+    assert said["full_resyncs"] == 0
+    same_data(primary, target)
+
+
+def test_pull_does_not_count_as_a_replica(make):
+    """Rule 10: WAIT and min-replicas-to-write see no replica before the hand-over."""
+    primary = slow_primary(make, options={"retain": 300})
+    target = make("target", module=False)
+    process = harness.cli_start("pull", "--from", f"127.0.0.1:{primary.port}", "--to",
+                                f"127.0.0.1:{target.port}")
+    wait_for(lambda: primary.number("rdbeam", "rdbeam_pull_bytes_total") > 5 * MIB, "bytes flow")
+    primary.client.set("key", "value")
+    assert primary.client.wait(1, 200) == 0
+    _, err = process.communicate(timeout=harness.DEADLINE_S * 4)
+    assert process.returncode == 0, err
+    same_data(primary, target)
+    primary.client.set("key", "other")
+    assert primary.client.wait(1, 5000) == 1
+
+
+def test_nothing_stays_in_the_temporary_directory(make, root):
+    primary = make("primary")
+    data.fill_strings(primary.client, 100, 1000)
+    target = make("target", module=False)
+    place = root / "tmp"
+    place.mkdir()
+    pull(primary, target, env={"TMPDIR": str(place)})
+    assert list(pathlib.Path(place).iterdir()) == []
