@@ -1,0 +1,574 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ *
+ * One lane belongs to one process and blocks freely: the process is a fork child with nothing else
+ * to do. What the daemon sends is read only when a slot is asked for; until then it waits in the
+ * socket. Every EXTENT is sent before a slot of it is granted, so draining the socket after
+ * `granted` was seen is enough to know every extent that a granted slot can lie in - also when an
+ * extent's number now means other memory than before.
+ */
+#include "lane.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "clock.h"
+#include "extent.h"
+#include "fault.h"
+#include "log.h"
+#include "rdbeam/error.h"
+#include "region.h"
+#include "sockets.h"
+
+#define DAEMON_NAME_BYTES 108 /* sun_path */
+
+struct lane_extent {
+	int fd; /* -1: not seen */
+	uint8_t *base;
+	uint64_t bytes;
+	ino_t ino;
+};
+
+struct beam_lane {
+	int sock;
+	int failure; /* what the daemon or the socket said, for good; 0: nothing */
+	int table_fd;
+	uint64_t table_bytes;
+	struct beam_table *table;
+	uint32_t nextents; /* numbers below it may be known */
+	struct lane_extent extents[BEAM_EXTENTS_MAX];
+	uint8_t secret[BEAM_SECRET_BYTES];
+	uint8_t daemon_name[DAEMON_NAME_BYTES];
+	size_t daemon_name_len;
+	struct beam_segment_source source;
+};
+
+union message {
+	struct beam_ctl_head head;
+	struct beam_ctl_generation generation;
+	struct beam_ctl_extent extent;
+	struct beam_ctl_text text;
+	uint8_t bytes[BEAM_CTL_MAX_BYTES];
+};
+
+static int break_protocol(const char *what)
+{
+	beam_log(BEAM_LOG_WARNING, "lane: daemon sent %s", what);
+	return BEAM_E_PROTO;
+}
+
+/* --- what the daemon sends ---------------------------------------------------------------- */
+
+static void forget_extent(struct lane_extent *extent)
+{
+	if (extent->base)
+		munmap(extent->base, extent->bytes);
+	extent->base = NULL;
+	beam_close(&extent->fd);
+}
+
+/* Takes over `fd`. Only memory that cannot be truncated is mapped. */
+static int learn_extent(struct beam_lane *lane, const struct beam_ctl_extent *message, int fd)
+{
+	struct lane_extent extent = {.fd = fd, .bytes = message->bytes};
+	struct stat st;
+	int err;
+
+	if (fd < 0 || message->extent >= BEAM_EXTENTS_MAX || message->bytes == 0 ||
+	    message->bytes > BEAM_EXTENT_MAX_BYTES || message->bytes % BEAM_SEGMENT_ALIGN) {
+		err = break_protocol("a bad extent");
+		goto close_fd;
+	}
+	if (fstat(fd, &st) || (uint64_t)st.st_size != message->bytes ||
+	    !(fcntl(fd, F_GET_SEALS) & F_SEAL_SHRINK)) {
+		err = break_protocol("an extent of another size than its file, or not sealed");
+		goto close_fd;
+	}
+	extent.ino = st.st_ino;
+	struct lane_extent *known = &lane->extents[message->extent];
+
+	/* Told twice (by JOIN): slots of it may be in use here, so the mapping stays. */
+	if (known->fd >= 0 && known->ino == extent.ino) {
+		beam_close(&fd);
+		return 0;
+	}
+	err = beam_extent_map(fd, extent.bytes, &extent.base);
+	if (err) {
+		beam_log(BEAM_LOG_WARNING,
+			 "lane: cannot map extent %" PRIu32 " of %" PRIu64 " bytes: %s",
+			 message->extent, extent.bytes, beam_strerror(err));
+		goto close_fd;
+	}
+	forget_extent(known);
+	*known = extent;
+	if (message->extent >= lane->nextents)
+		lane->nextents = message->extent + 1;
+	return 0;
+close_fd:
+	beam_close(&fd);
+	return err;
+}
+
+/* Receives one message into `m`, at most one fd with it. 0 or a negative code. */
+static int receive(struct beam_lane *lane, union message *m, int *fd, int timeout_ms)
+{
+	int fds[BEAM_PACKET_FDS_MAX], nfds = 0;
+	ssize_t n = beam_packet_recv(lane->sock, m, sizeof(*m), fds, &nfds, timeout_ms);
+
+	*fd = -1;
+	if (n < 0)
+		return (int)n;
+	for (int i = 1; i < nfds; i++)
+		close(fds[i]);
+	if (nfds)
+		*fd = fds[0];
+	if (!beam_ctl_check(m, (uint32_t)n))
+		return 0;
+	beam_close(fd);
+	return break_protocol("a malformed message");
+}
+
+static int code_of(struct beam_ctl_text *text)
+{
+	text->text[BEAM_TEXT_BYTES - 1] = 0;
+	return text->code < 0 ? text->code : BEAM_E_ABORTED;
+}
+
+/* Handles one message of a running generation. 0, -EAGAIN when there was none in time, or the
+ * lane's failure. */
+static int handle_next(struct beam_lane *lane, int timeout_ms)
+{
+	union message m;
+	int fd, err = receive(lane, &m, &fd, timeout_ms);
+
+	if (err == -EAGAIN)
+		return err;
+	if (!err && m.head.type == BEAM_CTL_EXTENT)
+		err = learn_extent(lane, &m.extent, fd);
+	else if (!err) {
+		beam_close(&fd);
+		if (m.head.type == BEAM_CTL_FAILED || m.head.type == BEAM_CTL_REFUSED)
+			err = code_of(&m.text);
+		else if (m.head.type != BEAM_CTL_GRANTED)
+			err = break_protocol("a message that is not for a writer");
+	}
+	if (err)
+		lane->failure = err;
+	return err;
+}
+
+/* Handles all that has arrived. */
+static int drain(struct beam_lane *lane)
+{
+	int err;
+
+	do {
+		err = handle_next(lane, 0);
+	} while (!err);
+	return err == -EAGAIN ? 0 : err;
+}
+
+/* Sends, and waits while the socket is full. A socket that the daemon has closed still holds what
+ * it said last, which is the better reason. */
+static int tell(struct beam_lane *lane, enum beam_ctl_type type, void *message, uint32_t len_bytes)
+{
+	int err = beam_ctl_send(lane->sock, type, message, len_bytes, -1);
+
+	return err == BEAM_E_GONE ? drain(lane) : err;
+}
+
+/* 0, or why nobody may write any more. */
+static int check_alive(const struct beam_lane *lane)
+{
+	if (lane->failure)
+		return lane->failure;
+	return atomic_load_explicit(&lane->table->aborted, memory_order_acquire) ? BEAM_E_ABORTED
+										 : 0;
+}
+
+/* --- the segment source ------------------------------------------------------------------- */
+
+static int lane_claim(void *ctx, uint32_t count, uint32_t *first)
+{
+	struct beam_lane *lane = ctx;
+	struct beam_table *table = lane->table;
+	int err = check_alive(lane);
+
+	err = err ? err : BEAM_FAULT("lane.claim");
+	if (err)
+		return err;
+	uint32_t next = atomic_load_explicit(&table->next_index, memory_order_relaxed);
+
+	/* Not a plain fetch_add: a claim beyond the table would have to be taken back, and others
+	 * could have claimed behind it. */
+	do {
+		if (next > table->capacity || count > table->capacity - next) {
+			beam_log(BEAM_LOG_WARNING,
+				 "lane: image is larger than the table: %" PRIu32 "+%" PRIu32
+				 " of %" PRIu32 " segments",
+				 next, count, table->capacity);
+			return BEAM_E_FULL;
+		}
+	} while (!atomic_compare_exchange_weak_explicit(
+	    &table->next_index, &next, next + count, memory_order_relaxed, memory_order_relaxed));
+	*first = next;
+	return 0;
+}
+
+static int lane_unclaim(void *ctx, uint32_t first, uint32_t count)
+{
+	struct beam_lane *lane = ctx;
+	uint32_t expected = first + count;
+
+	return atomic_compare_exchange_strong_explicit(&lane->table->next_index, &expected, first,
+						       memory_order_relaxed, memory_order_relaxed)
+		   ? 0
+		   : -EBUSY;
+}
+
+/* Waits until entry `index` has a slot. Messages are the only thing waited for: the daemon answers
+ * NEED by GRANTED once it has granted the index, or by FAILED. */
+static int wait_granted(struct beam_lane *lane, uint32_t index)
+{
+	struct beam_ctl_index need = {.index = index};
+	int err = BEAM_FAULT("lane.need");
+
+	if (atomic_load_explicit(&lane->table->granted, memory_order_acquire) > index)
+		return err;
+	err = err ? err : tell(lane, BEAM_CTL_NEED, &need, sizeof(need));
+	while (!err) {
+		err = check_alive(lane);
+		if (!err &&
+		    atomic_load_explicit(&lane->table->granted, memory_order_acquire) > index)
+			return 0;
+		err = err ? err : handle_next(lane, -1);
+	}
+	return err;
+}
+
+/* Address of the slot that entry `index` was granted. */
+static int find_slot(struct beam_lane *lane, uint32_t index, uint8_t **base)
+{
+	uint32_t slot = lane->table->entry[index].slot;
+	uint32_t number = BEAM_SLOT_EXTENT(slot);
+	uint64_t segment_bytes = lane->source.segment_bytes;
+	uint64_t offset = BEAM_SLOT_PLACE(slot) * segment_bytes;
+
+	if (number >= BEAM_EXTENTS_MAX)
+		return break_protocol("a slot of no extent");
+	while (lane->extents[number].fd < 0) {
+		int err = handle_next(lane, -1);
+
+		if (err)
+			return err;
+	}
+	if (segment_bytes > lane->extents[number].bytes ||
+	    offset > lane->extents[number].bytes - segment_bytes)
+		return break_protocol("a slot behind its extent's end");
+	*base = lane->extents[number].base + offset;
+	return 0;
+}
+
+static int lane_slot(void *ctx, uint32_t index, uint8_t **base)
+{
+	struct beam_lane *lane = ctx;
+	int err = check_alive(lane);
+
+	if (err)
+		return err;
+	if (index >= lane->table->capacity)
+		return -EINVAL;
+	err = wait_granted(lane, index);
+	err = err ? err : drain(lane);
+	err = err ? err : find_slot(lane, index, base);
+	if (err)
+		return err;
+	/* Page tables at once are cheaper than a fault for each page during the copy. The pages are
+	 * there; kernels that cannot do it take the faults. */
+	err = beam_extent_populate(*base, lane->source.segment_bytes);
+	if (err && err != -EINVAL) {
+		beam_log(BEAM_LOG_WARNING, "lane: memory of segment %" PRIu32 ": %s", index,
+			 beam_strerror(err));
+		return err;
+	}
+	return 0;
+}
+
+/* Non-temporal stores pass the release store unless they are fenced. */
+static void store_fence(void)
+{
+#if defined(__x86_64__)
+	__builtin_ia32_sfence();
+#else
+	atomic_thread_fence(memory_order_seq_cst);
+#endif
+}
+
+static int lane_seal(void *ctx, uint32_t index, uint32_t len_bytes, uint64_t crc)
+{
+	struct beam_lane *lane = ctx;
+	struct beam_ctl_index sealed = {.index = index};
+	int err = check_alive(lane);
+
+	if (!err && (index >= lane->table->capacity || len_bytes > lane->source.segment_bytes))
+		err = -EINVAL;
+	err = err ? err : BEAM_FAULT("lane.seal");
+	if (err && err != BEAM_FAULT_FLIP)
+		return err;
+	struct beam_table_entry *entry = &lane->table->entry[index];
+	uint8_t *base;
+
+	if (err == BEAM_FAULT_FLIP && !find_slot(lane, index, &base))
+		base[len_bytes / 2] ^= 1;
+	store_fence();
+	entry->crc = crc;
+	entry->len_bytes = len_bytes;
+	atomic_store_explicit(&entry->seal, lane->source.gen.counter, memory_order_release);
+	err = BEAM_FAULT("lane.sealed");
+	return err ? err : tell(lane, BEAM_CTL_SEALED, &sealed, sizeof(sealed));
+}
+
+static int lane_crcs(void *ctx, uint32_t count, uint64_t *crcs)
+{
+	struct beam_lane *lane = ctx;
+	int err = check_alive(lane);
+
+	if (err)
+		return err;
+	if (count > lane->table->capacity)
+		return -EINVAL;
+	for (uint32_t i = 0; i < count; i++) {
+		struct beam_table_entry *entry = &lane->table->entry[i];
+
+		if (atomic_load_explicit(&entry->seal, memory_order_acquire) !=
+		    lane->source.gen.counter) {
+			beam_log(BEAM_LOG_WARNING,
+				 "lane: segment %" PRIu32 " of %" PRIu32 " was never sealed", i,
+				 count);
+			return BEAM_E_TORN;
+		}
+		crcs[i] = entry->crc;
+	}
+	return 0;
+}
+
+/* --- begin, join, end --------------------------------------------------------------------- */
+
+/* Maps the table that came as `fd` (kept) and checks that it is the one that was told. */
+static int open_table(struct beam_lane *lane, const struct beam_ctl_generation *told, int fd)
+{
+	struct stat st;
+
+	if (fd < 0 || fstat(fd, &st) || told->table_bytes < sizeof(struct beam_table) ||
+	    (uint64_t)st.st_size < told->table_bytes)
+		return break_protocol("a table of another size than its file");
+	struct beam_table *table =
+	    mmap(NULL, told->table_bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+
+	if (table == MAP_FAILED)
+		return -errno;
+	lane->table = table;
+	lane->table_bytes = told->table_bytes;
+	if (table->magic != BEAM_TABLE_MAGIC || table->version != BEAM_TABLE_VERSION)
+		return BEAM_E_VERSION;
+	if (table->capacity == 0 || table->capacity > BEAM_SEGMENTS_MAX ||
+	    beam_table_bytes(table->capacity) > told->table_bytes || told->gen.counter == 0 ||
+	    told->gen.nonce != table->gen.nonce || told->gen.counter != table->gen.counter ||
+	    told->segment_bytes != table->segment_bytes || told->segment_bytes == 0 ||
+	    told->segment_bytes % BEAM_SEGMENT_ALIGN || told->segment_bytes > BEAM_SEGMENT_MAX)
+		return break_protocol("a table that is not the generation's");
+	lane->source = (struct beam_segment_source){
+	    .ctx = lane,
+	    .segment_bytes = told->segment_bytes,
+	    .gen = told->gen,
+	    .claim = lane_claim,
+	    .unclaim = lane_unclaim,
+	    .slot = lane_slot,
+	    .seal = lane_seal,
+	    .crcs = lane_crcs,
+	};
+	return 0;
+}
+
+static int connect_daemon(struct beam_lane *lane)
+{
+	int err = BEAM_FAULT("lane.connect");
+	int sock = err ? err : beam_packet_connect(lane->daemon_name, lane->daemon_name_len);
+
+	if (sock < 0) {
+		beam_log(BEAM_LOG_NOTICE, "lane: cannot reach the daemon: %s", beam_strerror(sock));
+		return sock;
+	}
+	lane->sock = sock;
+	return 0;
+}
+
+/* Waits for the answer to BEGIN. */
+static int take_generation(struct beam_lane *lane, char *reason, int timeout_ms)
+{
+	union message m;
+	int err = receive(lane, &m, &lane->table_fd, timeout_ms);
+
+	if (err) {
+		snprintf(reason, BEAM_TEXT_BYTES, "no answer from the daemon: %s",
+			 beam_strerror(err));
+		return err;
+	}
+	if (m.head.type == BEAM_CTL_GENERATION)
+		return open_table(lane, &m.generation, lane->table_fd);
+	if (m.head.type != BEAM_CTL_REFUSED && m.head.type != BEAM_CTL_FAILED)
+		return break_protocol("something else than an answer to BEGIN");
+	err = code_of(&m.text);
+	memcpy(reason, m.text.text, BEAM_TEXT_BYTES);
+	return err;
+}
+
+int beam_lane_begin(const struct beam_lane_begin *opts, char *reason, struct beam_lane **out)
+{
+	struct beam_ctl_begin begin = *opts->begin;
+
+	reason[0] = 0;
+	if (opts->daemon_name_len > DAEMON_NAME_BYTES)
+		return -EINVAL;
+	struct beam_lane *lane = calloc(1, sizeof(*lane));
+
+	if (!lane)
+		return -ENOMEM;
+	lane->sock = lane->table_fd = -1;
+	for (uint32_t i = 0; i < BEAM_EXTENTS_MAX; i++)
+		lane->extents[i].fd = -1;
+	memcpy(lane->secret, begin.secret, sizeof(lane->secret));
+	memcpy(lane->daemon_name, opts->daemon_name, opts->daemon_name_len);
+	lane->daemon_name_len = opts->daemon_name_len;
+	int err = connect_daemon(lane);
+
+	err = err ? err
+		  : beam_ctl_send(lane->sock, BEAM_CTL_BEGIN, &begin, sizeof(begin), opts->file_fd);
+	err = err ? err : BEAM_FAULT("lane.begun");
+	err = err ? err : take_generation(lane, reason, opts->timeout_ms);
+	if (err) {
+		if (!reason[0])
+			snprintf(reason, BEAM_TEXT_BYTES, "%s", beam_strerror(err));
+		beam_lane_close(&lane);
+		return err;
+	}
+	*out = lane;
+	return 0;
+}
+
+/* Extents 0..n-1 that are all known. */
+static uint32_t known_prefix(const struct beam_lane *lane)
+{
+	uint32_t n = 0;
+
+	while (n < lane->nextents && lane->extents[n].fd >= 0)
+		n++;
+	return n;
+}
+
+int beam_lane_join(struct beam_lane **parent, uint32_t worker, struct beam_lane **out)
+{
+	struct beam_lane *lane = *parent;
+	struct beam_ctl_join join = {
+	    .gen = lane->source.gen, .worker = worker, .extents_known = known_prefix(lane)};
+
+	*parent = NULL;
+	memcpy(join.secret, lane->secret, sizeof(join.secret));
+	/* First of all: while this process holds the coordinator's socket, its death goes
+	 * unnoticed. */
+	beam_close(&lane->sock);
+	int err = connect_daemon(lane);
+
+	err = err ? err : beam_ctl_send(lane->sock, BEAM_CTL_JOIN, &join, sizeof(join), -1);
+	err = err ? err : BEAM_FAULT("lane.joined");
+	if (err) {
+		beam_lane_close(&lane);
+		return err;
+	}
+	*out = lane;
+	return 0;
+}
+
+const struct beam_segment_source *beam_lane_source(struct beam_lane *lane)
+{
+	return &lane->source;
+}
+
+struct beam_table *beam_lane_table(struct beam_lane *lane)
+{
+	return lane->table;
+}
+
+int beam_lane_copied(struct beam_lane *lane, const struct beam_ctl_copied *copied)
+{
+	struct beam_ctl_copied message = *copied;
+	int err = check_alive(lane);
+
+	err = err ? err : BEAM_FAULT("lane.copied");
+	return err ? err : tell(lane, BEAM_CTL_COPIED, &message, sizeof(message));
+}
+
+void beam_lane_abort(struct beam_lane *lane, int code, const char *why)
+{
+	int err = BEAM_FAULT("lane.abort");
+
+	err = err ? err : beam_ctl_send_text(lane->sock, BEAM_CTL_ABORT, code, why);
+	if (err)
+		beam_log(BEAM_LOG_NOTICE, "lane: abort did not reach the daemon: %s",
+			 beam_strerror(err));
+}
+
+/* Waits for the extents of all segments of the image. */
+static int complete_extents(struct beam_lane *lane)
+{
+	uint32_t total = atomic_load_explicit(&lane->table->total, memory_order_acquire);
+	uint8_t *base;
+	int err = 0;
+
+	if (total > lane->table->capacity)
+		return break_protocol("a total beyond the table");
+	for (uint32_t i = 0; i < total && !err; i++)
+		err = find_slot(lane, i, &base);
+	return err;
+}
+
+int beam_lane_inherit(struct beam_lane *lane, int *sock, int *fds, int cap, int *nfds)
+{
+	int err = complete_extents(lane);
+
+	if (err)
+		return err;
+	if (cap < 1 || lane->nextents > (uint32_t)cap - 1) {
+		beam_log(BEAM_LOG_WARNING, "lane: %" PRIu32 " extents, the waiter takes %d",
+			 lane->nextents, cap - 1);
+		return -E2BIG;
+	}
+	fds[0] = lane->table_fd;
+	for (uint32_t i = 0; i < lane->nextents; i++)
+		fds[1 + i] = lane->extents[i].fd;
+	*nfds = (int)lane->nextents + 1;
+	*sock = lane->sock;
+	return 0;
+}
+
+void beam_lane_close(struct beam_lane **lane)
+{
+	struct beam_lane *l = *lane;
+
+	if (!l)
+		return;
+	for (uint32_t i = 0; i < l->nextents; i++)
+		forget_extent(&l->extents[i]);
+	if (l->table)
+		munmap(l->table, l->table_bytes);
+	beam_close(&l->table_fd);
+	beam_close(&l->sock);
+	free(l);
+	*lane = NULL;
+}

@@ -1,0 +1,276 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Making and mapping the region's memory. The order is what keeps SIGBUS away: allocate (fallocate
+ * or MADV_POPULATE_WRITE, which fail with an errno), cut the file to what was got, then seal its
+ * size. Work goes segment by segment so that a stop is heeded soon. */
+#include "extent.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <linux/memfd.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "fault.h"
+#include "log.h"
+#include "rdbeam/error.h"
+#include "sockets.h"
+
+#ifndef MADV_POPULATE_WRITE
+#define MADV_POPULATE_WRITE 23
+#endif
+
+#define HUGE_BYTES  (2ull << 20)
+#define SMALL_BYTES 4096u
+
+static const char thp_dir[] = "/sys/kernel/mm/transparent_hugepage";
+
+const char *beam_pages_name(enum beam_pages pages)
+{
+	switch (pages) {
+	case BEAM_PAGES_HUGETLB:
+		return "2 MiB hugetlb pages";
+	case BEAM_PAGES_THP:
+		return "2 MiB transparent huge pages";
+	default:
+		return "4 KiB pages";
+	}
+}
+
+uint64_t beam_pages_bytes(enum beam_pages pages)
+{
+	return pages == BEAM_PAGES_SMALL ? SMALL_BYTES : HUGE_BYTES;
+}
+
+int beam_extent_map(int fd, uint64_t bytes, uint8_t **base)
+{
+	int fault = BEAM_FAULT("extent.map");
+
+	if (fault)
+		return fault;
+	uint8_t *range = mmap(NULL, bytes + HUGE_BYTES, PROT_NONE,
+			      MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+
+	if (range == MAP_FAILED)
+		return -errno;
+	uint64_t skip = (HUGE_BYTES - ((uintptr_t)range & (HUGE_BYTES - 1))) & (HUGE_BYTES - 1);
+	uint8_t *at = range + skip;
+
+	if (mmap(at, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, fd, 0) == MAP_FAILED) {
+		int err = -errno;
+
+		munmap(range, bytes + HUGE_BYTES);
+		return err;
+	}
+	if (skip)
+		munmap(range, skip);
+	munmap(at + bytes, HUGE_BYTES - skip);
+	if (madvise(at, bytes, MADV_DONTDUMP))
+		beam_log(BEAM_LOG_DEBUG, "extent of %" PRIu64 " bytes stays in core dumps: %s",
+			 bytes, strerror(errno));
+	*base = at;
+	return 0;
+}
+
+int beam_extent_populate(uint8_t *at, uint64_t len_bytes)
+{
+	int err = BEAM_FAULT("extent.populate");
+
+	if (err)
+		return err;
+	while (madvise(at, len_bytes, MADV_POPULATE_WRITE)) {
+		if (errno != EINTR && errno != EAGAIN)
+			return -errno;
+	}
+	return 0;
+}
+
+static int allocate(int fd, uint64_t offset, uint64_t len_bytes)
+{
+	int err = BEAM_FAULT("extent.allocate");
+
+	if (err)
+		return err;
+	while (fallocate(fd, 0, (off_t)offset, (off_t)len_bytes)) {
+		if (errno != EINTR)
+			return -errno;
+	}
+	return 0;
+}
+
+/* memfd of `bytes`; the pages come later. */
+static int open_memfd(unsigned flags, uint64_t bytes, int *fd)
+{
+	int err = BEAM_FAULT("extent.memfd");
+
+	if (err)
+		return err;
+	int made = memfd_create("rdbeam", MFD_CLOEXEC | MFD_ALLOW_SEALING | flags);
+
+	if (made < 0)
+		return -errno;
+	if (ftruncate(made, (off_t)bytes)) {
+		err = -errno;
+		beam_close(&made);
+		return err;
+	}
+	*fd = made;
+	return 0;
+}
+
+/* Cuts the file to the `bytes` that were allocated, and forbids every later change of its size:
+ * what can be truncated under a mapping is a SIGBUS in waiting. */
+static int settle(int fd, uint64_t bytes)
+{
+	if (ftruncate(fd, (off_t)bytes) ||
+	    fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL))
+		return -errno;
+	return 0;
+}
+
+int beam_extent_make_hugetlb(uint64_t bytes, uint32_t segment_bytes, const atomic_bool *stop,
+			     struct beam_extent *out)
+{
+	struct beam_extent extent = {.segment_bytes = segment_bytes, .pages = BEAM_PAGES_HUGETLB};
+	uint64_t got = 0;
+	int err = open_memfd(MFD_HUGETLB | MFD_HUGE_2MB, bytes, &extent.fd);
+
+	if (err)
+		return err == -ENODEV || err == -EINVAL || err == -ENOENT ? -ENOSYS : err;
+	while (!err && got < bytes) {
+		if (atomic_load(stop))
+			err = -ECANCELED;
+		else
+			err = allocate(extent.fd, got, segment_bytes);
+		got += err ? 0 : segment_bytes;
+	}
+	if (err == -ECANCELED || got == 0)
+		goto close_fd;
+	err = settle(extent.fd, got);
+	if (err)
+		goto close_fd;
+	extent.bytes = got;
+	err = beam_extent_map(extent.fd, got, &extent.base);
+	if (err)
+		goto close_fd;
+	/* The pages exist: only page tables are left to fill, and a kernel that cannot do it at
+	 * once does it at the first touch. */
+	err = beam_extent_populate(extent.base, got);
+	if (err && err != -EINVAL) {
+		beam_extent_free(&extent);
+		return err;
+	}
+	*out = extent;
+	return 0;
+close_fd:
+	beam_close(&extent.fd);
+	return err == -ENOMEM ? -ENOSPC : err;
+}
+
+/* True if the file says that the kernel may give huge pages to shared memory that asks for them. */
+static bool thp_file_allows(const char *name)
+{
+	char path[128], text[128] = "";
+	int fd;
+
+	snprintf(path, sizeof(path), "%s/%s", thp_dir, name);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return false;
+	ssize_t n = read(fd, text, sizeof(text) - 1);
+
+	beam_close(&fd);
+	return n > 0 && (strstr(text, "[always]") || strstr(text, "[within_size]") ||
+			 strstr(text, "[advise]") || strstr(text, "[force]"));
+}
+
+/* Bytes of the mapping at `base` that are mapped by huge pages, as the kernel counts them. */
+static uint64_t thp_bytes(const uint8_t *base)
+{
+	FILE *smaps = fopen("/proc/self/smaps", "re");
+	char line[512];
+	uint64_t found = 0;
+	bool ours = false;
+
+	if (!smaps)
+		return 0;
+	while (fgets(line, sizeof(line), smaps)) {
+		uint64_t from, to, kib;
+
+		if (sscanf(line, "%" SCNx64 "-%" SCNx64 " ", &from, &to) == 2)
+			ours = from == (uintptr_t)base;
+		else if (ours && sscanf(line, "ShmemPmdMapped: %" SCNu64, &kib) == 1)
+			found = kib << 10;
+	}
+	fclose(smaps);
+	return found;
+}
+
+/* Allocates one segment and maps it. Kernels without MADV_POPULATE_WRITE allocate by fallocate,
+ * which also fails cleanly, and then touch; it comes second because fallocate does not see the
+ * mapping's wish for huge pages. */
+static int fault_segment(const struct beam_extent *extent, uint64_t offset)
+{
+	int err = beam_extent_populate(extent->base + offset, extent->segment_bytes);
+
+	if (err != -EINVAL)
+		return err;
+	err = allocate(extent->fd, offset, extent->segment_bytes);
+	if (err)
+		return err;
+	for (uint64_t i = 0; i < extent->segment_bytes; i += SMALL_BYTES)
+		*(volatile uint8_t *)(extent->base + offset + i) = 0;
+	return 0;
+}
+
+int beam_extent_make_shmem(uint64_t bytes, uint32_t segment_bytes, int thp, const atomic_bool *stop,
+			   struct beam_extent *out)
+{
+	struct beam_extent extent = {
+	    .segment_bytes = segment_bytes, .bytes = bytes, .pages = BEAM_PAGES_SMALL};
+	uint64_t got = 0;
+	int err = open_memfd(0, bytes, &extent.fd);
+
+	if (err)
+		return err;
+	err = beam_extent_map(extent.fd, bytes, &extent.base);
+	if (err) {
+		beam_close(&extent.fd);
+		return err;
+	}
+	thp = thp && (thp_file_allows("shmem_enabled") ||
+		      thp_file_allows("hugepages-2048kB/shmem_enabled"));
+	if (thp && madvise(extent.base, bytes, MADV_HUGEPAGE))
+		thp = 0;
+	while (!err && got < bytes) {
+		err = atomic_load(stop) ? -ECANCELED : fault_segment(&extent, got);
+		got += err ? 0 : segment_bytes;
+	}
+	if (err == -ECANCELED || got == 0)
+		goto free_extent;
+	if (got < bytes)
+		munmap(extent.base + got, bytes - got);
+	extent.bytes = got;
+	err = settle(extent.fd, got);
+	if (err)
+		goto free_extent;
+	if (thp && thp_bytes(extent.base) >= got / 2)
+		extent.pages = BEAM_PAGES_THP;
+	*out = extent;
+	return 0;
+free_extent:
+	beam_extent_free(&extent);
+	return err == -ENOMEM ? -ENOSPC : err;
+}
+
+void beam_extent_free(struct beam_extent *extent)
+{
+	if (extent->base)
+		munmap(extent->base, extent->bytes);
+	extent->base = NULL;
+	beam_close(&extent->fd);
+}

@@ -1,0 +1,140 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Reads /proc/meminfo, the control groups and the hugetlb counters. Shared memory that cannot be
+ * had does not fail: it calls the OOM killer. So the region asks here before it faults. */
+#include "memory.h"
+
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "sockets.h"
+
+#define HUGE_BYTES (2ull << 20)
+
+/* Where a version of control groups keeps what we read. */
+struct cgroup_layout {
+	const char *tag; /* of the line in /proc/self/cgroup, between the colons */
+	const char *root;
+	const char *limit, *usage, *cache;
+};
+
+static const struct cgroup_layout layouts[] = {
+    {"::", "/sys/fs/cgroup", "memory.max", "memory.current", "\ninactive_file "},
+    {":memory:", "/sys/fs/cgroup/memory", "memory.limit_in_bytes", "memory.usage_in_bytes",
+     "\ntotal_inactive_file "},
+};
+
+/* The whole of a small text file, NUL-terminated; false if there is none. */
+static bool read_text(const char *path, char *text, size_t cap)
+{
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	size_t len = 0;
+
+	if (fd < 0)
+		return false;
+	while (len < cap - 1) {
+		ssize_t n = read(fd, text + len, cap - 1 - len);
+
+		if (n <= 0)
+			break;
+		len += (size_t)n;
+	}
+	text[len] = 0;
+	beam_close(&fd);
+	return len > 0;
+}
+
+/* The number behind `key` in `text`; `none` when it is not there. */
+static uint64_t number_after(const char *text, const char *key, uint64_t none)
+{
+	const char *at = strstr(text, key);
+
+	return at ? strtoull(at + strlen(key), NULL, 10) : none;
+}
+
+static uint64_t read_number(const char *dir, const char *file, uint64_t none)
+{
+	char path[4400], text[64];
+
+	snprintf(path, sizeof(path), "%s/%s", dir, file);
+	if (!read_text(path, text, sizeof(text)) || text[0] < '0' || text[0] > '9')
+		return none; /* "max" is a limit that is none */
+	return strtoull(text, NULL, 10);
+}
+
+/* What one group leaves; its page cache that is not in use counts as free. */
+static uint64_t group_room(const struct cgroup_layout *layout, const char *dir)
+{
+	uint64_t limit = read_number(dir, layout->limit, UINT64_MAX);
+	uint64_t usage = read_number(dir, layout->usage, 0);
+	char path[4400], text[8192];
+
+	if (limit == UINT64_MAX)
+		return UINT64_MAX;
+	snprintf(path, sizeof(path), "%s/memory.stat", dir);
+	if (read_text(path, text, sizeof(text))) {
+		uint64_t cache = number_after(text, layout->cache, 0);
+
+		usage = usage > cache ? usage - cache : 0;
+	}
+	return limit > usage ? limit - usage : 0;
+}
+
+/* The least that a group from `layout`'s own up to the root leaves. */
+static uint64_t cgroup_room(const struct cgroup_layout *layout, const char *groups)
+{
+	const char *line = strstr(groups, layout->tag);
+	uint64_t least = UINT64_MAX;
+	char dir[4300];
+
+	if (!line)
+		return least;
+	line += strlen(layout->tag);
+	int len = (int)strcspn(line, "\n");
+	size_t root = strlen(layout->root);
+
+	if (snprintf(dir, sizeof(dir), "%s%.*s", layout->root, len, line) >= (int)sizeof(dir))
+		return least;
+	for (;;) {
+		uint64_t room = group_room(layout, dir);
+		char *slash = strrchr(dir, '/');
+
+		least = room < least ? room : least;
+		if (strlen(dir) <= root || !slash || (size_t)(slash - dir) < root)
+			return least;
+		*slash = 0;
+	}
+}
+
+uint64_t beam_memory_available(void)
+{
+	char text[8192];
+	uint64_t available = 0;
+
+	if (read_text("/proc/meminfo", text, sizeof(text)))
+		available = number_after(text, "\nMemAvailable:", 0) << 10;
+	if (!read_text("/proc/self/cgroup", text, sizeof(text)))
+		return available;
+	for (size_t i = 0; i < sizeof(layouts) / sizeof(layouts[0]); i++) {
+		uint64_t room = cgroup_room(&layouts[i], text);
+
+		available = room < available ? room : available;
+	}
+	return available;
+}
+
+uint64_t beam_memory_hugetlb_free(void)
+{
+	static const char dir[] = "/sys/kernel/mm/hugepages/hugepages-2048kB";
+	uint64_t pages = read_number(dir, "free_hugepages", 0);
+	uint64_t reserved = read_number(dir, "resv_hugepages", 0);
+	uint64_t overcommit = read_number(dir, "nr_overcommit_hugepages", 0);
+	uint64_t surplus = read_number(dir, "surplus_hugepages", 0);
+
+	pages += overcommit > surplus ? overcommit - surplus : 0;
+	return pages > reserved ? (pages - reserved) * HUGE_BYTES : 0;
+}
