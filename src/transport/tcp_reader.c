@@ -1,0 +1,570 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * The pulling end of a TCP session. Reads are answered in order, so the reads in flight are a ring
+ * and its oldest owns the next payload, which is received straight into its buffer; the same call
+ * takes what follows it into a small buffer of our own. The server is hostile until its proof was
+ * checked, and its numbers are checked after that too. */
+#include "reader.h"
+
+#include <errno.h>
+#include <netdb.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <poll.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/uio.h>
+
+#include "clock.h"
+#include "fault.h"
+#include "rdbeam/error.h"
+#include "sockets.h"
+
+#define DEPTH_DEFAULT 8
+#define DEPTH_MAX     64 /* the server takes no more */
+#define SILENCE_MS    30000
+#define IN_BYTES      8192
+
+struct flight {
+	uint8_t *buf;
+	uint32_t len_bytes;
+	uint32_t tag;
+	uint64_t cookie;
+};
+
+struct tcp_reader {
+	struct beam_reader base;
+	int fd;
+	int failed; /* code of the error that ended it */
+	char error[BEAM_TEXT_BYTES];
+	char peer[BEAM_ADDR_BYTES + 16]; /* "host:port", for texts */
+	uint8_t key[BEAM_TICKET_KEY_BYTES];
+	struct beam_gen gen;
+	struct beam_wire_hello hello;
+	bool waiting, welcomed, complete, checking;
+	struct beam_wire_welcome welcome;
+	uint64_t image_bytes;
+	uint32_t next_tag;
+	uint64_t heard_ms; /* last byte, or since when an answer is owed */
+
+	uint32_t depth, first, nflights;
+	struct flight flights[DEPTH_MAX]; /* ring */
+	bool in_payload;                  /* of the first flight */
+	uint32_t payload_done;
+
+	size_t in_at, in_bytes;
+	uint8_t in[IN_BYTES];
+	/* HELLO, one CHECK, and a READ for each flight: there is always room. */
+	size_t out_at, out_bytes;
+	uint8_t out[(DEPTH_MAX + 4) * 64];
+};
+
+static struct tcp_reader *of(struct beam_reader *reader)
+{
+	return (struct tcp_reader *)reader;
+}
+
+__attribute__((format(printf, 3, 4))) static int fail(struct tcp_reader *r, int code,
+						      const char *fmt, ...)
+{
+	va_list args;
+
+	va_start(args, fmt);
+	vsnprintf(r->error, sizeof(r->error), fmt, args);
+	va_end(args);
+	r->failed = code;
+	return code;
+}
+
+static int fail_proto(struct tcp_reader *r, const char *what)
+{
+	return fail(r, BEAM_E_PROTO, "%s sent %s: is rdbeam's port what listens there?", r->peer,
+		    what);
+}
+
+static int fail_socket(struct tcp_reader *r, int err)
+{
+	if (err == -ECONNRESET || err == -EPIPE)
+		return fail(r, BEAM_E_GONE, "%s closed the connection", r->peer);
+	return fail(r, err, "connection to %s: %s", r->peer, beam_strerror(err));
+}
+
+/* ---- open ----------------------------------------------------------------------------------- */
+
+/* Waits for `events`; 0, -ETIMEDOUT or -errno. */
+static int wait_for(int fd, short events, int64_t timeout_ms)
+{
+	uint64_t deadline = beam_now_ms() + (uint64_t)(timeout_ms > 0 ? timeout_ms : 0);
+	struct pollfd pfd = {.fd = fd, .events = events};
+
+	for (;;) {
+		int n = poll(&pfd, 1, timeout_ms > INT32_MAX ? INT32_MAX : (int)timeout_ms);
+
+		if (n > 0)
+			return 0;
+		if (n == 0)
+			return -ETIMEDOUT;
+		if (errno != EINTR)
+			return -errno;
+		if (timeout_ms > 0) {
+			uint64_t now = beam_now_ms();
+
+			timeout_ms = now < deadline ? (int64_t)(deadline - now) : 0;
+		}
+	}
+}
+
+static int connect_one(const struct addrinfo *info, int64_t timeout_ms)
+{
+	int on = 1, err = 0;
+	socklen_t err_bytes = sizeof(err);
+	int fd = socket(info->ai_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+
+	if (fd < 0)
+		return -errno;
+	if (connect(fd, info->ai_addr, info->ai_addrlen) && errno != EINPROGRESS) {
+		err = -errno;
+	} else {
+		err = wait_for(fd, POLLOUT, timeout_ms);
+		int so_error = 0;
+
+		if (!err && getsockopt(fd, SOL_SOCKET, SO_ERROR, &so_error, &err_bytes))
+			err = -errno;
+		if (!err)
+			err = -so_error;
+	}
+	if (!err && setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on)))
+		err = -errno;
+	if (err)
+		beam_close(&fd);
+	return err ? err : fd;
+}
+
+/* Tries each address of the host within the time. fd or a negative code with the text. */
+static int connect_host(const struct beam_reader_opts *opts, char error_text[BEAM_TEXT_BYTES])
+{
+	struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_NUMERICSERV};
+	uint64_t deadline = beam_now_ms() + (uint64_t)opts->connect_timeout_ms;
+	struct addrinfo *list;
+	char service[16];
+	int fd = -ETIMEDOUT;
+
+	snprintf(service, sizeof(service), "%u", opts->port);
+	int failed = getaddrinfo(opts->host, service, &hints, &list);
+
+	if (failed) {
+		snprintf(error_text, BEAM_TEXT_BYTES,
+			 "cannot find host %.100s: %s; give a name or address that this host knows",
+			 opts->host, gai_strerror(failed));
+		return -EHOSTUNREACH;
+	}
+	for (struct addrinfo *info = list; info && fd < 0; info = info->ai_next) {
+		uint64_t now = beam_now_ms();
+
+		fd = connect_one(info, now < deadline ? (int64_t)(deadline - now) : 0);
+	}
+	freeaddrinfo(list);
+	if (fd < 0)
+		snprintf(error_text, BEAM_TEXT_BYTES,
+			 "cannot connect to %.100s port %u: %s; see rdbeam.bind, rdbeam.port and "
+			 "rdbeam.transport on the primary, and the firewall",
+			 opts->host, opts->port, beam_strerror(fd));
+	return fd;
+}
+
+static int flush(struct tcp_reader *r)
+{
+	while (r->out_at < r->out_bytes) {
+		ssize_t n = send(r->fd, r->out + r->out_at, r->out_bytes - r->out_at,
+				 MSG_NOSIGNAL | MSG_DONTWAIT);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0 && errno == EAGAIN)
+			return 0;
+		if (n < 0)
+			return -errno;
+		r->out_at += (size_t)n;
+	}
+	r->out_at = r->out_bytes = 0;
+	return 0;
+}
+
+/* Queues and sends as much as the socket takes; `next` sends the rest. An error shows there too,
+ * behind what the server may have said before it. */
+static void put(struct tcp_reader *r, const struct beam_wire_message *message)
+{
+	memmove(r->out, r->out + r->out_at, r->out_bytes - r->out_at);
+	r->out_bytes -= r->out_at;
+	r->out_at = 0;
+	r->out_bytes += beam_wire_encode(message, r->out + r->out_bytes);
+	(void)flush(r);
+}
+
+static int reader_open(const struct beam_reader_opts *opts, char error_text[BEAM_TEXT_BYTES],
+		       struct beam_reader **out)
+{
+	struct tcp_reader *r = calloc(1, sizeof(*r));
+
+	if (!r) {
+		snprintf(error_text, BEAM_TEXT_BYTES, "no memory for a pull from %.100s port %u",
+			 opts->host, opts->port);
+		return -ENOMEM;
+	}
+	r->fd = connect_host(opts, error_text);
+	if (r->fd < 0) {
+		int err = r->fd;
+
+		free(r);
+		return err;
+	}
+	r->base.ops = &beam_tcp_reader;
+	r->depth = opts->depth ? opts->depth : DEPTH_DEFAULT;
+	if (r->depth > DEPTH_MAX)
+		r->depth = DEPTH_MAX;
+	snprintf(r->peer, sizeof(r->peer), "%.60s:%u", opts->host, opts->port);
+	memcpy(r->key, opts->key, sizeof(r->key));
+	r->gen = opts->gen;
+	r->hello.magic = BEAM_WIRE_MAGIC;
+	r->hello.version = BEAM_WIRE_VERSION;
+	memcpy(r->hello.id, opts->id, sizeof(r->hello.id));
+	beam_random(r->hello.nonce, sizeof(r->hello.nonce));
+	beam_wire_prove_hello(r->key, &r->hello);
+	r->heard_ms = beam_now_ms();
+	put(r, &(struct beam_wire_message){.type = BEAM_WIRE_HELLO, .hello = r->hello});
+	*out = &r->base;
+	return 0;
+}
+
+/* ---- requests ------------------------------------------------------------------------------- */
+
+/* The server owes bytes, and the silence may end the session. While others are served before us,
+ * or nothing was asked, it may be silent for as long as it likes. */
+static bool is_owed(const struct tcp_reader *r)
+{
+	return r->nflights || r->checking || (!r->welcomed && !r->waiting);
+}
+
+static int reader_read(struct beam_reader *reader, uint32_t index, uint32_t offset, void *buf,
+		       uint32_t len_bytes, uint64_t cookie)
+{
+	struct tcp_reader *r = of(reader);
+
+	if (r->failed)
+		return r->failed;
+	if (!r->welcomed || !len_bytes || len_bytes > r->welcome.read_max)
+		return -EINVAL;
+	if (r->nflights == r->depth)
+		return -EAGAIN;
+	if (!is_owed(r))
+		r->heard_ms = beam_now_ms();
+	struct flight *flight = &r->flights[(r->first + r->nflights++) % DEPTH_MAX];
+
+	*flight = (struct flight){
+	    .buf = buf, .len_bytes = len_bytes, .tag = r->next_tag++, .cookie = cookie};
+	put(r, &(struct beam_wire_message){.type = BEAM_WIRE_READ,
+					   .read = {.index = index,
+						    .offset = offset,
+						    .len_bytes = len_bytes,
+						    .tag = flight->tag}});
+	return 0;
+}
+
+static int reader_check(struct beam_reader *reader)
+{
+	struct tcp_reader *r = of(reader);
+
+	if (r->failed)
+		return r->failed;
+	if (!r->welcomed)
+		return -EINVAL;
+	if (r->checking)
+		return 0; /* the answer to the one under way is the answer to this one */
+	if (!is_owed(r))
+		r->heard_ms = beam_now_ms();
+	r->checking = true;
+	put(r, &(struct beam_wire_message){.type = BEAM_WIRE_CHECK, .check = {.tag = r->next_tag}});
+	return 0;
+}
+
+/* ---- events --------------------------------------------------------------------------------- */
+
+static int take_welcome(struct tcp_reader *r, const struct beam_wire_welcome *welcome)
+{
+	int err = beam_wire_check_welcome(r->key, &r->hello, welcome);
+
+	explicit_bzero(r->key, sizeof(r->key));
+	if (err)
+		return fail(r, err,
+			    "%s does not know the ticket's key: it is not the server that "
+			    "RDBEAM.TICKET named",
+			    r->peer);
+	if (welcome->gen.nonce != r->gen.nonce || welcome->gen.counter != r->gen.counter)
+		return fail(r, BEAM_E_STALE, "%s serves another generation: ask for a new ticket",
+			    r->peer);
+	if (!welcome->segment_bytes || welcome->segment_bytes % BEAM_SEGMENT_ALIGN ||
+	    welcome->segment_bytes > BEAM_SEGMENT_MAX || !welcome->read_max ||
+	    welcome->read_max > BEAM_WIRE_READ_MAX || welcome->read_max > welcome->segment_bytes)
+		return fail_proto(r, "sizes out of range");
+	r->welcome = *welcome;
+	r->welcomed = true;
+	return 1;
+}
+
+static int take_complete(struct tcp_reader *r, const struct beam_wire_complete *complete)
+{
+	uint64_t most = (uint64_t)complete->nsegments * r->welcome.segment_bytes;
+
+	if (r->complete || !complete->nsegments || complete->nsegments > BEAM_SEGMENTS_MAX ||
+	    complete->image_bytes > most ||
+	    most - complete->image_bytes >= r->welcome.segment_bytes)
+		return fail_proto(r, "an impossible COMPLETE");
+	r->complete = true;
+	r->image_bytes = complete->image_bytes;
+	return 1;
+}
+
+/* The server's last words. They are printed later, so nothing but plain text is kept of them. */
+static int take_text(struct tcp_reader *r, enum beam_wire_type type,
+		     const struct beam_wire_text *text)
+{
+	char plain[BEAM_TEXT_BYTES];
+	int code = type == BEAM_WIRE_STALE ? BEAM_E_STALE : text->code;
+
+	snprintf(plain, sizeof(plain), "%s", text->text);
+	for (char *c = plain; *c; c++)
+		if (*c < 0x20 || *c > 0x7e)
+			*c = '?';
+	if (code >= 0)
+		code = BEAM_E_PROTO;
+	return fail(r, code, "%s says: %.180s", r->peer, plain);
+}
+
+static int take_data(struct tcp_reader *r, const struct beam_wire_data *data)
+{
+	const struct flight *flight = &r->flights[r->first];
+
+	if (!r->nflights || data->tag != flight->tag || data->len_bytes != flight->len_bytes)
+		return fail_proto(r, "DATA that was not asked for");
+	r->in_payload = true;
+	r->payload_done = 0;
+	return 0;
+}
+
+/* One message. 1 with *event, 0 if it makes none, or a code. */
+static int take(struct tcp_reader *r, const struct beam_wire_message *m,
+		struct beam_reader_event *event)
+{
+	if (m->type == BEAM_WIRE_REFUSED || m->type == BEAM_WIRE_STALE ||
+	    m->type == BEAM_WIRE_FAILED)
+		return take_text(r, m->type, &m->text);
+	if (!r->welcomed && m->type == BEAM_WIRE_WAITING) {
+		r->waiting = true;
+		event->type = BEAM_READER_WAITING;
+		event->position = m->waiting.position;
+		return 1;
+	}
+	if (!r->welcomed && m->type == BEAM_WIRE_WELCOME) {
+		event->type = BEAM_READER_WELCOME;
+		event->welcome = m->welcome;
+		return take_welcome(r, &m->welcome);
+	}
+	if (!r->welcomed)
+		return fail_proto(r, "a message before WELCOME");
+	switch (m->type) {
+	case BEAM_WIRE_SEALED:
+		if (m->sealed.index >= BEAM_SEGMENTS_MAX || !m->sealed.len_bytes ||
+		    m->sealed.len_bytes > r->welcome.segment_bytes)
+			return fail_proto(r, "an impossible SEALED");
+		event->type = BEAM_READER_SEALED;
+		event->sealed = m->sealed;
+		return 1;
+	case BEAM_WIRE_COMPLETE:
+		event->type = BEAM_READER_COMPLETE;
+		event->complete = m->complete;
+		return take_complete(r, &m->complete);
+	case BEAM_WIRE_DATA:
+		return take_data(r, &m->data);
+	case BEAM_WIRE_VALID:
+		if (!r->checking)
+			return fail_proto(r, "a VALID that was not asked for");
+		r->checking = false;
+		event->type = BEAM_READER_VALID;
+		return 1;
+	default:
+		return fail_proto(r, "a message that a server does not send");
+	}
+}
+
+/* Ends the first flight once its payload is whole. */
+static bool take_payload(struct tcp_reader *r, struct beam_reader_event *event)
+{
+	struct flight *flight = &r->flights[r->first];
+	size_t buffered = r->in_bytes - r->in_at;
+	size_t left = flight->len_bytes - r->payload_done;
+	size_t n = left < buffered ? left : buffered;
+
+	memcpy(flight->buf + r->payload_done, r->in + r->in_at, n);
+	r->in_at += n;
+	r->payload_done += (uint32_t)n;
+	if (r->payload_done < flight->len_bytes)
+		return false;
+	event->type = BEAM_READER_DONE;
+	event->cookie = flight->cookie;
+	r->in_payload = false;
+	r->first = (r->first + 1) % DEPTH_MAX;
+	r->nflights--;
+	return true;
+}
+
+/* What the bytes received so far make. 1, 0 (more bytes are needed), or a code. */
+static int parse(struct tcp_reader *r, struct beam_reader_event *event)
+{
+	for (;;) {
+		struct beam_wire_message message;
+
+		if (r->in_payload)
+			return take_payload(r, event);
+		int n = beam_wire_decode(r->in + r->in_at, r->in_bytes - r->in_at, &message);
+
+		if (n == 0)
+			return 0;
+		if (n < 0)
+			return fail_proto(r, "a malformed message");
+		r->in_at += (size_t)n;
+		n = take(r, &message, event);
+		if (n)
+			return n;
+	}
+}
+
+/* One receive. 0, -EAGAIN, or the code of a failure (which is recorded). */
+static int receive(struct tcp_reader *r)
+{
+	struct flight *flight = &r->flights[r->first];
+	uint32_t payload = r->in_payload ? flight->len_bytes - r->payload_done : 0;
+
+	memmove(r->in, r->in + r->in_at, r->in_bytes - r->in_at);
+	r->in_bytes -= r->in_at;
+	r->in_at = 0;
+	struct iovec iov[2] = {
+	    {r->in_payload ? flight->buf + r->payload_done : NULL, payload},
+	    {r->in + r->in_bytes, sizeof(r->in) - r->in_bytes},
+	};
+	struct msghdr msg = {.msg_iov = iov, .msg_iovlen = 2};
+	int fault = BEAM_FAULT("tcp_pull_recv");
+
+	if (fault < 0 && fault > -4096)
+		return fail_socket(r, fault);
+	ssize_t n = recvmsg(r->fd, &msg, MSG_DONTWAIT);
+
+	if (n < 0 && (errno == EAGAIN || errno == EINTR))
+		return -EAGAIN;
+	if (n < 0)
+		return fail_socket(r, -errno);
+	if (n == 0)
+		return fail_socket(r, -ECONNRESET);
+	r->heard_ms = beam_now_ms();
+	if ((size_t)n <= payload) {
+		r->payload_done += (uint32_t)n;
+	} else {
+		r->payload_done += payload;
+		r->in_bytes += (size_t)n - payload;
+	}
+	if (fault == BEAM_FAULT_FLIP && payload)
+		flight->buf[r->payload_done - 1] ^= 1;
+	return 0;
+}
+
+/* How long to wait for bytes: the caller's deadline or the end of the silence that we bear. */
+static int wait_bytes(struct tcp_reader *r, uint64_t deadline, int timeout_ms)
+{
+	uint64_t now = beam_now_ms();
+	int64_t wait_ms = timeout_ms < 0 ? -1 : now < deadline ? (int64_t)(deadline - now) : 0;
+	bool ours = false;
+
+	if (is_owed(r)) {
+		uint64_t end = r->heard_ms + SILENCE_MS;
+		int64_t silence_ms = now < end ? (int64_t)(end - now) : 0;
+
+		ours = wait_ms < 0 || silence_ms <= wait_ms;
+		if (ours)
+			wait_ms = silence_ms;
+	}
+	int err = wait_for(r->fd, POLLIN | (r->out_bytes ? POLLOUT : 0), wait_ms);
+
+	if (err == -ETIMEDOUT && ours)
+		return fail(r, -ETIMEDOUT,
+			    "%s was silent for %d s: the network or the primary hangs", r->peer,
+			    SILENCE_MS / 1000);
+	if (err && err != -ETIMEDOUT)
+		return fail_socket(r, err);
+	return err;
+}
+
+static int reader_next(struct beam_reader *reader, struct beam_reader_event *event, int timeout_ms)
+{
+	struct tcp_reader *r = of(reader);
+	uint64_t deadline = beam_now_ms() + (uint64_t)(timeout_ms > 0 ? timeout_ms : 0);
+
+	if (r->failed)
+		return r->failed;
+	for (;;) {
+		int n = parse(r, event);
+
+		if (n)
+			return n;
+		n = receive(r);
+		if (!n)
+			continue;
+		if (n != -EAGAIN)
+			return n;
+		n = flush(r);
+		if (n)
+			return fail_socket(r, n);
+		n = wait_bytes(r, deadline, timeout_ms);
+		if (n == -ETIMEDOUT && !r->failed)
+			return 0;
+		if (n)
+			return n;
+	}
+}
+
+static const char *reader_error(const struct beam_reader *reader)
+{
+	return ((const struct tcp_reader *)reader)->error;
+}
+
+static void reader_close(struct beam_reader **reader, uint64_t bytes, uint64_t ms)
+{
+	if (!*reader)
+		return;
+	struct tcp_reader *r = of(*reader);
+
+	if (!r->failed && r->complete && !r->nflights && bytes >= r->image_bytes)
+		put(r, &(struct beam_wire_message){.type = BEAM_WIRE_DONE,
+						   .done = {.bytes = bytes, .ms = ms}});
+	beam_close(&r->fd);
+	explicit_bzero(r->key, sizeof(r->key));
+	free(r);
+	*reader = NULL;
+}
+
+static int reader_fd(const struct beam_reader *reader)
+{
+	return ((const struct tcp_reader *)reader)->fd;
+}
+
+const struct beam_reader_ops beam_tcp_reader = {
+    .name = "tcp",
+    .open = reader_open,
+    .read = reader_read,
+    .check = reader_check,
+    .next = reader_next,
+    .error = reader_error,
+    .close = reader_close,
+    .fd = reader_fd,
+};

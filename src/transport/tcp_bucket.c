@@ -1,0 +1,147 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * A token bucket over all sessions of a server. Payload bytes cost tokens. Sessions that find none
+ * stand in one line; a timer deals a share to each in turn, so a reader with many READs in flight
+ * gets no more than one with few. */
+#include "tcp_session.h"
+
+#include <errno.h>
+
+#include "clock.h"
+
+#define SHARE_BYTES (64u << 10)
+#define BURST_MS    50 /* tokens kept for later: covers a late timer, hides no limit */
+
+void tcp_bucket_configure(struct tcp_bucket *bucket, uint64_t rate)
+{
+	bucket->rate = rate;
+	bucket->burst = rate / 1000 * BURST_MS;
+	if (bucket->burst < SHARE_BYTES)
+		bucket->burst = SHARE_BYTES;
+	if (bucket->tokens > bucket->burst)
+		bucket->tokens = bucket->burst;
+	if (!bucket->refilled_ns)
+		bucket->refilled_ns = beam_now_ns();
+}
+
+static void refill(struct tcp_bucket *bucket)
+{
+	uint64_t now = beam_now_ns();
+	uint64_t passed_ns = now - bucket->refilled_ns;
+
+	if (passed_ns >= 1000000000u) {
+		bucket->tokens = bucket->burst;
+		bucket->refilled_ns = now;
+		return;
+	}
+	uint64_t earned = (uint64_t)((double)bucket->rate * (double)passed_ns / 1e9);
+
+	if (!earned)
+		return; /* the time stays on the account: slow rates add up */
+	bucket->refilled_ns = now;
+	bucket->tokens += earned;
+	if (bucket->tokens > bucket->burst)
+		bucket->tokens = bucket->burst;
+}
+
+static void deal(void *arg);
+
+static void set_timer(struct tcp_server *server)
+{
+	struct tcp_bucket *bucket = &server->bucket;
+
+	if (!bucket->line_head || bucket->timer || bucket->dealing)
+		return;
+	/* Until about a share is there, but no longer than a burst lasts. */
+	uint64_t ms = bucket->rate ? SHARE_BYTES * 1000ull / bucket->rate : 0;
+
+	if (ms > BURST_MS / 2)
+		ms = BURST_MS / 2;
+	if (beam_timer_set(server->loop, ms ? ms : 1, deal, server, &bucket->timer)) {
+		/* No memory for a timer: those in line would stand there for ever. */
+		while (bucket->line_head)
+			tcp_session_cut(bucket->line_head, -ENOMEM);
+	}
+}
+
+static void join(struct tcp_session *session)
+{
+	struct tcp_bucket *bucket = &session->server->bucket;
+
+	if (session->in_line)
+		return;
+	session->in_line = true;
+	session->line_next = NULL;
+	if (bucket->line_tail)
+		bucket->line_tail->line_next = session;
+	else
+		bucket->line_head = session;
+	bucket->line_tail = session;
+	session->grant_bytes = 0;
+	set_timer(session->server);
+}
+
+void tcp_bucket_leave(struct tcp_session *session)
+{
+	struct tcp_bucket *bucket = &session->server->bucket;
+	struct tcp_session *before = NULL;
+
+	if (!session->in_line)
+		return;
+	for (struct tcp_session *s = bucket->line_head; s != session; s = s->line_next)
+		before = s;
+	if (before)
+		before->line_next = session->line_next;
+	else
+		bucket->line_head = session->line_next;
+	if (bucket->line_tail == session)
+		bucket->line_tail = before;
+	session->in_line = false;
+}
+
+/* One round: each session in line as it stands now gets a share, while tokens last. */
+static void deal(void *arg)
+{
+	struct tcp_server *server = arg;
+	struct tcp_bucket *bucket = &server->bucket;
+
+	tcp_server_enter(server);
+	bucket->dealing = true;
+	refill(bucket);
+	while (bucket->line_head && (bucket->tokens || !bucket->rate)) {
+		struct tcp_session *session = bucket->line_head;
+
+		tcp_bucket_leave(session);
+		session->grant_bytes = SHARE_BYTES;
+		tcp_session_send(session);
+		session->grant_bytes = 0;
+	}
+	bucket->dealing = false;
+	set_timer(server);
+	tcp_server_leave(server);
+}
+
+uint32_t tcp_bucket_allow(struct tcp_session *session, uint32_t want)
+{
+	struct tcp_bucket *bucket = &session->server->bucket;
+	uint64_t allowed = session->grant_bytes;
+
+	if (!bucket->rate)
+		return want;
+	if (allowed > bucket->tokens)
+		allowed = bucket->tokens;
+	if (allowed > want)
+		allowed = want;
+	if (!allowed)
+		join(session);
+	return (uint32_t)allowed;
+}
+
+void tcp_bucket_spend(struct tcp_session *session, uint32_t sent)
+{
+	struct tcp_bucket *bucket = &session->server->bucket;
+
+	if (!bucket->rate)
+		return;
+	bucket->tokens -= sent < bucket->tokens ? sent : bucket->tokens;
+	session->grant_bytes -= sent < session->grant_bytes ? sent : session->grant_bytes;
+}

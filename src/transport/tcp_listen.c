@@ -1,0 +1,129 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Listening sockets for the addresses of rdbeam.bind, which are written as in redis.conf. */
+#include "tcp_session.h"
+
+#include <errno.h>
+#include <netdb.h>
+#include <netinet/in.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#include "log.h"
+#include "rdbeam/error.h"
+#include "sockets.h"
+
+#define BACKLOG 128
+
+static int listen_at(const struct addrinfo *info)
+{
+	int on = 1;
+	int fd = socket(info->ai_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+
+	if (fd < 0)
+		return -errno;
+	/* V6ONLY: "*" and "::*" side by side are two listeners on one port. */
+	if (setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)) ||
+	    (info->ai_family == AF_INET6 &&
+	     setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &on, sizeof(on))) ||
+	    bind(fd, info->ai_addr, info->ai_addrlen) || listen(fd, BACKLOG)) {
+		int err = -errno;
+
+		beam_close(&fd);
+		return err;
+	}
+	return fd;
+}
+
+/* The first address of the name that can be bound, as Redis does. fd or -errno. */
+static int listen_on(const char *bind_text, uint32_t port)
+{
+	struct addrinfo hints = {.ai_socktype = SOCK_STREAM,
+				 .ai_flags = AI_PASSIVE | AI_NUMERICSERV};
+	const char *host = bind_text;
+	struct addrinfo *list;
+	char service[16];
+	int fd = -EADDRNOTAVAIL;
+
+	if (!strcmp(bind_text, "*")) {
+		hints.ai_family = AF_INET;
+		host = NULL;
+	} else if (!strcmp(bind_text, "::*")) {
+		hints.ai_family = AF_INET6;
+		host = NULL;
+	}
+	snprintf(service, sizeof(service), "%u", port);
+	int failed = getaddrinfo(host, service, &hints, &list);
+
+	if (failed == EAI_SYSTEM)
+		return -errno;
+	if (failed == EAI_MEMORY)
+		return -ENOMEM;
+	if (failed)
+		return -EADDRNOTAVAIL;
+	for (struct addrinfo *info = list; info && fd < 0; info = info->ai_next)
+		fd = listen_at(info);
+	freeaddrinfo(list);
+	return fd;
+}
+
+static const char *remedy(int err)
+{
+	switch (err) {
+	case -EADDRINUSE:
+		return "stop what uses it, or set another port with rdbeam.port";
+	case -EACCES:
+		return "set a port above 1023 with rdbeam.port";
+	default:
+		return "set addresses of this host with rdbeam.bind";
+	}
+}
+
+/* The host may lack an address family or an address that is bound "if it is there" (the "-" of
+ * redis.conf): that alone stops nothing. */
+static bool is_absent(int err)
+{
+	return err == -EADDRNOTAVAIL || err == -EAFNOSUPPORT || err == -EPROTONOSUPPORT;
+}
+
+int tcp_listen(const struct beam_server_opts *opts, struct tcp_listener listeners[TCP_LISTENERS],
+	       uint32_t *nlisteners, char error_text[BEAM_TEXT_BYTES])
+{
+	uint32_t n = 0;
+	int err = -EADDRNOTAVAIL;
+
+	if (opts->port < 1 || opts->port > 65535) {
+		snprintf(error_text, BEAM_TEXT_BYTES,
+			 "cannot listen on port %u: rdbeam.port must be 1 to 65535", opts->port);
+		return -EINVAL;
+	}
+	if (opts->nbind < 1 || opts->nbind > TCP_LISTENERS) {
+		snprintf(error_text, BEAM_TEXT_BYTES,
+			 "cannot listen on %u addresses: rdbeam.bind takes 1 to %d", opts->nbind,
+			 TCP_LISTENERS);
+		return -EINVAL;
+	}
+	for (uint32_t i = 0; i < opts->nbind; i++) {
+		int fd = listen_on(opts->bind[i], opts->port);
+
+		if (fd >= 0) {
+			listeners[n++].fd = fd;
+			continue;
+		}
+		err = fd;
+		snprintf(error_text, BEAM_TEXT_BYTES, "cannot listen on %.*s port %u: %s; %s",
+			 BEAM_ADDR_BYTES, opts->bind[i], opts->port, beam_strerror(err),
+			 remedy(err));
+		if (!is_absent(err))
+			break;
+		beam_log(BEAM_LOG_NOTICE, "%s", error_text);
+	}
+	if (n && (is_absent(err))) {
+		error_text[0] = 0;
+		*nlisteners = n;
+		return 0;
+	}
+	while (n)
+		beam_close(&listeners[--n].fd);
+	return err;
+}
