@@ -104,8 +104,7 @@ def sanitizer_env(leaks):
     if not SANITIZE:
         return {}
     return {
-        "ASAN_OPTIONS": f"detect_leaks={int(leaks)}:abort_on_error=0:exitcode=99"
-                        ":detect_stack_use_after_return=0:allocator_may_return_null=1",
+        "ASAN_OPTIONS": f"detect_leaks={int(leaks)}:exitcode=99:allocator_may_return_null=1",
         "UBSAN_OPTIONS": "print_stacktrace=1:halt_on_error=1",
     }
 
@@ -186,26 +185,20 @@ class Server:
 
     # ---- life -----------------------------------------------------------------------------
 
-    def daemon_path(self):
-        """The daemon; of a sanitized build behind a script that turns leak checks on for it."""
-        if not ASAN:
-            return None
-        script = self.dir / "rdbeamd-asan"
-        env = sanitizer_env(leaks=True)
-        script.write_text("#!/bin/sh\n" + "".join(
-            f"export {key}={value}\n" for key, value in env.items())
-            + f'unset LD_PRELOAD\nexec {artifact("rdbeamd")} "$@"\n')
-        script.chmod(0o755)
-        return str(script)
+    def place_module(self):
+        """Module and daemon by links in the server's directory: the daemon's command line then
+        tells whose it is, even where /proc shows nothing else of it. Returns the module's path."""
+        for name in ("rdbeam.so", "rdbeamd"):
+            link = self.dir / name
+            if not link.is_symlink():
+                link.symlink_to(artifact(name))
+        return self.dir / "rdbeam.so"
 
     def write_config(self):
         lines = [f"{key} {value}" for key, value in self.conf.items()]
         if self.module:
-            lines.append(f"loadmodule {artifact('rdbeam.so')}")
-            options = dict(self.options)
-            if "daemon" not in options and self.daemon_path():
-                options["daemon"] = self.daemon_path()
-            lines += [f"rdbeam.{key} {value}" for key, value in options.items()]
+            lines.append(f"loadmodule {self.place_module()}")
+            lines += [f"rdbeam.{key} {value}" for key, value in self.options.items()]
         path = self.dir / "server.conf"
         path.write_text("\n".join(lines) + "\n")
         return path
@@ -284,20 +277,20 @@ class Server:
 
     def family(self):
         """Pids of all living processes that this server started, itself excluded."""
-        found = []
-        mark = f"RDBEAM_TEST_MARK={self.mark}".encode()
-        for entry in pathlib.Path("/proc").iterdir():
-            if not entry.name.isdigit() or int(entry.name) == (self.process and self.process.pid):
-                continue
-            try:
-                ours = mark in (entry / "environ").read_bytes() \
-                    or os.readlink(entry / "cwd").startswith(str(self.dir) + "/") \
-                    or os.readlink(entry / "cwd") == str(self.dir)
-            except OSError:
-                continue
-            if ours and alive(int(entry.name)) and int(entry.name) != os.getpid():
-                found.append(int(entry.name))
-        return found
+        own = {os.getpid(), self.process.pid if self.process else None}
+        pids = (int(entry) for entry in os.listdir("/proc") if entry.isdigit())
+        return [pid for pid in pids if pid not in own and self.started(pid) and alive(pid)]
+
+    def started(self, pid):
+        """By its command line, its working directory or its environment."""
+        if f"{self.dir}/" in command_line(pid):
+            return True
+        try:
+            return os.readlink(f"/proc/{pid}/cwd") == str(self.dir) or \
+                f"RDBEAM_TEST_MARK={self.mark}".encode() in \
+                pathlib.Path(f"/proc/{pid}/environ").read_bytes()
+        except OSError:
+            return False
 
     def daemon(self):
         """The daemon's pid (not a waiter's), or None."""
@@ -350,7 +343,7 @@ class Server:
         return self.dir / "dump.rdb"
 
     def temp_files(self):
-        known = {"server.log", "stderr.log", "server.conf", "dump.rdb", "rdbeamd-asan"}
+        known = {"server.log", "stderr.log", "server.conf", "dump.rdb", "rdbeam.so", "rdbeamd"}
         return [path.name for path in self.dir.iterdir()
                 if path.is_file() and path.name not in known]
 
