@@ -157,15 +157,17 @@ CRASHES = re.compile(
 
 
 class Server:
-    """One server in one directory. `module` loads rdbeam.so; options are rdbeam.* without prefix."""
+    """One server in one directory. `module` loads rdbeam.so; `options` are rdbeam.* settings of the
+    configuration file, without the prefix."""
 
-    def __init__(self, root, name, binary, module=True, options=None, **conf):
+    def __init__(self, root, name, binary, module=True, options=None, arguments=(), **conf):
         self.name = name
         self.binary = str(binary)
         self.dir = pathlib.Path(root) / name
         self.dir.mkdir(parents=True, exist_ok=True)
         self.port = conf.pop("port", None) or free_port()
         self.module = module
+        self.arguments = arguments  # of loadmodule
         self.mark = uuid.uuid4().hex
         self.process = None
         self.password = conf.get("requirepass")
@@ -197,7 +199,7 @@ class Server:
     def write_config(self):
         lines = [f"{key} {value}" for key, value in self.conf.items()]
         if self.module:
-            lines.append(f"loadmodule {self.place_module()}")
+            lines.append(" ".join(["loadmodule", str(self.place_module()), *self.arguments]))
             lines += [f"rdbeam.{key} {value}" for key, value in self.options.items()]
         path = self.dir / "server.conf"
         path.write_text("\n".join(lines) + "\n")

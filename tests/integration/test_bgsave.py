@@ -148,8 +148,8 @@ def test_cut_stands_in_the_file(make, loads):
     data.fill_strings(server.client, 100, 50)
     server.bgsave()
     said = json.loads(harness.cli("verify", "--json", server.dump(), check=0).stdout)
-    assert said["repl_id"] == server.value("replication", "master_replid")
-    assert 0 < said["repl_offset"] <= server.number("replication", "master_repl_offset")
+    assert said["replid"] == server.value("replication", "master_replid")
+    assert 0 < said["offset"] <= server.number("replication", "master_repl_offset")
 
 
 # ---- Redis's own bookkeeping ----------------------------------------------------------------

@@ -26,13 +26,13 @@ CHANGES = {
 WRONG = {  # option: (value, what the refusal names as allowed)
     "mode": ("sometimes", "replace"),
     "durable": ("maybe", "yes"),
-    "segment-size": ("3mb", "2mb"),
+    "segment-size": ("3mb", "2097152"),
     "hugepages": ("always", "require"),
     "workers": ("-1", "0"),
     "transport": ("carrier-pigeon", "verbs"),
     "max-pulls": ("0", "1"),
     "port": ("70000", "65535"),
-    "retain": ("soon", "retain"),
+    "retain": ("soon", "2147483647"),
 }
 INFO_FIELDS = """mode daemon_state transport region_bytes region_page_bytes generation state
 snapshot_keys snapshot_bytes snapshot_copy_ms snapshot_copy_mb_per_s cow_window_ms flush_ms
@@ -72,12 +72,20 @@ def test_options_can_be_changed_while_running(make):
 @pytest.mark.parametrize("option", WRONG)
 def test_wrong_value_is_refused_at_load(make, option):
     value, allowed = WRONG[option]
-    server = make("primary", run=False, options={option: value})
+    server = make("primary", run=False, arguments=[f"--{option}", value])
     server.start(ready=False)
     server.process.wait(harness.DEADLINE_S)
     assert server.process.returncode != 0
-    log = server.log()
-    assert option in log and value in log and allowed in log, log
+    said = [line for line in server.log().splitlines() if option in line and value in line]
+    assert said and allowed in said[0], server.log()
+
+
+def test_wrong_value_in_the_configuration_file_is_refused(make):
+    server = make("primary", run=False, options={"workers": -1})
+    server.start(ready=False)
+    server.process.wait(harness.DEADLINE_S)
+    assert server.process.returncode != 0
+    assert "workers" in server.log()
 
 
 @pytest.mark.parametrize("option", ["mode", "segment-size", "workers"])
