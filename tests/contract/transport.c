@@ -1,0 +1,609 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * What every transport promises (server.h, reader.h), one suite over a table of them. */
+#include "transport_fixture.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "clock.h"
+#include "rdbeam/error.h"
+
+static const struct transport {
+	const struct beam_server_ops *server;
+	const struct beam_reader_ops *reader;
+} transports[] = {{&beam_tcp_server, &beam_tcp_reader}};
+
+static const struct transport *transport; /* of this run of the suite */
+
+/* ---- a small puller ------------------------------------------------------------------------- */
+
+#define READ_BYTES (512u << 10)
+#define READS_MAX  512
+
+struct puller {
+	struct fixture *f;
+	struct beam_reader *reader;
+	uint8_t *image;
+	uint32_t todo[READS_MAX][3]; /* index, offset, length: by cookie */
+	uint32_t ntodo, nasked, ndone;
+	uint32_t nsealed;
+	bool complete;
+	uint64_t bytes;
+};
+
+static void puller_open(struct puller *p, struct fixture *f)
+{
+	struct beam_reader_opts opts = fixture_ticket(f);
+	char error_text[BEAM_TEXT_BYTES];
+
+	memset(p, 0, sizeof(*p));
+	p->f = f;
+	p->image = calloc(f->image.nsegments, SEGMENT_BYTES);
+	assert_non_null(p->image);
+	assert_int_equal(transport->reader->open(&opts, error_text, &p->reader), 0);
+}
+
+static void puller_close(struct puller *p)
+{
+	transport->reader->close(&p->reader, p->bytes, 1);
+	assert_null(p->reader);
+	free(p->image);
+}
+
+static void want(struct puller *p, const struct beam_wire_sealed *sealed)
+{
+	assert_int_equal(sealed->len_bytes, fixture_segment_bytes(p->f, sealed->index));
+	assert_int_equal(sealed->crc, sealed->index);
+	p->nsealed++;
+	for (uint32_t at = 0; at < sealed->len_bytes; at += READ_BYTES) {
+		uint32_t left = sealed->len_bytes - at;
+
+		assert_true(p->ntodo < READS_MAX);
+		p->todo[p->ntodo][0] = sealed->index;
+		p->todo[p->ntodo][1] = at;
+		p->todo[p->ntodo++][2] = left < READ_BYTES ? left : READ_BYTES;
+	}
+}
+
+static void ask(struct puller *p)
+{
+	while (p->nasked < p->ntodo) {
+		const uint32_t *t = p->todo[p->nasked];
+		int err = transport->reader->read(p->reader, t[0], t[1],
+						  p->image + (size_t)t[0] * SEGMENT_BYTES + t[1],
+						  t[2], p->nasked);
+
+		if (err == -EAGAIN)
+			return;
+		assert_int_equal(err, 0);
+		p->nasked++;
+	}
+}
+
+static void check_bytes(const struct puller *p, uint64_t cookie)
+{
+	const uint32_t *t = p->todo[cookie];
+	uint64_t from = (uint64_t)t[0] * SEGMENT_BYTES + t[1];
+
+	for (uint64_t i = from; i < from + t[2]; i++)
+		if (p->image[i] != image_byte(i))
+			fail_msg("byte %llu differs", (unsigned long long)i);
+}
+
+/* One event: 1, or next's code. Fails when there is none for too long. */
+static int step(struct puller *p)
+{
+	struct beam_reader_event event;
+
+	ask(p);
+	int n = transport->reader->next(p->reader, &event, PATIENCE_MS);
+
+	assert_int_not_equal(n, 0);
+	if (n < 0)
+		return n;
+	if (event.type == BEAM_READER_SEALED)
+		want(p, &event.sealed);
+	if (event.type == BEAM_READER_COMPLETE) {
+		assert_int_equal(event.complete.nsegments, p->f->image.nsegments);
+		assert_int_equal(event.complete.image_bytes, fixture_image_bytes(p->f));
+		assert_int_equal(event.complete.file_crc, 77);
+		assert_false(p->complete);
+		p->complete = true;
+	}
+	if (event.type == BEAM_READER_DONE) {
+		check_bytes(p, event.cookie);
+		p->bytes += p->todo[event.cookie][2];
+		p->ndone++;
+	}
+	return 1;
+}
+
+static bool is_whole(const struct puller *p)
+{
+	return p->complete && p->ndone == p->ntodo && p->nsealed == p->f->image.nsegments;
+}
+
+static void pull_whole(struct puller *p)
+{
+	while (!is_whole(p))
+		assert_int_equal(step(p), 1);
+	assert_int_equal(p->bytes, fixture_image_bytes(p->f));
+}
+
+static void expect_event(struct beam_reader *reader, enum beam_reader_event_type type,
+			 struct beam_reader_event *event)
+{
+	assert_int_equal(transport->reader->next(reader, event, PATIENCE_MS), 1);
+	assert_int_equal(event->type, type);
+}
+
+/* The code that ends a reader, whatever it says before. */
+static int last_code(struct beam_reader *reader)
+{
+	struct beam_reader_event event;
+	int n;
+
+	do
+		n = transport->reader->next(reader, &event, PATIENCE_MS);
+	while (n == 1);
+	assert_int_not_equal(n, 0);
+	assert_string_not_equal(transport->reader->error(reader), "");
+	return n;
+}
+
+static struct beam_reader *open_reader(const struct beam_reader_opts *opts)
+{
+	char error_text[BEAM_TEXT_BYTES];
+	struct beam_reader *reader = NULL;
+
+	assert_int_equal(transport->reader->open(opts, error_text, &reader), 0);
+	return reader;
+}
+
+/* ---- cases ---------------------------------------------------------------------------------- */
+
+static void reads_whole_image(void **state)
+{
+	struct fixture f;
+	struct puller p;
+	struct beam_reader_event event;
+
+	(void)state;
+	fixture_open(&f, transport->server, 6, NULL);
+	fixture_seal_all(&f);
+	puller_open(&p, &f);
+	pull_whole(&p);
+	assert_int_equal(transport->reader->check(p.reader), 0);
+	expect_event(p.reader, BEAM_READER_VALID, &event);
+	puller_close(&p);
+	assert_int_equal(fixture_wait_ended(&f, 1), 0);
+	assert_int_equal(f.sent_bytes, fixture_image_bytes(&f));
+	fixture_close(&f);
+}
+
+static void tells_seals_in_any_order_while_it_reads(void **state)
+{
+	static const uint32_t order[] = {3, 0, 5, 4, 1, 7, 6, 2};
+	struct fixture f;
+	struct puller p;
+
+	(void)state;
+	fixture_open(&f, transport->server, 8, NULL);
+	puller_open(&p, &f);
+	for (size_t i = 0; i < sizeof(order) / sizeof(order[0]); i++) {
+		fixture_seal(&f, order[i]);
+		while (p.nsealed < i + 1)
+			assert_int_equal(step(&p), 1);
+		assert_int_equal(p.todo[p.ntodo - 1][0], order[i]);
+	}
+	assert_false(p.complete);
+	fixture_complete(&f);
+	pull_whole(&p);
+	puller_close(&p);
+	fixture_close(&f);
+}
+
+/* Discovery must cost by what is new: two workers seal 100,000 segments in pairs, backwards. */
+static void finds_the_seals_of_a_large_image_cheaply(void **state)
+{
+	struct fixture f;
+	uint32_t n = 100000, nsealed = 0;
+	struct beam_reader_event event;
+
+	(void)state;
+	fixture_open(&f, transport->server, n, NULL);
+	struct beam_reader_opts opts = fixture_ticket(&f);
+	struct beam_reader *reader = open_reader(&opts);
+
+	expect_event(reader, BEAM_READER_WELCOME, &event);
+	for (uint32_t i = 0; i < n; i += 2) {
+		fixture_seal(&f, i + 1);
+		fixture_seal(&f, i);
+		while (nsealed < i) { /* one pair behind */
+			expect_event(reader, BEAM_READER_SEALED, &event);
+			nsealed++;
+		}
+	}
+	fixture_complete(&f);
+	for (; nsealed < n; nsealed++)
+		expect_event(reader, BEAM_READER_SEALED, &event);
+	expect_event(reader, BEAM_READER_COMPLETE, &event);
+	assert_true(f.image.asked < 5ull * n);
+	transport->reader->close(&reader, 0, 0);
+	fixture_close(&f);
+}
+
+static void refuses_wrong_key(void **state)
+{
+	struct fixture f;
+
+	(void)state;
+	fixture_open(&f, transport->server, 2, NULL);
+	struct beam_reader_opts opts = fixture_ticket(&f);
+
+	opts.key[31] ^= 1;
+	struct beam_reader *reader = open_reader(&opts);
+
+	assert_int_equal(last_code(reader), BEAM_E_DENIED);
+	transport->reader->close(&reader, 0, 0);
+	fixture_close(&f);
+}
+
+static void refuses_replayed_ticket(void **state)
+{
+	struct fixture f;
+	struct beam_reader_event event;
+
+	(void)state;
+	fixture_open(&f, transport->server, 2, NULL);
+	struct beam_reader_opts opts = fixture_ticket(&f);
+	struct beam_reader *first = open_reader(&opts);
+
+	expect_event(first, BEAM_READER_WELCOME, &event);
+	struct beam_reader *second = open_reader(&opts);
+
+	assert_int_equal(last_code(second), BEAM_E_DENIED);
+	transport->reader->close(&first, 0, 0);
+	transport->reader->close(&second, 0, 0);
+	fixture_close(&f);
+}
+
+static void refuses_another_generation(void **state)
+{
+	struct fixture f;
+
+	(void)state;
+	fixture_open(&f, transport->server, 2, NULL);
+	struct beam_reader_opts opts = fixture_ticket(&f);
+
+	opts.gen.counter++;
+	struct beam_reader *reader = open_reader(&opts);
+
+	assert_int_equal(last_code(reader), BEAM_E_STALE);
+	transport->reader->close(&reader, 0, 0);
+	fixture_close(&f);
+}
+
+/* A READ of these numbers ends the session with PROTO, at both ends. */
+static void expect_bad_read(uint32_t index, uint32_t offset, uint32_t len_bytes)
+{
+	static uint8_t buf[SEGMENT_BYTES];
+	struct fixture f;
+	struct beam_reader_event event;
+
+	fixture_open(&f, transport->server, 3, NULL);
+	fixture_seal(&f, 0);
+	fixture_seal(&f, 2); /* the last one, 1000 bytes */
+	struct beam_reader_opts opts = fixture_ticket(&f);
+	struct beam_reader *reader = open_reader(&opts);
+
+	expect_event(reader, BEAM_READER_WELCOME, &event);
+	assert_int_equal(transport->reader->read(reader, index, offset, buf, len_bytes, 1), 0);
+	assert_int_equal(last_code(reader), BEAM_E_PROTO);
+	transport->reader->close(&reader, 0, 0);
+	assert_int_equal(fixture_wait_ended(&f, 1), BEAM_E_PROTO);
+	fixture_close(&f);
+}
+
+static void ends_session_of_read_past_the_end(void **state)
+{
+	(void)state;
+	expect_bad_read(2, 0, 1001);
+	expect_bad_read(2, 1000, 1);
+	expect_bad_read(0, UINT32_MAX, 2);
+	expect_bad_read(0, SEGMENT_BYTES - 1, 2);
+	expect_bad_read(3, 0, 1);
+	expect_bad_read(UINT32_MAX, 0, 1);
+}
+
+static void ends_session_of_unsealed_read(void **state)
+{
+	(void)state;
+	expect_bad_read(1, 0, 1);
+}
+
+static void does_not_send_reads_that_are_too_large(void **state)
+{
+	static uint8_t buf[1];
+	struct fixture f;
+	struct beam_reader_event event;
+
+	(void)state;
+	fixture_open(&f, transport->server, 2, NULL);
+	struct beam_reader_opts opts = fixture_ticket(&f);
+	struct beam_reader *reader = open_reader(&opts);
+
+	expect_event(reader, BEAM_READER_WELCOME, &event);
+	assert_int_equal(transport->reader->read(reader, 0, 0, buf, event.welcome.read_max + 1, 1),
+			 -EINVAL);
+	assert_int_equal(transport->reader->read(reader, 0, 0, buf, 0, 1), -EINVAL);
+	transport->reader->close(&reader, 0, 0);
+	fixture_close(&f);
+}
+
+static void revoke_and_scribble(struct fixture *f, void *arg)
+{
+	(void)arg;
+	assert_int_equal(f->ops->sessions(f->server, &f->image), 2);
+	assert_int_equal(f->ops->revoke(f->server, &f->image, "a newer image", NULL, NULL), 0);
+	assert_int_equal(f->ops->sessions(f->server, &f->image), 0);
+	/* As the next generation would: no reader may get a byte of this. */
+	memset(f->image.bytes, 0xee, (size_t)f->image.nsegments * SEGMENT_BYTES);
+}
+
+/* What was read before the fence is right, nothing comes from behind it, STALE is told. */
+static void revoke_in_mid_read_never_mixes_bytes(void **state)
+{
+	struct fixture f;
+	struct puller p, q;
+
+	(void)state;
+	fixture_open(&f, transport->server, 32, NULL);
+	fixture_seal_all(&f);
+	puller_open(&p, &f);
+	puller_open(&q, &f);
+	while (p.ndone < 3)
+		assert_int_equal(step(&p), 1);
+	while (q.ndone < 1)
+		assert_int_equal(step(&q), 1);
+	ask(&p);
+	ask(&q);
+	fixture_run(&f, revoke_and_scribble, NULL);
+	assert_int_equal(f.nrefs, 0);
+	int n;
+
+	while ((n = step(&p)) == 1) /* checks the bytes of each DONE */
+		;
+	assert_int_equal(n, BEAM_E_STALE);
+	while ((n = step(&q)) == 1)
+		;
+	assert_int_equal(n, BEAM_E_STALE);
+	assert_true(p.ndone < p.ntodo);
+	puller_close(&p);
+	puller_close(&q);
+	assert_int_equal(fixture_wait_ended(&f, 2), BEAM_E_STALE);
+	fixture_close(&f);
+}
+
+static void serves_two_readers_at_once(void **state)
+{
+	struct fixture f;
+	struct puller p, q;
+
+	(void)state;
+	fixture_open(&f, transport->server, 6, NULL);
+	fixture_seal_all(&f);
+	puller_open(&p, &f);
+	puller_open(&q, &f);
+	while (!is_whole(&p) || !is_whole(&q)) {
+		if (!is_whole(&p))
+			assert_int_equal(step(&p), 1);
+		if (!is_whole(&q))
+			assert_int_equal(step(&q), 1);
+	}
+	puller_close(&p);
+	puller_close(&q);
+	assert_int_equal(fixture_wait_ended(&f, 2), 0);
+	fixture_close(&f);
+}
+
+static void queues_above_max_pulls_and_refuses_above_the_queue(void **state)
+{
+	struct beam_server_opts limits = {.max_pulls = 1, .stall_timeout_s = 60};
+	struct fixture f;
+	struct beam_reader *readers[6];
+	struct beam_reader_event event;
+
+	(void)state;
+	fixture_open(&f, transport->server, 2, &limits);
+	for (uint32_t i = 0; i < 5; i++) {
+		struct beam_reader_opts opts = fixture_ticket(&f);
+
+		readers[i] = open_reader(&opts);
+		expect_event(readers[i], i ? BEAM_READER_WAITING : BEAM_READER_WELCOME, &event);
+		if (i)
+			assert_int_equal(event.position, i);
+	}
+	struct beam_reader_opts opts = fixture_ticket(&f);
+
+	readers[5] = open_reader(&opts);
+	assert_int_equal(last_code(readers[5]), BEAM_E_BUSY);
+	assert_non_null(strstr(transport->reader->error(readers[5]), "max-pulls"));
+	assert_int_equal(fixture_counts(&f).active, 1);
+	assert_int_equal(fixture_counts(&f).waiting, 4);
+	transport->reader->close(&readers[0], 0, 0);
+	expect_event(readers[1], BEAM_READER_WELCOME, &event);
+	for (uint32_t i = 2; i < 5; i++) {
+		expect_event(readers[i], BEAM_READER_WAITING, &event);
+		assert_int_equal(event.position, i - 1);
+	}
+	for (uint32_t i = 1; i < 6; i++)
+		transport->reader->close(&readers[i], 0, 0);
+	fixture_close(&f);
+}
+
+static void drops_reader_that_takes_no_bytes(void **state)
+{
+	struct beam_server_opts limits = {.max_pulls = 4, .stall_timeout_s = 1};
+	struct fixture f;
+	struct beam_reader_event event;
+	uint8_t *buf = malloc(SEGMENT_BYTES);
+
+	(void)state;
+	assert_non_null(buf);
+	fixture_open(&f, transport->server, 2, &limits);
+	fixture_seal(&f, 0);
+	struct beam_reader_opts opts = fixture_ticket(&f);
+
+	opts.depth = 32; /* 64 MiB: more than socket buffers hold */
+	struct beam_reader *reader = open_reader(&opts);
+
+	expect_event(reader, BEAM_READER_WELCOME, &event);
+	for (uint32_t i = 0; i < opts.depth; i++)
+		assert_int_equal(
+		    transport->reader->read(reader, 0, 0, buf, event.welcome.read_max, i), 0);
+	uint64_t from_ms = beam_now_ms();
+
+	assert_int_equal(fixture_wait_ended(&f, 1), -ETIMEDOUT);
+	assert_true(beam_now_ms() - from_ms >= 900);
+	assert_int_equal(fixture_counts(&f).active, 0);
+	transport->reader->close(&reader, 0, 0);
+	fixture_close(&f);
+	free(buf);
+}
+
+static void drops_silent_reader(void **state)
+{
+	struct beam_server_opts limits = {.max_pulls = 4, .stall_timeout_s = 1};
+	struct fixture f;
+	struct beam_reader_event event;
+
+	(void)state;
+	fixture_open(&f, transport->server, 2, &limits);
+	struct beam_reader_opts opts = fixture_ticket(&f);
+	struct beam_reader *reader = open_reader(&opts);
+	uint64_t from_ms = beam_now_ms();
+
+	expect_event(reader, BEAM_READER_WELCOME, &event);
+	assert_int_equal(fixture_wait_ended(&f, 1), -ETIMEDOUT);
+	assert_true(beam_now_ms() - from_ms >= 4900);
+	assert_int_equal(last_code(reader), BEAM_E_GONE);
+	transport->reader->close(&reader, 0, 0);
+	fixture_close(&f);
+}
+
+static void rate_limit_holds_and_is_fair(void **state)
+{
+	uint64_t bytes = 8 * (uint64_t)SEGMENT_BYTES; /* about, for each of two readers */
+	struct beam_server_opts limits = {
+	    .max_pulls = 4, .stall_timeout_s = 60, .rate_limit = 2 * bytes};
+	struct fixture f;
+	struct puller p, q;
+
+	(void)state;
+	fixture_open(&f, transport->server, 9, &limits);
+	fixture_seal_all(&f);
+	puller_open(&p, &f);
+	puller_open(&q, &f);
+	uint64_t from_ms = beam_now_ms();
+
+	while (!is_whole(&p) || !is_whole(&q)) {
+		struct puller *behind =
+		    is_whole(&q) || (!is_whole(&p) && p.bytes <= q.bytes) ? &p : &q;
+
+		assert_int_equal(step(behind), 1);
+	}
+	uint64_t ms = beam_now_ms() - from_ms;
+
+	assert_in_range(ms, 800, 1200);
+	puller_close(&p);
+	puller_close(&q);
+	fixture_close(&f);
+}
+
+static void a_reader_that_dies_gives_its_place_back(void **state)
+{
+	struct fixture f;
+	struct puller p;
+
+	(void)state;
+	fixture_open(&f, transport->server, 6, NULL);
+	fixture_seal_all(&f);
+	puller_open(&p, &f);
+	while (p.ndone < 1)
+		assert_int_equal(step(&p), 1);
+	ask(&p);
+	puller_close(&p); /* with reads in flight, and no DONE */
+	assert_int_equal(fixture_wait_ended(&f, 1), BEAM_E_GONE);
+	assert_int_equal(fixture_counts(&f).active, 0);
+	fixture_close(&f);
+}
+
+static void connect_error_names_host_port_and_remedy(void **state)
+{
+	struct fixture f;
+	char error_text[BEAM_TEXT_BYTES] = "", port[16];
+	struct beam_reader *reader = NULL;
+
+	(void)state;
+	fixture_open(&f, transport->server, 2, NULL);
+	struct beam_reader_opts opts = fixture_ticket(&f);
+
+	fixture_close(&f);
+	assert_int_equal(transport->reader->open(&opts, error_text, &reader), -ECONNREFUSED);
+	assert_null(reader);
+	snprintf(port, sizeof(port), "%u", opts.port);
+	assert_non_null(strstr(error_text, "127.0.0.1"));
+	assert_non_null(strstr(error_text, port));
+	assert_non_null(strstr(error_text, "rdbeam.port"));
+	transport->reader->close(&reader, 0, 0);
+}
+
+static void port_in_use_is_told_with_its_remedy(void **state)
+{
+	struct fixture f;
+	char error_text[BEAM_TEXT_BYTES] = "", port[16];
+	struct beam_server *second = NULL;
+
+	(void)state;
+	fixture_open(&f, transport->server, 2, NULL);
+	assert_int_equal(f.ops->open(&f.opts, error_text, &second), -EADDRINUSE);
+	assert_null(second);
+	snprintf(port, sizeof(port), "port %u", f.opts.port);
+	assert_non_null(strstr(error_text, port));
+	assert_non_null(strstr(error_text, "rdbeam.port"));
+	fixture_close(&f);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+	    cmocka_unit_test(reads_whole_image),
+	    cmocka_unit_test(tells_seals_in_any_order_while_it_reads),
+	    cmocka_unit_test(finds_the_seals_of_a_large_image_cheaply),
+	    cmocka_unit_test(refuses_wrong_key),
+	    cmocka_unit_test(refuses_replayed_ticket),
+	    cmocka_unit_test(refuses_another_generation),
+	    cmocka_unit_test(ends_session_of_read_past_the_end),
+	    cmocka_unit_test(ends_session_of_unsealed_read),
+	    cmocka_unit_test(does_not_send_reads_that_are_too_large),
+	    cmocka_unit_test(revoke_in_mid_read_never_mixes_bytes),
+	    cmocka_unit_test(serves_two_readers_at_once),
+	    cmocka_unit_test(queues_above_max_pulls_and_refuses_above_the_queue),
+	    cmocka_unit_test(drops_reader_that_takes_no_bytes),
+	    cmocka_unit_test(drops_silent_reader),
+	    cmocka_unit_test(rate_limit_holds_and_is_fair),
+	    cmocka_unit_test(a_reader_that_dies_gives_its_place_back),
+	    cmocka_unit_test(connect_error_names_host_port_and_remedy),
+	    cmocka_unit_test(port_in_use_is_told_with_its_remedy),
+	};
+	int failed = 0;
+
+	for (size_t i = 0; i < sizeof(transports) / sizeof(transports[0]); i++) {
+		transport = &transports[i];
+		failed += cmocka_run_group_tests_name(transport->server->name, tests, NULL, NULL);
+	}
+	return failed;
+}
