@@ -1,0 +1,185 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ *
+ * The end of a copy: the image is checked against its own sums, then finished on disk, and the
+ * waiter told. From COPIED on it hears from the daemon each second, the outcome included.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#include "clock.h"
+#include "crc64.h"
+#include "daemon.h"
+#include "fault.h"
+#include "log.h"
+#include "rdbeam/error.h"
+
+#define HEARTBEAT_MS 1000
+
+#ifndef F_SEAL_FUTURE_WRITE
+#define F_SEAL_FUTURE_WRITE 0x0010 /* Linux 5.1 */
+#endif
+
+/* An RDB file ends with the CRC of all before it, so the CRC over the whole is 0. */
+static int check_crc(const struct generation *gen, uint32_t total)
+{
+	struct beam_crc64_shift full, last;
+	uint64_t crc = 0;
+
+	beam_crc64_shift_init(&full, gen->segment_bytes);
+	beam_crc64_shift_init(&last, gen->segments[total - 1].len_bytes);
+	for (uint32_t i = 0; i < total; i++)
+		crc = beam_crc64_append(crc, gen->segments[i].crc, i + 1 < total ? &full : &last);
+	return crc ? BEAM_E_CRC : 0;
+}
+
+/* 0, or a code with `text`. Takes in what was sealed but not heard of yet: workers and coordinator
+ * speak on sockets of their own. */
+static int check_whole(struct generation *gen, const struct beam_ctl_copied *copied, uint32_t total,
+		       char text[BEAM_TEXT_BYTES])
+{
+	uint32_t claimed = atomic_load(&gen->table->next_index);
+	uint64_t bytes = 0;
+	int err = BEAM_FAULT("daemon.copied");
+
+	if (err)
+		return err;
+	if (!total || total > gen->granted || total != claimed) {
+		snprintf(text, BEAM_TEXT_BYTES,
+			 "image of %u segments, but %u claimed and %u granted", total, claimed,
+			 gen->granted);
+		return BEAM_E_TORN;
+	}
+	for (uint32_t i = 0; i < total; i++) {
+		err = generation_take(gen, i);
+		bool full = gen->segments[i].len_bytes == gen->segment_bytes;
+
+		if (err || (!full && i + 1 < total)) {
+			snprintf(text, BEAM_TEXT_BYTES, "segment %u of %u is %s", i, total,
+				 err ? "not sealed" : "not full");
+			return BEAM_E_TORN;
+		}
+		bytes += gen->segments[i].len_bytes;
+	}
+	if (bytes != copied->image_bytes) {
+		snprintf(text, BEAM_TEXT_BYTES, "image of %llu bytes, but segments of %llu",
+			 (unsigned long long)copied->image_bytes, (unsigned long long)bytes);
+		return BEAM_E_TORN;
+	}
+	err = check_crc(gen, total);
+	if (err)
+		snprintf(text, BEAM_TEXT_BYTES, "CRC64 of the whole image is wrong");
+	return err;
+}
+
+static void tell_outcome(struct generation *gen)
+{
+	struct beam_ctl_durable durable = {.file_bytes = gen->copied.image_bytes};
+
+	if (!gen->coordinator)
+		return;
+	if (gen->outcome == OUTCOME_DURABLE)
+		writers_send(gen->coordinator, BEAM_CTL_DURABLE, &durable, sizeof(durable), -1);
+	else if (gen->outcome == OUTCOME_FAILED)
+		writers_send_text(gen->coordinator, BEAM_CTL_FAILED, gen->failed_code,
+				  gen->failed_text);
+}
+
+static void heartbeat(void *arg)
+{
+	struct generation *gen = arg;
+	struct beam_ctl_progress progress = {.flushed_bytes = gen->flushed_bytes,
+					     .image_bytes = gen->copied.image_bytes};
+
+	if (!gen->coordinator)
+		return;
+	if (gen->flush)
+		progress.flushed_bytes = beam_flush_written(gen->flush);
+	/* Each says more than the one before: nothing is queued for a waiter that does not read. */
+	if (!gen->coordinator->box.count) {
+		writers_send(gen->coordinator, BEAM_CTL_PROGRESS, &progress, sizeof(progress), -1);
+		tell_outcome(gen);
+	}
+	if (beam_timer_set(gen->d->loop, HEARTBEAT_MS, heartbeat, gen, &gen->heartbeat))
+		beam_log(BEAM_LOG_WARNING, "no memory for the heartbeat of generation %llu",
+			 (unsigned long long)gen->id.counter);
+}
+
+void generation_finish(struct generation *gen, int code, const char *text)
+{
+	struct daemon *d = gen->d;
+	uint64_t now = beam_now_ms();
+
+	if (gen->flush_start_ms)
+		gen->flush_ms = now - gen->flush_start_ms;
+	flushes_close(gen);
+	gen->state = GEN_READY;
+	gen->ready_ms = now;
+	if (code) {
+		beam_log(BEAM_LOG_WARNING, "generation %llu stays in memory only: %s",
+			 (unsigned long long)gen->id.counter, text);
+		status_error(d, text);
+		gen->outcome = OUTCOME_FAILED;
+		gen->failed_code = code;
+		snprintf(gen->failed_text, sizeof(gen->failed_text), "%s", text);
+	} else {
+		gen->outcome = OUTCOME_DURABLE;
+		if (gen->begin.kind == BEAM_SNAPSHOT_DISK)
+			d->last_durable_ms = beam_wall_ms();
+	}
+	tell_outcome(gen);
+	retire_superseded(d);
+	chores_schedule(d);
+	status_changed(d);
+}
+
+/* A copy that cannot be used after all: the waiter-to-be is told once more if it asks again. */
+static void copy_refused(struct generation *gen, int code, const char *text)
+{
+	gen->silent_writers = true;
+	generation_fail(gen, code, text);
+}
+
+void generation_copied(struct writer *writer, const struct beam_ctl_copied *copied)
+{
+	struct generation *gen = writer->gen;
+	struct daemon *d = gen->d;
+	char text[BEAM_TEXT_BYTES] = "";
+
+	if (gen->state != GEN_FILLING) {
+		/* It was told why already; it has stopped writing, and that the fence needs. */
+		gen->silent_writers = true;
+		if (gen->state == GEN_RETIRING)
+			generation_fence(gen);
+		return;
+	}
+	uint32_t total = atomic_load_explicit(&gen->table->total, memory_order_acquire);
+	int err = check_whole(gen, copied, total, text);
+
+	if (err) {
+		copy_refused(gen, err, text[0] ? text : beam_strerror(err));
+		return;
+	}
+	gen->copied = *copied;
+	gen->total = total;
+	gen->copy_ms = beam_now_ms() - gen->begin_ms;
+	if (gen->begin.fork_ns && gen->begin.fork_ns < beam_now_ns())
+		gen->cow_window_ms = (beam_now_ns() - gen->begin.fork_ns) / 1000000;
+	gen->silent_writers = true;
+	d->filling = NULL;
+	/* Nobody needs to map the table for writing any more. */
+	if (fcntl(gen->table_fd, F_ADD_SEALS, F_SEAL_FUTURE_WRITE))
+		beam_log(BEAM_LOG_INFO, "sealing the table against writing: %s", strerror(errno));
+	generation_give_slots(gen, total);
+	listeners_published(gen);
+	if (gen->begin.kind == BEAM_SNAPSHOT_MEMORY) {
+		generation_finish(gen, 0, "");
+		return;
+	}
+	gen->state = GEN_FLUSHING;
+	heartbeat(gen);
+	status_changed(d);
+	flushes_finish(gen);
+}

@@ -1,0 +1,221 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ *
+ * rdbeamd's state, and what its files offer each other. One daemon for each server process, one
+ * thread (the region and the disk have helpers of their own). Data flow: writers.c hears from the
+ * fork child, grants.c gives it slots, generation.c owns the image's life, flushes.c takes it to
+ * the disk, serve.c and listeners.c to pullers, status.c tells the module.
+ */
+#ifndef DAEMON_H
+#define DAEMON_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "ctl.h"
+#include "disk.h"
+#include "loop.h"
+#include "outbox.h"
+#include "region.h"
+#include "server.h"
+#include "table.h"
+#include "tickets.h"
+
+#define DAEMON_SERVERS_MAX 2
+
+struct generation;
+
+/* What transports hold a reference on. */
+struct beam_served {
+	struct generation *gen;
+};
+
+/* A connected process of the fork child: the coordinator or a worker. It lives until its socket is
+ * closed and its pid, if it was a writer, is gone or forgotten with the generation. */
+struct writer {
+	struct writer *next;
+	struct daemon *d;
+	struct generation *gen; /* NULL before BEGIN or JOIN */
+	int fd;                 /* -1: closed */
+	struct beam_watch *watch;
+	struct outbox box;
+	pid_t pid;
+	int pidfd; /* -1: the process is gone */
+	struct beam_watch *pid_watch;
+	bool waiting; /* it asked for a slot of `need` */
+	uint32_t need;
+};
+
+enum generation_state {
+	GEN_FILLING,  /* writers at work */
+	GEN_FLUSHING, /* whole in memory, on its way to the disk */
+	GEN_READY,    /* whole; on disk if it was to be */
+	GEN_RETIRING, /* no new grants, no new sessions; the fence is under way */
+	GEN_FENCED,   /* slots given back; lives on for references only */
+};
+
+/* The daemon's own copy of an entry: what writers do to the table later changes nothing here. */
+struct segment {
+	uint64_t crc;
+	uint32_t len_bytes; /* 0: not sealed yet */
+	uint32_t slot;
+};
+
+/* What the waiter is to be told; repeated with each heartbeat, as the coordinator may lose a
+ * message while it turns itself into the waiter. */
+enum outcome { OUTCOME_NONE, OUTCOME_DURABLE, OUTCOME_FAILED };
+
+struct generation {
+	struct beam_served served;
+	struct generation *next; /* older */
+	struct daemon *d;
+	enum generation_state state;
+	struct beam_ctl_begin begin;
+	struct beam_gen id;
+	struct writer *coordinator; /* NULL once its connection is closed */
+	bool failed;
+	bool silent_writers; /* ABORT or COPIED came: nobody writes any more, whatever lives */
+	uint64_t begin_ms, ready_ms;
+
+	int table_fd;
+	struct beam_table *table;
+	uint64_t table_bytes;
+	uint32_t capacity;
+	uint32_t segment_bytes;
+	struct segment *segments;
+	uint32_t need_segments; /* by the estimate */
+	uint32_t granted;
+	uint32_t total;                 /* 0 until COPIED was checked */
+	bool extents[BEAM_EXTENTS_MAX]; /* that its slots lie in */
+
+	int file_fd;
+	struct beam_flush *flush;
+	struct beam_watch *flush_watch;
+	uint64_t flush_start_ms, flush_ms, flushed_bytes;
+	struct beam_timer *heartbeat;
+	enum outcome outcome;
+	int failed_code;
+	char failed_text[BEAM_TEXT_BYTES];
+
+	struct beam_ctl_copied copied;
+	uint64_t copy_ms, cow_window_ms;
+	uint32_t refs; /* sessions' */
+	uint32_t revokes_pending;
+};
+
+struct daemon {
+	struct beam_loop *loop;
+	int control, listen;
+	struct beam_watch *control_watch, *listen_watch, *server_watch;
+	struct outbox control_box;
+	bool greeted; /* HELLO came */
+	uint8_t secret[BEAM_SECRET_BYTES];
+	int server_pidfd;
+	uint64_t nonce, counter;
+
+	bool configured;
+	struct beam_ctl_config config;
+	struct beam_ctl_config new_config; /* applied from the loop, never from within a session */
+	struct beam_timer *config_timer;
+
+	struct beam_region *region;
+	struct beam_watch *region_watch;
+	uint32_t segment_bytes; /* the region's; config's once the region is empty */
+	bool region_full;       /* the last growth fell short */
+
+	struct beam_server *servers[DAEMON_SERVERS_MAX];
+	struct tickets tickets;
+	uint64_t pulls_total, pull_bytes_total, tickets_denied;
+
+	struct writer *writers;
+	struct generation *gens; /* newest first */
+	struct generation *filling;
+	struct beam_timer *chores;
+	uint64_t trim_at_ms; /* 0: nothing to give back */
+
+	struct beam_ctl_status past; /* of a newest generation that is gone */
+	uint64_t last_durable_ms;
+	char last_error[BEAM_TEXT_BYTES];
+	struct beam_timer *status_timer;
+	uint64_t status_sent_ms;
+	bool status_failed; /* the socket was full: send again */
+};
+
+/* control.c: the module's side */
+int control_open(struct daemon *d);
+/* Takes in what the module has sent: tickets at once, the rest from the loop. */
+void control_drain(struct daemon *d);
+void control_send(struct daemon *d, enum beam_ctl_type type, void *message, uint32_t len_bytes);
+void control_ready(struct daemon *d, const char *error);
+
+/* status.c */
+void status_changed(struct daemon *d);                          /* a state changed: at once */
+void status_moved(struct daemon *d);                            /* something moved: within 100 ms */
+void status_remember(struct daemon *d, struct generation *gen); /* before the newest goes */
+void status_error(struct daemon *d, const char *text);
+
+/* listeners.c: the transports */
+void listeners_configure(struct daemon *d, const struct beam_ctl_config *old);
+void listeners_published(struct generation *gen);
+uint32_t listeners_sessions(struct generation *gen);
+/* Begins the fence of every transport; generation_fence is called as each is done. */
+void listeners_revoke(struct generation *gen, const char *why);
+void listeners_counts(struct daemon *d, struct beam_server_counts *out);
+uint32_t listeners_port(const struct daemon *d);
+
+/* serve.c */
+void serve_init(struct daemon *d, struct beam_serve_images *images);
+
+/* writers.c */
+int writers_listen(struct daemon *d);
+void writers_send(struct writer *writer, enum beam_ctl_type type, void *message, uint32_t len_bytes,
+		  int fd);
+void writers_send_text(struct writer *writer, enum beam_ctl_type type, int code, const char *text);
+void writers_close(struct writer *writer);  /* its socket */
+void writers_detach(struct writer *writer); /* from its generation; frees it */
+/* True while a process may still write into the generation. */
+bool writers_alive(const struct generation *gen);
+
+/* generation.c */
+/* A child asks for a generation; takes file_fd. */
+void generation_begin(struct writer *writer, const struct beam_ctl_begin *begin, int file_fd);
+void generation_sealed(struct generation *gen, uint32_t index);
+/* Takes in segment `index` if it is sealed. 0; -EAGAIN when it is not; BEAM_E_PROTO. */
+int generation_take(struct generation *gen, uint32_t index);
+void generation_give_slots(struct generation *gen, uint32_t from);
+void generation_free_if_unused(struct generation *gen);
+/* The image cannot be finished: its writers are told and stopped, and it is retired. */
+void generation_fail(struct generation *gen, int code, const char *text);
+
+/* copied.c: the end of a copy */
+void generation_copied(struct writer *writer, const struct beam_ctl_copied *copied);
+/* All that was promised is done (or failed): the image is whole in memory from here on. */
+void generation_finish(struct generation *gen, int code, const char *text);
+
+/* retire.c */
+void generation_retire(struct generation *gen, const char *why);
+/* Goes on with the fence as far as it can. */
+void generation_fence(struct generation *gen);
+/* Retires an older image for its slots. False when there is none, or one is on its way already. */
+bool retire_for_slots(struct daemon *d);
+/* Slots of images under way out; and with them those that could be retired. */
+uint64_t retire_pending(const struct daemon *d);
+uint64_t retire_could_give(const struct daemon *d);
+void retire_superseded(struct daemon *d);
+void chores_schedule(struct daemon *d);
+
+/* grants.c */
+int grants_open(struct daemon *d);
+void grants_configure(struct daemon *d);
+void grants_pump(struct daemon *d);
+void grants_send_extents(struct writer *writer, uint32_t known);
+void grants_answer(struct writer *writer);
+
+/* flushes.c */
+int flushes_open(struct generation *gen, bool direct);
+void flushes_write(struct generation *gen, uint32_t index);
+void flushes_pump(struct generation *gen);
+void flushes_finish(struct generation *gen);
+void flushes_close(struct generation *gen);
+
+#endif

@@ -1,0 +1,121 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ *
+ * A generation's way to the disk: segments go to the flush as they are sealed. An error before
+ * COPIED fails the copy, so that the child can still save the stock way; after it, the save.
+ */
+#include <stdio.h>
+#include <sys/epoll.h>
+
+#include "clock.h"
+#include "daemon.h"
+#include "fault.h"
+#include "log.h"
+#include "rdbeam/error.h"
+#include "sockets.h"
+
+static void write_done(void *arg, uint64_t cookie, int result)
+{
+	struct generation *gen = arg;
+
+	if (result && !gen->failed_code) {
+		gen->failed_code = result;
+		if (cookie == BEAM_FLUSH_FINISHED)
+			snprintf(gen->failed_text, sizeof(gen->failed_text),
+				 "fsync of the dump: %s", beam_strerror(result));
+		else
+			snprintf(gen->failed_text, sizeof(gen->failed_text),
+				 "write of %u bytes of the dump at offset %llu: %s",
+				 gen->segments[cookie].len_bytes,
+				 (unsigned long long)(cookie * gen->segment_bytes),
+				 beam_strerror(result));
+	}
+	if (cookie == BEAM_FLUSH_FINISHED && !result)
+		gen->outcome = OUTCOME_DURABLE;
+}
+
+static void failed(struct generation *gen)
+{
+	char text[BEAM_TEXT_BYTES];
+
+	snprintf(text, sizeof(text), "%s",
+		 gen->failed_text[0] ? gen->failed_text : beam_strerror(gen->failed_code));
+	if (gen->state == GEN_FILLING)
+		generation_fail(gen, gen->failed_code, text);
+	else
+		generation_finish(gen, gen->failed_code, text);
+}
+
+void flushes_pump(struct generation *gen)
+{
+	if (!gen->flush)
+		return;
+	int err = beam_flush_reap(gen->flush, write_done, gen);
+
+	if (!err)
+		err = BEAM_FAULT("daemon.flush");
+	if (err && !gen->failed_code)
+		gen->failed_code = err;
+	status_moved(gen->d);
+	if (gen->failed_code)
+		failed(gen);
+	else if (gen->outcome == OUTCOME_DURABLE)
+		generation_finish(gen, 0, "");
+}
+
+static void flush_event(int fd, uint32_t events, void *arg)
+{
+	(void)fd;
+	(void)events;
+	flushes_pump(arg);
+}
+
+int flushes_open(struct generation *gen, bool direct)
+{
+	struct daemon *d = gen->d;
+	struct beam_flush_opts opts = {.fd = gen->file_fd,
+				       .direct = direct,
+				       .engine = BEAM_DISK_AUTO,
+				       .rate_limit = d->config.flush_rate_limit};
+	int err = beam_flush_open(&opts, &gen->flush);
+
+	if (err)
+		return err;
+	err = beam_watch_add(d->loop, beam_flush_fd(gen->flush), EPOLLIN, flush_event, gen,
+			     &gen->flush_watch);
+	if (err)
+		flushes_close(gen);
+	return err;
+}
+
+void flushes_write(struct generation *gen, uint32_t index)
+{
+	const struct segment *segment = &gen->segments[index];
+
+	if (!gen->flush)
+		return;
+	if (!gen->flush_start_ms)
+		gen->flush_start_ms = beam_now_ms();
+	int err = beam_flush_write(gen->flush, beam_region_at(gen->d->region, segment->slot),
+				   segment->len_bytes, (uint64_t)index * gen->segment_bytes, index);
+
+	if (err)
+		write_done(gen, index, err);
+}
+
+void flushes_finish(struct generation *gen)
+{
+	int err = beam_flush_finish(gen->flush, gen->copied.image_bytes);
+
+	if (err)
+		write_done(gen, BEAM_FLUSH_FINISHED, err);
+	flushes_pump(gen);
+}
+
+void flushes_close(struct generation *gen)
+{
+	if (gen->flush)
+		gen->flushed_bytes = beam_flush_written(gen->flush);
+	beam_watch_remove(&gen->flush_watch);
+	beam_flush_close(&gen->flush);
+	beam_close(&gen->file_fd);
+}

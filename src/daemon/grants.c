@@ -1,0 +1,198 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ *
+ * Slots for writers: as many ahead as the estimate says, then some ahead of the claims, each
+ * announced (its extent first) before `granted` passes it. Memory comes from the region's thread;
+ * when no more can be had, older images give theirs, and then the copy fails.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <sys/epoll.h>
+
+#include "daemon.h"
+#include "fault.h"
+#include "log.h"
+#include "rdbeam/error.h"
+
+#define AHEAD 32 /* slots beyond what is claimed, once the estimate is used up */
+
+static void send_extent(struct writer *writer, uint32_t extent)
+{
+	struct beam_ctl_extent message = {.extent = extent};
+	void *base;
+	int fd;
+
+	if (beam_region_extent(writer->d->region, extent, &fd, &base, &message.bytes))
+		writers_send(writer, BEAM_CTL_EXTENT, &message, sizeof(message), fd);
+}
+
+void grants_send_extents(struct writer *writer, uint32_t known)
+{
+	for (uint32_t i = known; i < BEAM_EXTENTS_MAX; i++)
+		if (writer->gen->extents[i])
+			send_extent(writer, i);
+}
+
+static void announce_extent(struct generation *gen, uint32_t extent)
+{
+	uint64_t bytes;
+	void *base;
+	int fd;
+
+	gen->extents[extent] = true;
+	for (struct writer *w = gen->d->writers; w; w = w->next)
+		if (w->gen == gen)
+			send_extent(w, extent);
+	if (gen->flush && beam_region_extent(gen->d->region, extent, &fd, &base, &bytes))
+		beam_flush_add_buffer(gen->flush, base, bytes);
+}
+
+void grants_answer(struct writer *writer)
+{
+	struct beam_ctl_index message = {.index = writer->gen->granted};
+
+	if (writer->waiting && writer->gen->granted > writer->need) {
+		writer->waiting = false;
+		writers_send(writer, BEAM_CTL_GRANTED, &message, sizeof(message), -1);
+	}
+}
+
+/* Slots granted should reach this far. */
+static uint32_t wanted(const struct generation *gen)
+{
+	uint64_t claimed = atomic_load(&gen->table->next_index);
+	/* Each worker leaves a segment of its own unfinished. */
+	uint64_t want = (uint64_t)gen->need_segments + gen->begin.nworkers + 2;
+
+	if (want < claimed + AHEAD)
+		want = claimed + AHEAD;
+	for (const struct writer *w = gen->d->writers; w; w = w->next)
+		if (w->gen == gen && w->waiting && want < (uint64_t)w->need + 1)
+			want = (uint64_t)w->need + 1;
+	return want > gen->capacity ? gen->capacity : (uint32_t)want;
+}
+
+static bool somebody_waits(const struct generation *gen)
+{
+	for (const struct writer *w = gen->d->writers; w; w = w->next)
+		if (w->gen == gen && w->waiting)
+			return true;
+	return false;
+}
+
+static void take_slots(struct generation *gen, uint32_t want)
+{
+	uint32_t granted = gen->granted, slot;
+
+	while (granted < want && !beam_region_take(gen->d->region, &slot)) {
+		if (!gen->extents[BEAM_SLOT_EXTENT(slot)])
+			announce_extent(gen, BEAM_SLOT_EXTENT(slot));
+		gen->segments[granted].slot = slot;
+		gen->table->entry[granted].slot = slot;
+		granted++;
+	}
+	if (granted == gen->granted)
+		return;
+	gen->granted = granted;
+	atomic_store_explicit(&gen->table->granted, granted, memory_order_release);
+	for (struct writer *w = gen->d->writers; w; w = w->next)
+		if (w->gen == gen)
+			grants_answer(w);
+}
+
+/* A writer waits for a slot that the region cannot give. */
+static void out_of_slots(struct generation *gen)
+{
+	struct daemon *d = gen->d;
+	char text[BEAM_TEXT_BYTES];
+
+	/* A fence that ends pumps again. */
+	if (retire_pending(d) || retire_for_slots(d))
+		return;
+	snprintf(text, sizeof(text),
+		 "region is full: %u segments of %u bytes granted, at least %u needed: raise "
+		 "rdbeam.region-size (%llu now)",
+		 gen->granted, gen->segment_bytes, atomic_load(&gen->table->next_index),
+		 (unsigned long long)d->config.region_bytes);
+	generation_fail(gen, BEAM_E_FULL, text);
+}
+
+void grants_pump(struct daemon *d)
+{
+	struct generation *gen = d->filling;
+
+	if (!gen)
+		return;
+	uint32_t want = wanted(gen);
+
+	if (BEAM_FAULT("daemon.grant")) {
+		generation_fail(gen, BEAM_E_FULL, "fault at a grant");
+		return;
+	}
+	take_slots(gen, want);
+	if (gen->granted < want && beam_region_growing(d->region))
+		return;
+	/* Never more than there can be: the region says aloud when it has to refuse. */
+	uint64_t room = d->region_full ? 0 : beam_region_could_hold(d->region);
+	uint64_t ask = want - gen->granted < room ? want - gen->granted : room;
+
+	if (ask)
+		beam_region_grow(d->region, (uint32_t)ask);
+	else if (somebody_waits(gen))
+		out_of_slots(gen);
+}
+
+static void region_event(int fd, uint32_t events, void *arg)
+{
+	struct daemon *d = arg;
+
+	(void)fd;
+	(void)events;
+	/* Less than was asked for ahead may still do: it is told when a writer has to go without.
+	 */
+	if (beam_region_collect(d->region))
+		d->region_full = true;
+	grants_pump(d);
+	status_moved(d);
+}
+
+static int open_region(struct daemon *d, const struct beam_region_opts *opts)
+{
+	int err = BEAM_FAULT("daemon.region");
+
+	if (!err)
+		err = beam_region_open(opts, &d->region);
+	if (err)
+		return err;
+	err = beam_watch_add(d->loop, beam_region_fd(d->region), EPOLLIN, region_event, d,
+			     &d->region_watch);
+	if (err)
+		beam_region_close(&d->region);
+	return err;
+}
+
+void grants_configure(struct daemon *d)
+{
+	struct beam_region_opts opts = {.max_bytes = d->config.region_bytes,
+					.segment_bytes = d->config.segment_bytes,
+					.hugepages = (enum beam_hugepages)d->config.hugepages};
+	int err;
+
+	if (!d->configured)
+		return;
+	err = d->region ? beam_region_configure(d->region, &opts) : open_region(d, &opts);
+	if (!err) {
+		d->segment_bytes = opts.segment_bytes;
+		return;
+	}
+	/* A new segment size waits until the last image of the old one is gone: the other limits
+	 * are taken now. */
+	if (err == -EBUSY) {
+		opts.segment_bytes = d->segment_bytes;
+		err = beam_region_configure(d->region, &opts);
+	}
+	if (err) {
+		beam_log(BEAM_LOG_WARNING, "region of segments of %u bytes: %s", opts.segment_bytes,
+			 beam_strerror(err));
+		status_error(d, beam_strerror(err));
+	}
+}

@@ -1,0 +1,149 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ *
+ * The transports, by the configuration: opened, given new limits, told of segments, and fenced. One
+ * row of `transports` for each that was built in.
+ */
+#include <stdio.h>
+#include <string.h>
+
+#include "daemon.h"
+#include "fault.h"
+#include "log.h"
+#include "rdbeam/error.h"
+
+static const struct beam_server_ops *const transports[] = {&beam_tcp_server};
+#define NTRANSPORTS (sizeof(transports) / sizeof(transports[0]))
+static_assert(NTRANSPORTS <= DAEMON_SERVERS_MAX, "each transport has its place");
+
+static struct beam_serve_images images;
+
+static bool wanted(const struct beam_ctl_config *config, const char *name)
+{
+	switch ((enum beam_transport_choice)config->transport) {
+	case BEAM_TRANSPORT_AUTO:
+		return config->port != 0;
+	case BEAM_TRANSPORT_TCP:
+	case BEAM_TRANSPORT_VERBS:
+		return config->port != 0 &&
+		       !strcmp(name, config->transport == BEAM_TRANSPORT_TCP ? "tcp" : "verbs");
+	case BEAM_TRANSPORT_OFF:
+		break;
+	}
+	return false;
+}
+
+static bool same_address(const struct beam_ctl_config *a, const struct beam_ctl_config *b)
+{
+	return a->port == b->port && a->nbind == b->nbind &&
+	       !memcmp(a->bind, b->bind, sizeof(a->bind));
+}
+
+static void open_one(struct daemon *d, size_t i, const struct beam_server_opts *opts,
+		     char error[BEAM_TEXT_BYTES])
+{
+	char text[BEAM_TEXT_BYTES] = "";
+	int err = BEAM_FAULT("daemon.listener");
+
+	if (!err)
+		err = transports[i]->open(opts, text, &d->servers[i]);
+	if (err)
+		snprintf(error, BEAM_TEXT_BYTES, "%.*s", BEAM_TEXT_BYTES - 1,
+			 text[0] ? text : beam_strerror(err));
+}
+
+void listeners_configure(struct daemon *d, const struct beam_ctl_config *old)
+{
+	const struct beam_ctl_config *config = &d->config;
+	struct beam_server_opts opts = {.loop = d->loop,
+					.images = &images,
+					.port = config->port,
+					.nbind = config->nbind,
+					.bind = config->bind,
+					.max_pulls = config->max_pulls,
+					.rate_limit = config->rate_limit,
+					.stall_timeout_s = config->stall_timeout_s};
+	char error[BEAM_TEXT_BYTES] = "";
+	bool any = false;
+
+	serve_init(d, &images);
+	for (size_t i = 0; i < NTRANSPORTS; i++) {
+		bool want = wanted(config, transports[i]->name);
+
+		any |= want;
+		if (d->servers[i] && (!want || !same_address(config, old)))
+			transports[i]->close(&d->servers[i]);
+		if (d->servers[i])
+			transports[i]->configure(d->servers[i], &opts);
+		else if (want)
+			open_one(d, i, &opts, error);
+	}
+	if (!any && config->transport == BEAM_TRANSPORT_VERBS)
+		snprintf(
+		    error, sizeof(error),
+		    "rdbeam.transport verbs: this build has no such transport: set tcp or auto");
+	if (error[0]) {
+		beam_log(BEAM_LOG_WARNING, "no listener for pulls: %s", error);
+		status_error(d, error);
+	}
+	control_ready(d, error);
+}
+
+uint32_t listeners_port(const struct daemon *d)
+{
+	for (size_t i = 0; i < NTRANSPORTS; i++)
+		if (d->servers[i])
+			return d->config.port;
+	return 0;
+}
+
+void listeners_published(struct generation *gen)
+{
+	for (size_t i = 0; i < NTRANSPORTS; i++)
+		if (gen->d->servers[i])
+			transports[i]->published(gen->d->servers[i], &gen->served);
+}
+
+uint32_t listeners_sessions(struct generation *gen)
+{
+	uint32_t sessions = 0;
+
+	for (size_t i = 0; i < NTRANSPORTS; i++)
+		if (gen->d->servers[i])
+			sessions += transports[i]->sessions(gen->d->servers[i], &gen->served);
+	return sessions;
+}
+
+static void fenced(void *arg)
+{
+	struct generation *gen = arg;
+
+	gen->revokes_pending--;
+	generation_fence(gen);
+}
+
+void listeners_revoke(struct generation *gen, const char *why)
+{
+	for (size_t i = 0; i < NTRANSPORTS; i++) {
+		struct beam_server *server = gen->d->servers[i];
+
+		/* Counted before the call: `fenced` may come from within it. */
+		gen->revokes_pending++;
+		if (!server || !transports[i]->revoke(server, &gen->served, why, fenced, gen))
+			gen->revokes_pending--;
+	}
+}
+
+void listeners_counts(struct daemon *d, struct beam_server_counts *out)
+{
+	memset(out, 0, sizeof(*out));
+	for (size_t i = 0; i < NTRANSPORTS; i++) {
+		struct beam_server_counts one = {0};
+
+		if (!d->servers[i])
+			continue;
+		transports[i]->counts(d->servers[i], &one);
+		out->active += one.active;
+		out->waiting += one.waiting;
+		out->unauthenticated += one.unauthenticated;
+	}
+}

@@ -1,0 +1,139 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ *
+ * rdbeamd: started by rdbeam.so with two sockets, it owns the region, the disk's and the network's
+ * side of snapshots, and ends with its server. Called as `rdbeamd --wait` it is the waiter.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "daemon.h"
+#include "fault.h"
+#include "log.h"
+#include "rdbeam/error.h"
+#include "rdbeam/version.h"
+#include "sockets.h"
+#include "waiter.h"
+
+static struct daemon daemon_state;
+
+static void help(void)
+{
+	puts("Usage: rdbeamd [--version] [--help]\n"
+	     "\n"
+	     "The daemon behind rdbeam.so: it keeps snapshots in shared memory, writes them to\n"
+	     "disk and serves them to replicas. redis-server starts it by loading the module\n"
+	     "(loadmodule rdbeam.so) and it ends with its server; there is nothing to configure\n"
+	     "here: see CONFIG GET rdbeam.* on the server.");
+}
+
+static bool is_packet_socket(int fd)
+{
+	int type = 0;
+	socklen_t len = sizeof(type);
+
+	return !getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &len) && type == SOCK_SEQPACKET;
+}
+
+static void end(int signal_number)
+{
+	(void)signal_number;
+	_exit(0);
+}
+
+/* Redis and its test tools look for children of the server by their parent's pid: the daemon is to
+ * be none. So it forks once, before it owns anything, and the module reaps the process between. */
+static void leave_server(void)
+{
+	pid_t pid = fork();
+
+	if (pid < 0) {
+		fprintf(stderr, "rdbeamd: fork: %s\n", strerror(errno));
+		exit(1);
+	}
+	if (pid > 0)
+		_exit(0);
+	setsid();
+}
+
+static void prepare_process(void)
+{
+	struct rlimit files;
+	struct sigaction on_term = {.sa_handler = end};
+	sigset_t none;
+
+	sigemptyset(&none);
+	sigprocmask(SIG_SETMASK, &none, NULL);
+	signal(SIGPIPE, SIG_IGN);
+	signal(SIGHUP, SIG_IGN);
+	signal(SIGINT, SIG_IGN);
+	sigaction(SIGTERM, &on_term, NULL);
+	prctl(PR_SET_DUMPABLE, 0);
+	prctl(PR_SET_NAME, "rdbeamd");
+	close_range(BEAM_FD_LISTEN + 1, ~0u, 0);
+	if (chdir("/"))
+		beam_log(BEAM_LOG_INFO, "chdir to /: %s", strerror(errno));
+	/* Each extent is a file, and the kernel counts files under way to writers against this. */
+	if (!getrlimit(RLIMIT_NOFILE, &files)) {
+		files.rlim_cur = files.rlim_max;
+		setrlimit(RLIMIT_NOFILE, &files);
+	}
+}
+
+static int run(struct daemon *d)
+{
+	int err;
+
+	d->control = BEAM_FD_CONTROL;
+	d->listen = BEAM_FD_LISTEN;
+	d->server_pidfd = -1;
+	beam_random(&d->nonce, sizeof(d->nonce));
+	err = beam_loop_open(&d->loop);
+	if (!err)
+		err = control_open(d);
+	if (!err)
+		err = writers_listen(d);
+	if (!err)
+		err = BEAM_FAULT("daemon.start");
+	if (!err)
+		err = beam_loop_run(d->loop);
+	if (err)
+		fprintf(stderr, "rdbeamd: %s\n", beam_strerror(err));
+	return err ? 1 : 0;
+}
+
+int main(int argc, char **argv)
+{
+	if (argc > 1 && !strcmp(argv[1], "--wait"))
+		return waiter_main(argc - 2, argv + 2);
+	if (argc > 1 && !strcmp(argv[1], "--version")) {
+		printf("rdbeamd %s\n", RDBEAM_VERSION);
+		return 0;
+	}
+	if (argc > 1 && !strcmp(argv[1], "--help")) {
+		help();
+		return 0;
+	}
+	if (argc > 1) {
+		fprintf(stderr, "rdbeamd: unknown argument '%s': see rdbeamd --help\n", argv[1]);
+		return 2;
+	}
+	if (!is_packet_socket(BEAM_FD_CONTROL) || !is_packet_socket(BEAM_FD_LISTEN)) {
+		fputs("rdbeamd: is started by rdbeam.so inside redis-server: put 'loadmodule "
+		      "/path/to/rdbeam.so' into redis.conf\n",
+		      stderr);
+		return 2;
+	}
+	leave_server();
+	prepare_process();
+	/* What the daemon holds at its end is left to the kernel: a disk that hangs must not keep
+	 * it alive after its server. */
+	return run(&daemon_state);
+}

@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ *
+ * Packets on their way to a non-blocking SEQPACKET socket: sent at once, or queued in order until
+ * the socket takes them. Queued file descriptors are duplicates of the outbox's own.
+ */
+#ifndef DAEMON_OUTBOX_H
+#define DAEMON_OUTBOX_H
+
+#include <stdint.h>
+
+#include "ctl.h"
+
+struct outbox_packet;
+
+struct outbox {
+	struct outbox_packet *first;
+	struct outbox_packet **last;
+	uint32_t count;
+};
+
+void outbox_init(struct outbox *box);
+
+/* Fills in the message's head and sends or queues it; `fd` may be -1 and stays the caller's. 0,
+ * BEAM_E_GONE, or -errno. */
+int outbox_send(struct outbox *box, int sock, enum beam_ctl_type type, void *message,
+		uint32_t len_bytes, int fd);
+int outbox_send_text(struct outbox *box, int sock, enum beam_ctl_type type, int code,
+		     const char *text);
+
+/* Sends what the socket takes. 0 (count says if anything is left), BEAM_E_GONE or -errno. */
+int outbox_flush(struct outbox *box, int sock);
+
+void outbox_clear(struct outbox *box);
+
+#endif

@@ -1,0 +1,189 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ *
+ * The dump written by the waiter alone, from the memory it inherited. Every segment's seal and CRC
+ * are checked again, and the CRC over the whole, before the file can get its name.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "crc64.h"
+#include "disk.h"
+#include "fault.h"
+#include "rdbeam/error.h"
+#include "sockets.h"
+#include "table.h"
+#include "waiter.h"
+
+#define DIRECT_ALIGN 4096u
+
+struct mapping {
+	const uint8_t *base;
+	uint64_t bytes;
+};
+
+static struct mapping extents[BEAM_EXTENTS_MAX];
+
+static int failed(int code, const char *what)
+{
+	fprintf(stderr, "rdbeamd: waiter: %s: %s\n", what, beam_strerror(code));
+	return code;
+}
+
+static int map(int fd, struct mapping *out)
+{
+	struct stat st;
+
+	if (fstat(fd, &st))
+		return -errno;
+	if (st.st_size <= 0)
+		return BEAM_E_FORMAT;
+	void *base = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_SHARED, fd, 0);
+
+	if (base == MAP_FAILED)
+		return -errno;
+	out->base = base;
+	out->bytes = (uint64_t)st.st_size;
+	return 0;
+}
+
+static int check_table(const struct beam_table *table, uint64_t bytes)
+{
+	if (bytes < sizeof(*table) || table->magic != BEAM_TABLE_MAGIC)
+		return BEAM_E_FORMAT;
+	if (table->version != BEAM_TABLE_VERSION)
+		return BEAM_E_VERSION;
+	if (!table->segment_bytes || table->segment_bytes % BEAM_SEGMENT_ALIGN ||
+	    table->capacity > BEAM_SEGMENTS_MAX || beam_table_bytes(table->capacity) > bytes)
+		return BEAM_E_FORMAT;
+	if (!table->total || table->total > table->capacity || table->total > table->granted)
+		return BEAM_E_TORN;
+	return 0;
+}
+
+/* Address of a sealed segment, its length and CRC right. */
+static int open_segment(const struct waiter *w, const struct beam_table *table, uint32_t index,
+			const uint8_t **base)
+{
+	const struct beam_table_entry *entry = &table->entry[index];
+	uint32_t extent = BEAM_SLOT_EXTENT(entry->slot);
+	uint64_t offset = (uint64_t)BEAM_SLOT_PLACE(entry->slot) * table->segment_bytes;
+	bool last = index + 1 == table->total;
+
+	if (atomic_load_explicit(&entry->seal, memory_order_acquire) != table->gen.counter)
+		return BEAM_E_TORN;
+	if (!entry->len_bytes || entry->len_bytes > table->segment_bytes ||
+	    (!last && entry->len_bytes != table->segment_bytes))
+		return BEAM_E_TORN;
+	if (extent >= w->nextents || w->extents[extent] < 0)
+		return BEAM_E_TORN;
+	if (!extents[extent].base) {
+		int err = map(w->extents[extent], &extents[extent]);
+
+		if (err)
+			return err;
+	}
+	if (offset + table->segment_bytes > extents[extent].bytes)
+		return BEAM_E_FORMAT;
+	*base = extents[extent].base + offset;
+	return beam_crc64(0, *base, entry->len_bytes) == entry->crc ? 0 : BEAM_E_CRC;
+}
+
+static int write_at(int fd, const uint8_t *from, size_t len_bytes, uint64_t offset)
+{
+	while (len_bytes) {
+		ssize_t n = pwrite(fd, from, len_bytes, (off_t)offset);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n <= 0)
+			return n ? -errno : -EIO;
+		from += n;
+		offset += (uint64_t)n;
+		len_bytes -= (size_t)n;
+	}
+	return 0;
+}
+
+static int write_segment(int fd, bool *direct, const uint8_t *base, size_t len_bytes,
+			 uint64_t offset)
+{
+	size_t padded = (len_bytes + DIRECT_ALIGN - 1) / DIRECT_ALIGN * DIRECT_ALIGN;
+	int err = BEAM_FAULT("rescue.write");
+
+	if (err)
+		return err;
+	err = write_at(fd, base, *direct ? padded : len_bytes, offset);
+	if (err != -EINVAL || !*direct)
+		return err;
+	/* Not every file system that opens O_DIRECT takes such writes (or their rests). */
+	*direct = false;
+	int flags = fcntl(fd, F_GETFL);
+
+	if (flags < 0 || fcntl(fd, F_SETFL, flags & ~O_DIRECT))
+		return -errno;
+	return write_at(fd, base, len_bytes, offset);
+}
+
+static int write_all(struct waiter *w, const struct beam_table *table, uint64_t *file_bytes)
+{
+	struct beam_crc64_shift full, last;
+	uint32_t total = table->total;
+	uint64_t crc = 0;
+
+	*file_bytes =
+	    (uint64_t)(total - 1) * table->segment_bytes + table->entry[total - 1].len_bytes;
+	beam_crc64_shift_init(&full, table->segment_bytes);
+	beam_crc64_shift_init(&last, table->entry[total - 1].len_bytes);
+	for (uint32_t i = 0; i < total; i++) {
+		const struct beam_table_entry *entry = &table->entry[i];
+		const uint8_t *base;
+		int err = open_segment(w, table, i, &base);
+
+		if (!err)
+			err = write_segment(w->file, &w->direct, base, entry->len_bytes,
+					    (uint64_t)i * table->segment_bytes);
+		if (err) {
+			fprintf(stderr, "rdbeamd: waiter: segment %u of %u: %s\n", i, total,
+				beam_strerror(err));
+			return err;
+		}
+		crc = beam_crc64_append(crc, entry->crc, i + 1 < total ? &full : &last);
+	}
+	/* The file ends with its CRC, so the CRC over all of it is 0. */
+	return crc ? failed(BEAM_E_CRC, "whole image") : 0;
+}
+
+int rescue_write(struct waiter *w)
+{
+	struct mapping table;
+	uint64_t file_bytes;
+	int err = map(w->table, &table);
+
+	if (!err)
+		err = check_table((const struct beam_table *)table.base, table.bytes);
+	if (err)
+		return failed(err, "table");
+	/* The daemon may still be writing to the old file, if it is only stopped: leave it that
+	 * inode, without a name. */
+	beam_close(&w->file);
+	if (unlinkat(w->dir, w->temp, 0) && errno != ENOENT)
+		return failed(-errno, "removing the unfinished file");
+	w->named = false;
+	err = beam_file_create(w->dir, w->temp, &w->file, &w->direct, &w->named);
+	if (err)
+		return failed(err, "creating the file");
+	err = write_all(w, (const struct beam_table *)table.base, &file_bytes);
+	if (err)
+		return err;
+	if (ftruncate(w->file, (off_t)file_bytes))
+		return failed(-errno, "setting the file's size");
+	err = BEAM_FAULT("rescue.fsync");
+	if (err || fsync(w->file))
+		return failed(err ? err : -errno, "fsync of the file");
+	return 0;
+}

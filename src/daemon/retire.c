@@ -1,0 +1,179 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ *
+ * The end of a generation. The fence: no new grants or sessions (RETIRING), every session's reads
+ * stopped, every disk write reaped, every writer gone; then, and not before, its slots are free.
+ * And the chores: retention, and memory given back.
+ */
+#include <errno.h>
+
+#include "clock.h"
+#include "daemon.h"
+#include "fault.h"
+#include "log.h"
+#include "rdbeam/error.h"
+
+#define CHORES_MS 1000
+
+void generation_retire(struct generation *gen, const char *why)
+{
+	struct daemon *d = gen->d;
+
+	if (gen->state == GEN_RETIRING || gen->state == GEN_FENCED)
+		return;
+	status_remember(d, gen);
+	gen->state = GEN_RETIRING;
+	if (d->filling == gen)
+		d->filling = NULL;
+	atomic_store(&gen->table->aborted, 1);
+	if (BEAM_FAULT("daemon.retire"))
+		beam_log(BEAM_LOG_INFO, "fault at the fence of generation %llu",
+			 (unsigned long long)gen->id.counter);
+	/* Counted as one more fence until all transports were asked, as they may answer at once. */
+	gen->revokes_pending++;
+	listeners_revoke(gen, why);
+	gen->revokes_pending--;
+	flushes_close(gen);
+	generation_fence(gen);
+	status_changed(d);
+}
+
+void generation_fence(struct generation *gen)
+{
+	struct daemon *d = gen->d;
+
+	if (gen->state != GEN_RETIRING || gen->revokes_pending || writers_alive(gen))
+		return;
+	for (struct writer *w = d->writers, *next; w; w = next) {
+		next = w->next;
+		if (w->gen == gen)
+			writers_detach(w);
+	}
+	generation_give_slots(gen, 0);
+	gen->state = GEN_FENCED;
+	d->trim_at_ms = beam_now_ms() + d->config.retain_s * 1000ull;
+	generation_free_if_unused(gen);
+	grants_pump(d);
+	chores_schedule(d);
+}
+
+/* An open connection after COPIED is a waiter: should the daemon seem dead to it, it reads the
+ * slots itself. */
+static bool can_retire(const struct generation *gen)
+{
+	return gen->state == GEN_READY && !gen->coordinator;
+}
+
+static bool newest_whole(const struct generation *gen)
+{
+	for (const struct generation *g = gen->d->gens; g != gen; g = g->next)
+		if (g->state == GEN_READY || g->state == GEN_FLUSHING)
+			return false;
+	return true;
+}
+
+uint64_t retire_pending(const struct daemon *d)
+{
+	uint64_t slots = 0;
+
+	for (const struct generation *gen = d->gens; gen; gen = gen->next)
+		if (gen->state == GEN_RETIRING)
+			slots += gen->granted;
+	return slots;
+}
+
+uint64_t retire_could_give(const struct daemon *d)
+{
+	uint64_t slots = retire_pending(d);
+
+	for (const struct generation *gen = d->gens; gen; gen = gen->next)
+		if (can_retire(gen))
+			slots += gen->granted;
+	return slots;
+}
+
+bool retire_for_slots(struct daemon *d)
+{
+	struct generation *victim = NULL;
+	bool victim_idle = false;
+
+	/* The oldest without readers, else the oldest. */
+	for (struct generation *gen = d->gens; gen; gen = gen->next) {
+		if (!can_retire(gen))
+			continue;
+		bool idle = !listeners_sessions(gen);
+
+		if (!victim || idle || !victim_idle) {
+			victim = gen;
+			victim_idle = idle;
+		}
+	}
+	if (!victim)
+		return false;
+	beam_log(BEAM_LOG_NOTICE, "generation %llu is given up for a new snapshot%s",
+		 (unsigned long long)victim->id.counter,
+		 victim_idle ? "" : ", its pulls are ended: rdbeam.region-size holds no more");
+	generation_retire(victim, "its memory is needed for a new snapshot");
+	return true;
+}
+
+static bool in_use(struct generation *gen)
+{
+	return gen->refs || listeners_sessions(gen) ||
+	       tickets_name(&gen->d->tickets, gen->id, beam_now_ms());
+}
+
+void retire_superseded(struct daemon *d)
+{
+	for (struct generation *gen = d->gens, *next; gen; gen = next) {
+		next = gen->next;
+		if (!can_retire(gen) || newest_whole(gen) || in_use(gen))
+			continue;
+		generation_retire(gen, "a newer image is whole");
+		next = d->gens; /* the fence may have freed more than this one */
+	}
+}
+
+static void retire_expired(struct daemon *d)
+{
+	uint64_t now = beam_now_ms();
+
+	for (struct generation *gen = d->gens, *next; gen; gen = next) {
+		next = gen->next;
+		if (!can_retire(gen) || in_use(gen) ||
+		    now - gen->ready_ms < d->config.retain_s * 1000ull)
+			continue;
+		generation_retire(gen, "rdbeam.retain is over");
+		d->trim_at_ms = now;
+		next = d->gens;
+	}
+}
+
+/* Buffers of a flush stay mapped until its end, and a filling image wants more, not less. */
+static bool can_trim(const struct daemon *d)
+{
+	for (const struct generation *gen = d->gens; gen; gen = gen->next)
+		if (gen->flush || gen->state == GEN_FILLING)
+			return false;
+	return d->region != NULL;
+}
+
+static void chores(void *arg)
+{
+	struct daemon *d = arg;
+
+	retire_superseded(d);
+	retire_expired(d);
+	if (d->trim_at_ms && beam_now_ms() >= d->trim_at_ms && can_trim(d)) {
+		beam_region_trim(d->region);
+		d->trim_at_ms = 0;
+		status_moved(d);
+	}
+	grants_configure(d);
+	chores_schedule(d);
+}
+
+void chores_schedule(struct daemon *d)
+{
+	if (!d->chores && (d->gens || d->trim_at_ms))
+		beam_timer_set(d->loop, CHORES_MS, chores, d, &d->chores);
+}

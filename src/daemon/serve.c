@@ -1,0 +1,159 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ *
+ * Images as transports see them: a ticket opens one, its sealed segments can be read, and after the
+ * fence nothing can.
+ */
+#include <errno.h>
+#include <string.h>
+
+#include "clock.h"
+#include "daemon.h"
+#include "fault.h"
+#include "log.h"
+#include "rdbeam/error.h"
+
+static bool readable(const struct generation *gen)
+{
+	return gen->state == GEN_FILLING || gen->state == GEN_FLUSHING || gen->state == GEN_READY;
+}
+
+static struct generation *find(const struct daemon *d, struct beam_gen id)
+{
+	for (struct generation *gen = d->gens; gen; gen = gen->next)
+		if (gen->id.nonce == id.nonce && gen->id.counter == id.counter && readable(gen))
+			return gen;
+	return NULL;
+}
+
+static int denied(struct daemon *d, const char *peer_addr, const char *why)
+{
+	d->tickets_denied++;
+	beam_log(BEAM_LOG_WARNING, "pull from %s refused: its ticket is %s", peer_addr, why);
+	status_moved(d);
+	return BEAM_E_DENIED;
+}
+
+static int authorize(void *ctx, const struct beam_wire_hello *hello, const char *peer_addr,
+		     uint8_t key[BEAM_TICKET_KEY_BYTES], struct beam_served **image)
+{
+	struct daemon *d = ctx;
+	const char *why = "";
+
+	/* The ticket was sent before its puller could know it: it is here, if it is anywhere. */
+	control_drain(d);
+	struct ticket *ticket =
+	    tickets_find(&d->tickets, hello->id, peer_addr, beam_now_ms(), &why);
+	int err = BEAM_FAULT("daemon.authorize");
+
+	if (err)
+		return err;
+	if (!ticket)
+		return denied(d, peer_addr, why);
+	if (beam_wire_check_hello(ticket->key, hello))
+		return denied(d, peer_addr, "not proven by its key");
+	struct generation *gen = find(d, ticket->gen);
+
+	memcpy(key, ticket->key, BEAM_TICKET_KEY_BYTES);
+	tickets_spend(ticket);
+	if (!gen)
+		return BEAM_E_STALE;
+	gen->refs++;
+	d->pulls_total++;
+	*image = &gen->served;
+	status_moved(d);
+	return 0;
+}
+
+static void release(void *ctx, struct beam_served *image)
+{
+	struct daemon *d = ctx;
+	struct generation *gen = image->gen;
+
+	gen->refs--;
+	generation_free_if_unused(gen);
+	chores_schedule(d);
+	status_moved(d);
+}
+
+static void describe(void *ctx, struct beam_served *image, struct beam_gen *gen,
+		     uint32_t *segment_bytes)
+{
+	(void)ctx;
+	*gen = image->gen->id;
+	*segment_bytes = image->gen->segment_bytes;
+}
+
+static int segment(void *ctx, struct beam_served *image, uint32_t index,
+		   struct beam_serve_segment *out)
+{
+	struct daemon *d = ctx;
+	struct generation *gen = image->gen;
+
+	if (!readable(gen))
+		return BEAM_E_STALE;
+	if (index >= (gen->total ? gen->total : gen->capacity))
+		return -ERANGE;
+	if (!gen->segments[index].len_bytes)
+		return -EAGAIN;
+	out->base = beam_region_at(d->region, gen->segments[index].slot);
+	out->len_bytes = gen->segments[index].len_bytes;
+	out->crc = gen->segments[index].crc;
+	return 0;
+}
+
+static uint32_t claimed(void *ctx, struct beam_served *image)
+{
+	const struct generation *gen = image->gen;
+
+	(void)ctx;
+	return gen->total ? gen->total : gen->granted;
+}
+
+static bool complete(void *ctx, struct beam_served *image, struct beam_wire_complete *out)
+{
+	const struct generation *gen = image->gen;
+
+	(void)ctx;
+	if (!gen->total || !readable(gen))
+		return false;
+	memset(out, 0, sizeof(*out));
+	out->nsegments = gen->total;
+	out->image_bytes = gen->copied.image_bytes;
+	out->file_crc = gen->copied.file_crc;
+	return true;
+}
+
+static void sent(void *ctx, struct beam_served *image, uint64_t bytes)
+{
+	struct daemon *d = ctx;
+
+	(void)image;
+	d->pull_bytes_total += bytes;
+	status_moved(d);
+}
+
+static void ended(void *ctx, struct beam_served *image, const char *peer_addr, int code,
+		  uint64_t bytes, uint64_t ms)
+{
+	struct daemon *d = ctx;
+
+	beam_log(code ? BEAM_LOG_WARNING : BEAM_LOG_NOTICE,
+		 "pull of generation %llu by %s %s: %llu bytes in %llu ms%s%s",
+		 (unsigned long long)image->gen->id.counter, peer_addr, code ? "failed" : "done",
+		 (unsigned long long)bytes, (unsigned long long)ms, code ? ", " : "",
+		 code ? beam_strerror(code) : "");
+	status_moved(d);
+}
+
+void serve_init(struct daemon *d, struct beam_serve_images *images)
+{
+	*images = (struct beam_serve_images){.ctx = d,
+					     .authorize = authorize,
+					     .release = release,
+					     .describe = describe,
+					     .segment = segment,
+					     .claimed = claimed,
+					     .complete = complete,
+					     .sent = sent,
+					     .ended = ended};
+}

@@ -1,0 +1,277 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * The waiter's arguments, its process state, and its wait. */
+#include "waiter.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "clock.h"
+#include "ctl.h"
+#include "disk.h"
+#include "fault.h"
+#include "rdbeam/error.h"
+#include "sockets.h"
+
+#define SILENCE_MS 5000 /* the daemon speaks each second: beyond this it is dead or stopped */
+
+/* ---- process state ------------------------------------------------------------------------ */
+
+static void reset_signals(void)
+{
+	struct sigaction standard = {.sa_handler = SIG_DFL};
+	sigset_t none;
+
+	/* The server kills its child by SIGUSR1: nothing inherited may stand in the way. */
+	for (int i = 1; i < NSIG; i++)
+		sigaction(i, &standard, NULL);
+	/* A closed stderr must not decide over the save. */
+	signal(SIGPIPE, SIG_IGN);
+	sigemptyset(&none);
+	sigprocmask(SIG_SETMASK, &none, NULL);
+}
+
+static int by_number(const void *a, const void *b)
+{
+	return *(const int *)a - *(const int *)b;
+}
+
+static void close_others(const struct waiter *w)
+{
+	int keep[BEAM_EXTENTS_MAX + 7] = {0, 1, 2, w->sock, w->table, w->dir, w->file};
+	size_t n = 7;
+	int from = 3;
+
+	for (uint32_t i = 0; i < w->nextents; i++)
+		if (w->extents[i] >= 0)
+			keep[n++] = w->extents[i];
+	qsort(keep, n, sizeof(keep[0]), by_number);
+	for (size_t i = 0; i < n; i++) {
+		if (keep[i] > from)
+			close_range((unsigned)from, (unsigned)keep[i] - 1, 0);
+		if (keep[i] >= from)
+			from = keep[i] + 1;
+	}
+	close_range((unsigned)from, ~0u, 0);
+}
+
+/* The child's score was raised by Redis to have it die first, for memory that is no longer held. */
+static void reset_oom_score(void)
+{
+	int fd = open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC);
+
+	if (fd < 0)
+		return;
+	if (write(fd, "0", 1) != 1)
+		fprintf(stderr, "rdbeamd: waiter: oom_score_adj stays: %s\n", strerror(errno));
+	close(fd);
+}
+
+static int become_waiter(const struct waiter *w)
+{
+	reset_signals();
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	if (getppid() != w->server) {
+		fprintf(stderr, "rdbeamd: waiter: server %d is gone\n", (int)w->server);
+		return -ESRCH;
+	}
+	prctl(PR_SET_NAME, "rdbeam-wait");
+	reset_oom_score();
+	close_others(w);
+	return 0;
+}
+
+/* ---- the wait ----------------------------------------------------------------------------- */
+
+union packet {
+	struct beam_ctl_head head;
+	struct beam_ctl_durable durable;
+	struct beam_ctl_text text;
+	struct beam_ctl_extent extent;
+	uint8_t bytes[BEAM_CTL_MAX_BYTES];
+};
+
+static void keep_extent(struct waiter *w, uint32_t extent, int *fd)
+{
+	if (*fd < 0 || extent >= BEAM_EXTENTS_MAX)
+		return;
+	while (w->nextents <= extent)
+		w->extents[w->nextents++] = -1;
+	if (w->extents[extent] < 0) {
+		w->extents[extent] = *fd;
+		*fd = -1;
+	}
+}
+
+/* The daemon's next message within the silence. Its type, or a negative code: it is not there. */
+static int next_message(struct waiter *w, union packet *packet)
+{
+	int fds[BEAM_PACKET_FDS_MAX], nfds = 0;
+	ssize_t n = beam_packet_recv(w->sock, packet, sizeof(*packet), fds, &nfds, SILENCE_MS);
+	int err = n < 0 ? (int)n : beam_ctl_check(packet, (uint32_t)n);
+
+	if (!err && packet->head.type == BEAM_CTL_EXTENT && nfds)
+		keep_extent(w, packet->extent.extent, &fds[0]);
+	for (int i = 0; i < nfds; i++)
+		beam_close(&fds[i]);
+	return err ? err : (int)packet->head.type;
+}
+
+/* 0 when the daemon's file is durable, 1 when the save failed, negative: no daemon any more. */
+static int wait_for_daemon(struct waiter *w)
+{
+	union packet packet;
+
+	for (;;) {
+		int type = next_message(w, &packet);
+		struct stat st;
+
+		if (type < 0)
+			return type;
+		if (type == BEAM_CTL_FAILED) {
+			packet.text.text[BEAM_TEXT_BYTES - 1] = '\0';
+			fprintf(stderr, "rdbeamd: save failed: %s\n", packet.text.text);
+			return 1;
+		}
+		if (type != BEAM_CTL_DURABLE)
+			continue;
+		if (!fstat(w->file, &st) && (uint64_t)st.st_size == packet.durable.file_bytes)
+			return 0;
+		fprintf(stderr, "rdbeamd: save failed: file of %lld bytes instead of %llu\n",
+			(long long)st.st_size, (unsigned long long)packet.durable.file_bytes);
+		return 1;
+	}
+}
+
+static int publish(const struct waiter *w)
+{
+	int err = BEAM_FAULT("waiter.publish");
+
+	if (!err)
+		err = beam_file_publish(w->dir, w->file, w->named, w->temp, w->name);
+	if (err)
+		fprintf(stderr, "rdbeamd: save failed: naming the file '%s': %s\n", w->name,
+			beam_strerror(err));
+	else
+		err = BEAM_FAULT("waiter.published");
+	return err ? 1 : 0;
+}
+
+int waiter_main(int argc, char **argv)
+{
+	static struct waiter w;
+	int result;
+
+	if (waiter_parse(argc, argv, &w))
+		return 2;
+	if (become_waiter(&w))
+		return 1;
+	result = BEAM_FAULT("waiter.start");
+	if (!result)
+		result = wait_for_daemon(&w);
+	if (result < 0) {
+		fprintf(stderr,
+			"rdbeamd: waiter: no word from the daemon (%s), writing the dump without "
+			"it\n",
+			beam_strerror(result));
+		result = rescue_write(&w) ? 1 : 0;
+	}
+	if (!result)
+		result = publish(&w);
+	if (result && w.named)
+		unlinkat(w.dir, w.temp, 0);
+	return result;
+}
+
+/* ---- arguments ---------------------------------------------------------------------------- */
+
+static int bad(const char *arg, const char *allowed)
+{
+	fprintf(stderr, "rdbeamd: --wait: '%s': %s\n", arg, allowed);
+	return -EINVAL;
+}
+
+static int parse_number(const char *text, long max, long *out)
+{
+	char *end;
+
+	errno = 0;
+	*out = strtol(text, &end, 10);
+	return errno || end == text || *end || *out < 0 || *out > max ? -EINVAL : 0;
+}
+
+static int parse_extents(char *list, struct waiter *w)
+{
+	char *save = NULL;
+
+	for (char *at = strtok_r(list, ",", &save); at; at = strtok_r(NULL, ",", &save)) {
+		long fd = -1;
+
+		if (w->nextents == BEAM_EXTENTS_MAX)
+			return -EINVAL;
+		if (strcmp(at, "-") != 0 && parse_number(at, INT32_MAX, &fd))
+			return -EINVAL;
+		w->extents[w->nextents++] = (int)fd;
+	}
+	return 0;
+}
+
+static int parse_one(char *arg, struct waiter *w)
+{
+	struct {
+		const char *key;
+		int *fd;
+	} fds[] = {{"sock", &w->sock}, {"table", &w->table}, {"dir", &w->dir}, {"file", &w->file}};
+	char *value = strchr(arg, '=');
+	long number;
+
+	if (!value)
+		return bad(arg, "is not key=value");
+	*value++ = '\0';
+	for (size_t i = 0; i < sizeof(fds) / sizeof(fds[0]); i++) {
+		if (strcmp(arg, fds[i].key) != 0)
+			continue;
+		if (parse_number(value, INT32_MAX, &number))
+			return bad(arg, "is not a file descriptor");
+		*fds[i].fd = (int)number;
+		return 0;
+	}
+	if (!strcmp(arg, "extents"))
+		return parse_extents(value, w) ? bad(arg, "is a list of fds and '-'") : 0;
+	if (!strcmp(arg, "temp") || !strcmp(arg, "name")) {
+		if (!*value || strchr(value, '/'))
+			return bad(arg, "is not a plain file name");
+		*(arg[0] == 't' ? &w->temp : &w->name) = value;
+		return 0;
+	}
+	if (!strcmp(arg, "named") || !strcmp(arg, "direct")) {
+		if (parse_number(value, 1, &number))
+			return bad(arg, "is 0 or 1");
+		*(arg[0] == 'n' ? &w->named : &w->direct) = number;
+		return 0;
+	}
+	if (strcmp(arg, "server") != 0)
+		return bad(arg, "is not known");
+	if (parse_number(value, INT32_MAX, &number))
+		return bad(arg, "is not a pid");
+	w->server = (pid_t)number;
+	return 0;
+}
+
+int waiter_parse(int argc, char **argv, struct waiter *out)
+{
+	*out = (struct waiter){.sock = -1, .table = -1, .dir = -1, .file = -1};
+	for (int i = 0; i < argc; i++)
+		if (parse_one(argv[i], out))
+			return -EINVAL;
+	if (out->sock < 0 || out->table < 0 || out->dir < 0 || out->file < 0 || !out->temp ||
+	    !out->name || !out->server)
+		return bad("arguments", "sock, table, dir, file, temp, name, server are needed");
+	return 0;
+}

@@ -1,0 +1,355 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ *
+ * The fork child's connections: one of the coordinator, one of each worker, each with the pidfd of
+ * its process, because a slot is not used again while a process that could write into it lives.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "daemon.h"
+#include "fault.h"
+#include "log.h"
+#include "rdbeam/error.h"
+#include "sockets.h"
+
+#ifndef SO_PEERPIDFD
+#define SO_PEERPIDFD 77 /* Linux 6.5 */
+#endif
+
+#define STRANGERS_MAX 64 /* connections that have not said BEGIN or JOIN */
+
+static void free_writer(struct writer *writer)
+{
+	struct daemon *d = writer->d;
+
+	for (struct writer **at = &d->writers; *at; at = &(*at)->next) {
+		if (*at == writer) {
+			*at = writer->next;
+			break;
+		}
+	}
+	beam_watch_remove(&writer->watch);
+	beam_watch_remove(&writer->pid_watch);
+	beam_close(&writer->fd);
+	beam_close(&writer->pidfd);
+	outbox_clear(&writer->box);
+	free(writer);
+}
+
+void writers_detach(struct writer *writer)
+{
+	if (writer->gen && writer->gen->coordinator == writer)
+		writer->gen->coordinator = NULL;
+	free_writer(writer);
+}
+
+/* The socket is closed; the writer itself goes with its process or its generation. */
+void writers_close(struct writer *writer)
+{
+	struct generation *gen = writer->gen;
+
+	beam_watch_remove(&writer->watch);
+	beam_close(&writer->fd);
+	outbox_clear(&writer->box);
+	writer->waiting = false;
+	if (!gen) {
+		free_writer(writer);
+		return;
+	}
+	bool was_coordinator = gen->coordinator == writer;
+
+	if (was_coordinator)
+		gen->coordinator = NULL;
+	if (was_coordinator && gen->state == GEN_FILLING)
+		generation_fail(gen, BEAM_E_GONE,
+				"the saving process died before its copy was whole");
+	else if (was_coordinator && gen->state == GEN_FLUSHING)
+		generation_finish(gen, BEAM_E_GONE, "the save was cancelled before it was on disk");
+	else if (gen->state == GEN_RETIRING)
+		generation_fence(gen);
+}
+
+bool writers_alive(const struct generation *gen)
+{
+	for (const struct writer *w = gen->d->writers; w; w = w->next) {
+		if (w->gen != gen)
+			continue;
+		/* After ABORT the coordinator may live on, it saves the stock way; its workers'
+		 * connections were closed by their end. */
+		if (gen->silent_writers ? w->fd >= 0 && w != gen->coordinator : w->pidfd >= 0)
+			return true;
+	}
+	return false;
+}
+
+void writers_send(struct writer *writer, enum beam_ctl_type type, void *message, uint32_t len_bytes,
+		  int fd)
+{
+	if (writer->fd < 0)
+		return;
+	int err = outbox_send(&writer->box, writer->fd, type, message, len_bytes, fd);
+
+	/* A peer that is gone shows up as such in the loop. */
+	if (err && err != BEAM_E_GONE) {
+		beam_log(BEAM_LOG_WARNING, "message %d to saving process %d: %s", (int)type,
+			 (int)writer->pid, beam_strerror(err));
+		shutdown(writer->fd, SHUT_RDWR);
+	}
+	if (writer->box.count)
+		beam_watch_modify(writer->watch, EPOLLIN | EPOLLOUT);
+}
+
+void writers_send_text(struct writer *writer, enum beam_ctl_type type, int code, const char *text)
+{
+	struct beam_ctl_text message = {.code = code};
+
+	strncpy(message.text, text, sizeof(message.text) - 1);
+	writers_send(writer, type, &message, sizeof(message), -1);
+}
+
+static bool secret_ok(struct writer *writer, const uint8_t secret[BEAM_SECRET_BYTES])
+{
+	if (writer->d->greeted && tickets_equal(secret, writer->d->secret, BEAM_SECRET_BYTES))
+		return true;
+	beam_log(BEAM_LOG_WARNING, "process %d refused: it does not know the server's secret",
+		 (int)writer->pid);
+	writers_send_text(writer, BEAM_CTL_REFUSED, BEAM_E_DENIED, "wrong secret");
+	return false;
+}
+
+/* 0, or a code: the connection is to be closed. */
+static int join(struct writer *writer, const struct beam_ctl_join *message)
+{
+	struct generation *gen = writer->d->filling;
+
+	if (!secret_ok(writer, message->secret))
+		return BEAM_E_DENIED;
+	if (!gen || gen->id.counter != message->gen.counter ||
+	    gen->id.nonce != message->gen.nonce) {
+		writers_send_text(writer, BEAM_CTL_REFUSED, BEAM_E_STALE,
+				  "generation is not being filled");
+		return BEAM_E_STALE;
+	}
+	writer->gen = gen;
+	grants_send_extents(writer, message->extents_known);
+	return BEAM_FAULT("daemon.join");
+}
+
+static int from_coordinator(struct writer *writer, const void *packet, uint32_t type)
+{
+	struct generation *gen = writer->gen;
+	const struct beam_ctl_text *text = packet;
+
+	if (gen->coordinator != writer)
+		return BEAM_E_PROTO;
+	if (type == BEAM_CTL_COPIED) {
+		generation_copied(writer, packet);
+		return 0;
+	}
+	gen->silent_writers = true;
+	if (gen->state == GEN_FILLING) {
+		char why[BEAM_TEXT_BYTES];
+
+		memcpy(why, text->text, sizeof(why));
+		why[sizeof(why) - 1] = '\0';
+		generation_fail(gen, BEAM_E_ABORTED, why);
+	} else if (gen->state == GEN_RETIRING) {
+		generation_fence(gen);
+	}
+	return 0;
+}
+
+/* 0, or a code: the peer broke the protocol or is refused, and its socket is to be closed. */
+static int dispatch(struct writer *writer, const void *packet, uint32_t type, int *fd)
+{
+	const struct beam_ctl_index *at = packet;
+	struct generation *gen = writer->gen;
+
+	if (!gen && type == BEAM_CTL_BEGIN) {
+		const struct beam_ctl_begin *begin = packet;
+		int file_fd = *fd;
+
+		if (!secret_ok(writer, begin->secret))
+			return BEAM_E_DENIED;
+		*fd = -1;
+		generation_begin(writer, begin, file_fd);
+		return 0;
+	}
+	if (!gen)
+		return type == BEAM_CTL_JOIN ? join(writer, packet) : BEAM_E_PROTO;
+	switch (type) {
+	case BEAM_CTL_NEED:
+		writer->waiting = true;
+		writer->need = at->index;
+		grants_answer(writer);
+		grants_pump(writer->d);
+		return 0;
+	case BEAM_CTL_SEALED:
+		generation_sealed(gen, at->index);
+		return 0;
+	case BEAM_CTL_COPIED:
+	case BEAM_CTL_ABORT:
+		return from_coordinator(writer, packet, type);
+	default:
+		return BEAM_E_PROTO;
+	}
+}
+
+static bool still_there(const struct daemon *d, const struct writer *writer)
+{
+	for (const struct writer *w = d->writers; w; w = w->next)
+		if (w == writer)
+			return w->fd >= 0;
+	return false;
+}
+
+/* Takes in all that the writer has sent; its end closes it. */
+static void drain(struct writer *writer)
+{
+	struct daemon *d = writer->d;
+	union {
+		struct beam_ctl_head head;
+		uint8_t bytes[BEAM_CTL_MAX_BYTES];
+	} packet;
+
+	while (still_there(d, writer)) {
+		int fds[BEAM_PACKET_FDS_MAX], nfds = 0;
+		ssize_t n = beam_packet_recv(writer->fd, &packet, sizeof(packet), fds, &nfds, 0);
+
+		if (n == -EAGAIN)
+			return;
+		int fd = nfds ? fds[0] : -1;
+		int err = n < 0 ? (int)n : beam_ctl_check(&packet, (uint32_t)n);
+
+		for (int i = 1; i < nfds; i++)
+			beam_close(&fds[i]);
+		if (!err)
+			err = dispatch(writer, &packet, packet.head.type, &fd);
+		beam_close(&fd);
+		if (err && err != BEAM_E_GONE)
+			beam_log(BEAM_LOG_WARNING, "saving process %d: %s", (int)writer->pid,
+				 beam_strerror(err));
+		if (err && still_there(d, writer))
+			writers_close(writer);
+	}
+}
+
+static void writer_event(int fd, uint32_t events, void *arg)
+{
+	struct writer *writer = arg;
+
+	if (events & EPOLLOUT) {
+		/* An error shows up again as the end of the peer. */
+		outbox_flush(&writer->box, fd);
+		if (!writer->box.count)
+			beam_watch_modify(writer->watch, EPOLLIN);
+	}
+	if (events & ~(uint32_t)EPOLLOUT)
+		drain(writer);
+}
+
+static void process_ended(int fd, uint32_t events, void *arg)
+{
+	struct writer *writer = arg;
+	struct daemon *d = writer->d;
+
+	(void)fd;
+	(void)events;
+	drain(writer);
+	for (struct writer *w = d->writers; w; w = w->next) {
+		if (w != writer)
+			continue;
+		beam_watch_remove(&writer->pid_watch);
+		beam_close(&writer->pidfd);
+		/* Another process may hold a copy of the socket: it speaks for nobody. */
+		if (writer->fd >= 0)
+			writers_close(writer);
+		else if (writer->gen->state == GEN_RETIRING)
+			generation_fence(writer->gen);
+		return;
+	}
+}
+
+static int open_pidfd(int sock, pid_t pid)
+{
+	int fd = -1;
+	socklen_t len = sizeof(fd);
+
+	/* Exact where the kernel has it; a pid alone may have been given to another since. */
+	if (!getsockopt(sock, SOL_SOCKET, SO_PEERPIDFD, &fd, &len))
+		return fd;
+	fd = (int)syscall(SYS_pidfd_open, pid, 0);
+	return fd < 0 ? -errno : fd;
+}
+
+static uint32_t strangers(const struct daemon *d)
+{
+	uint32_t count = 0;
+
+	for (const struct writer *w = d->writers; w; w = w->next)
+		count += !w->gen;
+	return count;
+}
+
+static void adopt(struct daemon *d, int fd)
+{
+	struct writer *writer = calloc(1, sizeof(*writer));
+	uid_t uid = 0;
+
+	if (!writer) {
+		close(fd);
+		return;
+	}
+	writer->d = d;
+	writer->fd = fd;
+	writer->pidfd = -1;
+	outbox_init(&writer->box);
+	writer->next = d->writers;
+	d->writers = writer;
+	int err = beam_packet_peer(fd, &writer->pid, &uid);
+
+	if (!err && (uid != geteuid() || writer->pid <= 0 || strangers(d) > STRANGERS_MAX))
+		err = BEAM_E_DENIED;
+	if (!err) {
+		writer->pidfd = open_pidfd(fd, writer->pid);
+		err = writer->pidfd < 0 ? writer->pidfd : 0;
+	}
+	if (!err)
+		err = beam_watch_add(d->loop, writer->pidfd, EPOLLIN, process_ended, writer,
+				     &writer->pid_watch);
+	if (!err)
+		err = beam_watch_add(d->loop, fd, EPOLLIN, writer_event, writer, &writer->watch);
+	if (err) {
+		beam_log(BEAM_LOG_WARNING, "connection of process %d (uid %u): %s",
+			 (int)writer->pid, (unsigned)uid, beam_strerror(err));
+		free_writer(writer);
+	}
+}
+
+static void accepted(int fd, uint32_t events, void *arg)
+{
+	struct daemon *d = arg;
+	int conn;
+
+	(void)events;
+	/* A child begins only after its server has greeted: take that in first. */
+	control_drain(d);
+	while ((conn = accept4(fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC)) >= 0)
+		adopt(d, conn);
+}
+
+int writers_listen(struct daemon *d)
+{
+	int flags = fcntl(d->listen, F_GETFL);
+
+	if (flags < 0 || fcntl(d->listen, F_SETFL, flags | O_NONBLOCK) ||
+	    fcntl(d->listen, F_SETFD, FD_CLOEXEC))
+		return -errno;
+	return beam_watch_add(d->loop, d->listen, EPOLLIN, accepted, d, &d->listen_watch);
+}
