@@ -1,0 +1,189 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * The walk over RDB values: one value of each shape, as the servers write it; each is walked to its
+ * last byte and no further, and each cut of it is noticed. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "image_reader.h"
+#include "rdbeam/error.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+
+#include <cmocka.h>
+
+struct value {
+	uint8_t type;
+	const char *bytes;
+	size_t len;
+};
+#define VALUE(type, bytes)                                                                         \
+	{                                                                                          \
+		type, bytes, sizeof(bytes) - 1                                                     \
+	}
+
+#define EIGHT   "\x00\x01\x02\x03\x04\x05\x06\x07"
+#define ID      EIGHT EIGHT
+#define STREAM1 "\x01\x10" ID "\x03lp.\x01\x05\x01" /* listpacks, length, last id */
+
+static const struct value values[] = {
+    VALUE(BEAM_RDB_STRING, "\x05value"),
+    VALUE(BEAM_RDB_STRING, "\x00"),
+    VALUE(BEAM_RDB_STRING, "\x40\x05value"),
+    VALUE(BEAM_RDB_STRING, "\x80\x00\x00\x00\x05value"),
+    VALUE(BEAM_RDB_STRING, "\x81\x00\x00\x00\x00\x00\x00\x00\x05value"),
+    VALUE(BEAM_RDB_STRING, "\xc0\x7f"),
+    VALUE(BEAM_RDB_STRING, "\xc1\x39\x30"),
+    VALUE(BEAM_RDB_STRING, "\xc2\xff\xff\xff\x7f"),
+    VALUE(BEAM_RDB_STRING, "\xc3\x05\x41\x00\x01xx\xe0\xff"),
+    VALUE(BEAM_RDB_LIST, "\x02\x01x\xc0\x05"),
+    VALUE(BEAM_RDB_SET, "\x00"),
+    VALUE(BEAM_RDB_SET, "\x01\x01m"),
+    VALUE(BEAM_RDB_ZSET, "\x04\x01x\x03"
+			 "1.5\x01y\xfd\x01z\xfe\x01w\xff"),
+    VALUE(BEAM_RDB_HASH, "\x01\x01x\x01y"),
+    VALUE(BEAM_RDB_ZSET_2, "\x02\x01x" EIGHT "\x01y" EIGHT),
+    VALUE(BEAM_RDB_MODULE_2, "\x81" EIGHT "\x00"),
+    VALUE(BEAM_RDB_MODULE_2, "\x81" EIGHT "\x01\x05\x02\x80\x00\x00\x00\x01\x03" /* si ui float */
+			     "abcd\x04" EIGHT "\x05\x04text\x00"),
+    VALUE(BEAM_RDB_HASH_ZIPMAP, "\x02\x00\xff"),
+    VALUE(BEAM_RDB_LIST_ZIPLIST, "\x02zl"),
+    VALUE(BEAM_RDB_SET_INTSET, "\x08" EIGHT),
+    VALUE(BEAM_RDB_ZSET_ZIPLIST, "\x02zl"),
+    VALUE(BEAM_RDB_HASH_ZIPLIST, "\x02zl"),
+    VALUE(BEAM_RDB_LIST_QUICKLIST, "\x02\x02zl\x02zl"),
+    VALUE(BEAM_RDB_STREAM_LISTPACKS, STREAM1 "\x00"),
+    VALUE(BEAM_RDB_STREAM_LISTPACKS, STREAM1 "\x01\x01g\x05\x01"    /* group, its last id */
+					     "\x01" ID EIGHT "\x02" /* pending: id, time, count */
+					     "\x01\x05"
+					     "alice" EIGHT "\x01" ID), /* consumer */
+    VALUE(BEAM_RDB_HASH_LISTPACK, "\x02lp"),
+    VALUE(BEAM_RDB_ZSET_LISTPACK, "\x02lp"),
+    VALUE(BEAM_RDB_LIST_QUICKLIST_2, "\x02\x02\x02lp\x01\x03raw"),
+    VALUE(BEAM_RDB_STREAM_LISTPACKS_2, STREAM1 "\x01\x01\x00\x00\x05"  /* first, deleted, added */
+					       "\x01\x01g\x05\x01\x03" /* with entries read */
+					       "\x01" ID EIGHT "\x02\x01\x01"
+					       "a" EIGHT "\x01" ID),
+    VALUE(BEAM_RDB_SET_LISTPACK, "\x02lp"),
+    VALUE(BEAM_RDB_STREAM_LISTPACKS_3,
+	  STREAM1 "\x01\x01\x00\x00\x05"
+		  "\x01\x01g\x05\x01\x81\xff\xff\xff\xff\xff\xff\xff\xff" /* entries unknown */
+		  "\x00\x02\x01"
+		  "a" EIGHT EIGHT "\x00\x01"
+		  "b" EIGHT EIGHT "\x01" ID),
+    VALUE(BEAM_RDB_HASH_METADATA_PRE_GA, "\x01\x00\x01x\x01y"),
+    VALUE(BEAM_RDB_HASH_LISTPACK_EX_PRE_GA, "\x02lp"),
+    VALUE(BEAM_RDB_HASH_METADATA, EIGHT "\x02\x00\x01x\x01y\x01\x01z\x01w"),
+    VALUE(BEAM_RDB_HASH_LISTPACK_EX, EIGHT "\x02lp"),
+};
+#define NVALUES (sizeof(values) / sizeof(values[0]))
+
+/* Walks bytes that stand at the very end of an allocation, for the sanitizer to watch. */
+static int walk_value(uint8_t type, const void *bytes, size_t len, size_t *pos)
+{
+	uint8_t *copy = malloc(len ? len : 1);
+
+	memcpy(copy, bytes, len);
+	*pos = 0;
+	int err = beam_rdb_skip_value(copy, len, pos, type);
+
+	free(copy);
+	return err;
+}
+
+static void test_each_value_is_walked_to_its_end(void **state)
+{
+	(void)state;
+	for (size_t i = 0; i < NVALUES; i++) {
+		size_t pos;
+
+		assert_int_equal(walk_value(values[i].type, values[i].bytes, values[i].len, &pos),
+				 0);
+		assert_int_equal(pos, values[i].len);
+	}
+}
+
+static void test_what_follows_is_left_alone(void **state)
+{
+	uint8_t bytes[256];
+
+	(void)state;
+	for (size_t i = 0; i < NVALUES; i++) {
+		size_t pos = 3;
+
+		memset(bytes, 0xff, sizeof(bytes));
+		memcpy(bytes + pos, values[i].bytes, values[i].len);
+		assert_int_equal(beam_rdb_skip_value(bytes, sizeof(bytes), &pos, values[i].type),
+				 0);
+		assert_int_equal(pos, 3 + values[i].len);
+	}
+}
+
+static void test_each_cut_is_torn(void **state)
+{
+	(void)state;
+	for (size_t i = 0; i < NVALUES; i++) {
+		for (size_t len = 0; len < values[i].len; len++) {
+			size_t pos;
+
+			assert_int_equal(walk_value(values[i].type, values[i].bytes, len, &pos),
+					 BEAM_E_TORN);
+			assert_int_equal(pos, 0);
+		}
+	}
+}
+
+static void test_hostile_counts_end_with_the_bytes(void **state)
+{
+	static const uint8_t types[] = {
+	    BEAM_RDB_LIST,
+	    BEAM_RDB_HASH,
+	    BEAM_RDB_ZSET_2,
+	    BEAM_RDB_LIST_QUICKLIST_2,
+	    BEAM_RDB_STREAM_LISTPACKS_3,
+	    BEAM_RDB_STRING,
+	};
+	uint8_t bytes[4096] = {0};
+	size_t pos;
+
+	(void)state;
+	memcpy(bytes, "\x81\xff\xff\xff\xff\xff\xff\xff\xff", 9);
+	for (size_t i = 0; i < sizeof(types); i++)
+		assert_int_equal(walk_value(types[i], bytes, sizeof(bytes), &pos), BEAM_E_TORN);
+	/* A compressed string of 2^64 - 1 bytes. */
+	memcpy(bytes, "\xc3\x81\xff\xff\xff\xff\xff\xff\xff\xff\x01", 11);
+	assert_int_equal(walk_value(BEAM_RDB_STRING, bytes, sizeof(bytes), &pos), BEAM_E_TORN);
+}
+
+static void test_bad_forms_and_unknown_types(void **state)
+{
+	size_t pos;
+
+	(void)state;
+	assert_int_equal(walk_value(BEAM_RDB_STRING, "\xc4xxxxxxxx", 9, &pos), BEAM_E_FORMAT);
+	assert_int_equal(walk_value(BEAM_RDB_STRING, "\xbfxxxxxxxx", 9, &pos), BEAM_E_FORMAT);
+	/* A count as an encoded integer; a module opcode that does not exist. */
+	assert_int_equal(walk_value(BEAM_RDB_LIST, "\xc0\x01\x01x", 4, &pos), BEAM_E_FORMAT);
+	assert_int_equal(walk_value(BEAM_RDB_MODULE_2, "\x01\x06\x00", 3, &pos), BEAM_E_FORMAT);
+	for (unsigned type = 0; type < 256; type++) {
+		bool known = type <= BEAM_RDB_HASH_LISTPACK_EX && type != 8 &&
+			     type != BEAM_RDB_MODULE_PRE_GA;
+
+		if (!known)
+			assert_int_equal(walk_value((uint8_t)type, "\x00\x00", 2, &pos),
+					 BEAM_E_UNSUPPORTED);
+	}
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+	    cmocka_unit_test(test_each_value_is_walked_to_its_end),
+	    cmocka_unit_test(test_what_follows_is_left_alone),
+	    cmocka_unit_test(test_each_cut_is_torn),
+	    cmocka_unit_test(test_hostile_counts_end_with_the_bytes),
+	    cmocka_unit_test(test_bad_forms_and_unknown_types),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
