@@ -1,0 +1,71 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ *
+ * A real rdbeamd between a played module (this process) and played children (forked from it).
+ */
+#ifndef DAEMON_RIG_H
+#define DAEMON_RIG_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "ctl.h"
+#include "lane.h"
+
+#define RIG_SEGMENT_BYTES (2u << 20)
+
+struct rig {
+	int control, listen;
+	uint8_t name[6];
+	size_t name_len;
+	uint8_t secret[BEAM_SECRET_BYTES];
+	pid_t daemon;
+	int daemon_pidfd;
+	char dir[256];
+	int dirfd;
+	struct beam_ctl_config config;
+	struct beam_ctl_status status; /* the newest one */
+	struct beam_ctl_ready ready;
+	struct beam_ctl_opened opened;
+};
+
+/* Starts a daemon with a region of `segments` segments. `fault` (may be NULL) is its RDBEAM_FAULT.
+ * False with a line on stderr when it does not come up. */
+bool rig_open(struct rig *rig, uint32_t segments, const char *fault);
+/* Closes the control socket, as a server that ends does. True if the daemon was gone in 5 s. */
+bool rig_close(struct rig *rig);
+
+void rig_configure(struct rig *rig);
+/* Takes in messages until a STATUS of this state arrives. False after 10 s. */
+bool rig_wait_state(struct rig *rig, enum beam_state state);
+/* Takes in one message within timeout_ms: its type, or a negative code. */
+int rig_next(struct rig *rig, int timeout_ms);
+
+/* What a child does. */
+struct save {
+	enum beam_snapshot_kind kind;
+	uint64_t estimate_bytes;
+	uint32_t nkeys; /* of 64 KiB each */
+	bool worker;	/* a second process writes half of them */
+	const char *name;
+};
+
+/* As BGSAVE: forks a child that writes the image, becomes the waiter and so on; returns its pid. It
+ * exits 0 or 1 as the waiter does, 40 when the daemon refused, 41 when the copy failed. */
+pid_t rig_save(struct rig *rig, const struct save *save);
+#define RIG_EXIT_REFUSED 40
+#define RIG_EXIT_COPY	 41
+
+/* In a forked child: a coordinator's lane, or NULL with the code in *err. */
+struct beam_lane *rig_begin(struct rig *rig, const struct save *save, int file_fd, bool direct,
+			    int *err, char reason[BEAM_TEXT_BYTES]);
+
+/* Waits for a child: its wait status, or -1 after 20 s. */
+int rig_reap(pid_t pid);
+
+/* True when dir/name holds a whole image of nkeys keys. */
+bool rig_verify(const struct rig *rig, const char *name, uint32_t nkeys);
+/* Files in the directory. */
+int rig_files(const struct rig *rig);
+
+#endif
