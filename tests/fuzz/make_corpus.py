@@ -42,6 +42,25 @@ def crc64(data, crc=0):
     return crc
 
 
+def crc64_append(crc, nzeros):
+    """The CRC after `nzeros` more zero bytes, by squaring."""
+    def multiply(a, b):
+        product = 0
+        for bit in range(63, -1, -1):
+            if a >> bit & 1:
+                product ^= b
+            b = b >> 1 ^ (0x95ac9329ac4bc9b5 if b & 1 else 0)
+        return product
+
+    square = 1 << 55
+    while nzeros:
+        if nzeros & 1:
+            crc = multiply(crc, square)
+        square = multiply(square, square)
+        nzeros >>= 1
+    return crc
+
+
 def fill(r):
     """A few keys of every type and encoding, over two databases."""
     r.set("short", "value")
@@ -158,7 +177,11 @@ HEADER = (b"REDIS0010" + b"\xfa" + string(b"redis-ver") + string(b"7.0.15") +
 def manifest(crcs, segment_bytes, nitems):
     value = b"".join(struct.pack("<Q", c) for c in crcs)
     value += struct.pack("<QQIIQQ", nitems, 0, len(crcs) + 1, segment_bytes, *GEN) + b"rdbmEND1"
-    return b"\xfa\x00\x80" + struct.pack(">I", len(value)) + value + b"\xff" + bytes(8)
+    data = b"\xfa\x00\x80" + struct.pack(">I", len(value)) + value + b"\xff"
+    crc = 0
+    for c in crcs:
+        crc = crc64_append(crc, segment_bytes) ^ c
+    return data + struct.pack("<Q", crc64(data, crc))
 
 
 def compact_image(chunks, patches=b""):
