@@ -1,0 +1,441 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ *
+ * Records into chunks. A writer keeps two chunks open: one for small items, a segment at a time,
+ * and one for items that would waste a good part of a segment, in runs long enough that they cross
+ * the inner boundaries. An item that fits neither gets a chunk of its own. Every segment's CRC is
+ * taken while its bytes are in the cache, and the segment is sealed as soon as the next one is
+ * begun.
+ */
+#include "image_writer.h"
+
+#include <errno.h>
+#include <stdbool.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "copy.h"
+#include "crc64.h"
+#include "image_reader.h"
+#include "rdb.h"
+#include "rdbeam/error.h"
+
+#define CRC_STEP_BYTES                                                                             \
+	(32u << 10) /* small items: their CRC is taken each time this much has come */
+#define BODY_STEP_BYTES (4u << 10) /* a body of at least this is copied and summed in one go */
+#define RUN_MAX         16 /* segments of a run for large items, unless one item needs more */
+#define VARINT_BYTES    10
+
+struct chunk {
+	bool open;
+	uint32_t first, nsegments; /* claimed */
+	uint32_t current;          /* segment being filled, from 0 */
+	uint8_t *base;             /* of the current segment */
+	uint32_t pos;              /* in it */
+	uint32_t crc_pos;          /* its bytes below this are in `crc` */
+	uint64_t crc;              /* of the current segment */
+	uint64_t chunk_crc;        /* of the sealed segments before it */
+	int64_t db;                /* selected at this point, -1: none */
+	uint32_t nitems;
+	uint8_t *index;
+	size_t index_bytes, index_cap;
+};
+
+struct beam_image_writer {
+	const struct beam_segment_source *source;
+	uint32_t segment_bytes;
+	struct beam_crc64_shift segment_shift;
+	struct chunk small, large;
+};
+
+int beam_image_writer_open(const struct beam_segment_source *source, struct beam_image_writer **out)
+{
+	struct beam_image_writer *writer = calloc(1, sizeof(*writer));
+
+	if (!writer)
+		return -ENOMEM;
+	writer->source = source;
+	writer->segment_bytes = source->segment_bytes;
+	beam_crc64_shift_init(&writer->segment_shift, source->segment_bytes);
+	*out = writer;
+	return 0;
+}
+
+void beam_image_writer_close(struct beam_image_writer **writer)
+{
+	if (!*writer)
+		return;
+	free((*writer)->small.index);
+	free((*writer)->large.index);
+	free(*writer);
+	*writer = NULL;
+}
+
+static int chunk_begin(struct beam_image_writer *writer, struct chunk *chunk, uint32_t nsegments)
+{
+	const struct beam_segment_source *source = writer->source;
+	uint32_t first;
+	int err = source->claim(source->ctx, nsegments, &first);
+
+	if (err)
+		return err;
+	err = source->slot(source->ctx, first, &chunk->base);
+	if (err)
+		return err;
+	chunk->open = true;
+	chunk->first = first;
+	chunk->nsegments = nsegments;
+	chunk->current = chunk->pos = chunk->crc_pos = 0;
+	chunk->crc = chunk->chunk_crc = 0;
+	chunk->db = -1;
+	chunk->nitems = 0;
+	chunk->index_bytes = 0;
+	return 0;
+}
+
+static void catch_up_crc(struct chunk *chunk)
+{
+	chunk->crc =
+	    beam_crc64(chunk->crc, chunk->base + chunk->crc_pos, chunk->pos - chunk->crc_pos);
+	chunk->crc_pos = chunk->pos;
+}
+
+/* The current segment is full: seals it and moves on to the next of the run, if there is one. */
+static int next_segment(struct beam_image_writer *writer, struct chunk *chunk)
+{
+	const struct beam_segment_source *source = writer->source;
+	int err;
+
+	catch_up_crc(chunk);
+	err = source->seal(source->ctx, chunk->first + chunk->current, writer->segment_bytes,
+			   chunk->crc);
+	if (err)
+		return err;
+	chunk->chunk_crc = beam_crc64_append(chunk->chunk_crc, chunk->crc, &writer->segment_shift);
+	chunk->current++;
+	chunk->pos = chunk->crc_pos = 0;
+	chunk->crc = 0;
+	if (chunk->current == chunk->nsegments)
+		return 0;
+	return source->slot(source->ctx, chunk->first + chunk->current, &chunk->base);
+}
+
+/* Appends bytes; src NULL appends zeros. The caller has checked that they fit the chunk. */
+static int append(struct beam_image_writer *writer, struct chunk *chunk, const void *src,
+		  uint64_t len_bytes)
+{
+	const uint8_t *from = src;
+
+	while (len_bytes) {
+		uint64_t room = writer->segment_bytes - chunk->pos;
+		size_t n = (size_t)(len_bytes < room ? len_bytes : room);
+
+		if (!from) {
+			memset(chunk->base + chunk->pos, 0, n);
+			chunk->pos += (uint32_t)n;
+		} else if (n >= BODY_STEP_BYTES) {
+			catch_up_crc(chunk);
+			chunk->crc = beam_copy_crc(chunk->base + chunk->pos, from, n, chunk->crc);
+			chunk->pos += (uint32_t)n;
+			chunk->crc_pos = chunk->pos;
+		} else {
+			memcpy(chunk->base + chunk->pos, from, n);
+			chunk->pos += (uint32_t)n;
+		}
+		if (from)
+			from += n;
+		len_bytes -= n;
+		if (chunk->pos == writer->segment_bytes) {
+			int err = next_segment(writer, chunk);
+
+			if (err)
+				return err;
+		} else if (chunk->pos - chunk->crc_pos >= CRC_STEP_BYTES) {
+			catch_up_crc(chunk);
+		}
+	}
+	return 0;
+}
+
+static uint64_t chunk_pos(const struct beam_image_writer *writer, const struct chunk *chunk)
+{
+	return (uint64_t)chunk->current * writer->segment_bytes + chunk->pos;
+}
+
+static uint64_t chunk_left(const struct beam_image_writer *writer, const struct chunk *chunk)
+{
+	uint64_t used = chunk_pos(writer, chunk) + chunk->index_bytes + BEAM_CHUNK_TAIL_BYTES;
+	uint64_t all = (uint64_t)chunk->nsegments * writer->segment_bytes;
+
+	return used < all ? all - used : 0;
+}
+
+/* Gives back whole segments at the chunk's end that its tail does not need. */
+static void shrink(struct beam_image_writer *writer, struct chunk *chunk)
+{
+	const struct beam_segment_source *source = writer->source;
+	uint64_t need = chunk_pos(writer, chunk) + chunk->index_bytes + BEAM_CHUNK_TAIL_BYTES;
+	uint32_t keep = (uint32_t)((need + writer->segment_bytes - 1) / writer->segment_bytes);
+
+	if (keep < chunk->nsegments &&
+	    source->unclaim(source->ctx, chunk->first + keep, chunk->nsegments - keep) == 0)
+		chunk->nsegments = keep;
+}
+
+/* Writes the AUX record that reaches to the chunk's end: padding, index, footer. */
+static int chunk_end(struct beam_image_writer *writer, struct chunk *chunk)
+{
+	uint8_t head[BEAM_AUX_FIXED_BYTES] = {BEAM_RDB_OP_AUX, 0, 0x80};
+	uint8_t tail[BEAM_CHUNK_FOOTER_BYTES];
+	struct beam_chunk_footer footer = {.gen = writer->source->gen};
+	struct beam_crc64_shift shift;
+	int err;
+
+	shrink(writer, chunk);
+	uint64_t all = (uint64_t)chunk->nsegments * writer->segment_bytes;
+	uint64_t body = chunk_pos(writer, chunk);
+	uint64_t value = all - body - BEAM_AUX_FIXED_BYTES;
+	uint64_t padding = value - chunk->index_bytes - BEAM_CHUNK_FOOTER_BYTES;
+
+	head[3] = (uint8_t)(value >> 24);
+	head[4] = (uint8_t)(value >> 16);
+	head[5] = (uint8_t)(value >> 8);
+	head[6] = (uint8_t)value;
+	memcpy(footer.magic, BEAM_CHUNK_MAGIC, sizeof(footer.magic));
+	footer.first_index = chunk->first;
+	footer.nsegments = chunk->nsegments;
+	footer.nitems = chunk->nitems;
+	footer.index_bytes = (uint32_t)chunk->index_bytes;
+	footer.body_bytes = body;
+	beam_chunk_footer_put(tail, &footer);
+	if ((err = append(writer, chunk, head, sizeof(head))) ||
+	    (err = append(writer, chunk, NULL, padding)) ||
+	    (err = append(writer, chunk, chunk->index, chunk->index_bytes)) ||
+	    (err = append(writer, chunk, tail, sizeof(tail) - 8)))
+		return err;
+	/* The footer's CRC is that of the chunk so far, joined from its segments' CRCs. (The 8
+	 * bytes never straddle a boundary: the footer ends with the segment.) */
+	catch_up_crc(chunk);
+	beam_crc64_shift_init(&shift, chunk->pos);
+	beam_put_le64(tail, beam_crc64_append(chunk->chunk_crc, chunk->crc, &shift));
+	chunk->open = false;
+	return append(writer, chunk, tail, 8);
+}
+
+static int index_add(struct chunk *chunk, uint64_t item_bytes)
+{
+	if (chunk->index_bytes + VARINT_BYTES > chunk->index_cap) {
+		size_t cap = chunk->index_cap ? chunk->index_cap * 2 : 64u << 10;
+		uint8_t *grown = realloc(chunk->index, cap);
+
+		if (!grown)
+			return -ENOMEM;
+		chunk->index = grown;
+		chunk->index_cap = cap;
+	}
+	chunk->index_bytes += beam_put_varint(chunk->index + chunk->index_bytes, item_bytes);
+	chunk->nitems++;
+	return 0;
+}
+
+struct item {
+	uint32_t db;
+	const void *head, *body;
+	size_t head_bytes, body_bytes;
+};
+
+/* Upper bound of what an item takes in a chunk, index included. */
+static uint64_t item_bound(const struct item *item)
+{
+	return 1 + BEAM_RDB_LEN_MAX_BYTES + (uint64_t)item->head_bytes + item->body_bytes +
+	       VARINT_BYTES;
+}
+
+static int item_write(struct beam_image_writer *writer, struct chunk *chunk,
+		      const struct item *item)
+{
+	uint8_t select[1 + BEAM_RDB_LEN_MAX_BYTES] = {BEAM_RDB_OP_SELECTDB};
+	size_t select_bytes = 0;
+	int err;
+
+	if (chunk->db != (int64_t)item->db) {
+		select_bytes = 1 + beam_rdb_put_len(select + 1, item->db);
+		chunk->db = item->db;
+	}
+	if ((err = index_add(chunk, select_bytes + item->head_bytes + item->body_bytes)) ||
+	    (err = append(writer, chunk, select, select_bytes)) ||
+	    (err = append(writer, chunk, item->head, item->head_bytes)) ||
+	    (err = append(writer, chunk, item->body, item->body_bytes)))
+		return err;
+	return 0;
+}
+
+/* Segments of a run for items of about `bytes`: the length that wastes least. */
+static uint32_t best_run(uint64_t bytes, uint32_t segment_bytes)
+{
+	uint64_t least = (bytes + BEAM_CHUNK_TAIL_BYTES + segment_bytes - 1) / segment_bytes;
+	uint32_t best = (uint32_t)least;
+	double best_use = 0;
+
+	for (uint64_t n = least; n <= RUN_MAX; n++) {
+		uint64_t room = n * segment_bytes - BEAM_CHUNK_TAIL_BYTES;
+		double use = (double)(room / bytes * bytes) / (double)(n * segment_bytes);
+
+		if (use > best_use + 0.005) {
+			best = (uint32_t)n;
+			best_use = use;
+		}
+	}
+	return best;
+}
+
+static int put_alone(struct beam_image_writer *writer, const struct item *item)
+{
+	struct chunk chunk = {0};
+	uint64_t need = item_bound(item) + BEAM_CHUNK_TAIL_BYTES;
+	uint64_t n = (need + writer->segment_bytes - 1) / writer->segment_bytes;
+	int err = n > BEAM_SEGMENTS_MAX ? BEAM_E_FULL : 0;
+
+	if (!err)
+		err = chunk_begin(writer, &chunk, (uint32_t)n);
+	if (!err)
+		err = item_write(writer, &chunk, item);
+	if (!err)
+		err = chunk_end(writer, &chunk);
+	free(chunk.index);
+	return err;
+}
+
+static int put_in(struct beam_image_writer *writer, struct chunk *chunk, const struct item *item,
+		  uint32_t run)
+{
+	int err = 0;
+
+	if (chunk->open && chunk_left(writer, chunk) < item_bound(item))
+		err = chunk_end(writer, chunk);
+	if (!err && !chunk->open)
+		err = chunk_begin(writer, chunk, run);
+	return err ? err : item_write(writer, chunk, item);
+}
+
+int beam_image_writer_put(struct beam_image_writer *writer, uint32_t db, const void *head,
+			  size_t head_bytes, const void *body, size_t body_bytes)
+{
+	struct item item = {db, head, body, head_bytes, body_bytes};
+	struct chunk *large = &writer->large;
+	uint64_t bound = item_bound(&item);
+
+	if (bound < writer->segment_bytes / 16)
+		return put_in(writer, &writer->small, &item, 1);
+	/* A large chunk with much room left is not closed for one item that is too large for it. */
+	if (large->open && chunk_left(writer, large) < bound &&
+	    chunk_left(writer, large) > (uint64_t)large->nsegments * writer->segment_bytes / 8)
+		return put_alone(writer, &item);
+	if (bound > (uint64_t)RUN_MAX / 2 * writer->segment_bytes)
+		return put_alone(writer, &item);
+	return put_in(writer, large, &item, best_run(bound, writer->segment_bytes));
+}
+
+int beam_image_writer_flush(struct beam_image_writer *writer)
+{
+	int err = 0;
+
+	/* The newest claim first: only that can be given back. */
+	if (writer->large.open)
+		err = chunk_end(writer, &writer->large);
+	if (!err && writer->small.open)
+		err = chunk_end(writer, &writer->small);
+	return err;
+}
+
+/* ---- the header chunk ----------------------------------------------------------------------- */
+
+struct text {
+	uint8_t *bytes;
+	size_t len, cap;
+	bool failed;
+};
+
+static void text_add(struct text *text, const void *bytes, size_t len)
+{
+	if (text->len + len > text->cap) {
+		size_t cap = (text->len + len) * 2;
+		uint8_t *grown = realloc(text->bytes, cap);
+
+		if (!grown) {
+			text->failed = true;
+			return;
+		}
+		text->bytes = grown;
+		text->cap = cap;
+	}
+	if (len)
+		memcpy(text->bytes + text->len, bytes, len);
+	text->len += len;
+}
+
+static void text_add_len(struct text *text, uint64_t len)
+{
+	uint8_t encoded[BEAM_RDB_LEN_MAX_BYTES];
+
+	text_add(text, encoded, beam_rdb_put_len(encoded, len));
+}
+
+static void text_add_op(struct text *text, uint8_t op)
+{
+	text_add(text, &op, 1);
+}
+
+static void text_add_string(struct text *text, const char *string)
+{
+	text_add_len(text, strlen(string));
+	text_add(text, string, strlen(string));
+}
+
+static void build_header(struct text *text, const struct beam_image_header *header)
+{
+	char magic[10] = "REDIS0000";
+
+	for (unsigned v = header->rdb_version, i = 8; i >= 5; i--, v /= 10)
+		magic[i] = (char)('0' + v % 10);
+	text_add(text, magic, 9);
+	for (size_t i = 0; i < header->naux; i++) {
+		text_add_op(text, BEAM_RDB_OP_AUX);
+		text_add_string(text, header->aux[i].key);
+		text_add_string(text, header->aux[i].value);
+	}
+	text_add(text, header->functions, header->functions_bytes);
+	for (size_t i = 0; i < header->ndbs; i++) {
+		text_add_op(text, BEAM_RDB_OP_SELECTDB);
+		text_add_len(text, header->dbs[i].db);
+		text_add_op(text, BEAM_RDB_OP_RESIZEDB);
+		text_add_len(text, header->dbs[i].keys);
+		text_add_len(text, header->dbs[i].expires);
+	}
+}
+
+int beam_image_write_header(const struct beam_segment_source *source,
+			    const struct beam_image_header *header)
+{
+	struct beam_image_writer *writer = NULL;
+	struct text text = {0};
+	struct chunk chunk = {0};
+	int err = beam_image_writer_open(source, &writer);
+
+	if (err)
+		return err;
+	build_header(&text, header);
+	uint64_t need = text.len + BEAM_CHUNK_TAIL_BYTES;
+
+	err = text.failed ? -ENOMEM : 0;
+	if (!err)
+		err = chunk_begin(
+		    writer, &chunk,
+		    (uint32_t)((need + source->segment_bytes - 1) / source->segment_bytes));
+	if (!err)
+		err = append(writer, &chunk, text.bytes, text.len);
+	if (!err)
+		err = chunk_end(writer, &chunk);
+	free(text.bytes);
+	beam_image_writer_close(&writer);
+	return err;
+}

@@ -1,0 +1,406 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Keys to records: the head is composed here, long values are passed on where they lie. */
+#include "record.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "clock.h"
+#include "rdb.h"
+#include "rdbeam/error.h"
+#include "value.h"
+
+#define EMBSTR_MAX_BYTES 44 /* at most this long, StringDMA would rewrite the value object */
+#define BATCH_KEYS       256
+#define PROOFS           8 /* values of each encoding that are compared before the layout is believed */
+#define INLINE_BYTES                                                                               \
+	512 /* values up to this are copied behind the key, longer ones are the body               \
+	     */
+#define DUMP_FOOTER_BYTES 10                                       /* RDB version and CRC64 */
+#define META_BYTES        (1 + 8 + 1 + BEAM_RDB_LEN_MAX_BYTES + 1) /* expiry, idle or freq, type */
+
+/* What stands before the key in a record. */
+struct meta {
+	mstime_t expire;
+	uint8_t bytes[META_BYTES];
+	size_t len;
+};
+
+struct held_key {
+	RedisModuleString *name;
+	struct meta meta;
+};
+
+struct beam_record_reader {
+	RedisModuleCtx *ctx;
+	struct beam_record_opts opts;
+	uint32_t db;
+	uint64_t keys, expired;
+	uint8_t *head;
+	size_t head_cap;
+	bool lookups_quiet;
+	bool peek_failed;
+	unsigned proofs_int, proofs_short;
+	struct held_key held[BATCH_KEYS];
+	RedisModuleString *names[BATCH_KEYS];
+	size_t nheld;
+};
+
+int beam_record_reader_open(RedisModuleCtx *ctx, const struct beam_record_opts *opts,
+			    struct beam_record_reader **out)
+{
+	struct beam_record_reader *reader = calloc(1, sizeof(*reader));
+
+	if (!reader)
+		return -ENOMEM;
+	reader->ctx = ctx;
+	reader->opts = *opts;
+	*out = reader;
+	return 0;
+}
+
+void beam_record_reader_close(struct beam_record_reader **reader)
+{
+	if (!*reader)
+		return;
+	for (size_t i = 0; i < (*reader)->nheld; i++)
+		RedisModule_FreeString(NULL, (*reader)->held[i].name);
+	free((*reader)->head);
+	free(*reader);
+	*reader = NULL;
+}
+
+uint64_t beam_record_keys(const struct beam_record_reader *reader)
+{
+	return reader->keys;
+}
+
+uint64_t beam_record_expired(const struct beam_record_reader *reader)
+{
+	return reader->expired;
+}
+
+bool beam_record_fast_path_failed(const struct beam_record_reader *reader)
+{
+	return reader->peek_failed;
+}
+
+int beam_record_select(struct beam_record_reader *reader, uint32_t db)
+{
+	int err = beam_record_flush(reader);
+
+	reader->db = db;
+	return err;
+}
+
+/* The server updates a key's LRU field at every lookup, but not while a child of its own runs. A
+ * child of this process that ends at once is never noticed by it: from then on lookups leave memory
+ * alone. */
+static int quiet_lookups(struct beam_record_reader *reader)
+{
+	if (reader->lookups_quiet)
+		return 0;
+	int pid = RedisModule_Fork(NULL, NULL);
+
+	if (pid == 0)
+		_exit(0);
+	if (pid < 0)
+		return -EAGAIN;
+	while (waitpid(pid, NULL, 0) < 0 && errno == EINTR)
+		;
+	reader->lookups_quiet = true;
+	return 0;
+}
+
+static void meta_of(const struct beam_record_reader *reader, RedisModuleKey *key, struct meta *meta)
+{
+	mstime_t idle_ms;
+	long long freq;
+
+	meta->len = 0;
+	meta->expire = RedisModule_GetAbsExpire(key);
+	if (meta->expire != REDISMODULE_NO_EXPIRE) {
+		meta->bytes[meta->len++] = BEAM_RDB_OP_EXPIRETIME_MS;
+		beam_put_le64(meta->bytes + meta->len, (uint64_t)meta->expire);
+		meta->len += 8;
+	}
+	if (reader->opts.eviction == BEAM_EVICTION_LRU &&
+	    RedisModule_GetLRU(key, &idle_ms) == REDISMODULE_OK && idle_ms >= 0) {
+		meta->bytes[meta->len++] = BEAM_RDB_OP_IDLE;
+		meta->len += beam_rdb_put_len(meta->bytes + meta->len, (uint64_t)idle_ms / 1000);
+	} else if (reader->opts.eviction == BEAM_EVICTION_LFU &&
+		   RedisModule_GetLFU(key, &freq) == REDISMODULE_OK && freq >= 0) {
+		meta->bytes[meta->len++] = BEAM_RDB_OP_FREQ;
+		meta->bytes[meta->len++] = (uint8_t)freq;
+	}
+}
+
+/* Room for `more` bytes in reader->head behind a key of key_bytes. */
+static uint8_t *head_reserve(struct beam_record_reader *reader, size_t key_bytes, size_t more)
+{
+	size_t need = META_BYTES + BEAM_RDB_LEN_MAX_BYTES + key_bytes + more;
+
+	if (need > reader->head_cap) {
+		uint8_t *grown = realloc(reader->head, need * 2);
+
+		if (!grown)
+			return NULL;
+		reader->head = grown;
+		reader->head_cap = need * 2;
+	}
+	return reader->head;
+}
+
+/* Composes meta, type and key. Returns the position behind them, or NULL without memory. */
+static uint8_t *head_begin(struct beam_record_reader *reader, const struct meta *meta, uint8_t type,
+			   RedisModuleString *name, size_t more)
+{
+	size_t key_bytes;
+	const char *key = RedisModule_StringPtrLen(name, &key_bytes);
+	uint8_t *at = head_reserve(reader, key_bytes, more);
+
+	if (!at)
+		return NULL;
+	memcpy(at, meta->bytes, meta->len);
+	at += meta->len;
+	*at++ = type;
+	at += beam_rdb_put_len(at, key_bytes);
+	memcpy(at, key, key_bytes);
+	return at + key_bytes;
+}
+
+/* As rdb-key-save-delay is in the server: microseconds, or one in -n for a negative number. */
+static void save_delay(long delay_us)
+{
+	if (delay_us < 0)
+		delay_us = rand() % -delay_us == 0;
+	if (delay_us)
+		usleep((useconds_t)delay_us);
+}
+
+static int put(struct beam_record_reader *reader, const uint8_t *head_end, const void *body,
+	       size_t body_bytes)
+{
+	reader->keys++;
+	if (reader->opts.save_delay_us)
+		save_delay(reader->opts.save_delay_us);
+	return reader->opts.put(reader->opts.arg, reader->db, reader->head,
+				(size_t)(head_end - reader->head), body, body_bytes);
+}
+
+static int put_string(struct beam_record_reader *reader, const struct meta *meta,
+		      RedisModuleString *name, const char *bytes, size_t len)
+{
+	size_t inlined = len <= INLINE_BYTES ? len : 0;
+	uint8_t *at =
+	    head_begin(reader, meta, BEAM_RDB_STRING, name, BEAM_RDB_LEN_MAX_BYTES + INLINE_BYTES);
+
+	if (!at)
+		return -ENOMEM;
+	at += beam_rdb_put_len(at, len);
+	if (inlined)
+		memcpy(at, bytes, inlined);
+	return put(reader, at + inlined, bytes + inlined, len - inlined);
+}
+
+static int put_number(struct beam_record_reader *reader, const struct meta *meta,
+		      RedisModuleString *name, int64_t number)
+{
+	char text[24];
+	uint8_t *at = head_begin(reader, meta, BEAM_RDB_STRING, name, sizeof(text));
+
+	if (!at)
+		return -ENOMEM;
+	size_t len = beam_rdb_put_int(at, number);
+
+	if (!len) {
+		int n = snprintf(text, sizeof(text), "%lld", (long long)number);
+
+		len = beam_rdb_put_len(at, (uint64_t)n);
+		memcpy(at + len, text, (size_t)n);
+		len += (size_t)n;
+	}
+	return put(reader, at + len, NULL, 0);
+}
+
+static bool has_expired(const struct meta *meta)
+{
+	return meta->expire != REDISMODULE_NO_EXPIRE && meta->expire <= (mstime_t)beam_wall_ms();
+}
+
+/* Compares what peek found with GET: no more than PROOFS keys are looked up for each encoding. */
+static bool value_proved(struct beam_record_reader *reader, RedisModuleString *name,
+			 const struct beam_value *value)
+{
+	unsigned *proofs = value->is_int ? &reader->proofs_int : &reader->proofs_short;
+	char text[24];
+	size_t len, want_len = value->len_bytes;
+	const char *want = value->bytes;
+	bool same = false;
+
+	if (*proofs >= PROOFS)
+		return true;
+	if (value->is_int) {
+		want_len = (size_t)snprintf(text, sizeof(text), "%lld", (long long)value->number);
+		want = text;
+	}
+	RedisModuleCallReply *reply = RedisModule_Call(reader->ctx, "GET", "s", name);
+
+	if (reply && RedisModule_CallReplyType(reply) == REDISMODULE_REPLY_STRING) {
+		const char *got = RedisModule_CallReplyStringPtr(reply, &len);
+
+		same = len == want_len && memcmp(got, want, len) == 0;
+	}
+	if (reply)
+		RedisModule_FreeCallReply(reply);
+	if (same)
+		++*proofs;
+	return same;
+}
+
+/* 1: written. 0: this way is closed, take another. Negative: an error. */
+static int string_by_peek(struct beam_record_reader *reader, RedisModuleString *name,
+			  RedisModuleKey *key, const struct meta *meta)
+{
+	struct beam_value value;
+	int err;
+
+	if (!reader->opts.fast_path || reader->peek_failed)
+		return 0;
+	if (!beam_value_peek(key, &value)) {
+		reader->peek_failed = true;
+		return 0;
+	}
+	if ((value.is_int ? reader->proofs_int : reader->proofs_short) < PROOFS) {
+		if (has_expired(meta)) /* GET would not show it */
+			return 0;
+		if (!value_proved(reader, name, &value)) {
+			reader->peek_failed = true;
+			return 0;
+		}
+	}
+	if (value.is_int)
+		err = put_number(reader, meta, name, value.number);
+	else
+		err = put_string(reader, meta, name, value.bytes, value.len_bytes);
+	return err ? err : 1;
+}
+
+static int read_string(struct beam_record_reader *reader, RedisModuleString *name,
+		       RedisModuleKey *key, const struct meta *meta)
+{
+	size_t len = RedisModule_ValueLength(key);
+
+	if (len > EMBSTR_MAX_BYTES) {
+		const char *bytes = RedisModule_StringDMA(key, &len, REDISMODULE_READ);
+
+		return put_string(reader, meta, name, bytes, len);
+	}
+	int done = string_by_peek(reader, name, key, meta);
+
+	if (done)
+		return done < 0 ? done : 0;
+	if (has_expired(meta)) {
+		reader->expired++;
+		return 0;
+	}
+	RedisModule_RetainString(NULL, name);
+	reader->held[reader->nheld].name = name;
+	reader->held[reader->nheld].meta = *meta;
+	reader->nheld++;
+	return reader->nheld == BATCH_KEYS ? beam_record_flush(reader) : 0;
+}
+
+static int flush_reply(struct beam_record_reader *reader, RedisModuleCallReply *reply)
+{
+	if (!reply || RedisModule_CallReplyType(reply) != REDISMODULE_REPLY_ARRAY ||
+	    RedisModule_CallReplyLength(reply) != reader->nheld)
+		return BEAM_E_SERVER;
+	for (size_t i = 0; i < reader->nheld; i++) {
+		RedisModuleCallReply *value = RedisModule_CallReplyArrayElement(reply, i);
+		size_t len;
+
+		if (RedisModule_CallReplyType(value) == REDISMODULE_REPLY_STRING) {
+			const char *bytes = RedisModule_CallReplyStringPtr(value, &len);
+			int err = put_string(reader, &reader->held[i].meta, reader->held[i].name,
+					     bytes, len);
+
+			if (err)
+				return err;
+		} else if (has_expired(&reader->held[i].meta)) {
+			reader->expired++;
+		} else {
+			return BEAM_E_COUNT;
+		}
+	}
+	return 0;
+}
+
+int beam_record_flush(struct beam_record_reader *reader)
+{
+	int err;
+
+	if (!reader->nheld)
+		return 0;
+	err = quiet_lookups(reader);
+	if (err)
+		return err;
+	for (size_t i = 0; i < reader->nheld; i++)
+		reader->names[i] = reader->held[i].name;
+	RedisModuleCallReply *reply =
+	    RedisModule_Call(reader->ctx, "MGET", "v", reader->names, reader->nheld);
+
+	err = flush_reply(reader, reply);
+	if (reply)
+		RedisModule_FreeCallReply(reply);
+	for (size_t i = 0; i < reader->nheld; i++)
+		RedisModule_FreeString(NULL, reader->held[i].name);
+	reader->nheld = 0;
+	return err;
+}
+
+static int read_dump(struct beam_record_reader *reader, RedisModuleString *name,
+		     const struct meta *meta)
+{
+	int err = quiet_lookups(reader);
+
+	if (err)
+		return err;
+	if (has_expired(meta)) {
+		reader->expired++;
+		return 0;
+	}
+	RedisModuleCallReply *reply = RedisModule_Call(reader->ctx, "DUMP", "s", name);
+	int type = reply ? RedisModule_CallReplyType(reply) : REDISMODULE_REPLY_ERROR;
+	size_t len = 0;
+	const char *payload =
+	    type == REDISMODULE_REPLY_STRING ? RedisModule_CallReplyStringPtr(reply, &len) : NULL;
+
+	if (payload && len > DUMP_FOOTER_BYTES) {
+		uint8_t *at = head_begin(reader, meta, (uint8_t)payload[0], name, 0);
+
+		err = at ? put(reader, at, payload + 1, len - 1 - DUMP_FOOTER_BYTES) : -ENOMEM;
+	} else if (type == REDISMODULE_REPLY_NULL && has_expired(meta)) {
+		reader->expired++;
+	} else {
+		err = BEAM_E_SERVER;
+	}
+	if (reply)
+		RedisModule_FreeCallReply(reply);
+	return err;
+}
+
+int beam_record_read(struct beam_record_reader *reader, RedisModuleString *name,
+		     RedisModuleKey *key)
+{
+	struct meta meta;
+
+	meta_of(reader, key, &meta);
+	if (RedisModule_KeyType(key) == REDIS_KEY_STRING)
+		return read_string(reader, name, key, &meta);
+	return read_dump(reader, name, &meta);
+}

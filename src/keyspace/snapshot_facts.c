@@ -1,0 +1,268 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * INFO, CONFIG and DUMP asked for what a snapshot needs to know. */
+#include "snapshot_facts.h"
+
+#include <dlfcn.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "rdb.h"
+#include "rdbeam/error.h"
+
+#define DUMP_FOOTER_BYTES 10
+
+static void copy_text(char *out, size_t cap, const char *text, size_t len)
+{
+	if (len >= cap)
+		len = cap - 1;
+	memcpy(out, text, len);
+	out[len] = 0;
+}
+
+void beam_config_get(RedisModuleCtx *ctx, const char *name, char *out, size_t cap)
+{
+	RedisModuleCallReply *reply = RedisModule_Call(ctx, "CONFIG", "cc", "GET", name);
+	size_t len;
+
+	out[0] = 0;
+	if (reply && RedisModule_CallReplyType(reply) == REDISMODULE_REPLY_ARRAY &&
+	    RedisModule_CallReplyLength(reply) >= 2) {
+		RedisModuleCallReply *value = RedisModule_CallReplyArrayElement(reply, 1);
+		const char *text = RedisModule_CallReplyStringPtr(value, &len);
+
+		if (text)
+			copy_text(out, cap, text, len);
+	}
+	if (reply)
+		RedisModule_FreeCallReply(reply);
+}
+
+static int64_t info_number(RedisModuleServerInfoData *info, const char *field)
+{
+	const char *text = RedisModule_ServerInfoGetFieldC(info, field);
+
+	return text ? strtoll(text, NULL, 10) : 0;
+}
+
+static void info_text(RedisModuleServerInfoData *info, const char *field, char *out, size_t cap)
+{
+	const char *text = RedisModule_ServerInfoGetFieldC(info, field);
+
+	copy_text(out, cap, text ? text : "", text ? strlen(text) : 0);
+}
+
+static void read_server(RedisModuleCtx *ctx, struct beam_facts *facts)
+{
+	RedisModuleServerInfoData *info = RedisModule_GetServerInfo(ctx, "server");
+	unsigned major = 0, minor = 0;
+
+	info_text(info, "valkey_version", facts->version, sizeof(facts->version));
+	facts->is_valkey = facts->version[0] != 0;
+	if (!facts->is_valkey)
+		info_text(info, "redis_version", facts->version, sizeof(facts->version));
+	RedisModule_FreeServerInfo(ctx, info);
+	info = RedisModule_GetServerInfo(ctx, "cluster");
+	facts->cluster = info_number(info, "cluster_enabled") != 0;
+	RedisModule_FreeServerInfo(ctx, info);
+	if (sscanf(facts->version, "%u.%u", &major, &minor) != 2)
+		facts->partition = BEAM_PARTITION_WHOLE;
+	else if (facts->cluster && (major > 7 || (major == 7 && minor >= 4)))
+		facts->partition = BEAM_PARTITION_SLOTS;
+	else
+		facts->partition = BEAM_PARTITION_BITS;
+}
+
+/* Database selected in the stream that a replica receives: the db of its primary's connection. */
+static int64_t primary_stream_db(RedisModuleCtx *ctx)
+{
+	RedisModuleCallReply *reply =
+	    RedisModule_Call(ctx, "CLIENT", "ccc", "LIST", "TYPE", "master");
+	int64_t db = -1;
+	size_t len;
+
+	if (reply && RedisModule_CallReplyType(reply) == REDISMODULE_REPLY_STRING) {
+		const char *text = RedisModule_CallReplyStringPtr(reply, &len);
+		const char *field = memmem(text, len, " db=", 4);
+
+		if (field)
+			db = strtol(field + 4, NULL, 10);
+	}
+	if (reply)
+		RedisModule_FreeCallReply(reply);
+	return db;
+}
+
+static void read_replication(RedisModuleCtx *ctx, struct beam_facts *facts)
+{
+	RedisModuleServerInfoData *info = RedisModule_GetServerInfo(ctx, "replication");
+	int64_t nreplicas = info_number(info, "connected_slaves");
+	char role[16], field[32], text[256];
+
+	info_text(info, "role", role, sizeof(role));
+	facts->is_replica = strcmp(role, "slave") == 0;
+	facts->offset = info_number(info, "master_repl_offset");
+	if (info_number(info, "repl_backlog_active"))
+		info_text(info, "master_replid", facts->replid, sizeof(facts->replid));
+	for (int64_t i = 0; i < nreplicas && !facts->replica_waits; i++) {
+		snprintf(field, sizeof(field), "slave%lld", (long long)i);
+		info_text(info, field, text, sizeof(text));
+		facts->replica_waits = strstr(text, "state=wait_bgsave") != NULL;
+	}
+	RedisModule_FreeServerInfo(ctx, info);
+	/* A primary's stream says SELECT anew after the fork: any database will do. */
+	facts->stream_db = facts->is_replica ? primary_stream_db(ctx) : 0;
+}
+
+static void read_policy(RedisModuleCtx *ctx, struct beam_facts *facts)
+{
+	RedisModuleServerInfoData *info = RedisModule_GetServerInfo(ctx, "memory");
+	char text[64];
+
+	info_text(info, "maxmemory_policy", text, sizeof(text));
+	facts->used_memory = (uint64_t)info_number(info, "used_memory");
+	RedisModule_FreeServerInfo(ctx, info);
+	facts->eviction = strstr(text, "lru")   ? BEAM_EVICTION_LRU
+			  : strstr(text, "lfu") ? BEAM_EVICTION_LFU
+						: BEAM_EVICTION_NONE;
+	beam_config_get(ctx, "rdb-key-save-delay", text, sizeof(text));
+	facts->save_delay_us = strtol(text, NULL, 10);
+	beam_config_get(ctx, "min-replicas-to-write", text, sizeof(text));
+	facts->min_replicas_to_write = strtoll(text, NULL, 10);
+}
+
+static int read_databases(RedisModuleCtx *ctx, struct beam_facts *facts)
+{
+	RedisModuleServerInfoData *info;
+	char text[128], field[16];
+	long databases;
+
+	beam_config_get(ctx, "databases", text, sizeof(text));
+	databases = strtol(text, NULL, 10);
+	if (databases < 1 || databases > BEAM_DATABASES_MAX)
+		databases = 1;
+	facts->dbs = calloc((size_t)databases, sizeof(*facts->dbs));
+	if (!facts->dbs)
+		return -ENOMEM;
+	info = RedisModule_GetServerInfo(ctx, "keyspace");
+	for (long db = 0; db < databases; db++) {
+		unsigned long long expires = 0;
+
+		if (RedisModule_SelectDb(ctx, (int)db) != REDISMODULE_OK)
+			break;
+		uint64_t keys = RedisModule_DbSize(ctx);
+
+		if (!keys)
+			continue;
+		snprintf(field, sizeof(field), "db%ld", db);
+		info_text(info, field, text, sizeof(text));
+		const char *at = strstr(text, "expires=");
+
+		if (at)
+			expires = strtoull(at + 8, NULL, 10);
+		facts->dbs[facts->ndbs++] =
+		    (struct beam_db_facts){.db = (uint32_t)db, .keys = keys, .expires = expires};
+		facts->keys += keys;
+	}
+	RedisModule_FreeServerInfo(ctx, info);
+	RedisModule_SelectDb(ctx, 0);
+	return 0;
+}
+
+/* FUNCTION DUMP answers even without functions: its footer tells the server's RDB version. */
+static int read_functions(RedisModuleCtx *ctx, struct beam_facts *facts)
+{
+	RedisModuleCallReply *reply = RedisModule_Call(ctx, "FUNCTION", "c", "DUMP");
+	size_t len = 0;
+	const char *payload = NULL;
+	int err = 0;
+
+	if (reply && RedisModule_CallReplyType(reply) == REDISMODULE_REPLY_STRING)
+		payload = RedisModule_CallReplyStringPtr(reply, &len);
+	if (payload && len >= DUMP_FOOTER_BYTES) {
+		facts->functions_bytes = len - DUMP_FOOTER_BYTES;
+		facts->rdb_version =
+		    beam_get_le16((const uint8_t *)payload + facts->functions_bytes);
+		facts->functions = malloc(facts->functions_bytes + 1);
+		if (facts->functions)
+			memcpy(facts->functions, payload, facts->functions_bytes);
+		else
+			err = -ENOMEM;
+	} else {
+		err = BEAM_E_SERVER;
+	}
+	if (reply)
+		RedisModule_FreeCallReply(reply);
+	return err;
+}
+
+int beam_facts_read(RedisModuleCtx *ctx, struct beam_facts *facts, char *why)
+{
+	int err;
+
+	memset(facts, 0, sizeof(*facts));
+	why[0] = 0;
+	read_server(ctx, facts);
+	read_replication(ctx, facts);
+	read_policy(ctx, facts);
+	err = read_functions(ctx, facts);
+	if (err)
+		snprintf(why, 256, "FUNCTION DUMP gave no payload");
+	else if ((err = read_databases(ctx, facts)))
+		snprintf(why, 256, "no memory for the list of databases");
+	if (err)
+		beam_facts_free(facts);
+	return err;
+}
+
+void beam_facts_free(struct beam_facts *facts)
+{
+	free(facts->dbs);
+	free(facts->functions);
+	facts->dbs = NULL;
+	facts->functions = NULL;
+}
+
+static bool other_modules(RedisModuleCtx *ctx)
+{
+	RedisModuleCallReply *reply = RedisModule_Call(ctx, "MODULE", "c", "LIST");
+	bool others = !reply || RedisModule_CallReplyType(reply) != REDISMODULE_REPLY_ARRAY ||
+		      RedisModule_CallReplyLength(reply) > 1;
+
+	if (reply)
+		RedisModule_FreeCallReply(reply);
+	return others;
+}
+
+/* The server exports its own serializer of module AUX data (rdb.c, module.c): asked to write into a
+ * string, it tells how much there is. Its stream object is given more room than any version needs.
+ */
+long beam_facts_module_aux_bytes(RedisModuleCtx *ctx)
+{
+	static union {
+		char room[8192];
+		void *align;
+	} rio;
+	void (*init_with_buffer)(void *rio, char *sds);
+	ssize_t (*save_aux)(void *rio, int when);
+	char *(*empty)(void);
+	long bytes = 0;
+
+	if (!other_modules(ctx))
+		return 0;
+	*(void **)&init_with_buffer = dlsym(RTLD_DEFAULT, "rioInitWithBuffer");
+	*(void **)&save_aux = dlsym(RTLD_DEFAULT, "rdbSaveModulesAux");
+	*(void **)&empty = dlsym(RTLD_DEFAULT, "sdsempty");
+	if (!init_with_buffer || !save_aux || !empty)
+		return -1;
+	for (int when = 1; when <= 2; when++) { /* before, after the keys */
+		init_with_buffer(&rio, empty());
+		ssize_t n = save_aux(&rio, when);
+
+		if (n < 0)
+			return -1;
+		bytes += n;
+	}
+	return bytes;
+}

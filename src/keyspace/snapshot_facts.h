@@ -1,0 +1,57 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ *
+ * What a fork child must know of its server before it copies the keyspace: read once, in the child,
+ * so that everything is as of the fork.
+ */
+#ifndef BEAM_SNAPSHOT_FACTS_H
+#define BEAM_SNAPSHOT_FACTS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "partition.h"
+#include "record.h"
+
+#define BEAM_DATABASES_MAX 16384
+
+struct beam_db_facts {
+	uint32_t db;
+	uint64_t keys, expires;
+};
+
+struct beam_facts {
+	bool is_valkey;
+	char version[16]; /* "7.0.15", "8.0.1" */
+	bool cluster;
+	bool is_replica;
+	bool replica_waits; /* a replica waits for this very dump (disk-based sync) */
+	char replid[41];    /* "" without a backlog */
+	int64_t offset;
+	int64_t stream_db; /* of the stream at the fork; -1 unknown */
+	uint64_t used_memory;
+	enum beam_eviction eviction;
+	long save_delay_us;
+	int64_t min_replicas_to_write;
+	enum beam_partition partition;
+	uint32_t ndbs; /* that hold keys */
+	struct beam_db_facts *dbs;
+	uint64_t keys; /* of all databases */
+	uint16_t rdb_version;
+	char *functions; /* FUNCTION DUMP payload without footer */
+	size_t functions_bytes;
+};
+
+/* 0, -ENOMEM, or BEAM_E_SERVER with a text in `why` (room for 256 bytes). */
+int beam_facts_read(RedisModuleCtx *ctx, struct beam_facts *facts, char *why);
+void beam_facts_free(struct beam_facts *facts);
+
+/* Bytes of module AUX data that a stock dump would hold now: such data is not copied natively.
+ * -1 when that cannot be found out (other modules are loaded and the server hides its serializer).
+ */
+long beam_facts_module_aux_bytes(RedisModuleCtx *ctx);
+
+/* Value of CONFIG GET `name` copied to `out`; "" if there is none. */
+void beam_config_get(RedisModuleCtx *ctx, const char *name, char *out, size_t cap);
+
+#endif

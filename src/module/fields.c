@@ -1,0 +1,170 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "fields.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "config.h"
+#include "link.h"
+#include "shared.h"
+
+struct value {
+	int is_text;
+	uint64_t number;
+	char text[BEAM_TEXT_BYTES];
+};
+
+struct field {
+	const char *name;
+	void (*get)(const struct beam_ctl_status *status, struct value *out);
+};
+
+/* Rate of `bytes` in `ms`, in MB/s as operators read it (10^6). */
+static uint64_t mb_per_s(uint64_t bytes, uint64_t ms)
+{
+	return ms ? bytes / 1000 / ms : 0;
+}
+
+static void set_text(struct value *out, const char *text)
+{
+	out->is_text = 1;
+	snprintf(out->text, sizeof(out->text), "%s", text);
+	/* INFO is a line format. */
+	for (char *c = out->text; *c; c++)
+		if (*c == '\r' || *c == '\n')
+			*c = ' ';
+}
+
+#define TEXT(name, expr)                                                                           \
+	static void get_##name(const struct beam_ctl_status *s, struct value *out)                 \
+	{                                                                                          \
+		(void)s;                                                                           \
+		set_text(out, (expr));                                                             \
+	}
+#define NUMBER(name, expr)                                                                         \
+	static void get_##name(const struct beam_ctl_status *s, struct value *out)                 \
+	{                                                                                          \
+		(void)s;                                                                           \
+		out->number = (uint64_t)(expr);                                                    \
+	}
+
+static const char *state_name(const struct beam_ctl_status *s)
+{
+	static const char *const names[] = {"idle", "copying", "flushing", "ready", "failed"};
+
+	return s->state < sizeof(names) / sizeof(names[0]) ? names[s->state] : "idle";
+}
+
+static void get_generation(const struct beam_ctl_status *s, struct value *out)
+{
+	char text[48] = "";
+
+	if (s->gen.counter)
+		snprintf(text, sizeof(text), "%016" PRIx64 "-%" PRIu64, s->gen.nonce,
+			 s->gen.counter);
+	set_text(out, text);
+}
+
+static const char *last_error(const struct beam_ctl_status *s)
+{
+	return beam_link_error()[0] ? beam_link_error() : s->last_error;
+}
+
+TEXT(mode, beam_config_mode_name())
+TEXT(daemon_state, beam_link_state_name())
+NUMBER(daemon_pid, beam_link_pid())
+TEXT(transport, beam_config_transport_name())
+NUMBER(port, beam_link_port())
+NUMBER(region_bytes, s->region_bytes)
+NUMBER(region_page_bytes, s->page_bytes)
+TEXT(state, state_name(s))
+NUMBER(workers, s->nworkers)
+NUMBER(snapshot_keys, s->keys)
+NUMBER(snapshot_bytes, s->image_bytes)
+NUMBER(snapshot_copy_ms, s->copy_ms)
+NUMBER(snapshot_copy_mb_per_s, mb_per_s(s->image_bytes, s->copy_ms))
+NUMBER(cow_window_ms, s->cow_window_ms)
+NUMBER(flush_ms, s->flush_ms)
+NUMBER(flush_mb_per_s, mb_per_s(s->flushed_bytes, s->flush_ms))
+NUMBER(last_durable_unixtime, s->last_durable_ms / 1000)
+NUMBER(progress_pct, s->progress_permille / 10)
+NUMBER(pulls_active, s->pulls_active)
+NUMBER(pulls_waiting, s->pulls_waiting)
+NUMBER(pulls_total, s->pulls_total)
+NUMBER(pull_bytes_total, s->pull_bytes_total)
+NUMBER(tickets_denied, s->tickets_denied)
+TEXT(replid, s->cut.replid)
+NUMBER(offset, s->cut.offset)
+NUMBER(fallback_total, atomic_load(&beam_shared->fallbacks))
+TEXT(last_fallback_reason, beam_shared->reason)
+TEXT(last_error, last_error(s))
+
+#define FIELD(name)                                                                                \
+	{                                                                                          \
+#name, get_##name                                                                  \
+	}
+static const struct field fields[] = {
+    FIELD(mode),
+    FIELD(daemon_state),
+    FIELD(daemon_pid),
+    FIELD(transport),
+    FIELD(port),
+    FIELD(region_bytes),
+    FIELD(region_page_bytes),
+    FIELD(generation),
+    FIELD(state),
+    FIELD(workers),
+    FIELD(snapshot_keys),
+    FIELD(snapshot_bytes),
+    FIELD(snapshot_copy_ms),
+    FIELD(snapshot_copy_mb_per_s),
+    FIELD(cow_window_ms),
+    FIELD(flush_ms),
+    FIELD(flush_mb_per_s),
+    FIELD(last_durable_unixtime),
+    FIELD(progress_pct),
+    FIELD(pulls_active),
+    FIELD(pulls_waiting),
+    FIELD(pulls_total),
+    FIELD(pull_bytes_total),
+    FIELD(tickets_denied),
+    FIELD(replid),
+    FIELD(offset),
+    FIELD(fallback_total),
+    FIELD(last_fallback_reason),
+    FIELD(last_error),
+};
+#define NFIELDS (sizeof(fields) / sizeof(fields[0]))
+
+void beam_fields_info(RedisModuleInfoCtx *info, int for_crash_report)
+{
+	(void)for_crash_report;
+	if (RedisModule_InfoAddSection(info, "") != REDISMODULE_OK)
+		return;
+	for (size_t i = 0; i < NFIELDS; i++) {
+		struct value value = {0};
+
+		fields[i].get(beam_link_status(), &value);
+		if (value.is_text)
+			RedisModule_InfoAddFieldCString(info, fields[i].name, value.text);
+		else
+			RedisModule_InfoAddFieldULongLong(info, fields[i].name, value.number);
+	}
+}
+
+int beam_fields_reply(RedisModuleCtx *ctx)
+{
+	RedisModule_ReplyWithMap(ctx, (long)NFIELDS);
+	for (size_t i = 0; i < NFIELDS; i++) {
+		struct value value = {0};
+
+		fields[i].get(beam_link_status(), &value);
+		RedisModule_ReplyWithCString(ctx, fields[i].name);
+		if (value.is_text)
+			RedisModule_ReplyWithCString(ctx, value.text);
+		else
+			RedisModule_ReplyWithLongLong(ctx, (long long)value.number);
+	}
+	return REDISMODULE_OK;
+}

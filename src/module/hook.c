@@ -1,0 +1,186 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Events, and how a disk save is told from the children that are none of ours. */
+#include "hook.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <unistd.h>
+
+#include "clock.h"
+#include "config.h"
+#include "link.h"
+#include "log.h"
+#include "save.h"
+#include "shared.h"
+#include "snapshot_facts.h"
+
+/* Nobody listens there; the message exists for the SELECT that goes with it. */
+#define CUT_CHANNEL "__rdbeam__:cut"
+
+static pid_t server_pid;
+static int own_fork;
+static beam_hook_child_fn *tell_child;
+
+int beam_hook_in_child(void)
+{
+	return getpid() != server_pid;
+}
+
+void beam_hook_own_fork(int yes)
+{
+	own_fork = yes;
+}
+
+/* First word of the process title, which the server sets for each kind of child. */
+static void process_title(char *out, size_t cap)
+{
+	int fd = open("/proc/self/cmdline", O_RDONLY | O_CLOEXEC);
+	ssize_t n = fd >= 0 ? read(fd, out, cap - 1) : 0;
+
+	out[n > 0 ? n : 0] = 0;
+	out[strcspn(out, " ")] = 0;
+	if (fd >= 0)
+		close(fd);
+}
+
+static bool is_disk_save(void)
+{
+	char title[128];
+
+	process_title(title, sizeof(title));
+	return strcmp(title, "redis-rdb-bgsave") == 0 || strcmp(title, "valkey-rdb-bgsave") == 0;
+}
+
+static bool is_diskless_sync(void)
+{
+	char title[128];
+
+	process_title(title, sizeof(title));
+	return strcmp(title, "redis-rdb-to-slaves") == 0 ||
+	       strcmp(title, "redis-rdb-to-replicas") == 0 ||
+	       strcmp(title, "valkey-rdb-to-replicas") == 0;
+}
+
+static bool replica_waits(RedisModuleCtx *ctx)
+{
+	struct beam_facts facts;
+	char why[BEAM_REASON_BYTES];
+
+	if (beam_facts_read(ctx, &facts, why))
+		return true; /* unknown: as if */
+	bool waits = facts.replica_waits;
+
+	beam_facts_free(&facts);
+	return waits;
+}
+
+/* rdbeam.durable no: the table alone, and the server books a save that made no file. */
+static void save_without_file(RedisModuleCtx *ctx, uint64_t now_ns)
+{
+	char temp[64];
+
+	if (replica_waits(ctx) || beam_save_to_memory(ctx, now_ns))
+		return;
+	snprintf(temp, sizeof(temp), "temp-%d.rdb", (int)getpid());
+	unlink(temp);
+	_exit(0);
+}
+
+static void on_rdb_start(RedisModuleCtx *ctx)
+{
+	uint64_t now_ns = beam_now_ns();
+
+	if (beam_config.mode == BEAM_MODE_OFF)
+		return;
+	if (!is_disk_save()) {
+		if (!is_diskless_sync())
+			beam_shared_fallback("cannot tell this child's purpose from its title; "
+					     "proc-title-template must begin with {title}");
+		return;
+	}
+	pid_t parent = server_pid;
+
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	if (getppid() != parent)
+		_exit(1);
+	beam_link_child_detach();
+	if (beam_config.mode == BEAM_MODE_MIRROR)
+		beam_save_to_memory(ctx, now_ns);
+	else if (beam_config.durable)
+		beam_save_to_disk(ctx, now_ns);
+	else
+		save_without_file(ctx, now_ns);
+	prctl(PR_SET_PDEATHSIG, 0);
+}
+
+static void on_persistence(RedisModuleCtx *ctx, RedisModuleEvent event, uint64_t sub, void *data)
+{
+	(void)event;
+	(void)data;
+	if (sub == REDISMODULE_PERSISTENCE_RDB_START && beam_hook_in_child())
+		on_rdb_start(ctx);
+}
+
+/* Makes the stream say SELECT before the first write after the fork, whatever was selected before:
+ * two messages in two databases. A stream without a backlog cannot be continued from and needs no
+ * mark. */
+static void mark_cut(RedisModuleCtx *ctx)
+{
+	RedisModuleServerInfoData *info = RedisModule_GetServerInfo(ctx, "replication");
+	const char *role = RedisModule_ServerInfoGetFieldC(info, "role");
+	const char *backlog = RedisModule_ServerInfoGetFieldC(info, "repl_backlog_active");
+	bool wanted = role && strcmp(role, "master") == 0 && backlog && backlog[0] == '1';
+
+	RedisModule_FreeServerInfo(ctx, info);
+	for (int db = 0; wanted && db < 2; db++) {
+		if (RedisModule_SelectDb(ctx, db) != REDISMODULE_OK)
+			continue;
+		RedisModuleCallReply *reply =
+		    RedisModule_Call(ctx, "PUBLISH", "!Acc", CUT_CHANNEL, "");
+
+		if (reply)
+			RedisModule_FreeCallReply(reply);
+	}
+	RedisModule_SelectDb(ctx, 0);
+}
+
+static bool is_saving(RedisModuleCtx *ctx)
+{
+	RedisModuleServerInfoData *info = RedisModule_GetServerInfo(ctx, "persistence");
+	const char *saving = RedisModule_ServerInfoGetFieldC(info, "rdb_bgsave_in_progress");
+	bool yes = saving && saving[0] == '1';
+
+	RedisModule_FreeServerInfo(ctx, info);
+	return yes;
+}
+
+static void on_fork_child(RedisModuleCtx *ctx, RedisModuleEvent event, uint64_t sub, void *data)
+{
+	(void)event;
+	(void)data;
+	if (beam_hook_in_child())
+		return; /* a worker's quiet fork */
+	if (sub == REDISMODULE_FORK_CHILD_BORN && beam_config.mode != BEAM_MODE_OFF &&
+	    (own_fork || is_saving(ctx)))
+		mark_cut(ctx);
+	tell_child(sub == REDISMODULE_FORK_CHILD_DIED);
+}
+
+int beam_hook_open(RedisModuleCtx *ctx, beam_hook_child_fn *on_child)
+{
+	RedisModuleEvent persistence = {REDISMODULE_EVENT_PERSISTENCE, 1};
+	RedisModuleEvent fork_child = {REDISMODULE_EVENT_FORK_CHILD, 1};
+
+	server_pid = getpid();
+	tell_child = on_child;
+	if (RedisModule_SubscribeToServerEvent(ctx, persistence, on_persistence) !=
+		REDISMODULE_OK ||
+	    RedisModule_SubscribeToServerEvent(ctx, fork_child, on_fork_child) != REDISMODULE_OK)
+		return -EINVAL;
+	return 0;
+}

@@ -1,0 +1,349 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * One daemon at a time. Its death is seen as EOF on the control socket. */
+#include "link.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <spawn.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "clock.h"
+#include "config.h"
+#include "log.h"
+#include "rdbeam/error.h"
+#include "sockets.h"
+
+#define BACKOFF_FIRST_MS 100
+#define BACKOFF_LAST_MS  30000
+#define STABLE_MS        60000 /* a daemon that lived this long is started again at once */
+#define HIGH_FD          16    /* above what the child's fixed fds are moved to */
+
+extern char **environ;
+
+static struct {
+	RedisModuleCtx *ctx; /* detached, for the life of the module */
+	struct beam_link_events events;
+	enum beam_link_state state;
+	int control;
+	uint8_t name[6];
+	size_t name_len;
+	uint8_t secret[BEAM_SECRET_BYTES];
+	struct beam_ctl_ready ready;
+	struct beam_ctl_status status;
+	uint64_t started_ms;
+	uint64_t backoff_ms;
+	bool timer_set;
+	RedisModuleTimerID timer;
+	char error[BEAM_TEXT_BYTES];
+} link_ = {.control = -1};
+
+static void start(void);
+
+static void on_timer(RedisModuleCtx *ctx, void *arg)
+{
+	(void)ctx;
+	(void)arg;
+	link_.timer_set = false;
+	start();
+}
+
+static void start_later(void)
+{
+	if (beam_now_ms() - link_.started_ms >= STABLE_MS)
+		link_.backoff_ms = 0;
+	link_.backoff_ms = link_.backoff_ms ? link_.backoff_ms * 2 : BACKOFF_FIRST_MS;
+	if (link_.backoff_ms > BACKOFF_LAST_MS)
+		link_.backoff_ms = BACKOFF_LAST_MS;
+	link_.timer =
+	    RedisModule_CreateTimer(link_.ctx, (mstime_t)link_.backoff_ms, on_timer, NULL);
+	link_.timer_set = true;
+}
+
+static void disconnect(void)
+{
+	if (link_.control >= 0)
+		RedisModule_EventLoopDel(link_.control, REDISMODULE_EVENTLOOP_READABLE);
+	beam_close(&link_.control);
+	link_.state = BEAM_LINK_DOWN;
+	link_.name_len = 0;
+	memset(&link_.ready, 0, sizeof(link_.ready));
+	/* What was in the region is gone with the daemon; totals and times of the past stay. */
+	link_.status.state = BEAM_STATE_IDLE;
+	link_.status.region_bytes = 0;
+	link_.status.pulls_active = link_.status.pulls_waiting = 0;
+	memset(&link_.status.servable, 0, sizeof(link_.status.servable));
+}
+
+static void on_death(void)
+{
+	beam_log(BEAM_LOG_WARNING,
+		 "rdbeamd (pid %d) is gone; saving falls back to stock until it is back",
+		 link_.ready.pid);
+	snprintf(link_.error, sizeof(link_.error), "rdbeamd is gone, it is started again");
+	disconnect();
+	link_.events.status(NULL);
+	start_later();
+}
+
+static void take_log(const struct beam_ctl_text *text)
+{
+	beam_log((enum beam_log_level)text->code, "%.*s", (int)sizeof(text->text), text->text);
+}
+
+static void take(const void *packet)
+{
+	const struct beam_ctl_head *head = packet;
+
+	switch (head->type) {
+	case BEAM_CTL_READY:
+		link_.ready = *(const struct beam_ctl_ready *)packet;
+		link_.ready.error[BEAM_TEXT_BYTES - 1] = 0;
+		link_.state = BEAM_LINK_UP;
+		snprintf(link_.error, sizeof(link_.error), "%s", link_.ready.error);
+		break;
+	case BEAM_CTL_STATUS:
+		link_.status = *(const struct beam_ctl_status *)packet;
+		link_.status.last_error[BEAM_TEXT_BYTES - 1] = 0;
+		link_.events.status(&link_.status);
+		break;
+	case BEAM_CTL_OPENED:
+		link_.events.opened(packet);
+		break;
+	case BEAM_CTL_LOG:
+		take_log(packet);
+		break;
+	default:
+		break;
+	}
+}
+
+static void on_readable(int fd, void *arg, int mask)
+{
+	static union {
+		uint8_t bytes[BEAM_CTL_MAX_BYTES];
+		uint64_t align;
+	} packet;
+
+	(void)arg;
+	(void)mask;
+	for (;;) {
+		ssize_t n = beam_packet_recv(fd, packet.bytes, sizeof(packet.bytes), NULL, NULL, 0);
+
+		if (n == -EAGAIN)
+			return;
+		if (n < 0 || beam_ctl_check(packet.bytes, (uint32_t)n)) {
+			on_death();
+			return;
+		}
+		take(packet.bytes);
+		if (link_.control != fd)
+			return;
+	}
+}
+
+/* Runs rdbeamd with its two fds. It detaches by itself: the process spawned here ends at once, and
+ * is waited for, so that the server never has a child that is not its own. */
+static int spawn(int control, int listener)
+{
+	char path[512];
+	char *argv[] = {path, NULL};
+	posix_spawn_file_actions_t actions;
+	posix_spawnattr_t attr;
+	sigset_t none, all;
+	int status;
+	pid_t pid;
+
+	beam_config_daemon_path(path, sizeof(path));
+	posix_spawn_file_actions_init(&actions);
+	posix_spawn_file_actions_adddup2(&actions, control, BEAM_FD_CONTROL);
+	posix_spawn_file_actions_adddup2(&actions, listener, BEAM_FD_LISTEN);
+	posix_spawnattr_init(&attr);
+	sigemptyset(&none);
+	sigfillset(&all);
+	posix_spawnattr_setsigmask(&attr, &none);
+	posix_spawnattr_setsigdefault(&attr, &all);
+	posix_spawnattr_setflags(&attr, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
+	int err = posix_spawn(&pid, path, &actions, &attr, argv, environ);
+
+	posix_spawnattr_destroy(&attr);
+	posix_spawn_file_actions_destroy(&actions);
+	if (err) {
+		snprintf(
+		    link_.error, sizeof(link_.error),
+		    "cannot run rdbeam.daemon %s: %s; install rdbeamd there or set rdbeam.daemon",
+		    path, strerror(err));
+		return -err;
+	}
+	while (waitpid(pid, &status, 0) < 0) {
+		if (errno != EINTR)
+			return 0; /* reaped by the server: fine */
+	}
+	if (WIFEXITED(status) && WEXITSTATUS(status) == 0)
+		return 0;
+	snprintf(link_.error, sizeof(link_.error), "rdbeam.daemon %s ended at once (status %d)",
+		 path, status);
+	return -ECHILD;
+}
+
+static int send_hello(void)
+{
+	struct beam_ctl_hello hello = {.protocol = BEAM_CTL_PROTOCOL, .server_pid = getpid()};
+
+	beam_random(link_.secret, sizeof(link_.secret));
+	memcpy(hello.secret, link_.secret, sizeof(hello.secret));
+	return beam_ctl_send(link_.control, BEAM_CTL_HELLO, &hello, sizeof(hello), -1);
+}
+
+static int high_fd(int *fd)
+{
+	int high = fcntl(*fd, F_DUPFD_CLOEXEC, HIGH_FD);
+
+	if (high < 0)
+		return -errno;
+	beam_close(fd);
+	*fd = high;
+	return 0;
+}
+
+static int connect_daemon(void)
+{
+	int pair[2] = {-1, -1}, listener = -1, err;
+
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair))
+		return -errno;
+	listener = beam_packet_listen(link_.name, &link_.name_len);
+	err = listener < 0 ? listener : 0;
+	if (!err)
+		err = high_fd(&pair[1]);
+	if (!err)
+		err = high_fd(&listener);
+	if (!err)
+		err = spawn(pair[1], listener);
+	beam_close(&pair[1]);
+	beam_close(&listener);
+	if (err) {
+		beam_close(&pair[0]);
+		link_.name_len = 0;
+		return err;
+	}
+	link_.control = pair[0];
+	fcntl(link_.control, F_SETFL, O_NONBLOCK);
+	return 0;
+}
+
+static void start(void)
+{
+	int err;
+
+	link_.error[0] = 0;
+	link_.started_ms = beam_now_ms();
+	err = connect_daemon();
+	if (!err)
+		err = send_hello();
+	if (!err && RedisModule_EventLoopAdd(link_.control, REDISMODULE_EVENTLOOP_READABLE,
+					     on_readable, NULL) != REDISMODULE_OK)
+		err = -ENOMEM;
+	if (err) {
+		if (!link_.error[0])
+			snprintf(link_.error, sizeof(link_.error), "cannot start rdbeamd: %s",
+				 beam_strerror(err));
+		beam_log(BEAM_LOG_WARNING, "%s; saving stays stock", link_.error);
+		beam_close(&link_.control);
+		start_later();
+		return;
+	}
+	link_.state = BEAM_LINK_STARTING;
+	beam_link_configure();
+}
+
+int beam_link_open(RedisModuleCtx *ctx, const struct beam_link_events *events)
+{
+	link_.ctx = RedisModule_GetDetachedThreadSafeContext(ctx);
+	if (!link_.ctx)
+		return -ENOMEM;
+	link_.events = *events;
+	start();
+	return 0;
+}
+
+void beam_link_close(void)
+{
+	if (link_.timer_set)
+		RedisModule_StopTimer(link_.ctx, link_.timer, NULL);
+	link_.timer_set = false;
+	disconnect();
+	if (link_.ctx)
+		RedisModule_FreeThreadSafeContext(link_.ctx);
+	link_.ctx = NULL;
+}
+
+enum beam_link_state beam_link_state(void)
+{
+	return link_.state;
+}
+
+const char *beam_link_state_name(void)
+{
+	static const char *const names[] = {"down", "starting", "up"};
+
+	return names[link_.state];
+}
+
+const char *beam_link_error(void)
+{
+	return link_.error;
+}
+
+uint32_t beam_link_port(void)
+{
+	return link_.ready.port;
+}
+
+int beam_link_pid(void)
+{
+	return link_.ready.pid;
+}
+
+const struct beam_ctl_status *beam_link_status(void)
+{
+	return &link_.status;
+}
+
+void beam_link_configure(void)
+{
+	struct beam_ctl_config message;
+
+	if (link_.control < 0)
+		return;
+	beam_config_message(link_.ctx, &message);
+	int err = beam_ctl_send(link_.control, BEAM_CTL_CONFIG, &message, sizeof(message), -1);
+
+	if (err)
+		beam_log(BEAM_LOG_WARNING, "cannot send settings to rdbeamd: %s",
+			 beam_strerror(err));
+}
+
+int beam_link_ticket(struct beam_ctl_ticket *ticket)
+{
+	if (link_.control < 0)
+		return BEAM_E_GONE;
+	return beam_ctl_send(link_.control, BEAM_CTL_TICKET, ticket, sizeof(*ticket), -1);
+}
+
+bool beam_link_child_address(const uint8_t **name, size_t *name_len, const uint8_t **secret)
+{
+	*name = link_.name;
+	*name_len = link_.name_len;
+	*secret = link_.secret;
+	return link_.name_len != 0;
+}
+
+void beam_link_child_detach(void)
+{
+	beam_close(&link_.control);
+}

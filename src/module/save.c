@@ -1,0 +1,454 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * The coordinator of a snapshot, from the fork to the exec. */
+#include "save.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "clock.h"
+#include "config.h"
+#include "disk.h"
+#include "fault.h"
+#include "image_writer.h"
+#include "lane.h"
+#include "link.h"
+#include "log.h"
+#include "rdbeam/error.h"
+#include "rdbeam/version.h"
+#include "shared.h"
+#include "snapshot_facts.h"
+#include "sockets.h"
+#include "workers.h"
+
+#define ANSWER_TIMEOUT_MS 5000
+#define AUX_MAX           24
+#define AUX_TEXT_BYTES    96
+#define WAITER_ARGS       16
+
+extern char **environ;
+
+struct snapshot {
+	RedisModuleCtx *ctx;
+	uint64_t forked_ns;
+	struct beam_facts facts;
+	bool have_facts;
+	struct beam_ctl_begin begin;
+	struct beam_lane *lane;
+	struct beam_image_totals totals;
+	char why[BEAM_REASON_BYTES];
+	/* of a save to disk */
+	int dirfd, file, name_lock;
+	bool direct, named;
+	char temp_name[64];
+	char name[256];
+};
+
+/* ---- what is written ------------------------------------------------------------------------ */
+
+static void fill_begin(struct snapshot *s, enum beam_snapshot_kind kind, const uint8_t *secret)
+{
+	struct beam_cut *cut = &s->begin.cut;
+
+	memcpy(s->begin.secret, secret, BEAM_SECRET_BYTES);
+	s->begin.kind = kind;
+	s->begin.nworkers = beam_workers_count(&s->facts);
+	s->begin.keys_expected = s->facts.keys;
+	s->begin.fork_ns = s->forked_ns;
+	s->begin.direct_io = s->direct;
+	/* Memory used is an upper bound for nearly all data; filler adds a share for large values.
+	 */
+	s->begin.estimate_bytes = s->facts.used_memory + s->facts.used_memory / 8;
+	memcpy(cut->replid, s->facts.replid, sizeof(cut->replid));
+	cut->is_replica = s->facts.is_replica;
+	cut->offset = s->facts.offset;
+	cut->stream_db = s->facts.stream_db;
+	cut->wall_ms = beam_wall_ms();
+	snprintf(cut->server, sizeof(cut->server), "%s", s->facts.is_valkey ? "valkey" : "redis");
+	memcpy(cut->server_version, s->facts.version, sizeof(cut->server_version));
+}
+
+struct aux_list {
+	struct beam_image_aux aux[AUX_MAX];
+	char text[AUX_MAX][AUX_TEXT_BYTES];
+	size_t n;
+};
+
+static void aux_add(struct aux_list *list, const char *key, const char *fmt, ...)
+    __attribute__((format(printf, 3, 4)));
+
+static void aux_add(struct aux_list *list, const char *key, const char *fmt, ...)
+{
+	va_list args;
+
+	va_start(args, fmt);
+	vsnprintf(list->text[list->n], AUX_TEXT_BYTES, fmt, args);
+	va_end(args);
+	list->aux[list->n].key = key;
+	list->aux[list->n].value = list->text[list->n];
+	list->n++;
+}
+
+static void fill_aux(const struct snapshot *s, const struct beam_segment_source *source,
+		     struct aux_list *list)
+{
+	const struct beam_facts *facts = &s->facts;
+
+	aux_add(list, facts->is_valkey ? "valkey-ver" : "redis-ver", "%s", facts->version);
+	aux_add(list, "redis-bits", "%d", (int)sizeof(void *) * 8);
+	aux_add(list, "ctime", "%" PRIu64, s->begin.cut.wall_ms / 1000);
+	aux_add(list, "used-mem", "%" PRIu64, facts->used_memory);
+	/* Without a known database in the stream the server must not continue from here. */
+	if (facts->replid[0] && facts->stream_db >= 0) {
+		aux_add(list, "repl-stream-db", "%" PRId64, facts->stream_db);
+		aux_add(list, "repl-id", "%s", facts->replid);
+		aux_add(list, "repl-offset", "%" PRId64, facts->offset);
+	}
+	aux_add(list, "aof-base", "0");
+	aux_add(list, "rdbeam-version", "%s", RDBEAM_VERSION);
+	aux_add(list, "rdbeam-format", "%d", BEAM_IMAGE_VERSION);
+	aux_add(list, "rdbeam-segment-size", "%u", source->segment_bytes);
+	aux_add(list, "rdbeam-generation", "%016" PRIx64 "-%" PRIu64, source->gen.nonce,
+		source->gen.counter);
+	aux_add(list, "rdbeam-workers", "%u", s->begin.nworkers);
+}
+
+static int write_header(const struct snapshot *s, const struct beam_segment_source *source)
+{
+	struct beam_image_db_size *dbs = calloc(s->facts.ndbs + 1, sizeof(*dbs));
+	struct aux_list *list = calloc(1, sizeof(*list));
+	int err = -ENOMEM;
+
+	if (dbs && list) {
+		fill_aux(s, source, list);
+		for (uint32_t i = 0; i < s->facts.ndbs; i++)
+			dbs[i] = (struct beam_image_db_size){.db = s->facts.dbs[i].db,
+							     .keys = s->facts.dbs[i].keys,
+							     .expires = s->facts.dbs[i].expires};
+		struct beam_image_header header = {
+		    .rdb_version = s->facts.rdb_version,
+		    .aux = list->aux,
+		    .naux = list->n,
+		    .functions = s->facts.functions,
+		    .functions_bytes = s->facts.functions_bytes,
+		    .dbs = dbs,
+		    .ndbs = s->facts.ndbs,
+		};
+
+		err = beam_image_write_header(source, &header);
+	}
+	free(list);
+	free(dbs);
+	return err;
+}
+
+static void set_total(void *table, uint32_t nsegments)
+{
+	atomic_store_explicit(&((struct beam_table *)table)->total, nsegments,
+			      memory_order_release);
+}
+
+/* ---- steps ---------------------------------------------------------------------------------- */
+
+static int fail(struct snapshot *s, const char *step, int err)
+{
+	if (!s->why[0])
+		snprintf(s->why, sizeof(s->why), "%s: %s", step, beam_strerror(err));
+	return err;
+}
+
+static int check_facts(struct snapshot *s)
+{
+	int err = beam_facts_read(s->ctx, &s->facts, s->why);
+
+	if (err)
+		return fail(s, "reading the server's state", err);
+	s->have_facts = true;
+	long aux_bytes = beam_facts_module_aux_bytes(s->ctx);
+
+	if (aux_bytes == 0)
+		return 0;
+	snprintf(s->why, sizeof(s->why), "%s",
+		 aux_bytes < 0
+		     ? "other modules are loaded and it cannot be told whether they keep AUX data"
+		     : "another module keeps AUX data, which only the server itself can save");
+	return BEAM_E_UNSUPPORTED;
+}
+
+static int begin(struct snapshot *s, enum beam_snapshot_kind kind)
+{
+	struct beam_lane_begin opts = {
+	    .begin = &s->begin, .file_fd = s->file, .timeout_ms = ANSWER_TIMEOUT_MS};
+	char reason[BEAM_TEXT_BYTES] = "";
+	const uint8_t *secret;
+	int err;
+
+	if (!beam_link_child_address(&opts.daemon_name, &opts.daemon_name_len, &secret)) {
+		snprintf(s->why, sizeof(s->why), "%.*s", BEAM_REASON_BYTES - 1,
+			 beam_link_error()[0] ? beam_link_error() : "rdbeamd is not running");
+		return BEAM_E_GONE;
+	}
+	fill_begin(s, kind, secret);
+	err = BEAM_FAULT("begin");
+	if (!err)
+		err = beam_lane_begin(&opts, reason, &s->lane);
+	if (err && reason[0])
+		snprintf(s->why, sizeof(s->why), "%.*s", BEAM_REASON_BYTES - 1, reason);
+	return err ? fail(s, "asking rdbeamd for a generation", err) : 0;
+}
+
+static int copy(struct snapshot *s)
+{
+	const struct beam_segment_source *source = beam_lane_source(s->lane);
+	struct beam_workers_result result;
+	struct beam_workers_opts workers = {
+	    .ctx = s->ctx,
+	    .facts = &s->facts,
+	    .lane = &s->lane,
+	    .nworkers = s->begin.nworkers,
+	    .fast_path = beam_config.fast_path && !atomic_load(&beam_shared->fast_path_off),
+	};
+	int err = write_header(s, source);
+
+	if (err)
+		return fail(s, "writing the image's header", err);
+	err = BEAM_FAULT("copy");
+	if (!err)
+		err = beam_workers_run(&workers, &result);
+	if (err) {
+		snprintf(s->why, sizeof(s->why), "%s", result.why);
+		return fail(s, "copying the keyspace", err);
+	}
+	if (result.fast_path_failed) {
+		atomic_store(&beam_shared->fast_path_off, 1);
+		beam_log(BEAM_LOG_NOTICE, "values of this server do not have the layout that "
+					  "rdbeam.fast-path knows: read by commands from now on");
+	}
+	s->totals.nitems = result.keys;
+	s->totals.nexpired = result.expired;
+	err = beam_image_write_last(source, &s->totals, set_total, beam_lane_table(s->lane));
+	if (err)
+		return fail(s, "writing the image's last segment", err);
+	return 0;
+}
+
+static int announce(struct snapshot *s)
+{
+	struct beam_ctl_copied copied = {
+	    .keys = s->totals.nitems,
+	    .expired = s->totals.nexpired,
+	    .image_bytes = s->totals.image_bytes,
+	    .file_crc = s->totals.file_crc,
+	};
+	int err = BEAM_FAULT("copied");
+
+	if (!err)
+		err = beam_lane_copied(s->lane, &copied);
+	return err ? fail(s, "telling rdbeamd that the copy is done", err) : 0;
+}
+
+static void snapshot_open(struct snapshot *s, RedisModuleCtx *ctx, uint64_t forked_ns)
+{
+	memset(s, 0, sizeof(*s));
+	s->ctx = ctx;
+	s->forked_ns = forked_ns;
+	s->dirfd = s->file = s->name_lock = -1;
+}
+
+static void snapshot_close(struct snapshot *s, int err)
+{
+	if (s->lane && err)
+		beam_lane_abort(s->lane, err, s->why);
+	beam_lane_close(&s->lane);
+	if (s->named && s->dirfd >= 0)
+		unlinkat(s->dirfd, s->temp_name, 0);
+	beam_close(&s->file);
+	beam_close(&s->dirfd);
+	beam_close(&s->name_lock);
+	if (s->have_facts)
+		beam_facts_free(&s->facts);
+}
+
+/* ---- the save to disk ----------------------------------------------------------------------- */
+
+/* One save at a time to one file, whichever server makes it: an abstract socket's name, unique on
+ * this machine and given up by the kernel when its last holder (the waiter) ends. */
+static int lock_name(struct snapshot *s)
+{
+	struct sockaddr_un addr = {.sun_family = AF_UNIX};
+	struct stat st;
+	int n;
+
+	if (fstat(s->dirfd, &st))
+		return -errno;
+	n = snprintf(addr.sun_path + 1, sizeof(addr.sun_path) - 1, "rdbeam-save:%jx:%jx:%.60s",
+		     (uintmax_t)st.st_dev, (uintmax_t)st.st_ino, s->name);
+	s->name_lock = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	if (s->name_lock < 0)
+		return -errno;
+	if (bind(s->name_lock, (struct sockaddr *)&addr,
+		 (socklen_t)(offsetof(struct sockaddr_un, sun_path) + 1 + (size_t)n)) == 0)
+		return 0;
+	snprintf(
+	    s->why, sizeof(s->why),
+	    "another server is saving to the same file %.100s in the same directory; give each "
+	    "server a dir or dbfilename of its own",
+	    s->name);
+	return BEAM_E_BUSY;
+}
+
+static int open_file(struct snapshot *s)
+{
+	int err;
+
+	s->dirfd = open(".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (s->dirfd < 0)
+		return fail(s, "opening the server's directory", -errno);
+	beam_config_get(s->ctx, "dbfilename", s->name, sizeof(s->name));
+	err = lock_name(s);
+	if (err)
+		return fail(s, "locking the dump's name", err);
+	snprintf(s->temp_name, sizeof(s->temp_name), "temp-rdbeam-%d.rdb", (int)getpid());
+	err = BEAM_FAULT("create-file");
+	if (!err)
+		err = beam_file_create(s->dirfd, s->temp_name, &s->file, &s->direct, &s->named);
+	return err ? fail(s, "creating the dump's temporary file", err) : 0;
+}
+
+static void keep_over_exec(int fd)
+{
+	if (fd >= 0)
+		fcntl(fd, F_SETFD, fcntl(fd, F_GETFD) & ~FD_CLOEXEC);
+}
+
+struct waiter_args {
+	char path[512];
+	char text[WAITER_ARGS][320];
+	char extents[BEAM_TEXT_BYTES * 32];
+	char *argv[WAITER_ARGS + 1];
+};
+
+/* Composes the waiter's command line and lets its fds through. */
+static int prepare_waiter(struct snapshot *s, struct waiter_args *args, pid_t server)
+{
+	static int fds[1 + 1024];
+	int nfds, sock, n = 0;
+	size_t len;
+	int err =
+	    beam_lane_inherit(s->lane, &sock, fds, (int)(sizeof(fds) / sizeof(fds[0])), &nfds);
+
+	if (err)
+		return fail(s, "collecting the image's memory for the waiter", err);
+	len = (size_t)snprintf(args->extents, sizeof(args->extents), "extents=");
+	for (int i = 1; i < nfds && len < sizeof(args->extents) - 16; i++) {
+		keep_over_exec(fds[i]);
+		len += (size_t)snprintf(args->extents + len, sizeof(args->extents) - len,
+					fds[i] < 0 ? "%s-" : "%s%d", i > 1 ? "," : "", fds[i]);
+	}
+	beam_config_daemon_path(args->path, sizeof(args->path));
+	args->argv[n++] = args->path;
+	args->argv[n++] = strcpy(args->text[0], "--wait");
+#define ARG(...)                                                                                   \
+	(snprintf(args->text[n], sizeof(args->text[n]), __VA_ARGS__),                              \
+	 args->argv[n] = args->text[n], n++)
+	ARG("sock=%d", sock);
+	ARG("table=%d", fds[0]);
+	args->argv[n++] = args->extents;
+	ARG("dir=%d", s->dirfd);
+	ARG("file=%d", s->file);
+	ARG("named=%d", s->named);
+	ARG("direct=%d", s->direct);
+	ARG("keep=%d", s->name_lock);
+	ARG("temp=%s", s->temp_name);
+	ARG("name=%s", s->name);
+	ARG("server=%d", (int)server);
+#undef ARG
+	args->argv[n] = NULL;
+	keep_over_exec(sock);
+	keep_over_exec(fds[0]);
+	keep_over_exec(s->dirfd);
+	keep_over_exec(s->file);
+	keep_over_exec(s->name_lock);
+	return 0;
+}
+
+/* Redis 7.0 has opened this name before the hook, and only removes it when its child is killed. */
+static void remove_stock_temp(const struct snapshot *s)
+{
+	char name[64];
+
+	snprintf(name, sizeof(name), "temp-%d.rdb", (int)getpid());
+	unlinkat(s->dirfd, name, 0);
+}
+
+/* Does not return when it works. */
+static int become_waiter(struct snapshot *s)
+{
+	static struct waiter_args args;
+	sigset_t none;
+	int err = prepare_waiter(s, &args, getppid());
+
+	if (!err)
+		err = announce(s);
+	if (err)
+		return err;
+	err = BEAM_FAULT("exec-waiter");
+	if (!err && access(args.path, X_OK) == 0) {
+		remove_stock_temp(s);
+		sigemptyset(&none);
+		sigprocmask(SIG_SETMASK, &none, NULL);
+		execve(args.path, args.argv, environ);
+	}
+	return fail(s, "starting the waiter", err ? err : -errno);
+}
+
+void beam_save_to_disk(RedisModuleCtx *ctx, uint64_t forked_ns)
+{
+	static struct snapshot s;
+	int err;
+
+	snapshot_open(&s, ctx, forked_ns);
+	err = check_facts(&s);
+	if (!err)
+		err = open_file(&s);
+	if (!err)
+		err = begin(&s, BEAM_SNAPSHOT_DISK);
+	if (!err)
+		err = copy(&s);
+	if (!err)
+		err = become_waiter(&s);
+	beam_shared_fallback("%s", s.why);
+	snapshot_close(&s, err);
+}
+
+int beam_save_to_memory(RedisModuleCtx *ctx, uint64_t forked_ns)
+{
+	static struct snapshot s;
+	int err;
+
+	snapshot_open(&s, ctx, forked_ns);
+	err = check_facts(&s);
+	if (!err)
+		err = begin(&s, BEAM_SNAPSHOT_MEMORY);
+	if (!err)
+		err = copy(&s);
+	if (!err)
+		err = announce(&s);
+	if (err) {
+		beam_log(BEAM_LOG_WARNING, "snapshot in memory failed: %s", s.why);
+		memcpy(beam_shared->reason, s.why, sizeof(s.why));
+	}
+	snapshot_close(&s, err);
+	return err;
+}

@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "shared.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#include "log.h"
+
+struct beam_shared *beam_shared;
+
+int beam_shared_open(void)
+{
+	void *page = mmap(NULL, sizeof(*beam_shared), PROT_READ | PROT_WRITE,
+			  MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+
+	if (page == MAP_FAILED)
+		return -errno;
+	beam_shared = page;
+	return 0;
+}
+
+void beam_shared_fallback(const char *fmt, ...)
+{
+	char text[BEAM_REASON_BYTES];
+	va_list args;
+
+	va_start(args, fmt);
+	vsnprintf(text, sizeof(text), fmt, args);
+	va_end(args);
+	beam_log(BEAM_LOG_WARNING, "stock saving takes over: %s", text);
+	memcpy(beam_shared->reason, text, sizeof(text));
+	beam_shared->reason[BEAM_REASON_BYTES - 1] = 0;
+	atomic_fetch_add(&beam_shared->fallbacks, 1);
+}

@@ -1,0 +1,355 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Fork, share out, supervise, add up. */
+#include "workers.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "config.h"
+#include "fault.h"
+#include "image_writer.h"
+#include "log.h"
+#include "rdbeam/error.h"
+#include "shared.h"
+#include "sockets.h"
+
+#define WORKERS_MAX  64
+#define AUTO_MAX     16
+#define SMALL_KEYS   4096 /* below both, one worker does it in no time */
+#define SMALL_BYTES  (64ull << 20)
+#define HEARTBEAT_MS 1000
+#define REPORT_KEYS  256 /* progress is added to the shared counters in such steps */
+
+/* What a worker leaves for the coordinator. */
+struct report {
+	uint64_t keys, expired;
+	int32_t code;
+	int32_t fast_path_failed;
+};
+
+struct board { /* shared by the coordinator and its workers */
+	_Atomic uint32_t next_job;
+	struct report report[WORKERS_MAX];
+};
+
+struct worker {
+	const struct beam_workers_opts *opts;
+	struct beam_lane *lane;
+	struct beam_table *table;
+	struct beam_image_writer *writer;
+	struct beam_record_reader *reader;
+	int error; /* sticky: callbacks of the scan return nothing */
+	volatile int stop;
+	uint64_t new_keys, new_bytes;
+};
+
+struct crew {
+	struct board *board;
+	pid_t pid[WORKERS_MAX];
+	int pidfd[WORKERS_MAX];
+	uint32_t running;
+};
+
+uint32_t beam_workers_count(const struct beam_facts *facts)
+{
+	cpu_set_t cpus;
+	int n = 1;
+
+	/* Whoever slows the save down key by key wants the time to add up. */
+	if (facts->save_delay_us || atomic_load(&beam_shared->one_worker))
+		return 1;
+	if (beam_config.workers)
+		return (uint32_t)beam_config.workers;
+	if (facts->keys < SMALL_KEYS && facts->used_memory < SMALL_BYTES)
+		return 1;
+	if (sched_getaffinity(0, sizeof(cpus), &cpus) == 0)
+		n = CPU_COUNT(&cpus);
+	return (uint32_t)(n > AUTO_MAX ? AUTO_MAX : n);
+}
+
+/* ---- in a worker ---------------------------------------------------------------------------- */
+
+static void report_progress(struct worker *worker)
+{
+	atomic_fetch_add_explicit(&worker->table->keys_done, worker->new_keys,
+				  memory_order_relaxed);
+	atomic_fetch_add_explicit(&worker->table->bytes_done, worker->new_bytes,
+				  memory_order_relaxed);
+	worker->new_keys = worker->new_bytes = 0;
+}
+
+static int put_record(void *arg, uint32_t db, const void *head, size_t head_bytes, const void *body,
+		      size_t body_bytes)
+{
+	struct worker *worker = arg;
+
+	worker->new_keys++;
+	worker->new_bytes += head_bytes + body_bytes;
+	if (worker->new_keys == REPORT_KEYS || body_bytes)
+		report_progress(worker);
+	return beam_image_writer_put(worker->writer, db, head, head_bytes, body, body_bytes);
+}
+
+static void on_key(RedisModuleCtx *ctx, RedisModuleString *name, RedisModuleKey *key, void *arg)
+{
+	struct worker *worker = arg;
+
+	(void)ctx;
+	if (worker->error || !key)
+		return;
+	worker->error = beam_record_read(worker->reader, name, key);
+	worker->stop = worker->error != 0;
+}
+
+/* The job's database and part. False when there are no more jobs. */
+static bool find_job(const struct beam_workers_opts *opts, uint32_t job, uint32_t *db_index,
+		     uint32_t *part, uint32_t *parts)
+{
+	for (uint32_t i = 0; i < opts->facts->ndbs; i++) {
+		*parts = beam_partition_parts(opts->facts->partition, opts->facts->dbs[i].keys,
+					      opts->nworkers);
+		if (job < *parts) {
+			*db_index = i;
+			*part = job;
+			return true;
+		}
+		job -= *parts;
+	}
+	return false;
+}
+
+static int run_jobs(struct worker *worker, struct board *board, RedisModuleScanCursor *cursor)
+{
+	const struct beam_workers_opts *opts = worker->opts;
+	int64_t selected = -1;
+
+	for (;;) {
+		uint32_t db_index, part, parts;
+
+		if (!find_job(opts, atomic_fetch_add(&board->next_job, 1), &db_index, &part,
+			      &parts))
+			return 0;
+		uint32_t db = opts->facts->dbs[db_index].db;
+		int err = BEAM_FAULT("worker-job");
+
+		if (!err && selected != (int64_t)db) {
+			err = beam_record_select(worker->reader, db);
+			if (RedisModule_SelectDb(opts->ctx, (int)db) != REDISMODULE_OK)
+				err = BEAM_E_SERVER;
+			selected = db;
+		}
+		if (!err)
+			err = beam_partition_scan(opts->ctx, cursor, opts->facts->partition, part,
+						  parts, on_key, worker, &worker->stop);
+		if (worker->error)
+			return worker->error;
+		if (err)
+			return err;
+	}
+}
+
+static int worker_run(struct worker *worker, struct board *board, uint32_t number)
+{
+	const struct beam_workers_opts *opts = worker->opts;
+	struct beam_record_opts record = {
+	    .eviction = opts->facts->eviction,
+	    .fast_path = opts->fast_path,
+	    .save_delay_us = opts->facts->save_delay_us,
+	    .put = put_record,
+	    .arg = worker,
+	};
+	RedisModuleScanCursor *cursor = RedisModule_ScanCursorCreate();
+	RedisModuleCallReply *reply =
+	    RedisModule_Call(opts->ctx, "CONFIG", "ccc", "SET", "rdbcompression", "no");
+	int err;
+
+	if (reply)
+		RedisModule_FreeCallReply(reply);
+	err = beam_lane_join(opts->lane, number, &worker->lane);
+	if (err)
+		return err;
+	worker->table = beam_lane_table(worker->lane);
+	err = beam_image_writer_open(beam_lane_source(worker->lane), &worker->writer);
+	if (!err)
+		err = beam_record_reader_open(opts->ctx, &record, &worker->reader);
+	if (!err)
+		err = run_jobs(worker, board, cursor);
+	if (!err)
+		err = beam_record_flush(worker->reader);
+	if (!err)
+		err = beam_image_writer_flush(worker->writer);
+	if (!err)
+		report_progress(worker);
+	return err;
+}
+
+static void worker_main(const struct beam_workers_opts *opts, struct board *board, uint32_t number,
+			pid_t parent)
+{
+	static const int handled[] = {SIGSEGV, SIGBUS, SIGFPE,  SIGILL, SIGABRT,
+				      SIGTERM, SIGINT, SIGUSR1, SIGHUP, SIGALRM};
+	struct worker worker = {.opts = opts};
+	struct report *report = &board->report[number];
+
+	/* A crash here is answered by stock saving: it must not look like one of the server's. */
+	for (size_t i = 0; i < sizeof(handled) / sizeof(handled[0]); i++)
+		signal(handled[i], SIG_DFL);
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	if (getppid() != parent)
+		_exit(1);
+	report->code = worker_run(&worker, board, number);
+	if (worker.reader) {
+		report->keys = beam_record_keys(worker.reader);
+		report->expired = beam_record_expired(worker.reader);
+		report->fast_path_failed = beam_record_fast_path_failed(worker.reader);
+	}
+	_exit(report->code != 0);
+}
+
+/* ---- in the coordinator --------------------------------------------------------------------- */
+
+static int crew_fork(struct crew *crew, const struct beam_workers_opts *opts)
+{
+	pid_t self = getpid();
+
+	for (uint32_t i = 0; i < opts->nworkers; i++) {
+		int err = BEAM_FAULT("fork-worker");
+		pid_t pid = err ? -1 : fork();
+
+		if (pid == 0)
+			worker_main(opts, crew->board, i, self);
+		if (pid < 0)
+			return err ? err : -errno;
+		crew->pid[i] = pid;
+		crew->pidfd[i] = (int)syscall(SYS_pidfd_open, pid, 0);
+		crew->running++;
+		if (crew->pidfd[i] < 0)
+			return -errno;
+	}
+	return 0;
+}
+
+static int reap(struct crew *crew, uint32_t i, char *why)
+{
+	const struct report *report = &crew->board->report[i];
+	int status = 0;
+
+	while (waitpid(crew->pid[i], &status, 0) < 0 && errno == EINTR)
+		;
+	beam_close(&crew->pidfd[i]);
+	crew->pid[i] = 0;
+	crew->running--;
+	if (WIFSIGNALED(status)) {
+		snprintf(why, 256, "worker %u was killed by signal %d", i, WTERMSIG(status));
+		if (WTERMSIG(status) == SIGSEGV || WTERMSIG(status) == SIGBUS)
+			atomic_store(&beam_shared->fast_path_off, 1);
+		return BEAM_E_ABORTED;
+	}
+	if (report->code)
+		snprintf(why, 256, "worker %u: %s", i, beam_strerror(report->code));
+	return report->code;
+}
+
+/* After a failure: ends the others, so that nobody writes any more. */
+static void crew_kill(struct crew *crew, struct beam_table *table)
+{
+	atomic_store(&table->aborted, 1);
+	for (uint32_t i = 0; i < WORKERS_MAX; i++)
+		if (crew->pid[i])
+			kill(crew->pid[i], SIGKILL);
+	for (uint32_t i = 0; i < WORKERS_MAX; i++) {
+		if (!crew->pid[i])
+			continue;
+		while (waitpid(crew->pid[i], NULL, 0) < 0 && errno == EINTR)
+			;
+		beam_close(&crew->pidfd[i]);
+		crew->pid[i] = 0;
+	}
+	crew->running = 0;
+}
+
+static void heartbeat(const struct beam_table *table)
+{
+	uint64_t expected = table->keys_expected ? table->keys_expected : 1;
+
+	RedisModule_SendChildHeartbeat((double)atomic_load(&table->keys_done) / (double)expected);
+}
+
+/* Waits for all workers; the first failure is returned at once. */
+static int crew_wait(struct crew *crew, uint32_t nworkers, struct beam_table *table, char *why)
+{
+	while (crew->running) {
+		struct pollfd fds[WORKERS_MAX];
+
+		for (uint32_t i = 0; i < nworkers; i++)
+			fds[i] = (struct pollfd){.fd = crew->pidfd[i], .events = POLLIN};
+		int n = poll(fds, nworkers, HEARTBEAT_MS);
+
+		if (n < 0 && errno != EINTR)
+			return -errno;
+		if (n <= 0)
+			heartbeat(table);
+		for (uint32_t i = 0; n > 0 && i < nworkers; i++) {
+			int err = fds[i].revents ? reap(crew, i, why) : 0;
+
+			if (err)
+				return err;
+		}
+	}
+	return 0;
+}
+
+static int add_up(const struct crew *crew, const struct beam_workers_opts *opts,
+		  struct beam_workers_result *result)
+{
+	for (uint32_t i = 0; i < opts->nworkers; i++) {
+		result->keys += crew->board->report[i].keys;
+		result->expired += crew->board->report[i].expired;
+		result->fast_path_failed |= crew->board->report[i].fast_path_failed != 0;
+	}
+	if (result->keys + result->expired == opts->facts->keys)
+		return 0;
+	snprintf(result->why, sizeof(result->why),
+		 "%llu keys written and %llu expired, but the server holds %llu",
+		 (unsigned long long)result->keys, (unsigned long long)result->expired,
+		 (unsigned long long)opts->facts->keys);
+	return BEAM_E_COUNT;
+}
+
+int beam_workers_run(const struct beam_workers_opts *opts, struct beam_workers_result *result)
+{
+	struct crew crew = {0};
+	struct beam_table *table = beam_lane_table(*opts->lane);
+	int err;
+
+	memset(result, 0, sizeof(*result));
+	crew.board = mmap(NULL, sizeof(*crew.board), PROT_READ | PROT_WRITE,
+			  MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	if (crew.board == MAP_FAILED)
+		return -errno;
+	memset(crew.pidfd, -1, sizeof(crew.pidfd));
+	err = crew_fork(&crew, opts);
+	if (err)
+		snprintf(result->why, sizeof(result->why), "cannot fork worker: %s",
+			 beam_strerror(err));
+	else
+		err = crew_wait(&crew, opts->nworkers, table, result->why);
+	if (err)
+		crew_kill(&crew, table);
+	else
+		err = add_up(&crew, opts, result);
+	if ((err == BEAM_E_COUNT || err == BEAM_E_UNSUPPORTED) && opts->nworkers > 1)
+		atomic_store(&beam_shared->one_worker, 1);
+	munmap(crew.board, sizeof(*crew.board));
+	return err;
+}
