@@ -1,0 +1,162 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ *
+ * From options to a connection. String options point into argv, which is ours to write: a password
+ * there is copied and overwritten before the first packet leaves.
+ */
+#include "connect.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "rdbeam/error.h"
+#include "report.h"
+
+/* One 'x' stays, so that a listing shows that there was something, but not how long it was. */
+static void wipe(const char *from, const char *end)
+{
+	char *at = (char *)(uintptr_t)from;
+
+	if (from == end)
+		return;
+	explicit_bzero(at, (size_t)(end - from));
+	*at = 'x';
+}
+
+static void wipe_text(const char *text)
+{
+	if (text)
+		wipe(text, text + strlen(text));
+}
+
+/* All that stands behind "redis://" when there is a user part. */
+static void wipe_url(const char *text)
+{
+	const char *start = text ? strstr(text, "://") : NULL;
+
+	if (start && strchr(start, '@'))
+		wipe_text(start + 3);
+}
+
+static int put_text(const struct beam_common *common, const char *what, const char *text, char *out,
+		    size_t cap)
+{
+	if (strlen(text) >= cap)
+		return beam_fail_usage(common, "%s: too long: give at most %zu bytes", what,
+				       cap - 1);
+	memcpy(out, text, strlen(text) + 1);
+	return 0;
+}
+
+static int refuse_tls(const struct beam_common *common, const char *option)
+{
+	return beam_fail(common, BEAM_E_UNSUPPORTED,
+			 "TLS is not supported: %s: connect to the plain port, or through a "
+			 "tunnel such as stunnel or ssh -L",
+			 option);
+}
+
+/* User and password that stand outside the address. */
+static int put_login(const struct beam_common *common, const char *user, const char *password,
+		     const char *env_name, struct beam_redis_addr *addr)
+{
+	int code;
+
+	if (user) {
+		code = put_text(common, "user name", user, addr->user, sizeof(addr->user));
+		if (code != 0)
+			return code;
+	}
+	if (!password && env_name)
+		password = getenv(env_name);
+	if (!password)
+		password = getenv("REDISCLI_AUTH");
+	if (!password)
+		return 0;
+	return put_text(common, "password", password, addr->password, sizeof(addr->password));
+}
+
+static int put_address(const struct beam_common *common, const char *option, const char *text,
+		       struct beam_redis_addr *addr)
+{
+	int code = beam_redis_parse_addr(text, addr);
+
+	if (code == BEAM_E_UNSUPPORTED) {
+		wipe_url(text);
+		return refuse_tls(common, "rediss://");
+	}
+	wipe_url(text);
+	if (code != 0)
+		return beam_fail_usage(common,
+				       "%s: %s: give host:port, a socket's path, or "
+				       "redis://user:password@host:port",
+				       option, text);
+	return 0;
+}
+
+int beam_connect_addr(const struct beam_common *common, const char *option, const char *text,
+		      const char *user, const char *password, const char *env_name,
+		      struct beam_redis_addr *addr)
+{
+	int code;
+
+	memset(addr, 0, sizeof(*addr));
+	strcpy(addr->host, "127.0.0.1");
+	addr->port = 6379;
+	code = put_login(common, user, password, env_name, addr);
+	wipe_text(password);
+	if (code != 0)
+		return code;
+	return put_address(common, option, text, addr);
+}
+
+static int address_of(const struct beam_common *common, const struct beam_connect *connect,
+		      struct beam_redis_addr *addr)
+{
+	int code;
+
+	memset(addr, 0, sizeof(*addr));
+	addr->port = (uint32_t)connect->port;
+	code = put_login(common, connect->user, connect->password, NULL, addr);
+	wipe_text(connect->password);
+	if (code != 0)
+		return code;
+	if (connect->tls || connect->cacert)
+		return refuse_tls(common, connect->tls ? "--tls" : "--cacert");
+	addr->is_unix = connect->socket != NULL;
+	code = put_text(common, connect->socket ? "-s" : "-h",
+			connect->socket ? connect->socket : connect->host, addr->host,
+			sizeof(addr->host));
+	if (code == 0 && connect->url)
+		code = put_address(common, "-u", connect->url, addr);
+	return code;
+}
+
+int beam_connect_open(const struct beam_common *common, const struct beam_connect *connect,
+		      struct beam_redis **out)
+{
+	char error[BEAM_REDIS_ERROR_BYTES];
+	struct beam_redis_addr addr;
+	int code = address_of(common, connect, &addr);
+
+	if (code == 0) {
+		code = beam_redis_open(&addr, BEAM_CONNECT_TIMEOUT_MS, error, out);
+		if (code != 0)
+			code = beam_fail(common, code, "%s", error);
+	}
+	explicit_bzero(&addr, sizeof(addr));
+	return code;
+}
+
+int beam_fail_redis(const struct beam_common *common, const struct beam_redis *redis, int code,
+		    const char *what)
+{
+	const char *text = beam_redis_error(redis);
+
+	if (code == BEAM_E_DENIED)
+		return beam_fail(common, code, "access refused: %s at %s (%s): ask for the right",
+				 what, beam_redis_name(redis), text);
+	if (code == BEAM_E_SERVER)
+		return beam_fail(common, code, "server refused: %s at %s (%s): see its log", what,
+				 beam_redis_name(redis), text);
+	return beam_fail(common, code, "%s", *text ? text : beam_strerror(code));
+}

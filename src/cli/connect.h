@@ -1,0 +1,95 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ *
+ * The connection options that commands share, named as in redis-cli, and what keeps passwords out
+ * of sight: argv is readable by every user of the host.
+ */
+#ifndef BEAM_CONNECT_H
+#define BEAM_CONNECT_H
+
+#include "command.h"
+#include "redis.h"
+
+struct beam_connect {
+	const char *host;
+	int64_t port;
+	const char *socket;
+	const char *password;
+	const char *user;
+	const char *url;
+	bool tls;
+	const char *cacert;
+};
+
+#define BEAM_CONNECT_DEFAULTS                                                                      \
+	{                                                                                          \
+		.host = "127.0.0.1", .port = 6379                                                  \
+	}
+
+/* How long a connection and a single reply may take. */
+#define BEAM_CONNECT_TIMEOUT_MS 10000
+
+/* Rows of a command's table; the command's option struct has a member `connect`. */
+#define BEAM_CONNECT_OPTIONS(type)                                                                 \
+	{.name = "-h",                                                                             \
+	 .kind = BEAM_OPT_STRING,                                                                  \
+	 .offset = offsetof(type, connect.host),                                                   \
+	 .value = "HOST",                                                                          \
+	 .help = "Server's host name or address. Default 127.0.0.1."},                             \
+	    {.name = "-p",                                                                         \
+	     .kind = BEAM_OPT_INT,                                                                 \
+	     .offset = offsetof(type, connect.port),                                               \
+	     .value = "PORT",                                                                      \
+	     .min = 1,                                                                             \
+	     .max = 65535,                                                                         \
+	     .help = "Server's port. Default 6379."},                                              \
+	    {.name = "-s",                                                                         \
+	     .kind = BEAM_OPT_STRING,                                                              \
+	     .offset = offsetof(type, connect.socket),                                             \
+	     .value = "SOCKET",                                                                    \
+	     .help = "Server's unix socket; overrides host and port."},                            \
+	    {.name = "--pass",                                                                     \
+	     .letter = 'a',                                                                        \
+	     .kind = BEAM_OPT_STRING,                                                              \
+	     .offset = offsetof(type, connect.password),                                           \
+	     .value = "PASSWORD",                                                                  \
+	     .help = "Password. The environment's REDISCLI_AUTH is safer: other users can see "    \
+		     "arguments for a moment."},                                                   \
+	    {.name = "--user",                                                                     \
+	     .kind = BEAM_OPT_STRING,                                                              \
+	     .offset = offsetof(type, connect.user),                                               \
+	     .value = "NAME",                                                                      \
+	     .help = "ACL user. Default: the default user."},                                      \
+	    {.name = "-u",                                                                         \
+	     .kind = BEAM_OPT_STRING,                                                              \
+	     .offset = offsetof(type, connect.url),                                                \
+	     .value = "URL",                                                                       \
+	     .help = "Server as redis://[user:password@]host[:port]; overrides the others."},      \
+	    {.name = "--tls",                                                                      \
+	     .kind = BEAM_OPT_FLAG,                                                                \
+	     .offset = offsetof(type, connect.tls),                                                \
+	     .help = "Refused: this program speaks no TLS yet. Use a tunnel."},                    \
+	{                                                                                          \
+		.name = "--cacert", .kind = BEAM_OPT_STRING,                                       \
+		.offset = offsetof(type, connect.cacert), .value = "FILE",                         \
+		.help = "Refused, as --tls."                                                       \
+	}
+
+/* Connects as the options and REDISCLI_AUTH say. The password in argv is overwritten. 0 and *out;
+ * else the line is written and the value is what rdbeam exits with. */
+int beam_connect_open(const struct beam_common *common, const struct beam_connect *connect,
+		      struct beam_redis **out);
+
+/* Reports a failed command on an open connection: `what` was done, to `redis`, and the server's
+ * text or the connection's state. Returns what rdbeam exits with. */
+int beam_fail_redis(const struct beam_common *common, const struct beam_redis *redis, int code,
+		    const char *what);
+
+/* Turns an address with its optional user and password into `addr`, starting from port 6379; both
+ * passwords in argv are overwritten. `password` falls back to the environment's `env_name`, then
+ * REDISCLI_AUTH; one in the address wins over all. `option` names it in errors. Returns as
+ * beam_connect_open. */
+int beam_connect_addr(const struct beam_common *common, const char *option, const char *text,
+		      const char *user, const char *password, const char *env_name,
+		      struct beam_redis_addr *addr);
+
+#endif

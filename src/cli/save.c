@@ -1,0 +1,223 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ *
+ * How the end of a save is told: rdb_bgsave_in_progress falls to 0, or rdb_saves, which counts the
+ * saves begun, passes ours. How it ended: a success moves rdb_last_save_time (seconds), a failure
+ * sets rdb_last_bgsave_status, and a save killed on purpose (FLUSHALL, REPLICAOF) changes neither.
+ */
+#include "save.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "clock.h"
+#include "rdbeam/error.h"
+
+static int fail(struct beam_save *save, int code, const char *what, const char *remedy)
+{
+	snprintf(save->error, sizeof(save->error), "%s: %s: %s", what, beam_redis_name(save->redis),
+		 remedy);
+	return code;
+}
+
+static int fail_command(struct beam_save *save, int code, const char *command)
+{
+	const char *text = beam_redis_error(save->redis);
+
+	if (code == BEAM_E_SERVER || code == BEAM_E_DENIED)
+		snprintf(save->error, sizeof(save->error),
+			 "%s refused: %s (%s): see its log or ACL", command,
+			 beam_redis_name(save->redis), text);
+	else
+		snprintf(save->error, sizeof(save->error), "%s", text);
+	return code;
+}
+
+/* ---- before ------------------------------------------------------------------------------- */
+
+static int check_idle(struct beam_save *save)
+{
+	const struct beam_view *view = &save->view;
+
+	if (beam_view_info_number(view, "loading", 0))
+		return fail(save, BEAM_E_BUSY, "server loads its data",
+			    "wait until it answers PING with PONG");
+	if (beam_view_info_number(view, "rdb_bgsave_in_progress", 0))
+		return fail(save, BEAM_E_BUSY, "another save is in progress",
+			    "wait for its end (rdbeam status --watch)");
+	if (beam_view_info_number(view, "aof_rewrite_in_progress", 0))
+		return fail(save, BEAM_E_BUSY, "an AOF rewrite is in progress",
+			    "wait for its end (rdbeam status --watch)");
+	if (beam_view_info_number(view, "module_fork_in_progress", 0))
+		return fail(save, BEAM_E_BUSY, "a module's child (perhaps a pull's) is in progress",
+			    "wait for its end (rdbeam status --watch)");
+	return 0;
+}
+
+/* One value of CONFIG GET; "" when it is not there or not allowed. */
+static void config_value(struct beam_redis *redis, const char *name, char *out, size_t cap)
+{
+	const redisReply *value;
+	redisReply *reply;
+
+	out[0] = '\0';
+	if (beam_redis_command(redis, &reply, "CONFIG GET %s", name) != 0)
+		return;
+	value = beam_reply_field(reply, name);
+	if (value && value->str && (size_t)value->len < cap)
+		memcpy(out, value->str, (size_t)value->len + 1);
+	freeReplyObject(reply);
+}
+
+static void ask_config(struct beam_save *save)
+{
+	char dir[768], name[256], durable[16];
+
+	config_value(save->redis, "dir", dir, sizeof(dir));
+	config_value(save->redis, "dbfilename", name, sizeof(name));
+	if (dir[0] && name[0])
+		snprintf(save->file, sizeof(save->file), "%s/%s", dir, name);
+	config_value(save->redis, "rdbeam.durable", durable, sizeof(durable));
+	save->in_memory_only = save->module && strcmp(durable, "no") == 0;
+}
+
+int beam_save_prepare(struct beam_redis *redis, bool memory, struct beam_save *save)
+{
+	int code;
+
+	memset(save, 0, sizeof(*save));
+	save->redis = redis;
+	save->memory = memory;
+	code = beam_view_refresh(&save->view, redis);
+	if (code != 0)
+		return fail_command(save, code, "status");
+	code = check_idle(save);
+	if (code != 0)
+		return code;
+	save->module = save->view.status != NULL;
+	if (memory && !save->module)
+		return fail(save, BEAM_E_UNSUPPORTED, "RDBEAM.SNAPSHOT is not there",
+			    "load rdbeam.so, or leave --memory out for a stock BGSAVE");
+	ask_config(save);
+	snprintf(save->old_generation, sizeof(save->old_generation), "%s",
+		 beam_view_status(&save->view, "generation"));
+	save->old_fallbacks = beam_view_status_number(&save->view, "fallback_total", 0);
+	save->old_saves = beam_view_info_number(&save->view, "rdb_saves", INT32_MAX);
+	save->old_save_time = beam_view_info_number(&save->view, "rdb_last_save_time", 0);
+	save->began_at = beam_view_info_number(&save->view, "server_time_usec", 0) / 1000000;
+	save->keys = beam_view_keys(&save->view);
+	return 0;
+}
+
+int beam_save_begin(struct beam_save *save)
+{
+	const char *command = save->memory ? "RDBEAM.SNAPSHOT" : "BGSAVE";
+	int code = beam_redis_command(save->redis, NULL, command);
+
+	save->began_ms = beam_now_ms();
+	if (code == 0)
+		return 0;
+	/* Between our look and the command, somebody else was faster. */
+	if (code == BEAM_E_SERVER && (strstr(beam_redis_error(save->redis), "in progress") ||
+				      strstr(beam_redis_error(save->redis), "child process")))
+		return fail(save, BEAM_E_BUSY, "another save or rewrite is in progress",
+			    "wait for its end (rdbeam status --watch)");
+	return fail_command(save, code, command);
+}
+
+/* ---- after -------------------------------------------------------------------------------- */
+
+bool beam_save_by_image(const struct beam_save *save)
+{
+	const char *generation = beam_view_status(&save->view, "generation");
+
+	return *generation && strcmp(generation, save->old_generation) != 0 &&
+	       !beam_save_fell_back(save);
+}
+
+bool beam_save_fell_back(const struct beam_save *save)
+{
+	return beam_view_status_number(&save->view, "fallback_total", 0) > save->old_fallbacks;
+}
+
+static void set_failed(struct beam_save *save, const char *what, const char *remedy)
+{
+	const char *reason = beam_view_status(&save->view, "last_error");
+
+	save->state = BEAM_SAVE_FAILED;
+	if (*reason)
+		snprintf(save->error, sizeof(save->error), "%s: %s (%s): %s", what,
+			 beam_redis_name(save->redis), reason, remedy);
+	else
+		fail(save, 0, what, remedy);
+}
+
+static void look_at_memory(struct beam_save *save)
+{
+	const char *state = beam_view_status(&save->view, "state");
+	bool ours = beam_save_by_image(save);
+
+	if (ours && strcmp(state, "ready") == 0)
+		save->state = BEAM_SAVE_READY;
+	else if (strcmp(state, "failed") == 0 || beam_save_fell_back(save) ||
+		 (!ours && !beam_view_info_number(&save->view, "module_fork_in_progress", 0) &&
+		  strcmp(state, "copying") != 0))
+		set_failed(save, "snapshot failed", "see the server's log");
+}
+
+/* Nothing changed, but the save before ours had ended in the second in which ours began: then the
+ * time of the last save can stay the same although ours succeeded, and the status decides. */
+static bool save_succeeded(const struct beam_save *save)
+{
+	int64_t save_time = beam_view_info_number(&save->view, "rdb_last_save_time", 0);
+	char status[16];
+
+	beam_view_info(&save->view, "rdb_last_bgsave_status", status, sizeof(status));
+	if (strcmp(status, "ok") != 0)
+		return false;
+	return save_time != save->old_save_time || save->old_save_time >= save->began_at;
+}
+
+static void look_at_bgsave(struct beam_save *save)
+{
+	const struct beam_view *view = &save->view;
+	const char *state = beam_view_status(view, "state");
+	bool by_image = beam_save_by_image(save);
+	char status[16];
+
+	if (beam_view_info_number(view, "rdb_bgsave_in_progress", 0) &&
+	    beam_view_info_number(view, "rdb_saves", 0) <= save->old_saves + 1) {
+		if (by_image && (strcmp(state, "flushing") == 0 || strcmp(state, "ready") == 0))
+			save->state = BEAM_SAVE_FLUSHING;
+		return;
+	}
+	if (save_succeeded(save)) {
+		save->state =
+		    save->in_memory_only && by_image ? BEAM_SAVE_READY : BEAM_SAVE_DURABLE;
+		return;
+	}
+	beam_view_info(view, "rdb_last_bgsave_status", status, sizeof(status));
+	if (strcmp(status, "ok") == 0)
+		set_failed(save, "save was cancelled by the server",
+			   "FLUSHALL, REPLICAOF or SHUTDOWN end a save; try again");
+	else
+		set_failed(save, "save failed", "see the server's log; the old dump stays");
+}
+
+int beam_save_look(struct beam_save *save)
+{
+	int code = beam_view_refresh(&save->view, save->redis);
+
+	if (code != 0)
+		return fail_command(save, code, "status");
+	if (save->memory)
+		look_at_memory(save);
+	else
+		look_at_bgsave(save);
+	return 0;
+}
+
+void beam_save_close(struct beam_save *save)
+{
+	beam_view_close(&save->view);
+}

@@ -1,0 +1,330 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ *
+ * rdbeam status: a server, its module and its last snapshot on one screen.
+ */
+#include <errno.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "clock.h"
+#include "command.h"
+#include "connect.h"
+#include "report.h"
+#include "view.h"
+
+struct status_opts {
+	struct beam_common common;
+	struct beam_connect connect;
+	bool watch;
+};
+
+static const struct beam_option status_options[] = {
+    {.name = "--watch",
+     .kind = BEAM_OPT_FLAG,
+     .offset = offsetof(struct status_opts, watch),
+     .help = "Show it again each second, in place on a terminal, until interrupted."},
+    BEAM_CONNECT_OPTIONS(struct status_opts),
+    BEAM_COMMON_OPTIONS(struct status_opts),
+};
+
+static const struct status_opts status_defaults = {.connect = BEAM_CONNECT_DEFAULTS};
+
+/* ---- text --------------------------------------------------------------------------------- */
+
+static const char *age_text(char *out, int64_t seconds)
+{
+	if (seconds < 0)
+		seconds = 0; /* the two clocks differ */
+	if (seconds < 120)
+		snprintf(out, BEAM_TEXT_CAP, "%" PRId64 " s", seconds);
+	else if (seconds < 120 * 60)
+		snprintf(out, BEAM_TEXT_CAP, "%" PRId64 " min", seconds / 60);
+	else if (seconds < 48 * 3600)
+		snprintf(out, BEAM_TEXT_CAP, "%" PRId64 " h", seconds / 3600);
+	else
+		snprintf(out, BEAM_TEXT_CAP, "%" PRId64 " days", seconds / 86400);
+	return out;
+}
+
+/* The server's clock, so that ages are right on another host. */
+static int64_t server_now(const struct beam_view *view)
+{
+	return beam_view_info_number(view, "server_time_usec", (int64_t)beam_wall_ms() * 1000) /
+	       1000000;
+}
+
+static void put_server(const struct beam_view *view, const char *name, FILE *out)
+{
+	char version[64], role[32], host[256], text[BEAM_TEXT_CAP], rss[BEAM_TEXT_CAP];
+	const char *engine = "valkey";
+
+	beam_view_info(view, "valkey_version", version, sizeof(version));
+	if (!version[0]) {
+		engine = "redis";
+		beam_view_info(view, "redis_version", version, sizeof(version));
+	}
+	beam_view_info(view, "role", role, sizeof(role));
+	fprintf(out, "server     %s, %s %s, up %s, ", name, engine, version,
+		age_text(text, beam_view_info_number(view, "uptime_in_seconds", 0)));
+	if (strcmp(role, "slave") == 0) {
+		beam_view_info(view, "master_host", host, sizeof(host));
+		fprintf(out, "replica of %s:%" PRId64 "\n", host,
+			beam_view_info_number(view, "master_port", 0));
+	} else {
+		fprintf(out, "primary of %" PRId64 " replicas\n",
+			beam_view_info_number(view, "connected_slaves", 0));
+	}
+	fprintf(out, "memory     %s used, %s resident, ",
+		beam_text_bytes(text, (uint64_t)beam_view_info_number(view, "used_memory", 0)),
+		beam_text_bytes(rss, (uint64_t)beam_view_info_number(view, "used_memory_rss", 0)));
+	fprintf(out, "%s keys\n", beam_text_count(text, beam_view_keys(view)));
+}
+
+static void put_saving(const struct beam_view *view, FILE *out)
+{
+	char status[32], age[BEAM_TEXT_CAP], changes[BEAM_TEXT_CAP];
+	int64_t last = beam_view_info_number(view, "rdb_last_save_time", 0);
+	const char *now = "idle";
+
+	if (beam_view_info_number(view, "loading", 0))
+		now = "LOADING its data";
+	else if (beam_view_info_number(view, "rdb_bgsave_in_progress", 0))
+		now = "BGSAVE runs";
+	else if (beam_view_info_number(view, "aof_rewrite_in_progress", 0))
+		now = "AOF rewrite runs";
+	beam_view_info(view, "rdb_last_bgsave_status", status, sizeof(status));
+	fprintf(out, "saving     %s; last BGSAVE %s, dump of %s ago, %s changes since\n", now,
+		status, age_text(age, server_now(view) - last),
+		beam_text_count(changes, (uint64_t)beam_view_info_number(
+					     view, "rdb_changes_since_last_save", 0)));
+}
+
+static void put_module(const struct beam_view *view, FILE *out)
+{
+	char region[BEAM_TEXT_CAP], page[BEAM_TEXT_CAP];
+
+	fprintf(out,
+		"module     mode %s, daemon %s, transport %s, port %" PRId64 ", %" PRId64
+		" workers\n",
+		beam_view_status(view, "mode"), beam_view_status(view, "daemon_state"),
+		beam_view_status(view, "transport"), beam_view_status_number(view, "port", 0),
+		beam_view_status_number(view, "workers", 0));
+	fprintf(
+	    out, "region     %s in pages of %s\n",
+	    beam_text_bytes(region, (uint64_t)beam_view_status_number(view, "region_bytes", 0)),
+	    beam_text_bytes(page, (uint64_t)beam_view_status_number(view, "region_page_bytes", 0)));
+}
+
+static void put_image(const struct beam_view *view, FILE *out)
+{
+	const char *state = beam_view_status(view, "state");
+	const char *generation = beam_view_status(view, "generation");
+	char keys[BEAM_TEXT_CAP], bytes[BEAM_TEXT_CAP], copy[BEAM_TEXT_CAP], cow[BEAM_TEXT_CAP];
+	int64_t durable = beam_view_status_number(view, "last_durable_unixtime", 0);
+
+	fprintf(out, "state      %s", state);
+	if (strcmp(state, "copying") == 0 || strcmp(state, "flushing") == 0)
+		fprintf(out, ", %s %%", beam_view_status(view, "progress_pct"));
+	fprintf(out, ", generation %s\n", *generation ? generation : "none");
+	fprintf(
+	    out, "snapshot   %s keys, %s, copied in %s at %s MB/s, copy-on-write for %s\n",
+	    beam_text_count(keys, (uint64_t)beam_view_status_number(view, "snapshot_keys", 0)),
+	    beam_text_bytes(bytes, (uint64_t)beam_view_status_number(view, "snapshot_bytes", 0)),
+	    beam_text_ms(copy, (uint64_t)beam_view_status_number(view, "snapshot_copy_ms", 0)),
+	    beam_view_status(view, "snapshot_copy_mb_per_s"),
+	    beam_text_ms(cow, (uint64_t)beam_view_status_number(view, "cow_window_ms", 0)));
+	fprintf(out, "cut        %s:%" PRId64 "\n", beam_view_status(view, "replid"),
+		beam_view_status_number(view, "offset", 0));
+	fprintf(out, "flush      %s at %s MB/s, ",
+		beam_text_ms(copy, (uint64_t)beam_view_status_number(view, "flush_ms", 0)),
+		beam_view_status(view, "flush_mb_per_s"));
+	if (durable > 0)
+		fprintf(out, "last durable %s ago\n", age_text(cow, server_now(view) - durable));
+	else
+		fputs("none durable yet\n", out);
+}
+
+static void put_counters(const struct beam_view *view, FILE *out)
+{
+	const char *reason = beam_view_status(view, "last_fallback_reason");
+	const char *error = beam_view_status(view, "last_error");
+	char count[BEAM_TEXT_CAP], bytes[BEAM_TEXT_CAP];
+
+	fprintf(
+	    out, "pulls      %" PRId64 " active, %s in all, %s sent\n",
+	    beam_view_status_number(view, "pulls_active", 0),
+	    beam_text_count(count, (uint64_t)beam_view_status_number(view, "pulls_total", 0)),
+	    beam_text_bytes(bytes, (uint64_t)beam_view_status_number(view, "pull_bytes_total", 0)));
+	fprintf(out, "fallbacks  %" PRId64 "%s%s\n",
+		beam_view_status_number(view, "fallback_total", 0), *reason ? ", last: " : "",
+		reason);
+	fprintf(out, "last error %s\n", *error ? error : "none");
+}
+
+static void put_screen(const struct beam_view *view, const char *name, FILE *out)
+{
+	put_server(view, name, out);
+	put_saving(view, out);
+	if (!view->status) {
+		fputs(beam_view_info_number(view, "loading", 0)
+			  ? "module     not known while the server loads\n"
+			  : "module     not loaded: put \"loadmodule rdbeam.so\" into its config\n",
+		      out);
+		return;
+	}
+	put_module(view, out);
+	put_image(view, out);
+	put_counters(view, out);
+}
+
+/* ---- JSON --------------------------------------------------------------------------------- */
+
+static void add_info(cJSON *object, const struct beam_view *view, const char *field)
+{
+	char text[256];
+	char *end;
+
+	beam_view_info(view, field, text, sizeof(text));
+	if (!text[0])
+		return;
+	strtoll(text, &end, 10);
+	if (*end)
+		beam_json_text(object, field, text);
+	else
+		beam_json_i64(object, field, strtoll(text, NULL, 10));
+}
+
+static void print_json(const struct beam_view *view, const char *name)
+{
+	static const char *const fields[] = {
+	    "redis_version",
+	    "valkey_version",
+	    "uptime_in_seconds",
+	    "role",
+	    "connected_slaves",
+	    "used_memory",
+	    "used_memory_rss",
+	    "loading",
+	    "rdb_bgsave_in_progress",
+	    "aof_rewrite_in_progress",
+	    "rdb_last_save_time",
+	    "rdb_last_bgsave_status",
+	    "rdb_changes_since_last_save",
+	};
+	cJSON *object = cJSON_CreateObject();
+	cJSON *server = cJSON_CreateObject();
+	cJSON *module = view->status ? cJSON_CreateObject() : cJSON_CreateNull();
+
+	beam_json_text(server, "name", name);
+	for (size_t i = 0; i < sizeof(fields) / sizeof(fields[0]); i++)
+		add_info(server, view, fields[i]);
+	beam_json_u64(server, "keys", beam_view_keys(view));
+	cJSON_AddItemToObject(object, "server", server);
+	for (size_t i = 0; view->status && i + 1 < view->status->elements; i += 2) {
+		const redisReply *key = view->status->element[i];
+		const redisReply *value = view->status->element[i + 1];
+
+		if (!key->str)
+			continue;
+		if (value->type == REDIS_REPLY_INTEGER)
+			beam_json_i64(module, key->str, value->integer);
+		else
+			beam_json_text(module, key->str, value->str ? value->str : "");
+	}
+	cJSON_AddItemToObject(object, "rdbeam", module);
+	beam_json_print(object);
+}
+
+/* ---- the command -------------------------------------------------------------------------- */
+
+/* One write for the whole screen: cursor home, each line cleared to its end, the rest below it
+ * cleared. Long lines are cut by the terminal, not wrapped, or the screen would crawl. */
+static void redraw(const char *screen, bool first)
+{
+	fputs(first ? "\033[2J\033[?7l\033[H" : "\033[?7l\033[H", stdout);
+	while (*screen) {
+		size_t len = strcspn(screen, "\n");
+
+		printf("%.*s\033[K\n", (int)len, screen);
+		screen += len + (screen[len] == '\n');
+	}
+	fputs("\033[J\033[?7h", stdout);
+}
+
+static int show(const struct status_opts *opts, const struct beam_view *view, const char *name,
+		bool first)
+{
+	char *screen = NULL;
+	size_t len;
+	FILE *out;
+
+	if (opts->common.json) {
+		print_json(view, name);
+		return 0;
+	}
+	out = open_memstream(&screen, &len);
+	if (!out)
+		return beam_fail(&opts->common, -ENOMEM, "out of memory: screen: free some");
+	put_screen(view, name, out);
+	fclose(out);
+	if (opts->watch && isatty(STDOUT_FILENO) == 1) {
+		redraw(screen, first);
+	} else {
+		if (!first)
+			putchar('\n');
+		fputs(screen, stdout);
+	}
+	free(screen);
+	return 0;
+}
+
+static int status_run(void *arg, int nargs, char **args)
+{
+	const struct status_opts *opts = arg;
+	const struct timespec second = {.tv_sec = 1};
+	struct beam_redis *redis;
+	struct beam_view view = {0};
+	bool first = true;
+	int code;
+
+	(void)nargs;
+	(void)args;
+	code = beam_connect_open(&opts->common, &opts->connect, &redis);
+	if (code != 0)
+		return code;
+	do {
+		code = beam_view_refresh(&view, redis);
+		if (code != 0)
+			code = beam_fail_redis(&opts->common, redis, code, "status");
+		else
+			code = show(opts, &view, beam_redis_name(redis), first);
+		first = false;
+		/* The reader of a pipe may have gone; nobody would stop us then. */
+		if (code == 0 && fflush(stdout) != 0)
+			code = BEAM_EXIT_FAILED;
+	} while (code == 0 && opts->watch &&
+		 clock_nanosleep(CLOCK_MONOTONIC, 0, &second, NULL) == 0);
+	beam_view_close(&view);
+	beam_redis_close(&redis);
+	return code;
+}
+
+const struct beam_command beam_status_command = {
+    .name = "status",
+    .synopsis = "",
+    .summary = "Show a server, its module and its last snapshot",
+    .text =
+	"Asks the server for RDBEAM.STATUS and INFO and prints one screen: server, module and\n"
+	"daemon, the region in memory, the last snapshot with its times and cut, pulls, and how\n"
+	"often and why saving fell back to the server's own. Works without the module, and\n"
+	"then says so.",
+    .examples = "rdbeam status --watch\nrdbeam status --json | jq .rdbeam",
+    .options = status_options,
+    .noptions = BEAM_NOPTIONS(status_options),
+    .opts_bytes = sizeof(struct status_opts),
+    .defaults = &status_defaults,
+    .run = status_run,
+};

@@ -1,0 +1,29 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ *
+ * Values for rdbeam fill: cheap pseudo-random bytes (xoshiro256**, Blackman and Vigna, public
+ * domain algorithm), as text of a base64 alphabet or raw. Not for secrets. One thread.
+ */
+#ifndef BEAM_VALUES_H
+#define BEAM_VALUES_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct beam_values {
+	uint64_t state[4];
+	bool raw;
+	char pairs[4096][2]; /* of the alphabet */
+};
+
+/* The same seed gives the same values. */
+void beam_values_init(struct beam_values *values, uint64_t seed, bool raw);
+
+/* Writes the next `len_bytes` bytes to `out`. */
+void beam_values_next(struct beam_values *values, char *out, size_t len_bytes);
+
+/* Writes `number` into the first bytes of a value in the base64 alphabet, so that values of one
+ * collection differ as far as their length allows. */
+void beam_values_mark(char *out, size_t len_bytes, uint64_t number);
+
+#endif
