@@ -44,8 +44,8 @@ static int by_number(const void *a, const void *b)
 
 static void close_others(const struct waiter *w)
 {
-	int keep[BEAM_EXTENTS_MAX + 7] = {0, 1, 2, w->sock, w->table, w->dir, w->file};
-	size_t n = 7;
+	int keep[BEAM_EXTENTS_MAX + 8] = {0, 1, 2, w->sock, w->table, w->dir, w->file, w->keep};
+	size_t n = 8;
 	int from = 3;
 
 	for (uint32_t i = 0; i < w->nextents; i++)
@@ -227,7 +227,11 @@ static int parse_one(char *arg, struct waiter *w)
 	struct {
 		const char *key;
 		int *fd;
-	} fds[] = {{"sock", &w->sock}, {"table", &w->table}, {"dir", &w->dir}, {"file", &w->file}};
+	} fds[] = {{"sock", &w->sock},
+		   {"table", &w->table},
+		   {"dir", &w->dir},
+		   {"file", &w->file},
+		   {"keep", &w->keep}};
 	char *value = strchr(arg, '=');
 	long number;
 
@@ -266,7 +270,7 @@ static int parse_one(char *arg, struct waiter *w)
 
 int waiter_parse(int argc, char **argv, struct waiter *out)
 {
-	*out = (struct waiter){.sock = -1, .table = -1, .dir = -1, .file = -1};
+	*out = (struct waiter){.sock = -1, .table = -1, .dir = -1, .file = -1, .keep = -1};
 	for (int i = 0; i < argc; i++)
 		if (parse_one(argv[i], out))
 			return -EINVAL;

@@ -15,6 +15,7 @@
 
 struct waiter {
 	int sock, table, dir, file;
+	int keep; /* held open until the waiter ends: the lock on the dump's name; -1: none */
 	int extents[BEAM_EXTENTS_MAX]; /* -1: not given */
 	uint32_t nextents;
 	bool named, direct;
