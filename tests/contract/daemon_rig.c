@@ -93,14 +93,14 @@ bool rig_open(struct rig *rig, uint32_t segments, const char *fault)
 	close(pair[1]);
 	close(rig->listen);
 	rig->control = pair[0];
-	rig->config = (struct beam_ctl_config){.region_bytes =
-						   (uint64_t)segments * RIG_SEGMENT_BYTES,
-					       .segment_bytes = RIG_SEGMENT_BYTES,
-					       .hugepages = BEAM_HUGEPAGES_NO,
-					       .transport = BEAM_TRANSPORT_OFF,
-					       .retain_s = 300,
-					       .max_pulls = 4,
-					       .stall_timeout_s = 60};
+	rig->config =
+	    (struct beam_ctl_config){.region_bytes = (uint64_t)segments * RIG_SEGMENT_BYTES,
+				     .segment_bytes = RIG_SEGMENT_BYTES,
+				     .hugepages = BEAM_HUGEPAGES_NO,
+				     .transport = BEAM_TRANSPORT_OFF,
+				     .retain_s = 300,
+				     .max_pulls = 4,
+				     .stall_timeout_s = 60};
 	int status = rig_reap(pid); /* the process between */
 
 	return WIFEXITED(status) && !WEXITSTATUS(status) && (greet(rig) || fault);
@@ -142,8 +142,7 @@ int rig_next(struct rig *rig, int timeout_ms)
 		struct beam_ctl_text text;
 		uint8_t bytes[BEAM_CTL_MAX_BYTES];
 	} packet;
-	ssize_t n =
-	    beam_packet_recv(rig->control, &packet, sizeof(packet), NULL, NULL, timeout_ms);
+	ssize_t n = beam_packet_recv(rig->control, &packet, sizeof(packet), NULL, NULL, timeout_ms);
 
 	if (n < 0)
 		return (int)n;
@@ -160,14 +159,15 @@ int rig_next(struct rig *rig, int timeout_ms)
 	return (int)packet.head.type;
 }
 
-bool rig_wait_state(struct rig *rig, enum beam_state state)
+bool rig_wait_state(struct rig *rig, enum beam_state state, uint64_t counter)
 {
 	uint64_t deadline = beam_now_ms() + 10000;
 
 	while (beam_now_ms() < deadline) {
 		int type = rig_next(rig, 1000);
 
-		if (type == BEAM_CTL_STATUS && rig->status.state == (uint32_t)state)
+		if (type == BEAM_CTL_STATUS && rig->status.state == (uint32_t)state &&
+		    rig->status.gen.counter == counter)
 			return true;
 		if (type == BEAM_E_GONE)
 			return false;
@@ -278,9 +278,8 @@ static int copy(struct beam_lane *lane, const struct save *save)
 		beam_lane_abort(lane, err, "copy failed");
 		return err;
 	}
-	struct beam_ctl_copied copied = {.keys = save->nkeys,
-					 .image_bytes = totals.image_bytes,
-					 .file_crc = totals.file_crc};
+	struct beam_ctl_copied copied = {
+	    .keys = save->nkeys, .image_bytes = totals.image_bytes, .file_crc = totals.file_crc};
 
 	return beam_lane_copied(lane, &copied);
 }

@@ -36,8 +36,8 @@ bool rig_open(struct rig *rig, uint32_t segments, const char *fault);
 bool rig_close(struct rig *rig);
 
 void rig_configure(struct rig *rig);
-/* Takes in messages until a STATUS of this state arrives. False after 10 s. */
-bool rig_wait_state(struct rig *rig, enum beam_state state);
+/* Takes in messages until a STATUS of this state and generation arrives. False after 10 s. */
+bool rig_wait_state(struct rig *rig, enum beam_state state, uint64_t counter);
 /* Takes in one message within timeout_ms: its type, or a negative code. */
 int rig_next(struct rig *rig, int timeout_ms);
 
@@ -46,7 +46,7 @@ struct save {
 	enum beam_snapshot_kind kind;
 	uint64_t estimate_bytes;
 	uint32_t nkeys; /* of 64 KiB each */
-	bool worker;	/* a second process writes half of them */
+	bool worker;    /* a second process writes half of them */
 	const char *name;
 };
 
@@ -54,7 +54,7 @@ struct save {
  * exits 0 or 1 as the waiter does, 40 when the daemon refused, 41 when the copy failed. */
 pid_t rig_save(struct rig *rig, const struct save *save);
 #define RIG_EXIT_REFUSED 40
-#define RIG_EXIT_COPY	 41
+#define RIG_EXIT_COPY    41
 
 /* In a forked child: a coordinator's lane, or NULL with the code in *err. */
 struct beam_lane *rig_begin(struct rig *rig, const struct save *save, int file_fd, bool direct,

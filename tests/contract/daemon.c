@@ -1,0 +1,480 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * What rdbeamd promises its module and the saving child, kept by the real program. */
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "daemon_rig.h"
+#include "rdbeam/error.h"
+#include "sockets.h"
+
+#define KEYS       200 /* 12.5 MiB: 9 segments with header and last */
+#define KEYS_BYTES (KEYS * 65536ull + 2 * RIG_SEGMENT_BYTES)
+
+static const struct save disk = {
+    .kind = BEAM_SNAPSHOT_DISK, .estimate_bytes = KEYS_BYTES, .nkeys = KEYS, .name = "dump.rdb"};
+static const struct save memory = {
+    .kind = BEAM_SNAPSHOT_MEMORY, .estimate_bytes = KEYS_BYTES, .nkeys = KEYS};
+
+static void exits(pid_t pid, int code)
+{
+	int status = rig_reap(pid);
+
+	assert_true(WIFEXITED(status));
+	assert_int_equal(WEXITSTATUS(status), code);
+}
+
+static bool file_is(const struct rig *rig, const char *name, const char *content)
+{
+	char text[64] = "";
+	int fd = openat(rig->dirfd, name, O_RDONLY | O_CLOEXEC);
+	ssize_t n = fd < 0 ? -1 : read(fd, text, sizeof(text) - 1);
+
+	beam_close(&fd);
+	return n == (ssize_t)strlen(content) && !strcmp(text, content);
+}
+
+static void write_old_dump(const struct rig *rig)
+{
+	int fd = openat(rig->dirfd, "dump.rdb", O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+
+	assert_int_equal(beam_write_all(fd, "old", 3), 0);
+	close(fd);
+}
+
+/* ---- saves -------------------------------------------------------------------------------- */
+
+static void disk_snapshot_becomes_the_dump(void **state)
+{
+	struct save with_worker = disk;
+	struct rig rig;
+
+	(void)state;
+	assert_true(rig_open(&rig, 64, NULL));
+	write_old_dump(&rig);
+	exits(rig_save(&rig, &disk), 0);
+	assert_true(rig_verify(&rig, "dump.rdb", KEYS));
+	assert_true(rig_wait_state(&rig, BEAM_STATE_READY, 1));
+	assert_int_equal(rig.opened.gen.counter, 1);
+	assert_int_equal(rig.opened.cut.offset, 4711);
+	assert_int_equal(rig.status.keys, KEYS);
+	assert_int_equal(rig.status.servable.counter, 1);
+	assert_int_equal(rig.status.flushed_bytes, rig.status.image_bytes);
+	assert_true(rig.status.last_durable_ms > 0);
+	with_worker.worker = true;
+	exits(rig_save(&rig, &with_worker), 0);
+	assert_true(rig_verify(&rig, "dump.rdb", KEYS));
+	assert_int_equal(rig_files(&rig), 1);
+	assert_true(rig_close(&rig));
+}
+
+static void memory_snapshot_is_served_without_a_disk(void **state)
+{
+	struct rig rig;
+
+	(void)state;
+	assert_true(rig_open(&rig, 64, NULL));
+	exits(rig_save(&rig, &memory), 0);
+	assert_true(rig_wait_state(&rig, BEAM_STATE_READY, 1));
+	assert_int_equal(rig.status.servable.counter, 1);
+	assert_int_equal(rig.status.last_durable_ms, 0);
+	assert_int_equal(rig_files(&rig), 0);
+	assert_true(rig_close(&rig));
+}
+
+static void newer_image_retires_the_older(void **state)
+{
+	struct rig rig;
+
+	(void)state;
+	/* Room for one image and a little: each save needs the slots of the one before. */
+	assert_true(rig_open(&rig, 16, NULL));
+	for (uint64_t n = 1; n <= 5; n++) {
+		exits(rig_save(&rig, &disk), 0);
+		assert_true(rig_wait_state(&rig, BEAM_STATE_READY, n));
+		assert_int_equal(rig.status.servable.counter, n);
+	}
+	assert_true(rig_verify(&rig, "dump.rdb", KEYS));
+	assert_true(rig_close(&rig));
+}
+
+/* ---- failures before the copy is whole ---------------------------------------------------- */
+
+static void full_region_refuses_with_a_remedy(void **state)
+{
+	char reason[BEAM_TEXT_BYTES];
+	struct save large = memory;
+	struct rig rig;
+	int err;
+
+	(void)state;
+	assert_true(rig_open(&rig, 8, NULL));
+	large.estimate_bytes = 8ull * RIG_SEGMENT_BYTES + 1;
+	assert_null(rig_begin(&rig, &large, -1, false, &err, reason));
+	assert_int_equal(err, BEAM_E_FULL);
+	assert_non_null(strstr(reason, "rdbeam.region-size"));
+	/* An estimate that was too low fails in the copy, and the slots come back. */
+	large.estimate_bytes = 1;
+	exits(rig_save(&rig, &large), RIG_EXIT_COPY);
+	assert_true(rig_wait_state(&rig, BEAM_STATE_FAILED, 1));
+	large.nkeys = 100;
+	exits(rig_save(&rig, &large), 0);
+	assert_true(rig_wait_state(&rig, BEAM_STATE_READY, 2));
+	assert_true(rig_close(&rig));
+}
+
+static void abort_gives_the_slots_back(void **state)
+{
+	char reason[BEAM_TEXT_BYTES];
+	struct save all = memory;
+	struct rig rig;
+	int err;
+
+	(void)state;
+	assert_true(rig_open(&rig, 16, NULL));
+	all.estimate_bytes = 16ull * RIG_SEGMENT_BYTES;
+	for (int i = 0; i < 3; i++) {
+		struct beam_lane *lane = rig_begin(&rig, &all, -1, false, &err, reason);
+		uint32_t first;
+		uint8_t *base;
+
+		assert_non_null(lane);
+		const struct beam_segment_source *source = beam_lane_source(lane);
+
+		assert_int_equal(source->claim(source->ctx, 16, &first), 0);
+		assert_int_equal(source->slot(source->ctx, 15, &base), 0);
+		beam_lane_abort(lane, BEAM_E_ABORTED, "the test says so");
+		beam_lane_close(&lane);
+		assert_true(rig_wait_state(&rig, BEAM_STATE_FAILED, (uint64_t)i + 1));
+		assert_string_equal(rig.status.last_error, "the test says so");
+	}
+	assert_true(rig_close(&rig));
+}
+
+static void take_all_slots(struct rig *rig, int report, int hold)
+{
+	char reason[BEAM_TEXT_BYTES], byte;
+	struct save all = memory;
+	uint32_t first;
+	uint8_t *base;
+	int err;
+
+	all.estimate_bytes = 16ull * RIG_SEGMENT_BYTES;
+	struct beam_lane *lane = rig_begin(rig, &all, -1, false, &err, reason);
+
+	if (!lane)
+		_exit(RIG_EXIT_REFUSED);
+	const struct beam_segment_source *source = beam_lane_source(lane);
+
+	if (source->claim(source->ctx, 16, &first))
+		_exit(RIG_EXIT_COPY);
+	if (hold >= 0 && fork() == 0) {
+		struct beam_lane *own;
+
+		if (beam_lane_join(&lane, 1, &own) ||
+		    beam_lane_source(own)->slot(beam_lane_source(own)->ctx, 0, &base))
+			_exit(1);
+		pid_t self = getpid();
+
+		if (write(report, &self, sizeof(self)) != sizeof(self))
+			_exit(1);
+		if (read(hold, &byte, 1) < 0)
+			_exit(1);
+		_exit(0);
+	}
+	if (source->slot(source->ctx, 15, &base))
+		_exit(RIG_EXIT_COPY);
+	if (hold < 0) {
+		pid_t self = getpid();
+
+		_exit(write(report, &self, sizeof(self)) == sizeof(self) ? 0 : 1);
+	}
+	pause();
+	_exit(0);
+}
+
+static void slots_of_a_killed_child_wait_for_its_workers(void **state)
+{
+	struct pollfd said = {.events = POLLIN};
+	int report[2], hold[2];
+	struct rig rig;
+	pid_t worker, second, told;
+
+	(void)state;
+	assert_true(rig_open(&rig, 16, NULL));
+	assert_int_equal(pipe2(report, O_CLOEXEC), 0);
+	assert_int_equal(pipe2(hold, O_CLOEXEC), 0);
+	pid_t first = fork();
+
+	if (first == 0)
+		take_all_slots(&rig, report[1], hold[0]);
+	assert_int_equal(read(report[0], &worker, sizeof(worker)), sizeof(worker));
+	kill(first, SIGKILL);
+	rig_reap(first);
+	assert_true(rig_wait_state(&rig, BEAM_STATE_FAILED, 1));
+	second = fork();
+	if (second == 0)
+		take_all_slots(&rig, report[1], -1);
+	/* It began, and gets no slot while the worker could still write. */
+	assert_true(rig_wait_state(&rig, BEAM_STATE_COPYING, 2));
+	said.fd = report[0];
+	assert_int_equal(poll(&said, 1, 500), 0);
+	kill(worker, SIGKILL);
+	assert_int_equal(read(report[0], &told, sizeof(told)), sizeof(told));
+	assert_int_equal(told, second);
+	exits(second, 0);
+	for (int i = 0; i < 2; i++) {
+		close(report[i]);
+		close(hold[i]);
+	}
+	assert_true(rig_close(&rig));
+}
+
+static void wrong_secret_is_refused(void **state)
+{
+	char reason[BEAM_TEXT_BYTES];
+	struct rig rig;
+	int err;
+
+	(void)state;
+	assert_true(rig_open(&rig, 16, NULL));
+	rig.secret[BEAM_SECRET_BYTES - 1] ^= 1;
+	assert_null(rig_begin(&rig, &memory, -1, false, &err, reason));
+	assert_int_equal(err, BEAM_E_DENIED);
+	assert_true(rig_close(&rig));
+}
+
+static void disk_error_leaves_the_old_dump(void **state)
+{
+	char reason[BEAM_TEXT_BYTES];
+	struct rig rig;
+	int err;
+
+	(void)state;
+	assert_true(rig_open(&rig, 64, NULL));
+	write_old_dump(&rig);
+	/* A file that cannot be written to stands for a disk that cannot. */
+	int file = openat(rig.dirfd, "dump.rdb", O_RDONLY | O_CLOEXEC);
+	struct beam_lane *lane = rig_begin(&rig, &disk, file, false, &err, reason);
+	uint32_t first;
+	uint8_t *base;
+
+	assert_non_null(lane);
+	const struct beam_segment_source *source = beam_lane_source(lane);
+
+	assert_int_equal(source->claim(source->ctx, 1, &first), 0);
+	assert_int_equal(source->slot(source->ctx, first, &base), 0);
+	assert_int_equal(source->seal(source->ctx, first, RIG_SEGMENT_BYTES, 0), 0);
+	assert_true(rig_wait_state(&rig, BEAM_STATE_FAILED, 1));
+	assert_int_not_equal(source->claim(source->ctx, 1, &first), 0);
+	beam_lane_close(&lane);
+	close(file);
+	assert_true(file_is(&rig, "dump.rdb", "old"));
+	assert_true(rig_close(&rig));
+}
+
+/* ---- the waiter --------------------------------------------------------------------------- */
+
+/* A save whose flush lasts minutes; returns the waiter's pid with the daemon in FLUSHING. */
+static pid_t slow_save(struct rig *rig)
+{
+	rig->config.flush_rate_limit = 64 << 10;
+	rig_configure(rig);
+	write_old_dump(rig);
+	pid_t pid = rig_save(rig, &disk);
+
+	assert_true(rig_wait_state(rig, BEAM_STATE_FLUSHING, 1));
+	return pid;
+}
+
+static void waiter_writes_the_dump_when_the_daemon_is_killed(void **state)
+{
+	struct rig rig;
+
+	(void)state;
+	assert_true(rig_open(&rig, 64, NULL));
+	pid_t pid = slow_save(&rig);
+
+	kill(rig.daemon, SIGKILL);
+	exits(pid, 0);
+	assert_true(rig_verify(&rig, "dump.rdb", KEYS));
+	assert_int_equal(rig_files(&rig), 1);
+	assert_true(rig_close(&rig));
+}
+
+static void waiter_writes_the_dump_when_the_daemon_is_stopped(void **state)
+{
+	struct rig rig;
+
+	(void)state;
+	assert_true(rig_open(&rig, 64, NULL));
+	pid_t pid = slow_save(&rig);
+
+	kill(rig.daemon, SIGSTOP);
+	exits(pid, 0);
+	kill(rig.daemon, SIGCONT);
+	/* It finds that nobody waits any more, and goes on. */
+	rig.config.flush_rate_limit = 0;
+	rig_configure(&rig);
+	assert_true(rig_wait_state(&rig, BEAM_STATE_FAILED, 1));
+	assert_int_equal(rig.status.servable.counter, 1);
+	assert_true(rig_verify(&rig, "dump.rdb", KEYS));
+	assert_int_equal(rig_files(&rig), 1);
+	exits(rig_save(&rig, &disk), 0);
+	assert_true(rig_close(&rig));
+}
+
+static void killed_waiter_leaves_the_old_dump(void **state)
+{
+	struct rig rig;
+
+	(void)state;
+	assert_true(rig_open(&rig, 64, NULL));
+	pid_t pid = slow_save(&rig);
+
+	kill(pid, SIGUSR1);
+	int status = rig_reap(pid);
+
+	assert_true(WIFSIGNALED(status));
+	assert_int_equal(WTERMSIG(status), SIGUSR1);
+	assert_true(rig_wait_state(&rig, BEAM_STATE_FAILED, 1));
+	assert_int_equal(rig.status.servable.counter, 1);
+	assert_true(file_is(&rig, "dump.rdb", "old"));
+	assert_true(rig_close(&rig));
+}
+
+/* ---- the daemon itself -------------------------------------------------------------------- */
+
+static void retention_gives_memory_back(void **state)
+{
+	struct rig rig;
+
+	(void)state;
+	assert_true(rig_open(&rig, 64, NULL));
+	rig.config.retain_s = 1;
+	rig_configure(&rig);
+	exits(rig_save(&rig, &memory), 0);
+	assert_true(rig_wait_state(&rig, BEAM_STATE_READY, 1));
+	assert_true(rig.status.region_bytes > 0);
+	assert_true(rig_wait_state(&rig, BEAM_STATE_IDLE, 1));
+	assert_int_equal(rig.status.servable.counter, 0);
+	while (rig.status.region_bytes)
+		assert_true(rig_next(&rig, 3000) >= 0);
+	assert_true(rig_close(&rig));
+}
+
+static void port_in_use_is_said_and_saves_go_on(void **state)
+{
+	struct rig rig;
+
+	(void)state;
+	assert_true(rig_open(&rig, 64, NULL));
+	rig.config.transport = BEAM_TRANSPORT_VERBS;
+	rig.config.port = 1;
+	rig_configure(&rig);
+	while (rig_next(&rig, 3000) != BEAM_CTL_READY)
+		;
+	assert_int_equal(rig.ready.port, 0);
+	assert_non_null(strstr(rig.ready.error, "verbs"));
+	exits(rig_save(&rig, &disk), 0);
+	assert_true(rig_close(&rig));
+}
+
+static void ends_with_its_server_in_mid_flush(void **state)
+{
+	struct rig rig;
+	pid_t pid;
+
+	(void)state;
+	assert_true(rig_open(&rig, 64, NULL));
+	pid = slow_save(&rig);
+	assert_true(rig_close(&rig));
+	rig_reap(pid);
+}
+
+/* Every fault point of the daemon in turn: the save succeeds with a whole dump, or it fails and the
+ * old dump is there. */
+static void sweep(const char *action, int least)
+{
+	int n = 1, failures = 0;
+
+	for (;; n++) {
+		char fault[64];
+		struct rig rig;
+
+		snprintf(fault, sizeof(fault), "*:%d:%s", n, action);
+		assert_true(rig_open(&rig, 64, fault));
+		write_old_dump(&rig);
+		int status = rig_reap(rig_save(&rig, &disk));
+
+		assert_true(WIFEXITED(status));
+		if (WEXITSTATUS(status) == 0) {
+			assert_true(rig_verify(&rig, "dump.rdb", KEYS));
+		} else {
+			failures++;
+			assert_true(file_is(&rig, "dump.rdb", "old"));
+		}
+		assert_int_equal(rig_files(&rig), 1);
+		bool fired = rig.daemon_pidfd < 0 || failures > 0 || n < least;
+
+		assert_true(rig_close(&rig));
+		if (!fired || n >= least)
+			break;
+	}
+	assert_true(failures > 0);
+}
+
+static void survives_a_kill_at_each_fault_point(void **state)
+{
+	(void)state;
+#ifndef RDBEAM_FAULTS
+	skip();
+#endif
+	sweep("kill", 40);
+}
+
+static void survives_an_error_at_each_fault_point(void **state)
+{
+	(void)state;
+#ifndef RDBEAM_FAULTS
+	skip();
+#endif
+	sweep("errno=EIO", 40);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+	    cmocka_unit_test(disk_snapshot_becomes_the_dump),
+	    cmocka_unit_test(memory_snapshot_is_served_without_a_disk),
+	    cmocka_unit_test(newer_image_retires_the_older),
+	    cmocka_unit_test(full_region_refuses_with_a_remedy),
+	    cmocka_unit_test(abort_gives_the_slots_back),
+	    cmocka_unit_test(slots_of_a_killed_child_wait_for_its_workers),
+	    cmocka_unit_test(wrong_secret_is_refused),
+	    cmocka_unit_test(disk_error_leaves_the_old_dump),
+	    cmocka_unit_test(waiter_writes_the_dump_when_the_daemon_is_killed),
+	    cmocka_unit_test(waiter_writes_the_dump_when_the_daemon_is_stopped),
+	    cmocka_unit_test(killed_waiter_leaves_the_old_dump),
+	    cmocka_unit_test(retention_gives_memory_back),
+	    cmocka_unit_test(port_in_use_is_said_and_saves_go_on),
+	    cmocka_unit_test(ends_with_its_server_in_mid_flush),
+	    cmocka_unit_test(survives_a_kill_at_each_fault_point),
+	    cmocka_unit_test(survives_an_error_at_each_fault_point),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
