@@ -286,7 +286,7 @@ static ssize_t send_some(struct tcp_session *session)
 
 	if (fault == BEAM_FAULT_SHORT)
 		iov[1].iov_len = payload / 2;
-	else if (fault < 0)
+	else if (fault < 0 && fault > -4096)
 		return fault;
 	ssize_t n = sendmsg(session->fd, &msg, MSG_NOSIGNAL | MSG_DONTWAIT);
 
@@ -299,9 +299,11 @@ static ssize_t send_some(struct tcp_session *session)
 	uint32_t sent = (uint32_t)((size_t)n - control);
 
 	session->control_at = session->control_bytes = 0;
+	if (!sent)
+		return n;
 	session->payload += sent;
 	session->payload_bytes -= sent;
-	if (sent && session->state == SESSION_SERVED) {
+	if (session->state == SESSION_SERVED) {
 		tcp_bucket_spend(session, sent);
 		session->sent_bytes += sent;
 		session->server->images->sent(session->server->images->ctx, session->image, sent);
