@@ -13,6 +13,8 @@
 #include "clock.h"
 #include "rdbeam/error.h"
 
+#define SETTLE_MS 1000
+
 static int fail(struct beam_save *save, int code, const char *what, const char *remedy)
 {
 	snprintf(save->error, sizeof(save->error), "%s: %s: %s", what, beam_redis_name(save->redis),
@@ -140,6 +142,12 @@ bool beam_save_fell_back(const struct beam_save *save)
 	return beam_view_status_number(&save->view, "fallback_total", 0) > save->old_fallbacks;
 }
 
+bool beam_save_expects_image(const struct beam_save *save)
+{
+	return save->memory || (save->module && !beam_save_fell_back(save) &&
+				strcmp(beam_view_status(&save->view, "mode"), "replace") == 0);
+}
+
 static void set_failed(struct beam_save *save, const char *what, const char *remedy)
 {
 	const char *reason = beam_view_status(&save->view, "last_error");
@@ -152,16 +160,15 @@ static void set_failed(struct beam_save *save, const char *what, const char *rem
 		fail(save, 0, what, remedy);
 }
 
+/* An image is ready a moment before its child is gone, and until then no other save can begin. */
 static void look_at_memory(struct beam_save *save)
 {
 	const char *state = beam_view_status(&save->view, "state");
-	bool ours = beam_save_by_image(save);
+	bool child = beam_view_info_number(&save->view, "module_fork_in_progress", 0) != 0;
 
-	if (ours && strcmp(state, "ready") == 0)
-		save->state = BEAM_SAVE_READY;
-	else if (strcmp(state, "failed") == 0 || beam_save_fell_back(save) ||
-		 (!ours && !beam_view_info_number(&save->view, "module_fork_in_progress", 0) &&
-		  strcmp(state, "copying") != 0))
+	if (beam_save_by_image(save) && strcmp(state, "ready") == 0)
+		save->state = child ? BEAM_SAVE_FLUSHING : BEAM_SAVE_READY;
+	else if (!child && strcmp(state, "copying") != 0)
 		set_failed(save, "snapshot failed", "see the server's log");
 }
 
@@ -178,6 +185,22 @@ static bool save_succeeded(const struct beam_save *save)
 	return save_time != save->old_save_time || save->old_save_time >= save->began_at;
 }
 
+/* The module hears of an image's end from its daemon, a moment before or after the server books the
+ * save: the report waits for that, but not for ever. */
+static bool settled(struct beam_save *save)
+{
+	const struct beam_view *view = &save->view;
+	uint64_t now = beam_now_ms();
+
+	if (!beam_save_expects_image(save))
+		return true;
+	if (save->booked_ms == 0)
+		save->booked_ms = now;
+	if (beam_save_by_image(save) && strcmp(beam_view_status(view, "state"), "ready") == 0)
+		return true;
+	return now - save->booked_ms >= SETTLE_MS;
+}
+
 static void look_at_bgsave(struct beam_save *save)
 {
 	const struct beam_view *view = &save->view;
@@ -192,6 +215,8 @@ static void look_at_bgsave(struct beam_save *save)
 		return;
 	}
 	if (save_succeeded(save)) {
+		if (!settled(save))
+			return;
 		save->state =
 		    save->in_memory_only && by_image ? BEAM_SAVE_READY : BEAM_SAVE_DURABLE;
 		return;

@@ -15,7 +15,7 @@
 
 enum beam_save_state {
 	BEAM_SAVE_COPYING,  /* or waiting for the first word of it */
-	BEAM_SAVE_FLUSHING, /* the image is whole in memory */
+	BEAM_SAVE_FLUSHING, /* the image is whole in memory, the save has not ended */
 	BEAM_SAVE_READY,    /* ended: in memory, not on disk */
 	BEAM_SAVE_DURABLE,  /* ended: on disk */
 	BEAM_SAVE_FAILED,   /* ended: the reason is in `error` */
@@ -34,7 +34,8 @@ struct beam_save {
 	int64_t began_at; /* server's clock, seconds */
 	uint64_t keys;    /* when it began, by the server's count */
 	uint64_t began_ms;
-	char file[1024]; /* dir/dbfilename, "" when not known */
+	uint64_t booked_ms; /* when the server was first seen to have booked it, or 0 */
+	char file[1024];    /* dir/dbfilename, "" when not known */
 	char error[BEAM_REDIS_ERROR_BYTES];
 };
 
@@ -51,6 +52,9 @@ int beam_save_look(struct beam_save *save);
 
 /* The image of this save stands in RDBEAM.STATUS (not an older one, and not stock saving). */
 bool beam_save_by_image(const struct beam_save *save);
+
+/* The module will make, or has made, an image for this save. */
+bool beam_save_expects_image(const struct beam_save *save);
 
 /* Stock saving took over from the module; the reason is last_fallback_reason. */
 bool beam_save_fell_back(const struct beam_save *save);

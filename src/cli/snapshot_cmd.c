@@ -133,16 +133,19 @@ static void show(const struct beam_save *save, struct beam_progress *progress)
 	uint64_t keys, total;
 
 	if (beam_save_by_image(save)) {
+		bool flush =
+		    save->state != BEAM_SAVE_COPYING && !save->memory && !save->in_memory_only;
 		int64_t percent = beam_view_status_number(view, "progress_pct", 0);
 		int64_t have = beam_view_status_number(view, "snapshot_bytes", 0);
-		bool flushing = save->state == BEAM_SAVE_FLUSHING;
 
 		if (have > 0)
 			snprintf(note, sizeof(note), "%s", beam_text_bytes(bytes, (uint64_t)have));
-		beam_progress_update(progress, flushing ? "flush" : "copy", BEAM_PROGRESS_PERCENT,
+		beam_progress_update(progress, flush ? "flush" : "copy", BEAM_PROGRESS_PERCENT,
 				     (uint64_t)(percent < 0 ? 0 : percent), 100, note);
 		return;
 	}
+	if (beam_save_expects_image(save)) /* the child has not spoken yet */
+		return;
 	keys = (uint64_t)beam_view_info_number(view, "current_save_keys_processed", 0);
 	total = (uint64_t)beam_view_info_number(view, "current_save_keys_total", 0);
 	if (ended(save)) /* the server has reset both */
@@ -200,15 +203,18 @@ static void print_image(const struct beam_save *save, const struct outcome *outc
 
 	printf("snapshot %s %s: %s keys, %s\n", outcome->generation, outcome->state,
 	       beam_text_count(text, outcome->keys), beam_text_bytes(bytes, outcome->bytes));
-	printf("  copy   %s at %s MB/s, copy-on-write for %" PRId64 " ms\n",
+	printf("  copy   %s at %" PRId64 " MB/s, copy-on-write for %" PRId64 " ms\n",
 	       beam_text_ms(text, (uint64_t)beam_view_status_number(view, "snapshot_copy_ms", 0)),
-	       beam_view_status(view, "snapshot_copy_mb_per_s"),
+	       beam_view_status_number(view, "snapshot_copy_mb_per_s", 0),
 	       beam_view_status_number(view, "cow_window_ms", 0));
 	if (save->state == BEAM_SAVE_DURABLE)
-		printf("  flush  %s at %s MB/s\n",
+		printf("  flush  %s at %" PRId64 " MB/s\n",
 		       beam_text_ms(text, (uint64_t)beam_view_status_number(view, "flush_ms", 0)),
-		       beam_view_status(view, "flush_mb_per_s"));
-	printf("  cut    %s:%" PRId64 "\n", outcome->replid, outcome->offset);
+		       beam_view_status_number(view, "flush_mb_per_s", 0));
+	if (*outcome->replid)
+		printf("  cut    %s:%" PRId64 "\n", outcome->replid, outcome->offset);
+	else
+		puts("  cut    none: the server has no replication backlog");
 }
 
 static void print_text(const struct beam_save *save, const struct outcome *outcome,

@@ -123,28 +123,43 @@ static void put_image(const struct beam_view *view, FILE *out)
 	const char *state = beam_view_status(view, "state");
 	const char *generation = beam_view_status(view, "generation");
 	char keys[BEAM_TEXT_CAP], bytes[BEAM_TEXT_CAP], copy[BEAM_TEXT_CAP], cow[BEAM_TEXT_CAP];
-	int64_t durable = beam_view_status_number(view, "last_durable_unixtime", 0);
 
 	fprintf(out, "state      %s", state);
 	if (strcmp(state, "copying") == 0 || strcmp(state, "flushing") == 0)
-		fprintf(out, ", %s %%", beam_view_status(view, "progress_pct"));
+		fprintf(out, ", %" PRId64 " %%", beam_view_status_number(view, "progress_pct", 0));
 	fprintf(out, ", generation %s\n", *generation ? generation : "none");
+	if (!*generation)
+		return;
 	fprintf(
-	    out, "snapshot   %s keys, %s, copied in %s at %s MB/s, copy-on-write for %s\n",
+	    out, "snapshot   %s keys, %s, copied in %s at %" PRId64 " MB/s, copy-on-write for %s\n",
 	    beam_text_count(keys, (uint64_t)beam_view_status_number(view, "snapshot_keys", 0)),
 	    beam_text_bytes(bytes, (uint64_t)beam_view_status_number(view, "snapshot_bytes", 0)),
 	    beam_text_ms(copy, (uint64_t)beam_view_status_number(view, "snapshot_copy_ms", 0)),
-	    beam_view_status(view, "snapshot_copy_mb_per_s"),
+	    beam_view_status_number(view, "snapshot_copy_mb_per_s", 0),
 	    beam_text_ms(cow, (uint64_t)beam_view_status_number(view, "cow_window_ms", 0)));
-	fprintf(out, "cut        %s:%" PRId64 "\n", beam_view_status(view, "replid"),
-		beam_view_status_number(view, "offset", 0));
-	fprintf(out, "flush      %s at %s MB/s, ",
-		beam_text_ms(copy, (uint64_t)beam_view_status_number(view, "flush_ms", 0)),
-		beam_view_status(view, "flush_mb_per_s"));
-	if (durable > 0)
-		fprintf(out, "last durable %s ago\n", age_text(cow, server_now(view) - durable));
+	if (*beam_view_status(view, "replid"))
+		fprintf(out, "cut        %s:%" PRId64 "\n", beam_view_status(view, "replid"),
+			beam_view_status_number(view, "offset", 0));
 	else
-		fputs("none durable yet\n", out);
+		fputs("cut        none: the server has no replication backlog\n", out);
+}
+
+static void put_flush(const struct beam_view *view, FILE *out)
+{
+	int64_t durable = beam_view_status_number(view, "last_durable_unixtime", 0);
+	int64_t took = beam_view_status_number(view, "flush_ms", 0);
+	char text[BEAM_TEXT_CAP];
+
+	if (durable <= 0) {
+		fputs("durable    no image of this daemon yet\n", out);
+		return;
+	}
+	fprintf(out, "durable    %s ago", age_text(text, server_now(view) - durable));
+	if (took > 0) /* 0: the last snapshot was in memory only */
+		fprintf(out, ", flushed in %s at %" PRId64 " MB/s",
+			beam_text_ms(text, (uint64_t)took),
+			beam_view_status_number(view, "flush_mb_per_s", 0));
+	fputc('\n', out);
 }
 
 static void put_counters(const struct beam_view *view, FILE *out)
@@ -177,6 +192,7 @@ static void put_screen(const struct beam_view *view, const char *name, FILE *out
 	}
 	put_module(view, out);
 	put_image(view, out);
+	put_flush(view, out);
 	put_counters(view, out);
 }
 
