@@ -1,0 +1,18 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * The first failure's line. */
+#include "fail.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+
+int beam_fail(char *error, int code, const char *fmt, ...)
+{
+	va_list args;
+
+	if (error[0])
+		return code;
+	va_start(args, fmt);
+	vsnprintf(error, BEAM_REDIS_ERROR_BYTES, fmt, args);
+	va_end(args);
+	return code;
+}

@@ -1,0 +1,450 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ *
+ * A segment is unknown, sealed (in the heap, lowest index first), reading, or done. One segment at
+ * a time is being posted; several are in flight. */
+#include "fetch.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "clock.h"
+#include "crc64.h"
+#include "fail.h"
+#include "fault.h"
+#include "image_reader.h"
+#include "index_heap.h"
+#include "rdb.h"
+#include "rdbeam/error.h"
+
+#define TICK_MS        50
+#define PIECE_BYTES    (1u << 20)
+#define PROBE_AFTER_MS 5000  /* without an event: ask whether the server is there */
+#define GONE_AFTER_MS  20000 /* then give the connection up */
+#define NONE           UINT32_MAX
+
+enum segment_state { UNKNOWN, SEALED, READING, DONE };
+
+struct segment {
+	uint64_t crc;
+	uint8_t *buf; /* while reading */
+	uint32_t len_bytes;
+	uint32_t pieces; /* in flight */
+	uint8_t state;
+	uint8_t rereads;
+};
+
+struct beam_fetch {
+	struct beam_segment_sink sink;
+	struct beam_reader *reader;
+	char *error;
+	uint32_t segment_bytes; /* 0 until the first WELCOME */
+	uint32_t piece_bytes;
+
+	struct segment *segments;
+	uint32_t nknown, cap;
+	struct beam_index_heap sealed;
+	uint32_t posting; /* NONE: no segment is half posted */
+	uint32_t posted_bytes;
+	bool no_room; /* the sink said -EAGAIN: its wake_fd tells when to ask again */
+	uint32_t ndone;
+
+	bool complete;
+	struct beam_wire_complete totals;
+	/* Of the highest index verified so far, which is the last segment in the end. */
+	uint32_t last_index;
+	uint64_t last_prefix_crc;
+	uint64_t last_tail;
+	struct beam_fetch_counts counts;
+};
+
+int beam_fetch_open(const struct beam_segment_sink *sink, struct beam_fetch **out)
+{
+	struct beam_fetch *fetch = calloc(1, sizeof(*fetch));
+
+	if (!fetch)
+		return -ENOMEM;
+	fetch->sink = *sink;
+	fetch->posting = NONE;
+	*out = fetch;
+	return 0;
+}
+
+void beam_fetch_close(struct beam_fetch **fetch)
+{
+	if (!*fetch)
+		return;
+	beam_fetch_detach(*fetch);
+	free((*fetch)->segments);
+	beam_index_heap_free(&(*fetch)->sealed);
+	free(*fetch);
+	*fetch = NULL;
+}
+
+void beam_fetch_counts(const struct beam_fetch *fetch, struct beam_fetch_counts *out)
+{
+	*out = fetch->counts;
+}
+
+static int bad(struct beam_fetch *fetch, const char *what, uint64_t value)
+{
+	return beam_fail(fetch->error, BEAM_E_PROTO, "the primary's daemon sent %s %llu", what,
+			 (unsigned long long)value);
+}
+
+static int on_welcome(struct beam_fetch *fetch, const struct beam_wire_welcome *welcome)
+{
+	uint32_t bytes = welcome->segment_bytes;
+
+	if (bytes < BEAM_SEGMENT_ALIGN || bytes > BEAM_SEGMENT_MAX || bytes % BEAM_SEGMENT_ALIGN)
+		return bad(fetch, "a wrong segment size", bytes);
+	if (!welcome->read_max || welcome->read_max > BEAM_WIRE_READ_MAX)
+		return bad(fetch, "a wrong read size", welcome->read_max);
+	fetch->counts.queue_position = 0;
+	fetch->piece_bytes = welcome->read_max < PIECE_BYTES ? welcome->read_max : PIECE_BYTES;
+	if (fetch->segment_bytes)
+		return fetch->segment_bytes == bytes
+			   ? 0
+			   : bad(fetch, "another segment size than before:", bytes);
+	int rc = fetch->sink.begin(fetch->sink.ctx, bytes);
+
+	if (rc)
+		return beam_fail(fetch->error, rc, "no buffer for segments of %u bytes: %s", bytes,
+				 beam_strerror(rc));
+	fetch->segment_bytes = bytes;
+	fetch->counts.segment_bytes = bytes;
+	return 0;
+}
+
+static int know(struct beam_fetch *fetch, uint32_t index)
+{
+	if (index >= fetch->cap) {
+		uint32_t cap = fetch->cap ? fetch->cap : 256;
+
+		while (cap <= index)
+			cap *= 2;
+		struct segment *grown = realloc(fetch->segments, cap * sizeof(*grown));
+
+		if (!grown)
+			return -ENOMEM;
+		memset(grown + fetch->cap, 0, (cap - fetch->cap) * sizeof(*grown));
+		fetch->segments = grown;
+		fetch->cap = cap;
+	}
+	if (index >= fetch->nknown)
+		fetch->nknown = index + 1;
+	return 0;
+}
+
+static int on_sealed(struct beam_fetch *fetch, const struct beam_wire_sealed *sealed)
+{
+	if (!fetch->segment_bytes)
+		return bad(fetch, "a segment before its welcome:", sealed->index);
+	if (sealed->index >= BEAM_SEGMENTS_MAX)
+		return bad(fetch, "a segment number out of range:", sealed->index);
+	if (!sealed->len_bytes || sealed->len_bytes > fetch->segment_bytes)
+		return bad(fetch, "a wrong segment length", sealed->len_bytes);
+	if (know(fetch, sealed->index))
+		return beam_fail(fetch->error, -ENOMEM, "out of memory");
+	struct segment *segment = &fetch->segments[sealed->index];
+
+	if (segment->state != UNKNOWN) {
+		/* Said again after a reconnection; a generation never changes what it has sealed.
+		 */
+		if (segment->crc == sealed->crc && segment->len_bytes == sealed->len_bytes)
+			return 0;
+		return bad(fetch, "another checksum for segment", sealed->index);
+	}
+	segment->crc = sealed->crc;
+	segment->len_bytes = sealed->len_bytes;
+	segment->state = SEALED;
+	return beam_index_heap_push(&fetch->sealed, sealed->index);
+}
+
+static int on_complete(struct beam_fetch *fetch, const struct beam_wire_complete *complete)
+{
+	uint64_t full = (uint64_t)(complete->nsegments - 1) * fetch->segment_bytes;
+
+	if (!complete->nsegments || complete->nsegments > BEAM_SEGMENTS_MAX ||
+	    !fetch->segment_bytes)
+		return bad(fetch, "a wrong number of segments:", complete->nsegments);
+	if (fetch->nknown > complete->nsegments)
+		return bad(fetch, "more segments than it has:", fetch->nknown);
+	if (complete->image_bytes <= full || complete->image_bytes > full + fetch->segment_bytes)
+		return bad(fetch, "a wrong image size", complete->image_bytes);
+	fetch->complete = true;
+	fetch->totals = *complete;
+	fetch->counts.nsegments = complete->nsegments;
+	fetch->counts.image_bytes = complete->image_bytes;
+	return 0;
+}
+
+/* Checks the bytes of a segment whose reads are all done. */
+static int verify(struct beam_fetch *fetch, uint32_t index)
+{
+	struct segment *segment = &fetch->segments[index];
+	uint8_t *buf = segment->buf;
+	uint32_t tail = segment->len_bytes < 8 ? segment->len_bytes : 8;
+	uint8_t last[8] = {0};
+
+	if (BEAM_FAULT("pull-segment") == BEAM_FAULT_FLIP)
+		buf[segment->len_bytes / 2] ^= 1;
+	uint64_t prefix = beam_crc64(0, buf, segment->len_bytes - tail);
+
+	memcpy(last, buf + segment->len_bytes - tail, tail);
+	if (beam_crc64(prefix, last, tail) != segment->crc) {
+		fetch->sink.back(fetch->sink.ctx, index, buf);
+		if (segment->rereads++ == BEAM_FETCH_REREADS)
+			return beam_fail(fetch->error, BEAM_E_CRC,
+					 "segment %u: wrong checksum in %d readings; nothing of it "
+					 "was used (memory or network damage: see the primary's "
+					 "kernel log)",
+					 index, BEAM_FETCH_REREADS + 1);
+		fetch->counts.rereads++;
+		segment->state = SEALED;
+		return beam_index_heap_push(&fetch->sealed, index);
+	}
+	if (index >= fetch->last_index) {
+		struct beam_manifest manifest;
+
+		if (beam_manifest_open(buf, segment->len_bytes, &manifest) == 0)
+			fetch->counts.keys = manifest.footer.nitems;
+		fetch->last_index = index;
+		fetch->last_prefix_crc = prefix;
+		fetch->last_tail = beam_get_le64(last);
+	}
+	int rc = fetch->sink.take(fetch->sink.ctx, index, buf, segment->len_bytes);
+
+	if (rc)
+		return beam_fail(fetch->error, rc, "cannot keep segment %u of the image: %s", index,
+				 beam_strerror(rc));
+	segment->state = DONE;
+	segment->buf = NULL;
+	fetch->ndone++;
+	fetch->counts.bytes += segment->len_bytes;
+	fetch->counts.last_crc_ms = beam_now_ms();
+	return 0;
+}
+
+static int on_done(struct beam_fetch *fetch, uint64_t cookie)
+{
+	if (cookie >= fetch->nknown || fetch->segments[cookie].state != READING ||
+	    !fetch->segments[cookie].pieces)
+		return bad(fetch, "data nobody asked for, segment", cookie);
+	if (--fetch->segments[cookie].pieces || fetch->posting == cookie)
+		return 0;
+	return verify(fetch, (uint32_t)cookie);
+}
+
+static int on_event(struct beam_fetch *fetch, const struct beam_reader_event *event)
+{
+	switch (event->type) {
+	case BEAM_READER_WAITING:
+		fetch->counts.queue_position = event->position;
+		return 0;
+	case BEAM_READER_WELCOME:
+		return on_welcome(fetch, &event->welcome);
+	case BEAM_READER_SEALED:
+		return on_sealed(fetch, &event->sealed);
+	case BEAM_READER_COMPLETE:
+		return on_complete(fetch, &event->complete);
+	case BEAM_READER_DONE:
+		return on_done(fetch, event->cookie);
+	case BEAM_READER_VALID:
+		return 0;
+	}
+	return bad(fetch, "an unknown event", event->type);
+}
+
+/* Chooses the lowest sealed segment for posting. 0 with fetch->posting set, or -EAGAIN. */
+static int choose(struct beam_fetch *fetch)
+{
+	uint32_t index;
+	uint8_t *buf;
+
+	if (!beam_index_heap_peek(&fetch->sealed, &index))
+		return -EAGAIN;
+	int rc = fetch->sink.room(fetch->sink.ctx, index, &buf);
+
+	fetch->no_room = rc == -EAGAIN;
+	if (rc == -EAGAIN)
+		return rc;
+	if (rc)
+		return beam_fail(fetch->error, rc, "no room for segment %u of the image: %s", index,
+				 beam_strerror(rc));
+	beam_index_heap_pop(&fetch->sealed);
+	fetch->segments[index].state = READING;
+	fetch->segments[index].buf = buf;
+	fetch->posting = index;
+	fetch->posted_bytes = 0;
+	return 0;
+}
+
+/* Posts reads until the transport, the sink or the sealed segments are exhausted. */
+static int post(struct beam_fetch *fetch)
+{
+	for (;;) {
+		if (fetch->posting == NONE) {
+			int rc = choose(fetch);
+
+			if (rc)
+				return rc == -EAGAIN ? 0 : rc;
+		}
+		struct segment *segment = &fetch->segments[fetch->posting];
+		uint32_t len = segment->len_bytes - fetch->posted_bytes;
+
+		if (len > fetch->piece_bytes)
+			len = fetch->piece_bytes;
+		int rc = fetch->reader->ops->read(
+		    fetch->reader, fetch->posting, fetch->posted_bytes,
+		    segment->buf + fetch->posted_bytes, len, fetch->posting);
+
+		if (rc == -EAGAIN)
+			return 0;
+		if (rc)
+			return rc;
+		if (!fetch->counts.first_read_ms)
+			fetch->counts.first_read_ms = beam_now_ms();
+		segment->pieces++;
+		fetch->posted_bytes += len;
+		if (fetch->posted_bytes == segment->len_bytes)
+			fetch->posting = NONE;
+	}
+}
+
+/* The next event, or 0 when there is none within a tick or the sink has room again. */
+static int wait_event(struct beam_fetch *fetch, struct beam_reader_event *event)
+{
+	int fd = fetch->reader->ops->fd(fetch->reader);
+	int rc = fetch->reader->ops->next(fetch->reader, event, fd < 0 ? TICK_MS : 0);
+
+	if (rc || fd < 0)
+		return rc;
+	struct pollfd pfds[2] = {
+	    {.fd = fd, .events = POLLIN},
+	    {.fd = fetch->no_room ? fetch->sink.wake_fd : -1, .events = POLLIN}};
+
+	if (poll(pfds, 2, TICK_MS) <= 0 || !pfds[0].revents)
+		return 0;
+	return fetch->reader->ops->next(fetch->reader, event, 0);
+}
+
+/* The sum of all segments is the file's checksum, which the last segment carries too. */
+static int check_file(struct beam_fetch *fetch)
+{
+	struct beam_crc64_shift shift;
+	uint32_t last = fetch->totals.nsegments - 1;
+	uint64_t crc = 0;
+
+	beam_crc64_shift_init(&shift, fetch->segment_bytes);
+	for (uint32_t i = 0; i < last; i++) {
+		if (fetch->segments[i].len_bytes != fetch->segment_bytes)
+			return bad(fetch, "a short segment in the middle:", i);
+		crc = beam_crc64_append(crc, fetch->segments[i].crc, &shift);
+	}
+	uint32_t len = fetch->segments[last].len_bytes;
+
+	if (len < BEAM_LAST_TAIL_BYTES || fetch->counts.bytes != fetch->totals.image_bytes)
+		return bad(fetch, "a wrong image size", fetch->totals.image_bytes);
+	beam_crc64_shift_init(&shift, len - 8);
+	crc = beam_crc64_append(crc, fetch->last_prefix_crc, &shift);
+	if (crc != fetch->last_tail || crc != fetch->totals.file_crc)
+		return beam_fail(fetch->error, BEAM_E_CRC,
+				 "the image's checksum is wrong though each segment's is right: "
+				 "make a new snapshot (--fresh)");
+	return 0;
+}
+
+/* What the transport says when it ends. BEAM_E_GONE is not final, so it leaves no line. */
+static int transport_failed(struct beam_fetch *fetch, int rc)
+{
+	if (rc == BEAM_E_GONE || rc == -ECONNRESET || rc == -EPIPE || rc == -ETIMEDOUT)
+		return BEAM_E_GONE;
+	return beam_fail(fetch->error, rc, "the primary's daemon: %s",
+			 fetch->reader->ops->error(fetch->reader));
+}
+
+static bool finished(const struct beam_fetch *fetch)
+{
+	return fetch->complete && fetch->ndone == fetch->totals.nsegments;
+}
+
+int beam_fetch_run(struct beam_fetch *fetch, struct beam_reader *reader, beam_fetch_tick_fn *tick,
+		   void *arg, char *error)
+{
+	uint64_t heard_ms = beam_now_ms(), probed_ms = heard_ms;
+
+	fetch->reader = reader;
+	fetch->error = error;
+	while (!finished(fetch)) {
+		struct beam_reader_event event;
+		int rc = post(fetch);
+
+		if (rc)
+			return error[0] ? rc : transport_failed(fetch, rc);
+		rc = wait_event(fetch, &event);
+		uint64_t now = beam_now_ms();
+
+		if (rc < 0)
+			return transport_failed(fetch, rc);
+		if (rc > 0) {
+			heard_ms = now;
+			rc = on_event(fetch, &event);
+			if (rc)
+				return rc;
+		}
+		rc = tick(arg);
+		if (rc)
+			return rc;
+		if (now - heard_ms > GONE_AFTER_MS && !fetch->counts.queue_position)
+			return BEAM_E_GONE;
+		if (fetch->segment_bytes && now - heard_ms > PROBE_AFTER_MS &&
+		    now - probed_ms > PROBE_AFTER_MS) {
+			probed_ms = now;
+			rc = reader->ops->check(reader);
+			if (rc)
+				return transport_failed(fetch, rc);
+		}
+	}
+	return check_file(fetch);
+}
+
+void beam_fetch_detach(struct beam_fetch *fetch)
+{
+	for (uint32_t i = 0; i < fetch->nknown; i++) {
+		struct segment *segment = &fetch->segments[i];
+
+		if (segment->state != READING)
+			continue;
+		fetch->sink.back(fetch->sink.ctx, i, segment->buf);
+		segment->buf = NULL;
+		segment->pieces = 0;
+		segment->state = SEALED;
+		/* Cannot fail: the heap held this index before. */
+		beam_index_heap_push(&fetch->sealed, i);
+	}
+	fetch->posting = NONE;
+	fetch->reader = NULL;
+}
+
+int beam_fetch_check(struct beam_reader *reader, int timeout_ms, char *error)
+{
+	uint64_t deadline = beam_now_ms() + (uint64_t)timeout_ms;
+	int rc = reader->ops->check(reader);
+
+	while (!rc) {
+		struct beam_reader_event event;
+		uint64_t now = beam_now_ms();
+
+		rc = now < deadline ? reader->ops->next(reader, &event, (int)(deadline - now)) : 0;
+		if (rc == 0)
+			rc = -ETIMEDOUT;
+		else if (rc == 1)
+			rc = event.type == BEAM_READER_VALID ? 1 : 0;
+	}
+	if (rc == 1)
+		return 0;
+	return beam_fail(error, rc, "is the image still valid? %s: %s (ask again: --fresh)",
+			 beam_strerror(rc), reader->ops->error(reader));
+}

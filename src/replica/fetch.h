@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ *
+ * Reads an image through a transport: posts reads of what is sealed, as far as the sink has room,
+ * checks each segment's CRC (two re-reads, then the pull fails) and at the end the file's. Its
+ * state outlives a reader, so that a broken connection costs only what was in flight. One thread.
+ */
+#ifndef BEAM_FETCH_H
+#define BEAM_FETCH_H
+
+#include "reader.h"
+#include "segments.h"
+
+#define BEAM_FETCH_REREADS 2
+
+struct beam_fetch;
+
+struct beam_fetch_counts {
+	uint64_t bytes;         /* verified */
+	uint64_t image_bytes;   /* 0 until the image is complete */
+	uint32_t nsegments;     /* 0 until the image is complete */
+	uint32_t segment_bytes; /* 0 until the server has said it */
+	uint64_t keys;          /* by the manifest, in the last segment */
+	uint64_t rereads;
+	uint64_t first_read_ms, last_crc_ms; /* beam_now_ms(); 0: not yet */
+	uint32_t queue_position;
+};
+
+/* Called about every 50 ms and at each event. Not 0 ends the run with that code. */
+typedef int beam_fetch_tick_fn(void *arg);
+
+int beam_fetch_open(const struct beam_segment_sink *sink, struct beam_fetch **out);
+/* NULL-safe, clears the pointer. No reader may have reads of it in flight. */
+void beam_fetch_close(struct beam_fetch **fetch);
+
+/* Runs until every segment is in the sink and the file's CRC is right. 0; BEAM_E_GONE: go on with a
+ * new reader of the same generation (what is verified stays); BEAM_E_CRC, BEAM_E_STALE and others
+ * end the pull, with the line in `error`. On failure the reader must be closed before the next run
+ * or close. */
+int beam_fetch_run(struct beam_fetch *fetch, struct beam_reader *reader, beam_fetch_tick_fn *tick,
+		   void *arg, char *error);
+
+/* After a run that ended with BEAM_E_GONE, and after its reader was closed. */
+void beam_fetch_detach(struct beam_fetch *fetch);
+
+/* Asks whether the generation is still valid. 0, BEAM_E_STALE, ... */
+int beam_fetch_check(struct beam_reader *reader, int timeout_ms, char *error);
+
+void beam_fetch_counts(const struct beam_fetch *fetch, struct beam_fetch_counts *out);
+
+#endif

@@ -1,0 +1,267 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ *
+ * A pull from beginning to end: the checks, then attempts (a second one, with a fresh image, when
+ * the first image turns out to be too old), then the way out. */
+#include "pull.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "clock.h"
+#include "copy.h"
+#include "fail.h"
+#include "pull_run.h"
+#include "rdbeam/error.h"
+
+#define BUFFER_DEFAULT   (512ull << 20)
+#define BUFFER_LEAST     (16ull << 20)
+#define TIMEOUT_DEFAULT  10000
+#define HANDOVER_DEFAULT 60000
+#define SHOW_EVERY_MS    100
+#define COPY_TIMEOUT_MS  300000
+
+int beam_pull_show(struct beam_pull *pull)
+{
+	struct beam_pull_progress *shown = &pull->shown;
+	uint64_t now = beam_now_ms();
+	struct beam_feed_status status;
+
+	if (!pull->progress || now - pull->shown_ms < SHOW_EVERY_MS)
+		return 0;
+	pull->shown_ms = now;
+	shown->stage = pull->stage;
+	shown->bytes = pull->counts.bytes;
+	shown->bytes_total = pull->counts.image_bytes;
+	shown->queue_position = pull->counts.queue_position;
+	shown->elapsed_ms = now - pull->began_ms;
+	if (pull->feed) {
+		beam_feed_status(pull->feed, &status);
+		shown->fed_bytes = status.fed_bytes;
+	}
+	if (pull->stream)
+		shown->stream_bytes = beam_stream_received(pull->stream);
+	pull->progress(pull->progress_arg, shown);
+	return 0;
+}
+
+static int open_server(struct beam_pull *pull, const struct beam_redis_addr *addr,
+		       struct beam_redis **redis, struct beam_server_facts *facts)
+{
+	char text[BEAM_REDIS_ERROR_BYTES];
+	int rc = beam_redis_open(addr, pull->opts.timeout_ms, text, redis);
+
+	if (rc)
+		return beam_fail(pull->error, rc, "%s", text);
+	return beam_server_facts(*redis, pull->error, facts);
+}
+
+static bool has_target_server(const struct beam_pull *pull)
+{
+	return pull->opts.target == BEAM_PULL_REPLICA || pull->opts.target == BEAM_PULL_COPY;
+}
+
+/* Everything that can be refused is refused here, before anything is changed. */
+static int check(struct beam_pull *pull)
+{
+	const char *transport = pull->opts.transport;
+	int rc;
+
+	if (strcmp(transport, "auto") != 0 && strcmp(transport, beam_tcp_reader.name) != 0)
+		return beam_fail(pull->error, BEAM_E_UNSUPPORTED,
+				 "--transport %s is not in this build: use auto or tcp", transport);
+	rc = open_server(pull, &pull->opts.from, &pull->from, &pull->primary);
+	if (!rc)
+		rc = beam_check_version(pull->from, &pull->primary, pull->error);
+	if (rc || !has_target_server(pull))
+		return rc;
+	rc = open_server(pull, &pull->opts.to, &pull->to, &pull->target);
+	if (!rc)
+		rc = beam_check_pair(&pull->opts, pull->from, &pull->primary, pull->to,
+				     &pull->target, pull->error);
+	if (!rc && pull->guard)
+		beam_target_record(&pull->target, pull->state);
+	return rc;
+}
+
+static int get_ticket(struct beam_pull *pull, bool fresh)
+{
+	struct beam_ticket_opts opts = {
+	    .from = &pull->opts.from, .fresh = fresh, .timeout_ms = pull->opts.timeout_ms};
+	struct beam_pull_result *result = pull->result;
+	uint64_t began_ms = beam_now_ms();
+
+	pull->stage = BEAM_STAGE_TICKET;
+	pull->shown_ms = 0;
+	beam_pull_show(pull);
+	int rc = beam_ticket_get(pull->from, &opts, pull->error, &pull->ticket);
+
+	result->ticket_ms += beam_now_ms() - began_ms;
+	if (rc)
+		return rc;
+	result->gen = pull->ticket.gen;
+	result->reused = pull->ticket.reused;
+	result->keys = pull->ticket.keys;
+	result->copy_ms = pull->ticket.copy_ms;
+	snprintf(result->cut.replid, sizeof(result->cut.replid), "%s", pull->ticket.replid);
+	result->cut.offset = pull->ticket.offset;
+	return 0;
+}
+
+static int copy_to(struct beam_pull *pull);
+
+static int deliver(struct beam_pull *pull)
+{
+	uint64_t began_ms = beam_now_ms();
+	int rc;
+
+	switch (pull->opts.target) {
+	case BEAM_PULL_REPLICA:
+		return beam_replicate_finish(pull);
+	case BEAM_PULL_COPY:
+		pull->stage = BEAM_STAGE_LOAD;
+		rc = copy_to(pull);
+		break;
+	case BEAM_PULL_FILE:
+		rc = beam_image_file_commit(pull->file, pull->counts.image_bytes, pull->error);
+		break;
+	default:
+		return 0;
+	}
+	pull->result->load_ms = beam_now_ms() - began_ms;
+	return rc;
+}
+
+struct copy_watch {
+	struct beam_pull *pull;
+	struct beam_copy copy;
+};
+
+static int copy_tick(void *arg)
+{
+	struct copy_watch *watch = arg;
+
+	watch->pull->shown.fed_bytes = watch->copy.done_bytes;
+	return beam_pull_show(watch->pull);
+}
+
+static int copy_to(struct beam_pull *pull)
+{
+	struct copy_watch watch = {.pull = pull,
+				   .copy = {.to = pull->to,
+					    .bytes = beam_stage_bytes(pull->staged),
+					    .image_bytes = pull->counts.image_bytes,
+					    .segment_bytes = pull->counts.segment_bytes,
+					    .nsegments = pull->counts.nsegments,
+					    .replace = pull->opts.force,
+					    .tick = copy_tick}};
+
+	watch.copy.tick_arg = &watch;
+	beam_redis_set_timeout(pull->to, COPY_TIMEOUT_MS);
+	int rc = beam_copy_run(&watch.copy, pull->error);
+
+	pull->result->keys = watch.copy.keys;
+	return rc;
+}
+
+/* One image's worth. BEAM_E_STALE with nothing fed: another one may do. */
+static int attempt(struct beam_pull *pull, bool fresh)
+{
+	int64_t copy_ms;
+	int rc = get_ticket(pull, fresh);
+
+	if (!rc && pull->opts.target == BEAM_PULL_REPLICA)
+		rc = beam_replicate_open_stream(pull);
+	if (!rc)
+		rc = beam_transfer_open(pull);
+	if (!rc)
+		rc = beam_transfer_run(pull);
+	if (rc)
+		return rc;
+	/* The copy was still going on when the ticket was given. */
+	if (!pull->result->copy_ms &&
+	    beam_redis_info_int(pull->from, "rdbeam", "rdbeam_snapshot_copy_ms", &copy_ms) == 0 &&
+	    copy_ms > 0)
+		pull->result->copy_ms = (uint64_t)copy_ms;
+	return deliver(pull);
+}
+
+static int run(struct beam_pull *pull)
+{
+	int rc = check(pull);
+
+	if (rc)
+		return rc;
+	rc = attempt(pull, pull->opts.fresh);
+	if (rc == BEAM_E_STALE && !pull->feed && !pull->result->load_ms) {
+		pull->error[0] = '\0';
+		beam_replicate_close(pull, rc);
+		beam_transfer_close(pull);
+		rc = attempt(pull, true);
+	}
+	if (rc == BEAM_E_STALE)
+		beam_fail(
+		    pull->error, rc,
+		    "%s: even a fresh image cannot be continued from: its replication backlog "
+		    "is overrun while a snapshot begins (raise repl-backlog-size)",
+		    beam_redis_name(pull->from));
+	return rc;
+}
+
+static const char *default_dir(void)
+{
+	const char *dir = getenv("TMPDIR");
+
+	return dir && *dir ? dir : "/tmp";
+}
+
+static void fill_defaults(struct beam_pull_opts *opts)
+{
+	if (!opts->buffer_bytes)
+		opts->buffer_bytes = BUFFER_DEFAULT;
+	if (opts->buffer_bytes < BUFFER_LEAST)
+		opts->buffer_bytes = BUFFER_LEAST;
+	if (!opts->spill_dir)
+		opts->spill_dir = default_dir();
+	if (!opts->transport)
+		opts->transport = "auto";
+	if (opts->timeout_ms <= 0)
+		opts->timeout_ms = TIMEOUT_DEFAULT;
+	if (opts->handover_timeout_ms <= 0)
+		opts->handover_timeout_ms = HANDOVER_DEFAULT;
+}
+
+int beam_pull_run(const struct beam_pull_opts *opts, beam_pull_progress_fn *progress, void *arg,
+		  struct beam_pull_result *result)
+{
+	struct beam_pull pull = {.opts = *opts,
+				 .progress = progress,
+				 .progress_arg = arg,
+				 .result = result,
+				 .error = result->error,
+				 .began_ms = beam_now_ms()};
+	int rc = 0;
+
+	memset(result, 0, sizeof(*result));
+	fill_defaults(&pull.opts);
+	/* First of all: it must not inherit threads, connections, or image buffers. */
+	if (opts->target == BEAM_PULL_REPLICA) {
+		rc = beam_guard_open(&pull.opts.to, &pull.guard);
+		if (rc)
+			beam_fail(pull.error, rc, "cannot start the guard process: %s",
+				  beam_strerror(rc));
+		else
+			pull.state = beam_guard_state(pull.guard);
+	}
+	if (!rc)
+		rc = run(&pull);
+	beam_replicate_close(&pull, rc);
+	beam_transfer_close(&pull);
+	beam_guard_close(&pull.guard);
+	beam_redis_close(&pull.from);
+	beam_redis_close(&pull.to);
+	result->total_ms = beam_now_ms() - pull.began_ms;
+	if (rc)
+		beam_fail(pull.error, rc, "%s", beam_strerror(rc));
+	return rc;
+}

@@ -1,0 +1,183 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ *
+ * The part of a pull that makes a replica: stream, feed, catch-up, hand-over, and the way back. */
+#include <errno.h>
+#include <string.h>
+
+#include "clock.h"
+#include "fail.h"
+#include "fault.h"
+#include "handover.h"
+#include "log.h"
+#include "pull_run.h"
+#include "rdbeam/error.h"
+
+#define FEED_LEAST_MS 15000 /* the target may have to end another link first */
+/* While it loads, the target answers between two keys; a huge one takes its time. */
+#define LOADING_TIMEOUT_MS 300000
+
+int beam_replicate_open_stream(struct beam_pull *pull)
+{
+	uint64_t buffer = pull->opts.buffer_bytes;
+	struct beam_stream_opts opts = {.from = &pull->opts.from,
+					.replid = pull->ticket.replid,
+					.offset = pull->ticket.offset,
+					.memory_bytes = buffer / 4,
+					.spill_bytes = pull->opts.spill_bytes,
+					.spill_dir = pull->opts.spill_dir,
+					.timeout_ms = pull->opts.timeout_ms};
+
+	if (!pull->ticket.replid[0])
+		return BEAM_E_STALE;
+	/* Rule 10: the link would count as a good replica. The backlog must reach then. */
+	if (pull->ticket.min_replicas > 0) {
+		beam_log(BEAM_LOG_NOTICE,
+			 "%s has min-replicas-to-write %lld: no stream is read beside the load, so "
+			 "its repl-backlog-size must cover the writes of that time",
+			 beam_redis_name(pull->from), (long long)pull->ticket.min_replicas);
+		return 0;
+	}
+	return beam_stream_open(&opts, pull->error, &pull->stream);
+}
+
+static int begin_feed(struct beam_pull *pull)
+{
+	struct beam_feed_opts opts = {.target_sock = beam_redis_context(pull->to)->fd,
+				      .replid = pull->ticket.replid,
+				      .offset = pull->ticket.offset,
+				      .stream = pull->stream,
+				      .timeout_ms = pull->opts.timeout_ms > FEED_LEAST_MS
+							? pull->opts.timeout_ms
+							: FEED_LEAST_MS};
+
+	if (pull->window)
+		beam_window_source(pull->window, &opts.image);
+	else
+		beam_stage_source(pull->staged, &opts.image);
+	int rc = beam_target_credentials(pull->to, &pull->opts.from, pull->state, pull->error);
+
+	if (rc)
+		return rc;
+	beam_target_diskless(pull->to, pull->target.has_keys ? "swapdb" : "on-empty-db",
+			     pull->state);
+	beam_redis_set_timeout(pull->to, LOADING_TIMEOUT_MS);
+	(void)BEAM_FAULT("pull-attach");
+	rc = beam_feed_open(&opts, pull->error, &pull->feed);
+	if (rc)
+		return rc;
+	return beam_target_attach(pull->to, beam_feed_host(pull->feed), beam_feed_port(pull->feed),
+				  pull->state, pull->error);
+}
+
+int beam_replicate_tick(struct beam_pull *pull)
+{
+	int rc = pull->stream ? beam_stream_error(pull->stream, pull->error) : 0;
+
+	if (!rc && !pull->feed && pull->window && beam_window_ready(pull->window))
+		rc = begin_feed(pull);
+	if (!rc && pull->feed)
+		rc = beam_feed_error(pull->feed, pull->error);
+	return rc;
+}
+
+static int show_tick(void *arg)
+{
+	return beam_pull_show(arg);
+}
+
+static void note_load_time(struct beam_pull *pull)
+{
+	struct beam_feed_status status;
+
+	beam_feed_status(pull->feed, &status);
+	if (status.first_byte_ms)
+		pull->result->load_ms = beam_now_ms() - status.first_byte_ms;
+	if (status.loaded)
+		pull->result->load_ms = status.loaded_ms - status.first_byte_ms;
+}
+
+static int lead(struct beam_pull *pull, struct beam_handover *h)
+{
+	uint64_t began_ms;
+
+	pull->stage = BEAM_STAGE_LOAD;
+	int rc = beam_handover_wait_loaded(h, pull->error);
+
+	if (rc)
+		return rc;
+	note_load_time(pull);
+	pull->stage = BEAM_STAGE_CATCHUP;
+	began_ms = beam_now_ms();
+	rc = beam_handover_catch_up(h, pull->error);
+	pull->result->catchup_ms = beam_now_ms() - began_ms;
+	if (rc)
+		return rc;
+	pull->stage = BEAM_STAGE_HANDOVER;
+	began_ms = beam_now_ms();
+	rc = beam_handover_run(h, pull->error);
+	pull->result->handover_ms = beam_now_ms() - began_ms;
+	return rc;
+}
+
+int beam_replicate_finish(struct beam_pull *pull)
+{
+	struct beam_handover h = {.from = pull->from,
+				  .primary = &pull->opts.from,
+				  .stream = pull->stream,
+				  .cut_offset = pull->ticket.offset,
+				  .backlog_bytes = pull->primary.backlog_bytes,
+				  .timeout_ms = pull->opts.handover_timeout_ms,
+				  .tick = show_tick,
+				  .tick_arg = pull};
+	/* A small image may be whole before the window was looked at. */
+	int rc = pull->feed ? 0 : begin_feed(pull);
+
+	if (rc)
+		return rc;
+	h.to = pull->to;
+	h.feed = pull->feed;
+	rc = lead(pull, &h);
+	pull->result->partial_resyncs = h.partial_resyncs;
+	pull->result->full_resyncs = h.full_resyncs;
+	return rc;
+}
+
+/* By a new connection: the old one may be in the middle of an answer that never came. */
+static void put_back(struct beam_pull *pull)
+{
+	char text[BEAM_REDIS_ERROR_BYTES];
+	struct beam_redis *redis = NULL;
+
+	if (beam_redis_open(&pull->opts.to, LOADING_TIMEOUT_MS, text, &redis)) {
+		beam_log(BEAM_LOG_WARNING, "the target was not put back: %s", text);
+		return;
+	}
+	beam_target_restore(redis, pull->state);
+	beam_redis_close(&redis);
+}
+
+void beam_replicate_close(struct beam_pull *pull, int code)
+{
+	struct beam_feed_status status;
+
+	if (pull->window)
+		beam_window_abort(pull->window, BEAM_E_ABORTED);
+	if (pull->feed) {
+		beam_feed_status(pull->feed, &status);
+		pull->shown.fed_bytes = status.fed_bytes;
+	}
+	beam_feed_close(&pull->feed);
+	if (pull->stream) {
+		pull->result->stream_bytes = beam_stream_received(pull->stream);
+		pull->result->spilled_bytes = beam_stream_spilled(pull->stream);
+	}
+	beam_stream_close(&pull->stream);
+	if (!pull->guard)
+		return;
+	if (code == 0)
+		beam_target_restore(pull->to, pull->state);
+	else if (beam_target_changed(pull->state))
+		put_back(pull);
+	memset(pull->state, 0, sizeof(*pull->state));
+	beam_target_record(&pull->target, pull->state);
+}

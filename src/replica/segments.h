@@ -1,0 +1,36 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ *
+ * Where fetched segments go (sink) and where the feed takes the image from (source). The window,
+ * the stage and the output file implement them. Every member is set.
+ */
+#ifndef BEAM_SEGMENTS_H
+#define BEAM_SEGMENTS_H
+
+#include <stdint.h>
+
+struct beam_segment_sink {
+	void *ctx;
+	/* Before the first room: the image's segment size. Called once. 0 or a negative code. */
+	int (*begin)(void *ctx, uint32_t segment_bytes);
+	/* A buffer of segment_bytes for segment `index`, the fetch's until take or back. 0;
+	 * -EAGAIN: not now (wake_fd tells when to ask again); another code ends the pull. Asked in
+	 * rising order of what is sealed, so that the next one in order is never kept out by later
+	 * ones. */
+	int (*room)(void *ctx, uint32_t index, uint8_t **buf);
+	/* The segment is verified. 0 or a code that ends the pull. */
+	int (*take)(void *ctx, uint32_t index, uint8_t *buf, uint32_t len_bytes);
+	/* The buffer was not used; the index will be asked for again. */
+	void (*back)(void *ctx, uint32_t index, uint8_t *buf);
+	int wake_fd; /* -1: room never fails for long */
+};
+
+struct beam_image_source {
+	void *ctx;
+	uint64_t length_bytes; /* of the image, 0: not known */
+	/* The next segment in order, valid until release. 1; 0 at the end; -ETIMEDOUT; or the code
+	 * of the pull's failure. */
+	int (*next)(void *ctx, const uint8_t **base, uint32_t *len_bytes, int timeout_ms);
+	void (*release)(void *ctx);
+};
+
+#endif

@@ -1,0 +1,206 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * INFO of both servers, and refusals with a remedy. */
+#include "servers.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <netinet/in.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#include "fail.h"
+#include "rdbeam/error.h"
+
+#define VERSION_LEAST 7
+
+/* INFO's sections in one reply: "all" would leave modules in, and one call is one moment. */
+static int read_info(struct beam_redis *redis, char *error, redisReply **out)
+{
+	int rc = beam_redis_command(redis, out, "INFO");
+
+	if (rc)
+		return beam_fail(error, rc, "%s: INFO: %s (grant it: ACL SETUSER <user> +info)",
+				 beam_redis_name(redis), beam_redis_error(redis));
+	if ((*out)->type != REDIS_REPLY_STRING && (*out)->type != REDIS_REPLY_STATUS) {
+		freeReplyObject(*out);
+		return beam_fail(error, BEAM_E_PROTO, "%s: INFO did not answer with text",
+				 beam_redis_name(redis));
+	}
+	return 0;
+}
+
+static int64_t info_number(const char *info, const char *field)
+{
+	char text[32];
+
+	return beam_redis_info_field(info, field, text, sizeof(text)) ? 0 : atoll(text);
+}
+
+int beam_server_facts(struct beam_redis *redis, char *error, struct beam_server_facts *out)
+{
+	redisReply *reply = NULL;
+	char role[16];
+	int rc = read_info(redis, error, &reply);
+
+	if (rc)
+		return rc;
+	const char *info = reply->str;
+
+	memset(out, 0, sizeof(*out));
+	if (beam_redis_info_field(info, "redis_version", out->version, sizeof(out->version)) ||
+	    beam_redis_info_field(info, "run_id", out->run_id, sizeof(out->run_id)) ||
+	    beam_redis_info_field(info, "role", role, sizeof(role)) ||
+	    beam_redis_info_field(info, "master_replid", out->replid, sizeof(out->replid)))
+		rc = beam_fail(error, BEAM_E_PROTO, "%s: INFO lacks version, run_id or role",
+			       beam_redis_name(redis));
+	out->is_cluster = info_number(info, "cluster_enabled") == 1;
+	out->is_replica = strcmp(role, "slave") == 0;
+	if (out->is_replica) {
+		beam_redis_info_field(info, "master_host", out->master_host,
+				      sizeof(out->master_host));
+		out->master_port = (uint32_t)info_number(info, "master_port");
+	}
+	const char *keyspace = strstr(info, "# Keyspace");
+
+	out->has_keys = keyspace && strstr(keyspace, "\ndb");
+	out->backlog_bytes = info_number(info, "repl_backlog_size");
+	freeReplyObject(reply);
+	return rc;
+}
+
+int beam_check_version(const struct beam_redis *redis, const struct beam_server_facts *facts,
+		       char *error)
+{
+	if (atoi(facts->version) >= VERSION_LEAST)
+		return 0;
+	return beam_fail(error, BEAM_E_VERSION, "%s runs version %s: rdbeam needs 7.0 or newer",
+			 beam_redis_name(redis), facts->version);
+}
+
+static bool is_loopback_name(const char *host)
+{
+	struct in6_addr v6;
+
+	if (inet_pton(AF_INET6, host, &v6) == 1)
+		return IN6_IS_ADDR_LOOPBACK(&v6);
+	return strncmp(host, "127.", 4) == 0 || strcmp(host, "localhost") == 0;
+}
+
+/* True when the target runs on this host, as far as addresses tell: both ends are one address. */
+static bool is_here(struct beam_redis *redis)
+{
+	struct sockaddr_storage a, b;
+	socklen_t a_len = sizeof(a), b_len = sizeof(b);
+	int sock = beam_redis_context(redis)->fd;
+
+	if (getsockname(sock, (struct sockaddr *)&a, &a_len) ||
+	    getpeername(sock, (struct sockaddr *)&b, &b_len))
+		return false;
+	if (a.ss_family == AF_UNIX)
+		return true;
+	if (a.ss_family == AF_INET6)
+		return memcmp(&((struct sockaddr_in6 *)&a)->sin6_addr,
+			      &((struct sockaddr_in6 *)&b)->sin6_addr,
+			      sizeof(struct in6_addr)) == 0;
+	return ((struct sockaddr_in *)&a)->sin_addr.s_addr ==
+	       ((struct sockaddr_in *)&b)->sin_addr.s_addr;
+}
+
+/* The value of a configuration parameter; "" when it may not be read. */
+static void config_get(struct beam_redis *redis, const char *name, char *out, size_t cap)
+{
+	redisReply *reply = NULL;
+
+	out[0] = '\0';
+	if (beam_redis_command(redis, &reply, "CONFIG GET %s", name))
+		return;
+	const redisReply *value = beam_reply_field(reply, name);
+
+	if (value && value->type == REDIS_REPLY_STRING)
+		snprintf(out, cap, "%s", value->str);
+	freeReplyObject(reply);
+}
+
+static int check_addresses(const struct beam_pull_opts *opts, struct beam_redis *to, char *error)
+{
+	if (opts->from.is_unix)
+		return beam_fail(error, -EINVAL,
+				 "--from %s is a socket path: a replica needs the primary's host "
+				 "and port to go on from (--from HOST:PORT)",
+				 opts->from.host);
+	if (is_loopback_name(opts->from.host) && !is_here(to))
+		return beam_fail(
+		    error, -EINVAL,
+		    "--from %s means this host, but the target %s runs elsewhere: give "
+		    "the address by which the target reaches the primary",
+		    opts->from.host, beam_redis_name(to));
+	return 0;
+}
+
+static int check_replica(const struct beam_pull_opts *opts, const struct beam_server_facts *primary,
+			 struct beam_redis *from, struct beam_redis *to,
+			 const struct beam_server_facts *target, char *error)
+{
+	char tls[8];
+	int rc = check_addresses(opts, to, error);
+
+	if (rc)
+		return rc;
+	if (primary->is_replica)
+		return beam_fail(error, BEAM_E_UNSUPPORTED,
+				 "%s is itself a replica: pull from its primary %s:%u, or use "
+				 "--to-file",
+				 beam_redis_name(from), primary->master_host, primary->master_port);
+	config_get(to, "tls-replication", tls, sizeof(tls));
+	if (strcmp(tls, "yes") == 0)
+		return beam_fail(error, BEAM_E_UNSUPPORTED,
+				 "%s has tls-replication on, and a pull cannot feed by TLS yet: "
+				 "CONFIG SET tls-replication no, or use --to-file",
+				 beam_redis_name(to));
+	/* A replica of this history only goes back to what it is a copy of. */
+	if (target->has_keys && !opts->force &&
+	    !(target->is_replica && strcmp(target->replid, primary->replid) == 0))
+		return beam_fail(error, BEAM_E_DENIED,
+				 "%s holds keys that are not this primary's, and a pull replaces "
+				 "them: --force if that is wanted",
+				 beam_redis_name(to));
+	return 0;
+}
+
+static int check_copy(const struct beam_pull_opts *opts, struct beam_redis *to,
+		      const struct beam_server_facts *target, char *error)
+{
+	if (target->is_replica)
+		return beam_fail(error, BEAM_E_DENIED,
+				 "%s is a replica of %s:%u: copy to a server that is its own "
+				 "primary (REPLICAOF NO ONE)",
+				 beam_redis_name(to), target->master_host, target->master_port);
+	if (target->has_keys && !opts->force)
+		return beam_fail(error, BEAM_E_DENIED,
+				 "%s holds keys already: --force adds the image's and overwrites "
+				 "those of the same name",
+				 beam_redis_name(to));
+	return 0;
+}
+
+int beam_check_pair(const struct beam_pull_opts *opts, struct beam_redis *from,
+		    const struct beam_server_facts *primary, struct beam_redis *to,
+		    const struct beam_server_facts *target, char *error)
+{
+	int rc = beam_check_version(to, target, error);
+
+	if (rc)
+		return rc;
+	if (strcmp(primary->run_id, target->run_id) == 0)
+		return beam_fail(error, -EINVAL, "--from and --to are the same server (%s)",
+				 beam_redis_name(to));
+	if (target->is_cluster)
+		return beam_fail(error, BEAM_E_UNSUPPORTED,
+				 "%s is a cluster node, which takes no image while it runs: use "
+				 "--to-file <its dir>/dump.rdb while it is down, then start it",
+				 beam_redis_name(to));
+	if (opts->target == BEAM_PULL_COPY)
+		return check_copy(opts, to, target, error);
+	return check_replica(opts, primary, from, to, target, error);
+}

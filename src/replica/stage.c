@@ -1,0 +1,201 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ *
+ * Addresses for the largest image that is allowed are reserved at once, without memory behind
+ * them; each segment gets its pages when it is asked for. File blocks are allocated before they are
+ * mapped: a full disk is an error here, and not a SIGBUS later. */
+#include "stage.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#include "log.h"
+#include "rdbeam/image_format.h"
+#include "scratch.h"
+#include "sockets.h"
+
+#define RESERVE_MAX_BYTES (16ull << 40)
+
+struct beam_stage {
+	uint64_t memory_bytes; /* still to give */
+	char *dir;
+	int fd;
+	uint8_t *base;
+	uint64_t reserved_bytes;
+	uint32_t segment_bytes;
+	uint64_t spilled;
+	uint8_t *mapped; /* one byte for each segment: has pages */
+	uint64_t image_bytes;
+	uint64_t fed_bytes;
+};
+
+int beam_stage_open(uint64_t memory_bytes, const char *dir, struct beam_stage **out)
+{
+	struct beam_stage *stage = calloc(1, sizeof(*stage));
+
+	if (!stage)
+		return -ENOMEM;
+	stage->memory_bytes = memory_bytes;
+	stage->fd = -1;
+	stage->dir = strdup(dir);
+	if (!stage->dir) {
+		free(stage);
+		return -ENOMEM;
+	}
+	*out = stage;
+	return 0;
+}
+
+void beam_stage_close(struct beam_stage **stage)
+{
+	struct beam_stage *s = *stage;
+
+	if (!s)
+		return;
+	if (s->base)
+		munmap(s->base, s->reserved_bytes);
+	beam_close(&s->fd);
+	free(s->mapped);
+	free(s->dir);
+	free(s);
+	*stage = NULL;
+}
+
+static int stage_begin(void *ctx, uint32_t segment_bytes)
+{
+	struct beam_stage *stage = ctx;
+	uint64_t bytes = (uint64_t)BEAM_SEGMENTS_MAX * segment_bytes;
+
+	if (bytes > RESERVE_MAX_BYTES)
+		bytes = RESERVE_MAX_BYTES;
+	void *base =
+	    mmap(NULL, bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+
+	if (base == MAP_FAILED)
+		return -errno;
+	stage->base = base;
+	stage->reserved_bytes = bytes;
+	stage->segment_bytes = segment_bytes;
+	stage->mapped = calloc(bytes / segment_bytes, 1);
+	return stage->mapped ? 0 : -ENOMEM;
+}
+
+static int map_file(struct beam_stage *stage, uint8_t *at, uint64_t offset)
+{
+	if (stage->fd < 0) {
+		stage->fd = beam_scratch_open(stage->dir);
+		if (stage->fd < 0)
+			return stage->fd;
+	}
+	int err = posix_fallocate(stage->fd, (off_t)offset, stage->segment_bytes);
+
+	if (err) {
+		beam_log(BEAM_LOG_WARNING, "no room for %u bytes of the image in %s: %s",
+			 stage->segment_bytes, stage->dir, strerror(err));
+		return -err;
+	}
+	if (mmap(at, stage->segment_bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED,
+		 stage->fd, (off_t)offset) == MAP_FAILED)
+		return -errno;
+	stage->spilled += stage->segment_bytes;
+	return 0;
+}
+
+static int map_memory(struct beam_stage *stage, uint8_t *at)
+{
+	if (mmap(at, stage->segment_bytes, PROT_READ | PROT_WRITE,
+		 MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) == MAP_FAILED)
+		return -errno;
+	stage->memory_bytes -= stage->segment_bytes;
+	return 0;
+}
+
+static int stage_room(void *ctx, uint32_t index, uint8_t **buf)
+{
+	struct beam_stage *stage = ctx;
+	uint64_t offset = (uint64_t)index * stage->segment_bytes;
+	int rc = 0;
+
+	if (offset >= stage->reserved_bytes)
+		return -EFBIG;
+	*buf = stage->base + offset;
+	if (stage->mapped[index])
+		return 0;
+	if (stage->memory_bytes >= stage->segment_bytes)
+		rc = map_memory(stage, *buf);
+	else
+		rc = map_file(stage, *buf, offset);
+	stage->mapped[index] = rc == 0;
+	return rc;
+}
+
+static int stage_take(void *ctx, uint32_t index, uint8_t *buf, uint32_t len_bytes)
+{
+	(void)ctx, (void)index, (void)buf, (void)len_bytes; /* it lies where it belongs */
+	return 0;
+}
+
+static void stage_back(void *ctx, uint32_t index, uint8_t *buf)
+{
+	(void)ctx, (void)index, (void)buf;
+}
+
+void beam_stage_sink(struct beam_stage *stage, struct beam_segment_sink *out)
+{
+	*out = (struct beam_segment_sink){.ctx = stage,
+					  .begin = stage_begin,
+					  .room = stage_room,
+					  .take = stage_take,
+					  .back = stage_back,
+					  .wake_fd = -1};
+}
+
+void beam_stage_finish(struct beam_stage *stage, uint64_t image_bytes)
+{
+	stage->image_bytes = image_bytes;
+	stage->fed_bytes = 0;
+}
+
+static uint32_t next_bytes(const struct beam_stage *stage)
+{
+	uint64_t left = stage->image_bytes - stage->fed_bytes;
+
+	return left < stage->segment_bytes ? (uint32_t)left : stage->segment_bytes;
+}
+
+static int stage_next(void *ctx, const uint8_t **base, uint32_t *len_bytes, int timeout_ms)
+{
+	struct beam_stage *stage = ctx;
+
+	(void)timeout_ms;
+	*base = stage->base + stage->fed_bytes;
+	*len_bytes = next_bytes(stage);
+	return *len_bytes ? 1 : 0;
+}
+
+static void stage_release(void *ctx)
+{
+	struct beam_stage *stage = ctx;
+
+	stage->fed_bytes += next_bytes(stage);
+}
+
+void beam_stage_source(struct beam_stage *stage, struct beam_image_source *out)
+{
+	*out = (struct beam_image_source){.ctx = stage,
+					  .length_bytes = stage->image_bytes,
+					  .next = stage_next,
+					  .release = stage_release};
+}
+
+const uint8_t *beam_stage_bytes(const struct beam_stage *stage)
+{
+	return stage->base;
+}
+
+uint64_t beam_stage_spilled(const struct beam_stage *stage)
+{
+	return stage->spilled;
+}

@@ -1,0 +1,166 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Changes to the target and their way back. */
+#include "target.h"
+
+#include <string.h>
+#include <time.h>
+
+#include "clock.h"
+#include "fail.h"
+#include "log.h"
+#include "rdbeam/error.h"
+
+#define LOAD_ABORT_MS 120000
+
+void beam_target_record(const struct beam_server_facts *facts, struct beam_target_state *out)
+{
+	memset(out, 0, sizeof(*out));
+	out->was_replica = facts->is_replica;
+	snprintf(out->master_host, sizeof(out->master_host), "%s", facts->master_host);
+	out->master_port = facts->master_port;
+}
+
+/* 0 with the value in `out`. */
+static int config_get(struct beam_redis *redis, const char *name, char *out, size_t cap)
+{
+	redisReply *reply = NULL;
+	int rc = beam_redis_command(redis, &reply, "CONFIG GET %s", name);
+
+	if (rc)
+		return rc;
+	const redisReply *value = beam_reply_field(reply, name);
+
+	rc = value && value->type == REDIS_REPLY_STRING && (size_t)value->len < cap ? 0
+										    : BEAM_E_PROTO;
+	if (!rc)
+		memcpy(out, value->str, (size_t)value->len + 1);
+	freeReplyObject(reply);
+	return rc;
+}
+
+void beam_target_diskless(struct beam_redis *redis, const char *want,
+			  struct beam_target_state *state)
+{
+	char found[sizeof(state->diskless_load)];
+
+	if (config_get(redis, "repl-diskless-load", found, sizeof(found)) ||
+	    strcmp(found, want) == 0)
+		return;
+	memcpy(state->diskless_load, found, sizeof(found));
+	if (beam_redis_command(redis, NULL, "CONFIG SET repl-diskless-load %s", want)) {
+		state->diskless_load[0] = '\0';
+		beam_log(BEAM_LOG_NOTICE,
+			 "%s: repl-diskless-load stays %s (%s): it loads by way of its disk",
+			 beam_redis_name(redis), found, beam_redis_error(redis));
+	}
+}
+
+int beam_target_credentials(struct beam_redis *redis, const struct beam_redis_addr *from,
+			    struct beam_target_state *state, char *error)
+{
+	char auth[512], user[128];
+	int rc;
+
+	if (!from->password[0])
+		return 0;
+	rc = config_get(redis, "masterauth", auth, sizeof(auth));
+	if (!rc)
+		rc = config_get(redis, "masteruser", user, sizeof(user));
+	if (!rc && auth[0])
+		return 0;
+	if (!rc) {
+		state->set_masterauth = true;
+		rc = beam_redis_command(redis, NULL, "CONFIG SET masterauth %s", from->password);
+	}
+	if (!rc && from->user[0] && !user[0]) {
+		state->set_masteruser = true;
+		rc = beam_redis_command(redis, NULL, "CONFIG SET masteruser %s", from->user);
+	}
+	memset(auth, 0, sizeof(auth));
+	if (!rc)
+		return 0;
+	return beam_fail(error, rc,
+			 "%s: the primary wants a password and masterauth cannot be set here: %s "
+			 "(grant +config, or set masterauth and masteruser in redis.conf)",
+			 beam_redis_name(redis), beam_redis_error(redis));
+}
+
+static int replicaof(struct beam_redis *redis, const char *host, uint32_t port)
+{
+	if (!host)
+		return beam_redis_command(redis, NULL, "REPLICAOF NO ONE");
+	return beam_redis_command(redis, NULL, "REPLICAOF %s %u", host, port);
+}
+
+/* A target that loads refuses REPLICAOF until the load has failed, which it does soon after its
+ * link was cut; there is no event to wait for. */
+static int replicaof_after_load(struct beam_redis *redis, const char *host, uint32_t port)
+{
+	uint64_t deadline = beam_now_ms() + LOAD_ABORT_MS;
+
+	for (;;) {
+		int rc = replicaof(redis, host, port);
+
+		if (rc != BEAM_E_SERVER || strncmp(beam_redis_error(redis), "LOADING", 7) != 0 ||
+		    beam_now_ms() >= deadline)
+			return rc;
+		nanosleep(&(struct timespec){.tv_nsec = 20000000}, NULL);
+	}
+}
+
+int beam_target_attach(struct beam_redis *redis, const char *host, uint32_t port,
+		       struct beam_target_state *state, char *error)
+{
+	snprintf(state->feed_host, sizeof(state->feed_host), "%s", host);
+	state->feed_port = port;
+	int rc = replicaof(redis, host, port);
+
+	if (rc)
+		return beam_fail(error, rc,
+				 "%s: REPLICAOF: %s (grant it: ACL SETUSER <user> "
+				 "+replicaof)",
+				 beam_redis_name(redis), beam_redis_error(redis));
+	return 0;
+}
+
+static bool follows_feed(struct beam_redis *redis, const struct beam_target_state *state)
+{
+	char host[256];
+	int64_t port;
+
+	return state->feed_host[0] &&
+	       beam_redis_info(redis, "replication", "master_host", host, sizeof(host)) == 0 &&
+	       beam_redis_info_int(redis, "replication", "master_port", &port) == 0 &&
+	       strcmp(host, state->feed_host) == 0 && port == state->feed_port;
+}
+
+bool beam_target_changed(const struct beam_target_state *state)
+{
+	return state->feed_host[0] || state->diskless_load[0] || state->set_masterauth ||
+	       state->set_masteruser;
+}
+
+int beam_target_restore(struct beam_redis *redis, const struct beam_target_state *state)
+{
+	bool at_feed = follows_feed(redis, state);
+	/* Told to come to us and not with us any more: it was handed over. */
+	bool handed_over = state->feed_host[0] && !at_feed;
+	int rc = 0;
+
+	if (at_feed)
+		rc = replicaof_after_load(redis, state->was_replica ? state->master_host : NULL,
+					  state->master_port);
+	if (!rc && state->set_masterauth && !handed_over)
+		rc = beam_redis_command(redis, NULL, "CONFIG SET masterauth %s", "");
+	if (!rc && state->set_masteruser && !handed_over)
+		rc = beam_redis_command(redis, NULL, "CONFIG SET masteruser %s", "");
+	if (!rc && state->diskless_load[0])
+		rc = beam_redis_command(redis, NULL, "CONFIG SET repl-diskless-load %s",
+					state->diskless_load);
+	if (rc)
+		beam_log(BEAM_LOG_WARNING,
+			 "%s could not be put back as it was: %s (check REPLICAOF, masterauth and "
+			 "repl-diskless-load there)",
+			 beam_redis_name(redis), beam_redis_error(redis));
+	return rc;
+}

@@ -1,0 +1,49 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ *
+ * What a pull changes on the target, recorded so that it can be put back: by the pull itself when
+ * it fails, or by the guard when the pull is gone. The record lies in memory shared with the guard
+ * and is written before the change that it tells of.
+ */
+#ifndef BEAM_TARGET_H
+#define BEAM_TARGET_H
+
+#include <stdbool.h>
+
+#include "servers.h"
+
+struct beam_target_state {
+	bool was_replica;
+	char master_host[256];
+	uint32_t master_port;
+	char diskless_load[24]; /* the value found; "": not changed */
+	bool set_masterauth, set_masteruser;
+	char feed_host[64]; /* "": not told to come to us */
+	uint32_t feed_port;
+};
+
+/* Starts a record of the target as it is. */
+void beam_target_record(const struct beam_server_facts *facts, struct beam_target_state *out);
+
+/* Sets repl-diskless-load to `want`; without the right to, goes on without. The old value is
+ * recorded before it is changed. */
+void beam_target_diskless(struct beam_redis *redis, const char *want,
+			  struct beam_target_state *state);
+
+/* Gives the target the primary's credentials if it has none of its own and `from` names some.
+ * 0, or an error with its line: the hand-over could not work. */
+int beam_target_credentials(struct beam_redis *redis, const struct beam_redis_addr *from,
+			    struct beam_target_state *state, char *error);
+
+/* REPLICAOF; the address is recorded as the feed's before the target hears of it. */
+int beam_target_attach(struct beam_redis *redis, const char *host, uint32_t port,
+		       struct beam_target_state *state, char *error);
+
+/* True when there is something to put back. */
+bool beam_target_changed(const struct beam_target_state *state);
+
+/* Puts everything back: repl-diskless-load; and, while the target still follows the feed, its
+ * recorded primary and its credentials. After a hand-over these stay as they are. 0, or the first
+ * error (logged). */
+int beam_target_restore(struct beam_redis *redis, const struct beam_target_state *state);
+
+#endif

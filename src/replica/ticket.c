@@ -1,0 +1,177 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Getting a ticket, and a backlog where there is none. */
+#include "ticket.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "fail.h"
+#include "link_line.h"
+#include "rdbeam/error.h"
+
+static int hex_value(char c)
+{
+	if (c >= '0' && c <= '9')
+		return c - '0';
+	if (c >= 'a' && c <= 'f')
+		return c - 'a' + 10;
+	return -1;
+}
+
+static int get_hex(const redisReply *map, const char *field, uint8_t *out, size_t len_bytes)
+{
+	const redisReply *value = beam_reply_field(map, field);
+
+	if (!value || value->type != REDIS_REPLY_STRING || (size_t)value->len != 2 * len_bytes)
+		return BEAM_E_PROTO;
+	for (size_t i = 0; i < len_bytes; i++) {
+		int high = hex_value(value->str[2 * i]), low = hex_value(value->str[2 * i + 1]);
+
+		if (high < 0 || low < 0)
+			return BEAM_E_PROTO;
+		out[i] = (uint8_t)(high << 4 | low);
+	}
+	return 0;
+}
+
+/* A number, whether it came as an integer or as text. */
+static int get_u64(const redisReply *map, const char *field, uint64_t *out)
+{
+	const redisReply *value = beam_reply_field(map, field);
+	char *end;
+
+	if (!value)
+		return BEAM_E_PROTO;
+	if (value->type == REDIS_REPLY_INTEGER) {
+		*out = (uint64_t)value->integer;
+		return value->integer < 0 ? BEAM_E_PROTO : 0;
+	}
+	if (value->type != REDIS_REPLY_STRING || !value->len || value->str[0] < '0' ||
+	    value->str[0] > '9')
+		return BEAM_E_PROTO;
+	errno = 0;
+	*out = strtoull(value->str, &end, 10);
+	return errno || *end ? BEAM_E_PROTO : 0;
+}
+
+static int get_text(const redisReply *map, const char *field, char *out, size_t cap)
+{
+	const redisReply *value = beam_reply_field(map, field);
+
+	if (!value || value->type != REDIS_REPLY_STRING || (size_t)value->len >= cap)
+		return BEAM_E_PROTO;
+	memcpy(out, value->str, (size_t)value->len);
+	out[value->len] = '\0';
+	return 0;
+}
+
+static bool is_replid(const char *text)
+{
+	return !*text || (strlen(text) == 40 && strspn(text, "0123456789abcdef") == 40);
+}
+
+int beam_ticket_parse(const redisReply *map, struct beam_ticket *out)
+{
+	struct beam_ticket t = {0};
+	uint64_t port = 0, offset = 0, reused = 0, min_replicas = 0;
+
+	if (!map || map->type != REDIS_REPLY_ARRAY || get_hex(map, "id", t.id, sizeof(t.id)) ||
+	    get_hex(map, "key", t.key, sizeof(t.key)) || get_u64(map, "port", &port) ||
+	    get_text(map, "transport", t.transport, sizeof(t.transport)) ||
+	    get_u64(map, "nonce", &t.gen.nonce) || get_u64(map, "counter", &t.gen.counter) ||
+	    get_text(map, "replid", t.replid, sizeof(t.replid)) ||
+	    get_u64(map, "offset", &offset) || get_u64(map, "reused", &reused) ||
+	    get_u64(map, "copy_ms", &t.copy_ms) || get_u64(map, "keys", &t.keys) ||
+	    get_u64(map, "min_replicas", &min_replicas))
+		return BEAM_E_PROTO;
+	if (!port || port > 65535 || offset > INT64_MAX || !is_replid(t.replid))
+		return BEAM_E_PROTO;
+	t.port = (uint32_t)port;
+	t.offset = (int64_t)offset;
+	t.reused = reused != 0;
+	t.min_replicas = (int64_t)(min_replicas & INT32_MAX);
+	*out = t;
+	return 0;
+}
+
+/* A replica that asks for a full sync and leaves at once makes the primary keep a backlog. */
+static int make_backlog(const struct beam_ticket_opts *opts, char *error)
+{
+	static const char psync[] = "*3\r\n$5\r\nPSYNC\r\n$1\r\n?\r\n$2\r\n-1\r\n";
+	char text[BEAM_REDIS_ERROR_BYTES], line[256];
+	struct beam_redis *redis = NULL;
+	int rc = beam_redis_open(opts->from, opts->timeout_ms, text, &redis);
+
+	if (rc)
+		return beam_fail(error, rc, "%s", text);
+	/* Answered before PSYNC is sent: the server refuses PSYNC with output pending. */
+	rc = beam_redis_command(redis, NULL, "REPLCONF capa eof capa psync2");
+	if (!rc) {
+		int sock = beam_redis_context(redis)->fd;
+
+		rc = beam_link_send(sock, psync, sizeof(psync) - 1, opts->timeout_ms);
+		if (!rc)
+			rc = beam_link_read_line(sock, line, sizeof(line), opts->timeout_ms);
+		if (!rc && line[0] == '-')
+			rc = BEAM_E_SERVER;
+	} else {
+		snprintf(line, sizeof(line), "-%.250s", beam_redis_error(redis));
+	}
+	if (rc)
+		beam_fail(error, rc,
+			  "%s: cannot make a replication backlog: %s (grant it: ACL SETUSER <user> "
+			  "+psync +replconf)",
+			  beam_redis_name(redis), line[0] == '-' ? line + 1 : beam_strerror(rc));
+	beam_redis_close(&redis);
+	return rc;
+}
+
+static int refused(struct beam_redis *redis, int rc, char *error)
+{
+	const char *name = beam_redis_name(redis);
+	const char *text = beam_redis_error(redis);
+
+	if (rc == BEAM_E_DENIED)
+		return beam_fail(error, rc,
+				 "%s: %s (grant it: ACL SETUSER <user> +rdbeam.ticket +info +psync "
+				 "+replconf +config|get)",
+				 name, text);
+	if (rc != BEAM_E_SERVER)
+		return beam_fail(error, rc, "%s", text);
+	if (strncmp(text, "BUSY", 4) == 0)
+		return beam_fail(error, BEAM_E_BUSY, "%s: %s (try again when it is done)", name,
+				 text);
+	if (strncmp(text, "ERR unknown command", 19) == 0)
+		return beam_fail(
+		    error, BEAM_E_UNSUPPORTED,
+		    "%s: the rdbeam module is not loaded there (redis.conf: loadmodule "
+		    "rdbeam.so)",
+		    name);
+	return beam_fail(error, rc, "%s: %s", name, text);
+}
+
+int beam_ticket_get(struct beam_redis *redis, const struct beam_ticket_opts *opts, char *error,
+		    struct beam_ticket *out)
+{
+	const char *command = opts->fresh ? "RDBEAM.TICKET FRESH" : "RDBEAM.TICKET";
+	redisReply *reply = NULL;
+	int rc = beam_redis_command(redis, &reply, command);
+
+	if (rc == BEAM_E_SERVER && strncmp(beam_redis_error(redis), "NOBACKLOG", 9) == 0) {
+		rc = make_backlog(opts, error);
+		if (rc)
+			return rc;
+		rc = beam_redis_command(redis, &reply, command);
+	}
+	if (rc)
+		return refused(redis, rc, error);
+	rc = beam_ticket_parse(reply, out);
+	freeReplyObject(reply);
+	if (rc)
+		return beam_fail(error, rc,
+				 "%s: RDBEAM.TICKET's answer is not understood: is its module of "
+				 "another rdbeam version?",
+				 beam_redis_name(redis));
+	return 0;
+}

@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ *
+ * RDBEAM.TICKET: the primary's answer to "I want an image".
+ */
+#ifndef BEAM_TICKET_H
+#define BEAM_TICKET_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "redis.h"
+#include "wire.h"
+
+struct beam_ticket {
+	uint8_t id[BEAM_TICKET_ID_BYTES];
+	uint8_t key[BEAM_TICKET_KEY_BYTES]; /* secret */
+	struct beam_gen gen;
+	uint32_t port;
+	char transport[16];
+	char replid[BEAM_REPLID_BYTES]; /* "" when the image cannot be continued from */
+	int64_t offset;
+	bool reused;
+	uint64_t copy_ms, keys;
+	int64_t min_replicas;
+};
+
+struct beam_ticket_opts {
+	const struct beam_redis_addr *from; /* for the second connection that makes a backlog */
+	bool fresh;                         /* no retained image */
+	int timeout_ms;
+};
+
+/* Asks for a ticket. A primary without a replication backlog is given one first. 0, BEAM_E_DENIED,
+ * BEAM_E_BUSY, BEAM_E_UNSUPPORTED (no module), BEAM_E_PROTO, BEAM_E_SERVER, with the line in
+ * `error`. */
+int beam_ticket_get(struct beam_redis *redis, const struct beam_ticket_opts *opts, char *error,
+		    struct beam_ticket *out);
+
+/* Reads the reply map; for the above and the tests. 0 or BEAM_E_PROTO. */
+int beam_ticket_parse(const redisReply *map, struct beam_ticket *out);
+
+#endif

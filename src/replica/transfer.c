@@ -1,0 +1,179 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ *
+ * The image's way from the primary's daemon into the sink. A connection that breaks costs what was
+ * in flight: a new ticket for the same generation goes on from the segments that are missing. */
+#include <errno.h>
+#include <string.h>
+
+#include "clock.h"
+#include "fail.h"
+#include "pull_run.h"
+#include "rdbeam/error.h"
+
+#define RESUMES_MAX 3
+
+/* An image that goes to a server is read in memory and, for a replica, beside its stream. */
+static uint64_t image_memory(const struct beam_pull *pull)
+{
+	uint64_t buffer = pull->opts.buffer_bytes;
+
+	return pull->opts.target == BEAM_PULL_REPLICA ? buffer - buffer / 4 : buffer;
+}
+
+/* Rule 11: what the target holds is not replaced before the image is verified. */
+static bool verify_first(const struct beam_pull *pull)
+{
+	if (pull->opts.target == BEAM_PULL_COPY)
+		return true;
+	return pull->opts.target == BEAM_PULL_REPLICA && pull->target.has_keys &&
+	       !pull->opts.stream;
+}
+
+int beam_transfer_open(struct beam_pull *pull)
+{
+	struct beam_segment_sink sink;
+	uint64_t memory = image_memory(pull);
+	int rc;
+
+	if (verify_first(pull)) {
+		rc = beam_stage_open(memory, pull->opts.spill_dir, &pull->staged);
+		if (!rc)
+			beam_stage_sink(pull->staged, &sink);
+	} else if (pull->opts.target == BEAM_PULL_REPLICA) {
+		rc = beam_window_open(memory, &pull->window);
+		if (!rc)
+			beam_window_sink(pull->window, &sink);
+	} else {
+		rc = beam_image_file_open(pull->opts.target == BEAM_PULL_FILE ? pull->opts.file
+									      : NULL,
+					  memory, pull->error, &pull->file);
+		if (!rc)
+			beam_image_file_sink(pull->file, &sink);
+	}
+	if (!rc)
+		rc = beam_fetch_open(&sink, &pull->fetch);
+	if (rc)
+		return beam_fail(pull->error, rc, "no buffer for the image: %s", beam_strerror(rc));
+	return 0;
+}
+
+void beam_transfer_close(struct beam_pull *pull)
+{
+	beam_fetch_close(&pull->fetch);
+	beam_window_close(&pull->window);
+	beam_stage_close(&pull->staged);
+	beam_image_file_close(&pull->file);
+	memset(&pull->counts, 0, sizeof(pull->counts));
+}
+
+static int transfer_tick(void *arg)
+{
+	struct beam_pull *pull = arg;
+
+	beam_fetch_counts(pull->fetch, &pull->counts);
+	int rc = pull->opts.target == BEAM_PULL_REPLICA ? beam_replicate_tick(pull) : 0;
+
+	return rc ? rc : beam_pull_show(pull);
+}
+
+static int open_reader(struct beam_pull *pull, struct beam_reader **out)
+{
+	struct beam_reader_opts opts = {.host = pull->opts.from.is_unix ? "127.0.0.1"
+									: pull->opts.from.host,
+					.port = pull->ticket.port,
+					.gen = pull->ticket.gen,
+					.connect_timeout_ms = pull->opts.timeout_ms};
+	char text[BEAM_TEXT_BYTES] = "";
+
+	memcpy(opts.id, pull->ticket.id, sizeof(opts.id));
+	memcpy(opts.key, pull->ticket.key, sizeof(opts.key));
+	int rc = beam_tcp_reader.open(&opts, text, out);
+
+	if (rc)
+		return beam_fail(pull->error, rc, "%s", text);
+	snprintf(pull->result->transport, sizeof(pull->result->transport), "%s", (*out)->ops->name);
+	return 0;
+}
+
+/* A new ticket after a break. BEAM_E_STALE when it is for another generation. */
+static int renew_ticket(struct beam_pull *pull)
+{
+	struct beam_ticket_opts opts = {.from = &pull->opts.from,
+					.timeout_ms = pull->opts.timeout_ms};
+	struct beam_ticket ticket;
+	int rc = beam_ticket_get(pull->from, &opts, pull->error, &ticket);
+
+	if (rc)
+		return rc;
+	if (ticket.gen.nonce != pull->ticket.gen.nonce ||
+	    ticket.gen.counter != pull->ticket.gen.counter)
+		return beam_fail(
+		    pull->error, BEAM_E_STALE,
+		    "the connection broke, and the primary does not have this image any "
+		    "more: pull again");
+	pull->ticket = ticket;
+	return 0;
+}
+
+/* With the reader that read it all: what is fed after this moment is a valid generation's. */
+static int finish(struct beam_pull *pull, struct beam_reader *reader)
+{
+	beam_fetch_counts(pull->fetch, &pull->counts);
+	if (pull->window) {
+		beam_window_finish(pull->window, pull->counts.nsegments);
+		return 0;
+	}
+	if (pull->staged)
+		beam_stage_finish(pull->staged, pull->counts.image_bytes);
+	return beam_fetch_check(reader, pull->opts.timeout_ms, pull->error);
+}
+
+/* One connection's worth. BEAM_E_GONE: it broke, and the fetch can go on with another. */
+static int read_once(struct beam_pull *pull)
+{
+	struct beam_reader *reader = NULL;
+	uint64_t began_ms = beam_now_ms();
+	int rc = open_reader(pull, &reader);
+
+	if (rc)
+		return rc;
+	const struct beam_reader_ops *ops = reader->ops;
+
+	rc = beam_fetch_run(pull->fetch, reader, transfer_tick, pull, pull->error);
+	if (!rc)
+		rc = finish(pull, reader);
+	ops->close(&reader, pull->counts.bytes, beam_now_ms() - began_ms);
+	beam_fetch_detach(pull->fetch);
+	return rc;
+}
+
+int beam_transfer_run(struct beam_pull *pull)
+{
+	int rc;
+
+	pull->stage = BEAM_STAGE_TRANSFER;
+	for (int resumes = 0;; resumes++) {
+		rc = read_once(pull);
+		/* A line says that the failure is final, whatever the code. */
+		if (rc != BEAM_E_GONE || pull->error[0])
+			break;
+		if (resumes == RESUMES_MAX)
+			return beam_fail(pull->error, rc,
+					 "the connection to the primary's daemon broke %d times: "
+					 "look at its log and the network",
+					 resumes + 1);
+		rc = renew_ticket(pull);
+		if (rc)
+			break;
+	}
+	beam_fetch_counts(pull->fetch, &pull->counts);
+	struct beam_pull_result *result = pull->result;
+
+	result->image_bytes = pull->counts.image_bytes;
+	result->nsegments = pull->counts.nsegments;
+	result->reread_segments = pull->counts.rereads;
+	result->transfer_ms = pull->counts.last_crc_ms - pull->counts.first_read_ms;
+	if (!rc)
+		result->keys = pull->counts.keys;
+	return rc;
+}
