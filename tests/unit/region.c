@@ -1,0 +1,296 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * The region as its owner sees it: growth, limits, slots, trimming, new segment sizes. */
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "memory.h"
+#include "rdbeam/error.h"
+#include "region.h"
+#include "table.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+
+#include <cmocka.h>
+
+#define MIB     (1ull << 20)
+#define SEGMENT (2u << 20)
+
+static struct beam_region *open_region(uint64_t max_bytes, uint32_t segment_bytes)
+{
+	struct beam_region_opts opts = {.max_bytes = max_bytes, .segment_bytes = segment_bytes};
+	struct beam_region *region = NULL;
+
+	assert_int_equal(beam_region_open(&opts, &region), 0);
+	return region;
+}
+
+/* Grows and waits until the thread has no more to do. What collect said, the worst of it. */
+static int grow(struct beam_region *region, uint32_t want_free)
+{
+	struct pollfd pfd = {.fd = beam_region_fd(region), .events = POLLIN};
+	int err = 0;
+
+	beam_region_grow(region, want_free);
+	while (!err && beam_region_free_slots(region) < want_free) {
+		assert_int_equal(poll(&pfd, 1, 20000), 1);
+		err = beam_region_collect(region);
+	}
+	return err;
+}
+
+static void slots_are_aligned_and_apart(void **state)
+{
+	(void)state;
+	struct beam_region *region = open_region(256 * MIB, SEGMENT);
+	uint32_t slots[20];
+
+	assert_int_equal(beam_region_take(region, slots), -EAGAIN);
+	assert_int_equal(grow(region, 20), 0);
+	assert_true(beam_region_free_slots(region) >= 20);
+	assert_int_equal(beam_region_bytes(region), beam_region_free_slots(region) * 2 * MIB);
+	for (uint32_t i = 0; i < 20; i++) {
+		assert_int_equal(beam_region_take(region, &slots[i]), 0);
+		uint8_t *at = beam_region_at(region, slots[i]);
+
+		assert_int_equal((uintptr_t)at % SEGMENT, 0);
+		memset(at, (int)i + 1, SEGMENT);
+	}
+	for (uint32_t i = 0; i < 20; i++) {
+		uint8_t *at = beam_region_at(region, slots[i]);
+
+		assert_int_equal(at[0], i + 1);
+		assert_int_equal(at[SEGMENT - 1], i + 1);
+		beam_region_give(region, slots[i]);
+	}
+	beam_region_close(&region);
+	assert_null(region);
+}
+
+static void limit_is_never_passed(void **state)
+{
+	(void)state;
+	struct beam_region *region = open_region(50 * MIB, 4 << 20);
+
+	assert_int_equal(beam_region_could_hold(region), 12);
+	assert_int_equal(grow(region, 13), BEAM_E_FULL);
+	assert_non_null(strstr(beam_region_error(region), "50 MiB"));
+	assert_false(beam_region_growing(region));
+	/* What there is, is offered. */
+	assert_int_equal(beam_region_free_slots(region), 12);
+	assert_int_equal(beam_region_bytes(region), 48 * MIB);
+	assert_int_equal(beam_region_could_hold(region), 12);
+	assert_int_equal(grow(region, 13), BEAM_E_FULL);
+	assert_int_equal(beam_region_bytes(region), 48 * MIB);
+	assert_int_equal(grow(region, 12), 0);
+	beam_region_close(&region);
+}
+
+static void less_than_a_segment_holds_nothing(void **state)
+{
+	(void)state;
+	struct beam_region *region = open_region(SEGMENT - 1, SEGMENT);
+
+	assert_int_equal(beam_region_could_hold(region), 0);
+	assert_int_equal(grow(region, 1), BEAM_E_FULL);
+	assert_int_equal(beam_region_bytes(region), 0);
+	beam_region_close(&region);
+}
+
+static void first_slots_come_before_the_last(void **state)
+{
+	(void)state;
+	struct beam_region *region = open_region(0, SEGMENT);
+	struct pollfd pfd = {.fd = beam_region_fd(region), .events = POLLIN};
+
+	beam_region_grow(region, 128);
+	assert_true(beam_region_growing(region));
+	assert_int_equal(poll(&pfd, 1, 20000), 1);
+	assert_int_equal(beam_region_collect(region), 0);
+	assert_in_range(beam_region_free_slots(region), 16, 127);
+	while (beam_region_free_slots(region) < 128) {
+		assert_int_equal(poll(&pfd, 1, 20000), 1);
+		assert_int_equal(beam_region_collect(region), 0);
+	}
+	assert_true(beam_region_extents(region) > 1);
+	beam_region_close(&region);
+}
+
+static void memory_is_resident_and_sealed(void **state)
+{
+	(void)state;
+	struct beam_region *region = open_region(64 * MIB, SEGMENT);
+	unsigned char *resident = malloc(16 * MIB / 4096 * 2);
+	struct stat st;
+	void *base;
+	uint64_t bytes;
+	int fd;
+
+	assert_non_null(resident);
+	assert_int_equal(grow(region, 16), 0);
+	assert_true(beam_region_extent(region, 0, &fd, &base, &bytes));
+	assert_false(beam_region_extent(region, 1, &fd, &base, &bytes));
+	assert_true(beam_region_extent(region, 0, &fd, &base, &bytes));
+	assert_int_equal(bytes, 32 * MIB);
+	assert_int_equal(mincore(base, bytes, resident), 0);
+	for (uint64_t i = 0; i < bytes / 4096; i++)
+		assert_true(resident[i] & 1);
+	assert_int_equal(fstat(fd, &st), 0);
+	assert_int_equal(st.st_size, bytes);
+	assert_int_equal((uint64_t)st.st_blocks * 512, bytes);
+	assert_int_equal(ftruncate(fd, 0), -1);
+	assert_int_equal(errno, EPERM);
+	assert_int_equal(ftruncate(fd, (off_t)(2 * bytes)), -1);
+	assert_int_equal(fcntl(fd, F_ADD_SEALS, F_SEAL_WRITE), -1);
+	free(resident);
+	beam_region_close(&region);
+}
+
+static void trim_keeps_what_is_held(void **state)
+{
+	(void)state;
+	struct beam_region *region = open_region(256 * MIB, SEGMENT);
+	uint32_t slot, other;
+
+	assert_int_equal(grow(region, 64), 0);
+	uint32_t extents = beam_region_extents(region);
+
+	assert_true(extents >= 2);
+	assert_int_equal(beam_region_take(region, &slot), 0);
+	memset(beam_region_at(region, slot), 7, SEGMENT);
+	beam_region_trim(region);
+	assert_int_equal(beam_region_extents(region), BEAM_SLOT_EXTENT(slot) + 1);
+	assert_int_equal(*(uint8_t *)beam_region_at(region, slot), 7);
+	/* A number rests before it names other memory. */
+	while (beam_region_take(region, &other) == 0)
+		;
+	assert_int_equal(grow(region, 1), 0);
+	assert_int_equal(beam_region_take(region, &other), 0);
+	assert_true(BEAM_SLOT_EXTENT(other) >= extents);
+	beam_region_close(&region);
+}
+
+static void trimmed_memory_counts_no_more(void **state)
+{
+	(void)state;
+	struct beam_region *region = open_region(64 * MIB, SEGMENT);
+
+	for (int i = 0; i < 5; i++) {
+		assert_int_equal(grow(region, 32), 0);
+		assert_int_equal(beam_region_bytes(region), 64 * MIB);
+		beam_region_trim(region);
+		assert_int_equal(beam_region_bytes(region), 0);
+		assert_int_equal(beam_region_free_slots(region), 0);
+		assert_int_equal(beam_region_extents(region), 0);
+	}
+	beam_region_close(&region);
+}
+
+static void segment_size_changes_when_empty(void **state)
+{
+	(void)state;
+	struct beam_region *region = open_region(64 * MIB, SEGMENT);
+	struct beam_region_opts opts = {.max_bytes = 64 * MIB, .segment_bytes = 8 << 20};
+	uint32_t slot;
+
+	assert_int_equal(grow(region, 1), 0);
+	assert_int_equal(beam_region_take(region, &slot), 0);
+	assert_int_equal(beam_region_configure(region, &opts), -EBUSY);
+	beam_region_give(region, slot);
+	beam_region_grow(region, 32); /* of the old size: must not turn up */
+	assert_int_equal(beam_region_configure(region, &opts), 0);
+	assert_int_equal(grow(region, 8), 0);
+	assert_int_equal(beam_region_free_slots(region), 8);
+	assert_int_equal(beam_region_bytes(region), 64 * MIB);
+	opts.segment_bytes = SEGMENT + 4096;
+	assert_int_equal(beam_region_configure(region, &opts), -EINVAL);
+	beam_region_close(&region);
+}
+
+static void largest_segments_fit_an_extent(void **state)
+{
+	(void)state;
+	struct beam_region *region = open_region(BEAM_SEGMENT_MAX + 8 * MIB, BEAM_SEGMENT_MAX);
+	uint32_t slot;
+
+	assert_int_equal(grow(region, 2), BEAM_E_FULL);
+	assert_int_equal(beam_region_free_slots(region), 1);
+	assert_int_equal(beam_region_take(region, &slot), 0);
+	((uint8_t *)beam_region_at(region, slot))[BEAM_SEGMENT_MAX - 1] = 1;
+	beam_region_close(&region);
+}
+
+static void close_stops_a_growth(void **state)
+{
+	(void)state;
+	struct beam_region *region = open_region(0, SEGMENT);
+
+	beam_region_grow(region, 2000);
+	beam_region_close(&region);
+	assert_null(region);
+}
+
+/* Uses the machine's own pool: with none, `require` must say so and `try` must go on. */
+static void hugepages_are_had_or_said_to_be_missing(void **state)
+{
+	(void)state;
+	struct beam_region_opts opts = {
+	    .segment_bytes = SEGMENT, .hugepages = BEAM_HUGEPAGES_REQUIRE, .max_bytes = 64 * MIB};
+	struct beam_region *region = NULL;
+	uint64_t pool = beam_memory_hugetlb_free();
+
+	assert_int_equal(beam_region_open(&opts, &region), 0);
+	int err = grow(region, 16);
+
+	if (pool == 0) {
+		assert_int_equal(err, BEAM_E_UNSUPPORTED);
+		assert_non_null(strstr(beam_region_error(region), "nr_hugepages"));
+		assert_int_equal(beam_region_bytes(region), 0);
+	} else {
+		assert_int_equal(err, pool < 32 * MIB ? BEAM_E_FULL : 0);
+		assert_int_equal(beam_region_page_bytes(region), 2 * MIB);
+	}
+	opts.hugepages = BEAM_HUGEPAGES_TRY;
+	assert_int_equal(beam_region_configure(region, &opts), 0);
+	assert_int_equal(grow(region, 32), 0);
+	assert_int_equal(beam_region_bytes(region), 64 * MIB);
+	for (uint32_t slot; beam_region_take(region, &slot) == 0;)
+		memset(beam_region_at(region, slot), 1, SEGMENT);
+	beam_region_close(&region);
+}
+
+static void available_memory_is_believable(void **state)
+{
+	(void)state;
+	uint64_t available = beam_memory_available();
+	uint64_t pages = (uint64_t)sysconf(_SC_PHYS_PAGES);
+
+	assert_in_range(available, MIB, pages * (uint64_t)sysconf(_SC_PAGESIZE));
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+	    cmocka_unit_test(slots_are_aligned_and_apart),
+	    cmocka_unit_test(limit_is_never_passed),
+	    cmocka_unit_test(less_than_a_segment_holds_nothing),
+	    cmocka_unit_test(first_slots_come_before_the_last),
+	    cmocka_unit_test(memory_is_resident_and_sealed),
+	    cmocka_unit_test(trim_keeps_what_is_held),
+	    cmocka_unit_test(trimmed_memory_counts_no_more),
+	    cmocka_unit_test(segment_size_changes_when_empty),
+	    cmocka_unit_test(largest_segments_fit_an_extent),
+	    cmocka_unit_test(close_stops_a_growth),
+	    cmocka_unit_test(hugepages_are_had_or_said_to_be_missing),
+	    cmocka_unit_test(available_memory_is_believable),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
