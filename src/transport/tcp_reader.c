@@ -6,9 +6,6 @@
 #include "reader.h"
 
 #include <errno.h>
-#include <netdb.h>
-#include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <poll.h>
 #include <stdarg.h>
 #include <stdbool.h>
@@ -22,6 +19,7 @@
 #include "fault.h"
 #include "rdbeam/error.h"
 #include "sockets.h"
+#include "tcp_connect.h"
 
 #define DEPTH_DEFAULT 8
 #define DEPTH_MAX     64 /* the server takes no more */
@@ -94,87 +92,6 @@ static int fail_socket(struct tcp_reader *r, int err)
 
 /* ---- open ----------------------------------------------------------------------------------- */
 
-/* Waits for `events`; 0, -ETIMEDOUT or -errno. */
-static int wait_for(int fd, short events, int64_t timeout_ms)
-{
-	uint64_t deadline = beam_now_ms() + (uint64_t)(timeout_ms > 0 ? timeout_ms : 0);
-	struct pollfd pfd = {.fd = fd, .events = events};
-
-	for (;;) {
-		int n = poll(&pfd, 1, timeout_ms > INT32_MAX ? INT32_MAX : (int)timeout_ms);
-
-		if (n > 0)
-			return 0;
-		if (n == 0)
-			return -ETIMEDOUT;
-		if (errno != EINTR)
-			return -errno;
-		if (timeout_ms > 0) {
-			uint64_t now = beam_now_ms();
-
-			timeout_ms = now < deadline ? (int64_t)(deadline - now) : 0;
-		}
-	}
-}
-
-static int connect_one(const struct addrinfo *info, int64_t timeout_ms)
-{
-	int on = 1, err = 0;
-	socklen_t err_bytes = sizeof(err);
-	int fd = socket(info->ai_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-
-	if (fd < 0)
-		return -errno;
-	if (connect(fd, info->ai_addr, info->ai_addrlen) && errno != EINPROGRESS) {
-		err = -errno;
-	} else {
-		err = wait_for(fd, POLLOUT, timeout_ms);
-		int so_error = 0;
-
-		if (!err && getsockopt(fd, SOL_SOCKET, SO_ERROR, &so_error, &err_bytes))
-			err = -errno;
-		if (!err)
-			err = -so_error;
-	}
-	if (!err && setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on)))
-		err = -errno;
-	if (err)
-		beam_close(&fd);
-	return err ? err : fd;
-}
-
-/* Tries each address of the host within the time. fd or a negative code with the text. */
-static int connect_host(const struct beam_reader_opts *opts, char error_text[BEAM_TEXT_BYTES])
-{
-	struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_NUMERICSERV};
-	uint64_t deadline = beam_now_ms() + (uint64_t)opts->connect_timeout_ms;
-	struct addrinfo *list;
-	char service[16];
-	int fd = -ETIMEDOUT;
-
-	snprintf(service, sizeof(service), "%u", opts->port);
-	int failed = getaddrinfo(opts->host, service, &hints, &list);
-
-	if (failed) {
-		snprintf(error_text, BEAM_TEXT_BYTES,
-			 "cannot find host %.100s: %s; give a name or address that this host knows",
-			 opts->host, gai_strerror(failed));
-		return -EHOSTUNREACH;
-	}
-	for (struct addrinfo *info = list; info && fd < 0; info = info->ai_next) {
-		uint64_t now = beam_now_ms();
-
-		fd = connect_one(info, now < deadline ? (int64_t)(deadline - now) : 0);
-	}
-	freeaddrinfo(list);
-	if (fd < 0)
-		snprintf(error_text, BEAM_TEXT_BYTES,
-			 "cannot connect to %.100s port %u: %s; see rdbeam.bind, rdbeam.port and "
-			 "rdbeam.transport on the primary, and the firewall",
-			 opts->host, opts->port, beam_strerror(fd));
-	return fd;
-}
-
 static int flush(struct tcp_reader *r)
 {
 	while (r->out_at < r->out_bytes) {
@@ -214,7 +131,7 @@ static int reader_open(const struct beam_reader_opts *opts, char error_text[BEAM
 			 opts->host, opts->port);
 		return -ENOMEM;
 	}
-	r->fd = connect_host(opts, error_text);
+	r->fd = tcp_connect(opts, error_text);
 	if (r->fd < 0) {
 		int err = r->fd;
 
@@ -494,7 +411,7 @@ static int wait_bytes(struct tcp_reader *r, uint64_t deadline, int timeout_ms)
 		if (ours)
 			wait_ms = silence_ms;
 	}
-	int err = wait_for(r->fd, POLLIN | (r->out_bytes ? POLLOUT : 0), wait_ms);
+	int err = tcp_wait_for(r->fd, POLLIN | (r->out_bytes ? POLLOUT : 0), wait_ms);
 
 	if (err == -ETIMEDOUT && ours)
 		return fail(r, -ETIMEDOUT,

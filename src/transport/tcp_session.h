@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * What the two halves of the TCP server share: tcp_server.c owns listeners, places and rates;
- * tcp_session.c owns one connection's bytes. A session that has ended stays in the list as DEAD,
- * holding nothing, until tcp_server_settle frees it: whoever walks the list may end any session.
+ * What the parts of the TCP server share: tcp_server.c owns who may connect and who has a place,
+ * tcp_session.c one connection's life and output, tcp_requests.c its input. A session that has
+ * ended stays in the list as DEAD, holding nothing, until tcp_server_settle frees it: whoever walks
+ * the list may end any session.
  */
 #ifndef BEAM_TCP_SESSION_H
 #define BEAM_TCP_SESSION_H
@@ -129,6 +130,12 @@ void tcp_session_end(struct tcp_session *session, enum beam_wire_type type, int 
 		     const char *text);
 /* Ends at once. `code` 0: the reader was done. */
 void tcp_session_cut(struct tcp_session *session, int code);
+
+/* ---- tcp_requests.c ------------------------------------------------------------------------- */
+
+/* Takes in what has come, and queues the requests in it; the answers go out with the next
+ * tcp_session_send. */
+void tcp_session_receive(struct tcp_session *session);
 
 /* ---- tcp_server.c --------------------------------------------------------------------------- */
 

@@ -1,0 +1,94 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Connecting to a name or address within a time. */
+#include "tcp_connect.h"
+
+#include <errno.h>
+#include <netdb.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <poll.h>
+#include <stdio.h>
+#include <sys/socket.h>
+
+#include "clock.h"
+#include "rdbeam/error.h"
+#include "sockets.h"
+
+int tcp_wait_for(int fd, short events, int64_t timeout_ms)
+{
+	uint64_t deadline = beam_now_ms() + (uint64_t)(timeout_ms > 0 ? timeout_ms : 0);
+	struct pollfd pfd = {.fd = fd, .events = events};
+
+	for (;;) {
+		int n = poll(&pfd, 1, timeout_ms > INT32_MAX ? INT32_MAX : (int)timeout_ms);
+
+		if (n > 0)
+			return 0;
+		if (n == 0)
+			return -ETIMEDOUT;
+		if (errno != EINTR)
+			return -errno;
+		if (timeout_ms > 0) {
+			uint64_t now = beam_now_ms();
+
+			timeout_ms = now < deadline ? (int64_t)(deadline - now) : 0;
+		}
+	}
+}
+
+static int connect_one(const struct addrinfo *info, int64_t timeout_ms)
+{
+	int on = 1, err = 0;
+	socklen_t err_bytes = sizeof(err);
+	int fd = socket(info->ai_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+
+	if (fd < 0)
+		return -errno;
+	if (connect(fd, info->ai_addr, info->ai_addrlen) && errno != EINPROGRESS) {
+		err = -errno;
+	} else {
+		err = tcp_wait_for(fd, POLLOUT, timeout_ms);
+		int so_error = 0;
+
+		if (!err && getsockopt(fd, SOL_SOCKET, SO_ERROR, &so_error, &err_bytes))
+			err = -errno;
+		if (!err)
+			err = -so_error;
+	}
+	if (!err && setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on)))
+		err = -errno;
+	if (err)
+		beam_close(&fd);
+	return err ? err : fd;
+}
+
+int tcp_connect(const struct beam_reader_opts *opts, char error_text[BEAM_TEXT_BYTES])
+{
+	struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_NUMERICSERV};
+	uint64_t deadline = beam_now_ms() + (uint64_t)opts->connect_timeout_ms;
+	struct addrinfo *list;
+	char service[16];
+	int fd = -ETIMEDOUT;
+
+	snprintf(service, sizeof(service), "%u", opts->port);
+	int failed = getaddrinfo(opts->host, service, &hints, &list);
+
+	if (failed) {
+		snprintf(error_text, BEAM_TEXT_BYTES,
+			 "cannot find host %.100s: %s; give a name or address that this host knows",
+			 opts->host, gai_strerror(failed));
+		return -EHOSTUNREACH;
+	}
+	for (struct addrinfo *info = list; info && fd < 0; info = info->ai_next) {
+		uint64_t now = beam_now_ms();
+
+		fd = connect_one(info, now < deadline ? (int64_t)(deadline - now) : 0);
+	}
+	freeaddrinfo(list);
+	if (fd < 0)
+		snprintf(error_text, BEAM_TEXT_BYTES,
+			 "cannot connect to %.100s port %u: %s; see rdbeam.bind, rdbeam.port and "
+			 "rdbeam.transport on the primary, and the firewall",
+			 opts->host, opts->port, beam_strerror(fd));
+	return fd;
+}

@@ -1,0 +1,184 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * What a reader says: messages, handled one by one, each checked against the session's state and
+ * the image's bounds. */
+#include "tcp_session.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#include "clock.h"
+#include "rdbeam/error.h"
+
+#define INPUT_TURNS 4
+
+static void broken(struct tcp_session *session, const char *text)
+{
+	tcp_session_end(session, BEAM_WIRE_FAILED, BEAM_E_PROTO, text);
+}
+
+static const char *refusal(int code)
+{
+	switch (code) {
+	case BEAM_E_DENIED:
+		return "ticket refused: it was used, is over, or was given to another address; "
+		       "ask for a new one with RDBEAM.TICKET";
+	case BEAM_E_STALE:
+		return "the ticket's generation is gone; ask for a new one with RDBEAM.TICKET";
+	default:
+		return beam_strerror(code);
+	}
+}
+
+static void take_hello(struct tcp_session *session, const struct beam_wire_hello *hello)
+{
+	const struct beam_serve_images *images = session->server->images;
+	uint8_t key[BEAM_TICKET_KEY_BYTES];
+	char text[BEAM_TEXT_BYTES];
+
+	if (hello->version != BEAM_WIRE_VERSION || hello->flags) {
+		snprintf(text, sizeof(text),
+			 "protocol version %u with flags %u is not spoken here, only version %d "
+			 "with flags 0: install the same rdbeam on both hosts",
+			 hello->version, hello->flags, BEAM_WIRE_VERSION);
+		tcp_session_end(session, BEAM_WIRE_REFUSED, BEAM_E_VERSION, text);
+		return;
+	}
+	int err = images->authorize(images->ctx, hello, session->peer, key, &session->image);
+
+	if (err) {
+		session->image = NULL;
+		tcp_session_end(session, BEAM_WIRE_REFUSED, err, refusal(err));
+		return;
+	}
+	struct beam_wire_welcome *welcome = &session->welcome;
+
+	images->describe(images->ctx, session->image, &welcome->gen, &welcome->segment_bytes);
+	welcome->read_max = welcome->segment_bytes < BEAM_WIRE_READ_MAX ? welcome->segment_bytes
+									: BEAM_WIRE_READ_MAX;
+	beam_wire_prove_welcome(key, hello, welcome);
+	explicit_bzero(key, sizeof(key));
+	session->state = SESSION_WAITING;
+	tcp_server_admit(session);
+}
+
+static void queue_request(struct tcp_session *session, const uint8_t *base, uint32_t len_bytes,
+			  uint32_t tag)
+{
+	uint32_t at = (session->first_request + session->nrequests) % TCP_REQUESTS_MAX;
+
+	session->requests[at] =
+	    (struct tcp_request){.base = base, .len_bytes = len_bytes, .tag = tag};
+	session->nrequests++;
+}
+
+static void take_read(struct tcp_session *session, const struct beam_wire_read *read)
+{
+	const struct beam_serve_images *images = session->server->images;
+	struct beam_serve_segment segment;
+	char text[BEAM_TEXT_BYTES];
+	int err = images->segment(images->ctx, session->image, read->index, &segment);
+
+	if (err == BEAM_E_STALE) {
+		tcp_session_end(session, BEAM_WIRE_STALE, err, beam_strerror(err));
+		return;
+	}
+	if (err) {
+		snprintf(text, sizeof(text), "READ of segment %u, which is not sealed",
+			 read->index);
+		broken(session, text);
+		return;
+	}
+	if (!read->len_bytes || read->len_bytes > session->welcome.read_max ||
+	    read->offset > segment.len_bytes ||
+	    read->len_bytes > segment.len_bytes - read->offset) {
+		snprintf(text, sizeof(text),
+			 "READ of %u bytes at %u of segment %u, which has %u; most in one READ: %u",
+			 read->len_bytes, read->offset, read->index, segment.len_bytes,
+			 session->welcome.read_max);
+		broken(session, text);
+		return;
+	}
+	if (session->nreads == TCP_READS_MAX || session->nrequests == TCP_REQUESTS_MAX) {
+		broken(session, "more than 64 READs at once");
+		return;
+	}
+	session->nreads++;
+	queue_request(session, (const uint8_t *)segment.base + read->offset, read->len_bytes,
+		      read->tag);
+}
+
+static void take_message(struct tcp_session *session, const struct beam_wire_message *message)
+{
+	if (session->state == SESSION_HELLO && message->type == BEAM_WIRE_HELLO) {
+		take_hello(session, &message->hello);
+		return;
+	}
+	if (session->state != SESSION_SERVED) {
+		broken(session, "message before WELCOME");
+		return;
+	}
+	switch (message->type) {
+	case BEAM_WIRE_READ:
+		take_read(session, &message->read);
+		break;
+	case BEAM_WIRE_CHECK:
+		if (session->nrequests == TCP_REQUESTS_MAX)
+			broken(session, "too many CHECKs at once");
+		else
+			queue_request(session, NULL, 0, message->check.tag);
+		break;
+	case BEAM_WIRE_DONE:
+		tcp_session_cut(session, 0);
+		break;
+	default:
+		broken(session, "message that a reader does not send");
+		break;
+	}
+}
+
+static void take_messages(struct tcp_session *session)
+{
+	size_t at = 0;
+
+	while (session->state < SESSION_CLOSING) {
+		struct beam_wire_message message;
+		int n = beam_wire_decode(session->in + at, session->in_bytes - at, &message);
+
+		if (n < 0)
+			broken(session, "malformed message");
+		if (n <= 0)
+			break;
+		at += (size_t)n;
+		take_message(session, &message);
+	}
+	if (session->state >= SESSION_CLOSING)
+		return;
+	memmove(session->in, session->in + at, session->in_bytes - at);
+	session->in_bytes -= at;
+}
+
+void tcp_session_receive(struct tcp_session *session)
+{
+	for (int turn = 0; turn < INPUT_TURNS && session->state != SESSION_DEAD; turn++) {
+		/* A message is smaller than the buffer, so there is always room. */
+		ssize_t n = recv(session->fd, session->in + session->in_bytes,
+				 sizeof(session->in) - session->in_bytes, MSG_DONTWAIT);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0 && errno == EAGAIN)
+			return;
+		if (n <= 0) {
+			tcp_session_cut(session,
+					n == 0 || errno == ECONNRESET ? BEAM_E_GONE : -errno);
+			return;
+		}
+		if (session->state == SESSION_CLOSING)
+			continue; /* overwritten by the next */
+		session->active_ms = beam_now_ms();
+		session->in_bytes += (size_t)n;
+		take_messages(session);
+	}
+}
