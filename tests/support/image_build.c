@@ -1,14 +1,21 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "image_build.h"
 
-#include <assert.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "crc64.h"
 
+/* An assert that release builds keep: the callers are tests. */
+static void require(int condition)
+{
+	if (!condition)
+		abort();
+}
+
 static void put_aux_head(uint8_t *at, size_t value_bytes)
 {
-	assert(value_bytes <= UINT32_MAX);
+	require(value_bytes <= UINT32_MAX);
 	at[0] = 0xfa;
 	at[1] = 0;
 	at[2] = 0x80;
@@ -18,8 +25,8 @@ static void put_aux_head(uint8_t *at, size_t value_bytes)
 
 void build_item(struct build_items *items, const void *bytes, size_t len_bytes)
 {
-	assert(len_bytes <= sizeof(items->body) - items->body_bytes);
-	assert(items->index_bytes + 10 <= sizeof(items->index));
+	require(len_bytes <= sizeof(items->body) - items->body_bytes);
+	require(items->index_bytes + 10 <= sizeof(items->index));
 	memcpy(items->body + items->body_bytes, bytes, len_bytes);
 	items->body_bytes += len_bytes;
 	items->index_bytes += beam_put_varint(items->index + items->index_bytes, len_bytes);
@@ -39,7 +46,7 @@ void build_chunk(uint8_t *base, size_t len_bytes, const struct beam_gen *gen,
 	};
 	uint8_t *footer_at = base + len_bytes - BEAM_CHUNK_FOOTER_BYTES;
 
-	assert(chunk->body_bytes + chunk->index_bytes + BEAM_CHUNK_TAIL_BYTES <= len_bytes);
+	require(chunk->body_bytes + chunk->index_bytes + BEAM_CHUNK_TAIL_BYTES <= len_bytes);
 	if (chunk->body_bytes)
 		memcpy(base, chunk->body, chunk->body_bytes);
 	put_aux_head(base + chunk->body_bytes,
