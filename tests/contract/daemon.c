@@ -37,24 +37,6 @@ static void exits(pid_t pid, int code)
 	assert_int_equal(WEXITSTATUS(status), code);
 }
 
-static bool file_is(const struct rig *rig, const char *name, const char *content)
-{
-	char text[64] = "";
-	int fd = openat(rig->dirfd, name, O_RDONLY | O_CLOEXEC);
-	ssize_t n = fd < 0 ? -1 : read(fd, text, sizeof(text) - 1);
-
-	beam_close(&fd);
-	return n == (ssize_t)strlen(content) && !strcmp(text, content);
-}
-
-static void write_old_dump(const struct rig *rig)
-{
-	int fd = openat(rig->dirfd, "dump.rdb", O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
-
-	assert_int_equal(beam_write_all(fd, "old", 3), 0);
-	close(fd);
-}
-
 /* ---- saves -------------------------------------------------------------------------------- */
 
 static void disk_snapshot_becomes_the_dump(void **state)
@@ -64,7 +46,7 @@ static void disk_snapshot_becomes_the_dump(void **state)
 
 	(void)state;
 	assert_true(rig_open(&rig, 64, NULL));
-	write_old_dump(&rig);
+	assert_true(rig_write_old_dump(&rig));
 	exits(rig_save(&rig, &disk), 0);
 	assert_true(rig_verify(&rig, "dump.rdb", KEYS));
 	assert_true(rig_wait_state(&rig, BEAM_STATE_READY, 1));
@@ -265,7 +247,7 @@ static void disk_error_leaves_the_old_dump(void **state)
 
 	(void)state;
 	assert_true(rig_open(&rig, 64, NULL));
-	write_old_dump(&rig);
+	assert_true(rig_write_old_dump(&rig));
 	/* A file that cannot be written to stands for a disk that cannot. */
 	int file = openat(rig.dirfd, "dump.rdb", O_RDONLY | O_CLOEXEC);
 	struct beam_lane *lane = rig_begin(&rig, &disk, file, false, &err, reason);
@@ -282,7 +264,7 @@ static void disk_error_leaves_the_old_dump(void **state)
 	assert_int_not_equal(source->claim(source->ctx, 1, &first), 0);
 	beam_lane_close(&lane);
 	close(file);
-	assert_true(file_is(&rig, "dump.rdb", "old"));
+	assert_true(rig_old_dump_is_there(&rig));
 	assert_true(rig_close(&rig));
 }
 
@@ -293,7 +275,7 @@ static pid_t slow_save(struct rig *rig)
 {
 	rig->config.flush_rate_limit = 64 << 10;
 	rig_configure(rig);
-	write_old_dump(rig);
+	assert_true(rig_write_old_dump(rig));
 	pid_t pid = rig_save(rig, &disk);
 
 	assert_true(rig_wait_state(rig, BEAM_STATE_FLUSHING, 1));
@@ -352,7 +334,7 @@ static void killed_waiter_leaves_the_old_dump(void **state)
 	assert_int_equal(WTERMSIG(status), SIGUSR1);
 	assert_true(rig_wait_state(&rig, BEAM_STATE_FAILED, 1));
 	assert_int_equal(rig.status.servable.counter, 1);
-	assert_true(file_is(&rig, "dump.rdb", "old"));
+	assert_true(rig_old_dump_is_there(&rig));
 	assert_true(rig_close(&rig));
 }
 
@@ -405,56 +387,6 @@ static void ends_with_its_server_in_mid_flush(void **state)
 	rig_reap(pid);
 }
 
-/* Every fault point of the daemon in turn: the save succeeds with a whole dump, or it fails and the
- * old dump is there. */
-static void sweep(const char *action, int least)
-{
-	int n = 1, failures = 0;
-
-	for (;; n++) {
-		char fault[64];
-		struct rig rig;
-
-		snprintf(fault, sizeof(fault), "*:%d:%s", n, action);
-		assert_true(rig_open(&rig, 64, fault));
-		write_old_dump(&rig);
-		int status = rig_reap(rig_save(&rig, &disk));
-
-		assert_true(WIFEXITED(status));
-		if (WEXITSTATUS(status) == 0) {
-			assert_true(rig_verify(&rig, "dump.rdb", KEYS));
-		} else {
-			failures++;
-			assert_true(file_is(&rig, "dump.rdb", "old"));
-		}
-		assert_int_equal(rig_files(&rig), 1);
-		bool fired = rig.daemon_pidfd < 0 || failures > 0 || n < least;
-
-		assert_true(rig_close(&rig));
-		if (!fired || n >= least)
-			break;
-	}
-	assert_true(failures > 0);
-}
-
-static void survives_a_kill_at_each_fault_point(void **state)
-{
-	(void)state;
-#ifndef RDBEAM_FAULTS
-	skip();
-#endif
-	sweep("kill", 40);
-}
-
-static void survives_an_error_at_each_fault_point(void **state)
-{
-	(void)state;
-#ifndef RDBEAM_FAULTS
-	skip();
-#endif
-	sweep("errno=EIO", 40);
-}
-
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -472,8 +404,6 @@ int main(void)
 	    cmocka_unit_test(retention_gives_memory_back),
 	    cmocka_unit_test(port_in_use_is_said_and_saves_go_on),
 	    cmocka_unit_test(ends_with_its_server_in_mid_flush),
-	    cmocka_unit_test(survives_a_kill_at_each_fault_point),
-	    cmocka_unit_test(survives_an_error_at_each_fault_point),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -28,8 +28,17 @@
 #include "sockets.h"
 
 #define VALUE_BYTES 65536u
+#define TRACE       ".trace"
 
 /* ---- the module --------------------------------------------------------------------------- */
+
+static void trace_points(const struct rig *rig)
+{
+	char path[sizeof(rig->dir) + sizeof(TRACE)];
+
+	snprintf(path, sizeof(path), "%s/" TRACE, rig->dir);
+	setenv("RDBEAM_FAULT_TRACE", path, 1);
+}
 
 static void exec_daemon(const struct rig *rig, int theirs, const char *fault)
 {
@@ -40,6 +49,7 @@ static void exec_daemon(const struct rig *rig, int theirs, const char *fault)
 		_exit(99);
 	if (fault)
 		setenv("RDBEAM_FAULT", fault, 1);
+	trace_points(rig);
 	execl(RDBEAMD_PATH, "rdbeamd", (char *)NULL);
 	_exit(99);
 }
@@ -116,6 +126,7 @@ static void remove_files(const struct rig *rig)
 			unlinkat(rig->dirfd, entry->d_name, 0);
 	if (dir)
 		closedir(dir);
+	unlinkat(rig->dirfd, TRACE, 0);
 	rmdir(rig->dir);
 }
 
@@ -311,6 +322,9 @@ static void exec_waiter(struct rig *rig, struct beam_lane *lane, const struct sa
 	snprintf(args[6], 64, "temp=temp-%d.rdb", (int)getpid());
 	snprintf(args[7], 64, "name=%s", save->name);
 	snprintf(args[8], 64, "server=%d", (int)getppid());
+	trace_points(rig);
+	if (save->waiter_fault)
+		setenv("RDBEAM_FAULT", save->waiter_fault, 1);
 	execl(RDBEAMD_PATH, "rdbeamd", "--wait", args[0], args[1], extents, args[2], args[3],
 	      args[4], args[5], args[6], args[7], args[8], (char *)NULL);
 	_exit(RIG_EXIT_COPY);
@@ -389,5 +403,37 @@ int rig_files(const struct rig *rig)
 		count += entry->d_name[0] != '.';
 	if (dir)
 		closedir(dir);
+	return count;
+}
+
+bool rig_write_old_dump(const struct rig *rig)
+{
+	int fd = openat(rig->dirfd, "dump.rdb", O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+	int err = fd < 0 ? -errno : beam_write_all(fd, "old", 3);
+
+	beam_close(&fd);
+	return !err;
+}
+
+bool rig_old_dump_is_there(const struct rig *rig)
+{
+	char text[8] = "";
+	int fd = openat(rig->dirfd, "dump.rdb", O_RDONLY | O_CLOEXEC);
+	ssize_t n = fd < 0 ? -1 : read(fd, text, sizeof(text));
+
+	beam_close(&fd);
+	return n == 3 && !memcmp(text, "old", 3);
+}
+
+int rig_points_passed(const struct rig *rig, bool of_daemon)
+{
+	int fd = openat(rig->dirfd, TRACE, O_RDONLY | O_CLOEXEC), count = 0;
+	FILE *trace = fd < 0 ? NULL : fdopen(fd, "r");
+	char line[128];
+
+	while (trace && fgets(line, sizeof(line), trace))
+		count += (strtol(line, NULL, 10) == rig->daemon) == of_daemon;
+	if (trace)
+		fclose(trace);
 	return count;
 }

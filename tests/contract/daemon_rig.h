@@ -48,6 +48,7 @@ struct save {
 	uint32_t nkeys; /* of 64 KiB each */
 	bool worker;    /* a second process writes half of them */
 	const char *name;
+	const char *waiter_fault; /* the waiter's RDBEAM_FAULT; NULL: none */
 };
 
 /* As BGSAVE: forks a child that writes the image, becomes the waiter and so on; returns its pid. It
@@ -67,5 +68,10 @@ int rig_reap(pid_t pid);
 bool rig_verify(const struct rig *rig, const char *name, uint32_t nkeys);
 /* Files in the directory. */
 int rig_files(const struct rig *rig);
+/* A dump.rdb from before, and whether it is still there, byte by byte. */
+bool rig_write_old_dump(const struct rig *rig);
+bool rig_old_dump_is_there(const struct rig *rig);
+/* Fault points that the daemon (or, false, its waiters) passed so far. 0 without RDBEAM_FAULTS. */
+int rig_points_passed(const struct rig *rig, bool of_daemon);
 
 #endif
