@@ -1,9 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
  * A flush over either engine. A write is cut into operations of at most write_bytes; an operation
- * that came out short or was refused for the moment goes again, before new ones. The one fd that
- * the caller polls is an epoll of an eventfd (completions, and our own nudges) and a timerfd (the
- * rate limit's next token).
+ * that came out short or was refused for the moment goes again, before new ones.
  *
  *	queue -> (depth, tokens) -> operations under way -> done -> finished -> the callback
  *	                    again <-------- short, EAGAIN --'
@@ -17,27 +15,20 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/epoll.h>
-#include <sys/eventfd.h>
-#include <sys/timerfd.h>
 #include <unistd.h>
 
-#include "clock.h"
 #include "engine.h"
 #include "fault.h"
 #include "log.h"
-#include "sockets.h"
+#include "pace.h"
 
 #define BLOCK_BYTES         4096u
 #define DEPTH_DEFAULT       8u
 #define DEPTH_MAX           128u
 #define WRITE_BYTES_DEFAULT (4u << 20)
 #define WRITE_BYTES_MAX     (1u << 30)
-#define RATE_MAX            (1ull << 40) /* bytes per second: beyond it, no limit */
-#define RATE_PIECE_MIN      (64u << 10)
 #define RETRIES_MAX         64u /* of one operation without any progress */
 #define RETRY_NS            1000000u
-#define NS_PER_S            1000000000ull
 
 struct beam_disk_write {
 	struct beam_disk_write *next;
@@ -58,7 +49,8 @@ enum finish_state { FINISH_NONE, FINISH_WANTED, FINISH_SYNCING, FINISH_DONE, FIN
 struct beam_flush {
 	const struct beam_disk_engine_ops *ops;
 	struct beam_disk_engine_state *engine;
-	int fd, event, timer, epoll;
+	int fd;
+	struct beam_disk_pace pace;
 	bool direct;
 	int error; /* the first one, for good */
 	uint32_t write_bytes;
@@ -71,9 +63,6 @@ struct beam_flush {
 	uint64_t end; /* file offset behind the last byte ever asked for, padding included */
 	enum finish_state finish;
 	uint64_t file_bytes;
-	uint64_t rate; /* 0: none */
-	int64_t tokens;
-	uint64_t tokens_ns;
 };
 
 static void push_write(struct write_fifo *fifo, struct beam_disk_write *write)
@@ -93,92 +82,6 @@ static struct beam_disk_write *pop_write(struct write_fifo *fifo)
 	if (write)
 		fifo->first = write->next;
 	return write;
-}
-
-/* --- readiness ---------------------------------------------------------------------------- */
-
-static void nudge(struct beam_flush *f)
-{
-	uint64_t one = 1;
-
-	if (write(f->event, &one, sizeof(one)) < 0 && errno != EAGAIN)
-		beam_log(BEAM_LOG_WARNING, "flush: eventfd: %s", strerror(errno));
-}
-
-static void wake_in(struct beam_flush *f, uint64_t ns)
-{
-	struct itimerspec at = {
-	    .it_value = {.tv_sec = (time_t)(ns / NS_PER_S), .tv_nsec = (long)(ns % NS_PER_S)}};
-
-	if (timerfd_settime(f->timer, 0, &at, NULL))
-		beam_log(BEAM_LOG_WARNING, "flush: timerfd: %s", strerror(errno));
-}
-
-static void clear_readiness(struct beam_flush *f)
-{
-	uint64_t count;
-
-	if ((read(f->event, &count, sizeof(count)) < 0 && errno != EAGAIN) ||
-	    (read(f->timer, &count, sizeof(count)) < 0 && errno != EAGAIN))
-		beam_log(BEAM_LOG_WARNING, "flush: read of event: %s", strerror(errno));
-}
-
-static int watch(int epoll, int fd)
-{
-	struct epoll_event event = {.events = EPOLLIN, .data.fd = fd};
-
-	return epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &event) ? -errno : 0;
-}
-
-static void close_fds(struct beam_flush *f)
-{
-	beam_close(&f->epoll);
-	beam_close(&f->timer);
-	beam_close(&f->event);
-}
-
-static int open_fds(struct beam_flush *f)
-{
-	int err;
-
-	f->event = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	f->timer = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
-	f->epoll = epoll_create1(EPOLL_CLOEXEC);
-	if (f->event < 0 || f->timer < 0 || f->epoll < 0)
-		err = -errno;
-	else
-		err = watch(f->epoll, f->event);
-	err = err ? err : watch(f->epoll, f->timer);
-	if (err)
-		close_fds(f);
-	return err;
-}
-
-/* --- rate limit: a bucket that may be overdrawn by one operation -------------------------- */
-
-static void fill_bucket(struct beam_flush *f)
-{
-	uint64_t now = beam_now_ns();
-	unsigned __int128 grown = (unsigned __int128)f->rate * (now - f->tokens_ns) / NS_PER_S;
-
-	if (grown == 0)
-		return; /* the time counts for the next call */
-	f->tokens_ns = now;
-	f->tokens = grown > f->write_bytes ? f->write_bytes : f->tokens + (int64_t)grown;
-	if (f->tokens > (int64_t)f->write_bytes)
-		f->tokens = f->write_bytes;
-}
-
-/* True if an operation may start now; else the timer is set for when it may. */
-static bool may_start(struct beam_flush *f)
-{
-	if (!f->rate)
-		return true;
-	fill_bucket(f);
-	if (f->tokens > 0)
-		return true;
-	wake_in(f, (uint64_t)(1 - f->tokens) * NS_PER_S / f->rate + 1);
-	return false;
 }
 
 /* --- operations --------------------------------------------------------------------------- */
@@ -224,8 +127,7 @@ static void start_next(struct beam_flush *f)
 	write->under_way++;
 	if (write->started == write->padded)
 		pop_write(&f->queue);
-	if (f->rate)
-		f->tokens -= (int64_t)op->len_bytes;
+	beam_disk_pace_spend(&f->pace, op->len_bytes);
 	start_op(f, op);
 }
 
@@ -276,13 +178,13 @@ static void pump(struct beam_flush *f)
 		give_up_queue(f);
 	while ((op = beam_disk_pop(&f->again)))
 		start_op(f, op);
-	while (f->queue.first && f->idle.first && may_start(f))
+	while (f->queue.first && f->idle.first && beam_disk_pace_may_start(&f->pace))
 		start_next(f);
 	if (f->finish == FINISH_WANTED && !f->queue.first && !f->under_way)
 		start_finish(f);
 	/* Completions call again; when none is to come, the clock has to. */
 	if (f->ops->submit(f->engine))
-		wake_in(f, RETRY_NS);
+		beam_disk_pace_wake_in(&f->pace, RETRY_NS);
 }
 
 /* The same outside of reap: what ended without an engine's completion has to wake the caller. */
@@ -290,7 +192,7 @@ static void pump_and_wake(struct beam_flush *f)
 {
 	pump(f);
 	if (f->finished.first || f->finish == FINISH_DONE)
-		nudge(f);
+		beam_disk_pace_nudge(&f->pace);
 }
 
 /* The file system took O_DIRECT at open and refuses it now: the rest goes through the page cache.
@@ -385,7 +287,7 @@ static int open_engine(struct beam_flush *f, enum beam_disk_engine wanted, uint3
 
 	if (wanted != BEAM_DISK_POSIX) {
 		f->ops = &beam_disk_uring;
-		err = f->ops->open(f->event, depth, &f->engine);
+		err = f->ops->open(f->pace.event, depth, &f->engine);
 		if (!err || wanted == BEAM_DISK_URING)
 			return err;
 		if (!atomic_exchange(&said, true))
@@ -394,24 +296,17 @@ static int open_engine(struct beam_flush *f, enum beam_disk_engine wanted, uint3
 				 strerror(-err));
 	}
 	f->ops = &beam_disk_posix;
-	return f->ops->open(f->event, depth, &f->engine);
+	return f->ops->open(f->pace.event, depth, &f->engine);
 }
 
-static void set_limits(struct beam_flush *f, const struct beam_flush_opts *opts)
+static uint32_t choose_write_bytes(const struct beam_flush_opts *opts)
 {
-	uint32_t size = opts->write_bytes ? opts->write_bytes : WRITE_BYTES_DEFAULT;
+	uint64_t size = opts->write_bytes ? opts->write_bytes : WRITE_BYTES_DEFAULT;
+	uint64_t piece = beam_disk_pace_piece(opts->rate_limit);
 
-	f->rate = opts->rate_limit < RATE_MAX ? opts->rate_limit : 0;
-	if (f->rate) {
-		/* Small steps, so that a slow limit is no train of bursts. */
-		uint64_t piece = f->rate / 16 > RATE_PIECE_MIN ? f->rate / 16 : RATE_PIECE_MIN;
-
-		size = size < piece ? size : (uint32_t)piece;
-	}
+	size = size < piece ? size : piece;
 	size = size < WRITE_BYTES_MAX ? size : WRITE_BYTES_MAX;
-	f->write_bytes = size < BLOCK_BYTES ? BLOCK_BYTES : size - size % BLOCK_BYTES;
-	f->tokens = f->write_bytes;
-	f->tokens_ns = beam_now_ns();
+	return (uint32_t)(size < BLOCK_BYTES ? BLOCK_BYTES : size - size % BLOCK_BYTES);
 }
 
 int beam_flush_open(const struct beam_flush_opts *opts, struct beam_flush **out)
@@ -426,13 +321,13 @@ int beam_flush_open(const struct beam_flush_opts *opts, struct beam_flush **out)
 	f->fd = opts->fd;
 	f->depth = depth;
 	f->direct = opts->direct;
-	set_limits(f, opts);
+	f->write_bytes = choose_write_bytes(opts);
 	f->slots = calloc(depth, sizeof(*f->slots));
 	if (!f->slots)
 		goto free_flush;
 	for (uint32_t i = 0; i < depth; i++)
 		beam_disk_push(&f->idle, &f->slots[i]);
-	err = open_fds(f);
+	err = beam_disk_pace_open(&f->pace, opts->rate_limit, f->write_bytes);
 	if (err)
 		goto free_slots;
 	err = open_engine(f, opts->engine, depth);
@@ -441,7 +336,7 @@ int beam_flush_open(const struct beam_flush_opts *opts, struct beam_flush **out)
 	*out = f;
 	return 0;
 close_events:
-	close_fds(f);
+	beam_disk_pace_close(&f->pace);
 free_slots:
 	free(f->slots);
 free_flush:
@@ -457,7 +352,7 @@ void beam_flush_add_buffer(struct beam_flush *f, void *base, uint64_t len_bytes)
 
 int beam_flush_fd(const struct beam_flush *f)
 {
-	return f->epoll;
+	return f->pace.epoll;
 }
 
 int beam_flush_write(struct beam_flush *f, const void *buf, size_t len_bytes, uint64_t offset,
@@ -498,7 +393,7 @@ int beam_flush_reap(struct beam_flush *f, beam_flush_done_fn *done, void *arg)
 	struct beam_disk_write *write;
 	struct beam_disk_op *op;
 
-	clear_readiness(f);
+	beam_disk_pace_clear(&f->pace);
 	while ((op = f->ops->next_done(f->engine, false)))
 		complete(f, op);
 	pump(f);
@@ -551,7 +446,7 @@ void beam_flush_close(struct beam_flush **flush)
 	if (!f)
 		return;
 	f->ops->close(f->engine);
-	close_fds(f);
+	beam_disk_pace_close(&f->pace);
 	free_started(f);
 	free_writes(&f->finished);
 	free_writes(&f->queue);
