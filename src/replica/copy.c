@@ -11,9 +11,9 @@
 #include <string.h>
 
 #include "crc64.h"
-#include "fail.h"
 #include "image_reader.h"
 #include "rdbeam/error.h"
+#include "tell.h"
 
 #define FOOTER_BYTES     10
 #define MAGIC_BYTES      9 /* REDISvvvv */
@@ -34,7 +34,7 @@ struct copier {
 
 static int lost(struct copier *c)
 {
-	return beam_fail(c->error, BEAM_E_GONE, "%s: connection lost while copying: %s",
+	return beam_tell(c->error, BEAM_E_GONE, "%s: connection lost while copying: %s",
 			 beam_redis_name(c->copy->to), c->context->errstr);
 }
 
@@ -49,7 +49,7 @@ static int drain(struct copier *c)
 		if (redisGetReply(c->context, (void **)&reply) != REDIS_OK)
 			return lost(c);
 		if (reply->type == REDIS_REPLY_ERROR && !rc)
-			rc = beam_fail(c->error, BEAM_E_SERVER,
+			rc = beam_tell(c->error, BEAM_E_SERVER,
 				       "%s refused a key: %s (an older server cannot read a newer "
 				       "one's values)",
 				       beam_redis_name(c->copy->to), reply->str);
@@ -80,7 +80,7 @@ static int reserve(struct copier *c, size_t bytes)
 	uint8_t *grown = realloc(c->payload, bytes + bytes / 4);
 
 	if (!grown)
-		return beam_fail(c->error, -ENOMEM, "no memory for a value of %zu bytes", bytes);
+		return beam_tell(c->error, -ENOMEM, "no memory for a value of %zu bytes", bytes);
 	c->payload = grown;
 	c->payload_cap = bytes + bytes / 4;
 	return 0;
@@ -156,7 +156,7 @@ static int copy_chunk(struct copier *c, const struct beam_chunk *chunk)
 			return rc;
 	}
 	if (rc)
-		return beam_fail(c->error, rc, "the image is damaged in segment %u: %s",
+		return beam_tell(c->error, rc, "the image is damaged in segment %u: %s",
 				 chunk->footer.first_index, beam_strerror(rc));
 	return 0;
 }
@@ -207,7 +207,7 @@ static int copy_functions(struct copier *c, const struct beam_chunk *chunk)
 		}
 	}
 	if (rc)
-		return beam_fail(c->error, rc, "the image's header is damaged: %s",
+		return beam_tell(c->error, rc, "the image's header is damaged: %s",
 				 beam_strerror(rc));
 	return used ? restore_functions(c, used) : 0;
 }
@@ -227,7 +227,7 @@ static int open_chunk(struct copier *c, uint32_t first, struct beam_chunk *out)
 		    beam_chunk_open(base, len, true, out) == 0)
 			return 0;
 	}
-	return beam_fail(c->error, BEAM_E_FORMAT, "no chunk of the image begins at segment %u",
+	return beam_tell(c->error, BEAM_E_FORMAT, "no chunk of the image begins at segment %u",
 			 first);
 }
 
@@ -236,10 +236,10 @@ static int read_version(struct copier *c)
 	const uint8_t *bytes = c->copy->bytes;
 
 	if (c->copy->image_bytes < MAGIC_BYTES || memcmp(bytes, "REDIS", 5) != 0)
-		return beam_fail(c->error, BEAM_E_FORMAT, "the image does not begin as an RDB");
+		return beam_tell(c->error, BEAM_E_FORMAT, "the image does not begin as an RDB");
 	for (int i = 5; i < MAGIC_BYTES; i++) {
 		if (!isdigit(bytes[i]))
-			return beam_fail(c->error, BEAM_E_FORMAT,
+			return beam_tell(c->error, BEAM_E_FORMAT,
 					 "the image's RDB version is none");
 		c->rdb_version = (uint16_t)(c->rdb_version * 10 + (bytes[i] - '0'));
 	}

@@ -24,12 +24,12 @@
 #include <unistd.h>
 
 #include "clock.h"
-#include "fail.h"
 #include "fault.h"
 #include "feed_listen.h"
 #include "rdbeam/error.h"
 #include "resp.h"
 #include "sockets.h"
+#include "tell.h"
 
 #define MARK_BYTES       40
 #define CHUNK_BYTES      (256u << 10)
@@ -70,7 +70,7 @@ static void signal_fd(int fd)
 static int failed(struct beam_feed *feed, int code, const char *what)
 {
 	pthread_mutex_lock(&feed->lock);
-	beam_fail(feed->error, code, "feeding the target: %s", what);
+	beam_tell(feed->error, code, "feeding the target: %s", what);
 	pthread_mutex_unlock(&feed->lock);
 	return code;
 }
@@ -455,7 +455,7 @@ int beam_feed_open(const struct beam_feed_opts *opts, char *error, struct beam_f
 	int rc;
 
 	if (!feed)
-		return beam_fail(error, -ENOMEM, "out of memory");
+		return beam_tell(error, -ENOMEM, "out of memory");
 	feed->opts = *opts;
 	feed->sock = feed->listen.fd = -1;
 	pthread_mutex_init(&feed->lock, NULL);
@@ -469,7 +469,7 @@ int beam_feed_open(const struct beam_feed_opts *opts, char *error, struct beam_f
 		rc = -pthread_create(&feed->thread, NULL, feed_thread, feed);
 	if (rc) {
 		beam_feed_close(&feed);
-		return beam_fail(error, rc, "cannot listen for the target: %s", beam_strerror(rc));
+		return beam_tell(error, rc, "cannot listen for the target: %s", beam_strerror(rc));
 	}
 	feed->started = true;
 	*out = feed;
@@ -510,7 +510,7 @@ int beam_feed_error(struct beam_feed *feed, char *error)
 	if (feed->released && code == BEAM_E_GONE)
 		code = 0;
 	if (code)
-		beam_fail(error, code, "%s", feed->error);
+		beam_tell(error, code, "%s", feed->error);
 	pthread_mutex_unlock(&feed->lock);
 	return code;
 }

@@ -11,12 +11,12 @@
 
 #include "clock.h"
 #include "crc64.h"
-#include "fail.h"
 #include "fault.h"
 #include "image_reader.h"
 #include "index_heap.h"
 #include "rdb.h"
 #include "rdbeam/error.h"
+#include "tell.h"
 
 #define TICK_MS        50
 #define PIECE_BYTES    (1u << 20)
@@ -89,7 +89,7 @@ void beam_fetch_counts(const struct beam_fetch *fetch, struct beam_fetch_counts 
 
 static int bad(struct beam_fetch *fetch, const char *what, uint64_t value)
 {
-	return beam_fail(fetch->error, BEAM_E_PROTO, "the primary's daemon sent %s %llu", what,
+	return beam_tell(fetch->error, BEAM_E_PROTO, "the primary's daemon sent %s %llu", what,
 			 (unsigned long long)value);
 }
 
@@ -110,7 +110,7 @@ static int on_welcome(struct beam_fetch *fetch, const struct beam_wire_welcome *
 	int rc = fetch->sink.begin(fetch->sink.ctx, bytes);
 
 	if (rc)
-		return beam_fail(fetch->error, rc, "no buffer for segments of %u bytes: %s", bytes,
+		return beam_tell(fetch->error, rc, "no buffer for segments of %u bytes: %s", bytes,
 				 beam_strerror(rc));
 	fetch->segment_bytes = bytes;
 	fetch->counts.segment_bytes = bytes;
@@ -146,7 +146,7 @@ static int on_sealed(struct beam_fetch *fetch, const struct beam_wire_sealed *se
 	if (!sealed->len_bytes || sealed->len_bytes > fetch->segment_bytes)
 		return bad(fetch, "a wrong segment length", sealed->len_bytes);
 	if (know(fetch, sealed->index))
-		return beam_fail(fetch->error, -ENOMEM, "out of memory");
+		return beam_tell(fetch->error, -ENOMEM, "out of memory");
 	struct segment *segment = &fetch->segments[sealed->index];
 
 	if (segment->state != UNKNOWN) {
@@ -196,7 +196,7 @@ static int verify(struct beam_fetch *fetch, uint32_t index)
 	if (beam_crc64(prefix, last, tail) != segment->crc) {
 		fetch->sink.back(fetch->sink.ctx, index, buf);
 		if (segment->rereads++ == BEAM_FETCH_REREADS)
-			return beam_fail(fetch->error, BEAM_E_CRC,
+			return beam_tell(fetch->error, BEAM_E_CRC,
 					 "segment %u: wrong checksum in %d readings; nothing of it "
 					 "was used (memory or network damage: see the primary's "
 					 "kernel log)",
@@ -217,7 +217,7 @@ static int verify(struct beam_fetch *fetch, uint32_t index)
 	int rc = fetch->sink.take(fetch->sink.ctx, index, buf, segment->len_bytes);
 
 	if (rc)
-		return beam_fail(fetch->error, rc, "cannot keep segment %u of the image: %s", index,
+		return beam_tell(fetch->error, rc, "cannot keep segment %u of the image: %s", index,
 				 beam_strerror(rc));
 	segment->state = DONE;
 	segment->buf = NULL;
@@ -271,7 +271,7 @@ static int choose(struct beam_fetch *fetch)
 	if (rc == -EAGAIN)
 		return rc;
 	if (rc)
-		return beam_fail(fetch->error, rc, "no room for segment %u of the image: %s", index,
+		return beam_tell(fetch->error, rc, "no room for segment %u of the image: %s", index,
 				 beam_strerror(rc));
 	beam_index_heap_pop(&fetch->sealed);
 	fetch->segments[index].state = READING;
@@ -350,7 +350,7 @@ static int check_file(struct beam_fetch *fetch)
 	beam_crc64_shift_init(&shift, len - 8);
 	crc = beam_crc64_append(crc, fetch->last_prefix_crc, &shift);
 	if (crc != fetch->last_tail || crc != fetch->totals.file_crc)
-		return beam_fail(fetch->error, BEAM_E_CRC,
+		return beam_tell(fetch->error, BEAM_E_CRC,
 				 "the image's checksum is wrong though each segment's is right: "
 				 "make a new snapshot (--fresh)");
 	return 0;
@@ -361,7 +361,7 @@ static int transport_failed(struct beam_fetch *fetch, int rc)
 {
 	if (rc == BEAM_E_GONE || rc == -ECONNRESET || rc == -EPIPE || rc == -ETIMEDOUT)
 		return BEAM_E_GONE;
-	return beam_fail(fetch->error, rc, "the primary's daemon: %s",
+	return beam_tell(fetch->error, rc, "the primary's daemon: %s",
 			 fetch->reader->ops->error(fetch->reader));
 }
 
@@ -445,6 +445,6 @@ int beam_fetch_check(struct beam_reader *reader, int timeout_ms, char *error)
 	}
 	if (rc == 1)
 		return 0;
-	return beam_fail(error, rc, "is the image still valid? %s: %s (ask again: --fresh)",
+	return beam_tell(error, rc, "is the image still valid? %s: %s (ask again: --fresh)",
 			 beam_strerror(rc), reader->ops->error(reader));
 }

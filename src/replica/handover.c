@@ -7,9 +7,9 @@
 #include <string.h>
 
 #include "clock.h"
-#include "fail.h"
 #include "fault.h"
 #include "rdbeam/error.h"
+#include "tell.h"
 
 #define LOOK_EVERY_MS 10
 #define NEAR_BYTES    65536
@@ -36,11 +36,11 @@ static int look(struct beam_handover *h, struct target_view *view, char *error)
 	int rc = beam_redis_command(h->to, &reply, "INFO replication");
 
 	if (rc)
-		return beam_fail(error, rc, "%s: INFO: %s", beam_redis_name(h->to),
+		return beam_tell(error, rc, "%s: INFO: %s", beam_redis_name(h->to),
 				 beam_redis_error(h->to));
 	if (reply->type != REDIS_REPLY_STRING) {
 		freeReplyObject(reply);
-		return beam_fail(error, BEAM_E_PROTO, "%s: INFO did not answer with text",
+		return beam_tell(error, BEAM_E_PROTO, "%s: INFO did not answer with text",
 				 beam_redis_name(h->to));
 	}
 	beam_redis_info_field(reply->str, "master_link_status", status, sizeof(status));
@@ -154,7 +154,7 @@ static int wait_link(struct beam_handover *h, bool *saw_sync, char *error)
 			deadline = beam_now_ms() + patience;
 		}
 		if (beam_now_ms() >= deadline)
-			return beam_fail(error, -ETIMEDOUT,
+			return beam_tell(error, -ETIMEDOUT,
 					 "%s follows %s:%u now, but its link does not come up: see "
 					 "its log (masterauth? the primary's address as seen from "
 					 "there?)",
@@ -178,7 +178,7 @@ int beam_handover_run(struct beam_handover *h, char *error)
 	    beam_redis_command(h->to, NULL, "REPLICAOF %s %u", h->primary->host, h->primary->port);
 
 	if (rc)
-		return beam_fail(error, rc, "%s: REPLICAOF: %s", beam_redis_name(h->to),
+		return beam_tell(error, rc, "%s: REPLICAOF: %s", beam_redis_name(h->to),
 				 beam_redis_error(h->to));
 	h->told = true;
 	rc = wait_link(h, &saw_sync, error);

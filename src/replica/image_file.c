@@ -13,8 +13,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "fail.h"
 #include "sockets.h"
+#include "tell.h"
 
 #define BUFFERS_MIN 2
 #define BUFFERS_MAX 32
@@ -77,13 +77,13 @@ int beam_image_file_open(const char *path, uint64_t memory_bytes, char *error,
 	int rc;
 
 	if (!file)
-		return beam_fail(error, -ENOMEM, "out of memory");
+		return beam_tell(error, -ENOMEM, "out of memory");
 	file->fd = file->dir = -1;
 	file->memory_bytes = memory_bytes;
 	rc = path ? open_at(file, path) : 0;
 	if (rc) {
 		beam_image_file_close(&file);
-		return beam_fail(error, rc, "--to-file %s: cannot write there: %s", path,
+		return beam_tell(error, rc, "--to-file %s: cannot write there: %s", path,
 				 strerror(-rc));
 	}
 	*out = file;
@@ -208,11 +208,11 @@ int beam_image_file_commit(struct beam_image_file *file, uint64_t image_bytes, c
 	if (!rc && renameat(file->dir, file->temp, file->dir, file->name))
 		rc = -errno;
 	if (rc)
-		return beam_fail(error, rc, "--to-file: cannot finish %s: %s", file->name,
+		return beam_tell(error, rc, "--to-file: cannot finish %s: %s", file->name,
 				 strerror(-rc));
 	file->temp[0] = '\0';
 	if (fsync(file->dir))
-		return beam_fail(error, -errno,
+		return beam_tell(error, -errno,
 				 "--to-file: %s is there, but fsync of its "
 				 "directory failed: %s",
 				 file->name, strerror(errno));

@@ -10,9 +10,9 @@
 
 #include "clock.h"
 #include "copy.h"
-#include "fail.h"
 #include "pull_run.h"
 #include "rdbeam/error.h"
+#include "tell.h"
 
 #define BUFFER_DEFAULT   (512ull << 20)
 #define BUFFER_LEAST     (16ull << 20)
@@ -52,7 +52,7 @@ static int open_server(struct beam_pull *pull, const struct beam_redis_addr *add
 	int rc = beam_redis_open(addr, pull->opts.timeout_ms, text, redis);
 
 	if (rc)
-		return beam_fail(pull->error, rc, "%s", text);
+		return beam_tell(pull->error, rc, "%s", text);
 	return beam_server_facts(*redis, pull->error, facts);
 }
 
@@ -68,7 +68,7 @@ static int check(struct beam_pull *pull)
 	int rc;
 
 	if (strcmp(transport, "auto") != 0 && strcmp(transport, beam_tcp_reader.name) != 0)
-		return beam_fail(pull->error, BEAM_E_UNSUPPORTED,
+		return beam_tell(pull->error, BEAM_E_UNSUPPORTED,
 				 "--transport %s is not in this build: use auto or tcp", transport);
 	rc = open_server(pull, &pull->opts.from, &pull->from, &pull->primary);
 	if (!rc)
@@ -200,7 +200,7 @@ static int run(struct beam_pull *pull)
 		rc = attempt(pull, true);
 	}
 	if (rc == BEAM_E_STALE)
-		beam_fail(
+		beam_tell(
 		    pull->error, rc,
 		    "%s: even a fresh image cannot be continued from: its replication backlog "
 		    "is overrun while a snapshot begins (raise repl-backlog-size)",
@@ -248,7 +248,7 @@ int beam_pull_run(const struct beam_pull_opts *opts, beam_pull_progress_fn *prog
 	if (opts->target == BEAM_PULL_REPLICA) {
 		rc = beam_guard_open(&pull.opts.to, &pull.guard);
 		if (rc)
-			beam_fail(pull.error, rc, "cannot start the guard process: %s",
+			beam_tell(pull.error, rc, "cannot start the guard process: %s",
 				  beam_strerror(rc));
 		else
 			pull.state = beam_guard_state(pull.guard);
@@ -262,6 +262,6 @@ int beam_pull_run(const struct beam_pull_opts *opts, beam_pull_progress_fn *prog
 	beam_redis_close(&pull.to);
 	result->total_ms = beam_now_ms() - pull.began_ms;
 	if (rc)
-		beam_fail(pull.error, rc, "%s", beam_strerror(rc));
+		beam_tell(pull.error, rc, "%s", beam_strerror(rc));
 	return rc;
 }

@@ -5,12 +5,12 @@
 #include <string.h>
 
 #include "clock.h"
-#include "fail.h"
 #include "fault.h"
 #include "handover.h"
 #include "log.h"
 #include "pull_run.h"
 #include "rdbeam/error.h"
+#include "tell.h"
 
 #define FEED_LEAST_MS 15000 /* the target may have to end another link first */
 /* While it loads, the target answers between two keys; a huge one takes its time. */

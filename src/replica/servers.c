@@ -9,8 +9,8 @@
 #include <string.h>
 #include <sys/socket.h>
 
-#include "fail.h"
 #include "rdbeam/error.h"
+#include "tell.h"
 
 #define VERSION_LEAST 7
 
@@ -20,11 +20,11 @@ static int read_info(struct beam_redis *redis, char *error, redisReply **out)
 	int rc = beam_redis_command(redis, out, "INFO");
 
 	if (rc)
-		return beam_fail(error, rc, "%s: INFO: %s (grant it: ACL SETUSER <user> +info)",
+		return beam_tell(error, rc, "%s: INFO: %s (grant it: ACL SETUSER <user> +info)",
 				 beam_redis_name(redis), beam_redis_error(redis));
 	if ((*out)->type != REDIS_REPLY_STRING && (*out)->type != REDIS_REPLY_STATUS) {
 		freeReplyObject(*out);
-		return beam_fail(error, BEAM_E_PROTO, "%s: INFO did not answer with text",
+		return beam_tell(error, BEAM_E_PROTO, "%s: INFO did not answer with text",
 				 beam_redis_name(redis));
 	}
 	return 0;
@@ -52,7 +52,7 @@ int beam_server_facts(struct beam_redis *redis, char *error, struct beam_server_
 	    beam_redis_info_field(info, "run_id", out->run_id, sizeof(out->run_id)) ||
 	    beam_redis_info_field(info, "role", role, sizeof(role)) ||
 	    beam_redis_info_field(info, "master_replid", out->replid, sizeof(out->replid)))
-		rc = beam_fail(error, BEAM_E_PROTO, "%s: INFO lacks version, run_id or role",
+		rc = beam_tell(error, BEAM_E_PROTO, "%s: INFO lacks version, run_id or role",
 			       beam_redis_name(redis));
 	out->is_cluster = info_number(info, "cluster_enabled") == 1;
 	out->is_replica = strcmp(role, "slave") == 0;
@@ -74,7 +74,7 @@ int beam_check_version(const struct beam_redis *redis, const struct beam_server_
 {
 	if (atoi(facts->version) >= VERSION_LEAST)
 		return 0;
-	return beam_fail(error, BEAM_E_VERSION, "%s runs version %s: rdbeam needs 7.0 or newer",
+	return beam_tell(error, BEAM_E_VERSION, "%s runs version %s: rdbeam needs 7.0 or newer",
 			 beam_redis_name(redis), facts->version);
 }
 
@@ -125,12 +125,12 @@ static void config_get(struct beam_redis *redis, const char *name, char *out, si
 static int check_addresses(const struct beam_pull_opts *opts, struct beam_redis *to, char *error)
 {
 	if (opts->from.is_unix)
-		return beam_fail(error, -EINVAL,
+		return beam_tell(error, -EINVAL,
 				 "--from %s is a socket path: a replica needs the primary's host "
 				 "and port to go on from (--from HOST:PORT)",
 				 opts->from.host);
 	if (is_loopback_name(opts->from.host) && !is_here(to))
-		return beam_fail(
+		return beam_tell(
 		    error, -EINVAL,
 		    "--from %s means this host, but the target %s runs elsewhere: give "
 		    "the address by which the target reaches the primary",
@@ -148,20 +148,20 @@ static int check_replica(const struct beam_pull_opts *opts, const struct beam_se
 	if (rc)
 		return rc;
 	if (primary->is_replica)
-		return beam_fail(error, BEAM_E_UNSUPPORTED,
+		return beam_tell(error, BEAM_E_UNSUPPORTED,
 				 "%s is itself a replica: pull from its primary %s:%u, or use "
 				 "--to-file",
 				 beam_redis_name(from), primary->master_host, primary->master_port);
 	config_get(to, "tls-replication", tls, sizeof(tls));
 	if (strcmp(tls, "yes") == 0)
-		return beam_fail(error, BEAM_E_UNSUPPORTED,
+		return beam_tell(error, BEAM_E_UNSUPPORTED,
 				 "%s has tls-replication on, and a pull cannot feed by TLS yet: "
 				 "CONFIG SET tls-replication no, or use --to-file",
 				 beam_redis_name(to));
 	/* A replica of this history only goes back to what it is a copy of. */
 	if (target->has_keys && !opts->force &&
 	    !(target->is_replica && strcmp(target->replid, primary->replid) == 0))
-		return beam_fail(error, BEAM_E_DENIED,
+		return beam_tell(error, BEAM_E_DENIED,
 				 "%s holds keys that are not this primary's, and a pull replaces "
 				 "them: --force if that is wanted",
 				 beam_redis_name(to));
@@ -172,12 +172,12 @@ static int check_copy(const struct beam_pull_opts *opts, struct beam_redis *to,
 		      const struct beam_server_facts *target, char *error)
 {
 	if (target->is_replica)
-		return beam_fail(error, BEAM_E_DENIED,
+		return beam_tell(error, BEAM_E_DENIED,
 				 "%s is a replica of %s:%u: copy to a server that is its own "
 				 "primary (REPLICAOF NO ONE)",
 				 beam_redis_name(to), target->master_host, target->master_port);
 	if (target->has_keys && !opts->force)
-		return beam_fail(error, BEAM_E_DENIED,
+		return beam_tell(error, BEAM_E_DENIED,
 				 "%s holds keys already: --force adds the image's and overwrites "
 				 "those of the same name",
 				 beam_redis_name(to));
@@ -193,10 +193,10 @@ int beam_check_pair(const struct beam_pull_opts *opts, struct beam_redis *from,
 	if (rc)
 		return rc;
 	if (strcmp(primary->run_id, target->run_id) == 0)
-		return beam_fail(error, -EINVAL, "--from and --to are the same server (%s)",
+		return beam_tell(error, -EINVAL, "--from and --to are the same server (%s)",
 				 beam_redis_name(to));
 	if (target->is_cluster)
-		return beam_fail(error, BEAM_E_UNSUPPORTED,
+		return beam_tell(error, BEAM_E_UNSUPPORTED,
 				 "%s is a cluster node, which takes no image while it runs: use "
 				 "--to-file <its dir>/dump.rdb while it is down, then start it",
 				 beam_redis_name(to));

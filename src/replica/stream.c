@@ -14,11 +14,11 @@
 #include <unistd.h>
 
 #include "clock.h"
-#include "fail.h"
 #include "link_line.h"
 #include "rdbeam/error.h"
 #include "sockets.h"
 #include "spool.h"
+#include "tell.h"
 
 #define READ_BYTES (256u << 10)
 /* Well below the least useful repl-timeout, at which the primary drops a silent replica. */
@@ -61,14 +61,14 @@ static int request(struct beam_stream *stream, const struct beam_stream_opts *op
 	if (!rc)
 		rc = beam_link_read_line(stream->sock, line, sizeof(line), opts->timeout_ms);
 	if (rc)
-		return beam_fail(error, rc, "%s: no answer to PSYNC: %s",
+		return beam_tell(error, rc, "%s: no answer to PSYNC: %s",
 				 beam_redis_name(stream->redis), beam_strerror(rc));
 	if (strncmp(line, "-NOPERM", 7) == 0)
-		return beam_fail(error, BEAM_E_DENIED,
+		return beam_tell(error, BEAM_E_DENIED,
 				 "%s: %s (grant it: ACL SETUSER <user> +psync +replconf)",
 				 beam_redis_name(stream->redis), line + 1);
 	if (line[0] == '-')
-		return beam_fail(error, BEAM_E_SERVER, "%s: PSYNC: %s",
+		return beam_tell(error, BEAM_E_SERVER, "%s: PSYNC: %s",
 				 beam_redis_name(stream->redis), line + 1);
 	if (strcmp(line, "+CONTINUE") == 0)
 		return 0;
@@ -82,7 +82,7 @@ static void end(struct beam_stream *stream, int code, const char *why)
 {
 	pthread_mutex_lock(&stream->lock);
 	stream->code = code;
-	beam_fail(stream->error, code, "replication link to %s: %s", beam_redis_name(stream->redis),
+	beam_tell(stream->error, code, "replication link to %s: %s", beam_redis_name(stream->redis),
 		  why);
 	pthread_mutex_unlock(&stream->lock);
 	signal_fd(stream->ready);
@@ -162,7 +162,7 @@ static int start(struct beam_stream *stream, const struct beam_stream_opts *opts
 	if (!rc)
 		rc = -pthread_create(&stream->thread, NULL, stream_thread, stream);
 	if (rc)
-		return beam_fail(error, rc, "cannot start reading the stream: %s",
+		return beam_tell(error, rc, "cannot start reading the stream: %s",
 				 beam_strerror(rc));
 	stream->started = true;
 	return 0;
@@ -173,20 +173,20 @@ int beam_stream_open(const struct beam_stream_opts *opts, char *error, struct be
 	struct beam_stream *stream = calloc(1, sizeof(*stream));
 
 	if (!stream)
-		return beam_fail(error, -ENOMEM, "out of memory");
+		return beam_tell(error, -ENOMEM, "out of memory");
 	stream->ready = stream->stop = -1;
 	pthread_mutex_init(&stream->lock, NULL);
 	char text[BEAM_REDIS_ERROR_BYTES];
 	int rc = beam_redis_open(opts->from, opts->timeout_ms, text, &stream->redis);
 
 	if (rc) {
-		beam_fail(error, rc, "%s", text);
+		beam_tell(error, rc, "%s", text);
 		goto failed;
 	}
 	stream->sock = beam_redis_context(stream->redis)->fd;
 	rc = beam_redis_command(stream->redis, NULL, "REPLCONF capa eof capa psync2");
 	if (rc) {
-		beam_fail(error, rc, "%s (grant it: ACL SETUSER <user> +psync +replconf)",
+		beam_tell(error, rc, "%s (grant it: ACL SETUSER <user> +psync +replconf)",
 			  beam_redis_error(stream->redis));
 		goto failed;
 	}
@@ -268,7 +268,7 @@ int beam_stream_error(struct beam_stream *stream, char *error)
 	int code = stream->code;
 
 	if (code)
-		beam_fail(error, code, "%s", stream->error);
+		beam_tell(error, code, "%s", stream->error);
 	pthread_mutex_unlock(&stream->lock);
 	return code;
 }

@@ -6,9 +6,9 @@
 #include <time.h>
 
 #include "clock.h"
-#include "fail.h"
 #include "log.h"
 #include "rdbeam/error.h"
+#include "tell.h"
 
 #define LOAD_ABORT_MS 120000
 
@@ -79,7 +79,7 @@ int beam_target_credentials(struct beam_redis *redis, const struct beam_redis_ad
 	memset(auth, 0, sizeof(auth));
 	if (!rc)
 		return 0;
-	return beam_fail(error, rc,
+	return beam_tell(error, rc,
 			 "%s: the primary wants a password and masterauth cannot be set here: %s "
 			 "(grant +config, or set masterauth and masteruser in redis.conf)",
 			 beam_redis_name(redis), beam_redis_error(redis));
@@ -116,7 +116,7 @@ int beam_target_attach(struct beam_redis *redis, const char *host, uint32_t port
 	int rc = replicaof(redis, host, port);
 
 	if (rc)
-		return beam_fail(error, rc,
+		return beam_tell(error, rc,
 				 "%s: REPLICAOF: %s (grant it: ACL SETUSER <user> "
 				 "+replicaof)",
 				 beam_redis_name(redis), beam_redis_error(redis));

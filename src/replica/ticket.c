@@ -6,9 +6,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "fail.h"
 #include "link_line.h"
 #include "rdbeam/error.h"
+#include "tell.h"
 
 static int hex_value(char c)
 {
@@ -104,7 +104,7 @@ static int make_backlog(const struct beam_ticket_opts *opts, char *error)
 	int rc = beam_redis_open(opts->from, opts->timeout_ms, text, &redis);
 
 	if (rc)
-		return beam_fail(error, rc, "%s", text);
+		return beam_tell(error, rc, "%s", text);
 	/* Answered before PSYNC is sent: the server refuses PSYNC with output pending. */
 	rc = beam_redis_command(redis, NULL, "REPLCONF capa eof capa psync2");
 	if (!rc) {
@@ -119,7 +119,7 @@ static int make_backlog(const struct beam_ticket_opts *opts, char *error)
 		snprintf(line, sizeof(line), "-%.250s", beam_redis_error(redis));
 	}
 	if (rc)
-		beam_fail(error, rc,
+		beam_tell(error, rc,
 			  "%s: cannot make a replication backlog: %s (grant it: ACL SETUSER <user> "
 			  "+psync +replconf)",
 			  beam_redis_name(redis), line[0] == '-' ? line + 1 : beam_strerror(rc));
@@ -133,22 +133,22 @@ static int refused(struct beam_redis *redis, int rc, char *error)
 	const char *text = beam_redis_error(redis);
 
 	if (rc == BEAM_E_DENIED)
-		return beam_fail(error, rc,
+		return beam_tell(error, rc,
 				 "%s: %s (grant it: ACL SETUSER <user> +rdbeam.ticket +info +psync "
 				 "+replconf +config|get)",
 				 name, text);
 	if (rc != BEAM_E_SERVER)
-		return beam_fail(error, rc, "%s", text);
+		return beam_tell(error, rc, "%s", text);
 	if (strncmp(text, "BUSY", 4) == 0)
-		return beam_fail(error, BEAM_E_BUSY, "%s: %s (try again when it is done)", name,
+		return beam_tell(error, BEAM_E_BUSY, "%s: %s (try again when it is done)", name,
 				 text);
 	if (strncmp(text, "ERR unknown command", 19) == 0)
-		return beam_fail(
+		return beam_tell(
 		    error, BEAM_E_UNSUPPORTED,
 		    "%s: the rdbeam module is not loaded there (redis.conf: loadmodule "
 		    "rdbeam.so)",
 		    name);
-	return beam_fail(error, rc, "%s: %s", name, text);
+	return beam_tell(error, rc, "%s: %s", name, text);
 }
 
 int beam_ticket_get(struct beam_redis *redis, const struct beam_ticket_opts *opts, char *error,
@@ -169,7 +169,7 @@ int beam_ticket_get(struct beam_redis *redis, const struct beam_ticket_opts *opt
 	rc = beam_ticket_parse(reply, out);
 	freeReplyObject(reply);
 	if (rc)
-		return beam_fail(error, rc,
+		return beam_tell(error, rc,
 				 "%s: RDBEAM.TICKET's answer is not understood: is its module of "
 				 "another rdbeam version?",
 				 beam_redis_name(redis));

@@ -6,9 +6,9 @@
 #include <string.h>
 
 #include "clock.h"
-#include "fail.h"
 #include "pull_run.h"
 #include "rdbeam/error.h"
+#include "tell.h"
 
 #define RESUMES_MAX 3
 
@@ -53,7 +53,7 @@ int beam_transfer_open(struct beam_pull *pull)
 	if (!rc)
 		rc = beam_fetch_open(&sink, &pull->fetch);
 	if (rc)
-		return beam_fail(pull->error, rc, "no buffer for the image: %s", beam_strerror(rc));
+		return beam_tell(pull->error, rc, "no buffer for the image: %s", beam_strerror(rc));
 	return 0;
 }
 
@@ -90,7 +90,7 @@ static int open_reader(struct beam_pull *pull, struct beam_reader **out)
 	int rc = beam_tcp_reader.open(&opts, text, out);
 
 	if (rc)
-		return beam_fail(pull->error, rc, "%s", text);
+		return beam_tell(pull->error, rc, "%s", text);
 	snprintf(pull->result->transport, sizeof(pull->result->transport), "%s", (*out)->ops->name);
 	return 0;
 }
@@ -107,7 +107,7 @@ static int renew_ticket(struct beam_pull *pull)
 		return rc;
 	if (ticket.gen.nonce != pull->ticket.gen.nonce ||
 	    ticket.gen.counter != pull->ticket.gen.counter)
-		return beam_fail(
+		return beam_tell(
 		    pull->error, BEAM_E_STALE,
 		    "the connection broke, and the primary does not have this image any "
 		    "more: pull again");
@@ -158,7 +158,7 @@ int beam_transfer_run(struct beam_pull *pull)
 		if (rc != BEAM_E_GONE || pull->error[0])
 			break;
 		if (resumes == RESUMES_MAX)
-			return beam_fail(pull->error, rc,
+			return beam_tell(pull->error, rc,
 					 "the connection to the primary's daemon broke %d times: "
 					 "look at its log and the network",
 					 resumes + 1);

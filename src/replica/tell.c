@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  * The first failure's line. */
-#include "fail.h"
+#include "tell.h"
 
 #include <stdarg.h>
 #include <stdio.h>
 
-int beam_fail(char *error, int code, const char *fmt, ...)
+int beam_tell(char *error, int code, const char *fmt, ...)
 {
 	va_list args;
 
