@@ -2,8 +2,8 @@
  *
  * What the parts of the TCP server share: tcp_server.c owns who may connect and who has a place,
  * tcp_session.c one connection's life and output, tcp_requests.c its input. A session that has
- * ended stays in the list as DEAD, holding nothing, until tcp_server_settle frees it: whoever walks
- * the list may end any session.
+ * ended stays in the list as DEAD, holding nothing, until the last tcp_server_leave frees it:
+ * whoever walks the list may end any session.
  */
 #ifndef BEAM_TCP_SESSION_H
 #define BEAM_TCP_SESSION_H

@@ -30,19 +30,26 @@ struct puller {
 	uint32_t ntodo, nasked, ndone;
 	uint32_t nsealed;
 	bool complete;
+	bool unchecked; /* the bytes are not looked at: where time is measured */
 	uint64_t bytes;
 };
 
-static void puller_open(struct puller *p, struct fixture *f)
+static void puller_open_deep(struct puller *p, struct fixture *f, uint32_t depth)
 {
 	struct beam_reader_opts opts = fixture_ticket(f);
 	char error_text[BEAM_TEXT_BYTES];
 
+	opts.depth = depth;
 	memset(p, 0, sizeof(*p));
 	p->f = f;
 	p->image = calloc(f->image.nsegments, SEGMENT_BYTES);
 	assert_non_null(p->image);
 	assert_int_equal(transport->reader->open(&opts, error_text, &p->reader), 0);
+}
+
+static void puller_open(struct puller *p, struct fixture *f)
+{
+	puller_open_deep(p, f, 0);
 }
 
 static void puller_close(struct puller *p)
@@ -113,7 +120,8 @@ static int step(struct puller *p)
 		p->complete = true;
 	}
 	if (event.type == BEAM_READER_DONE) {
-		check_bytes(p, event.cookie);
+		if (!p->unchecked)
+			check_bytes(p, event.cookie);
 		p->bytes += p->todo[event.cookie][2];
 		p->ndone++;
 	}
@@ -362,8 +370,9 @@ static void revoke_in_mid_read_never_mixes_bytes(void **state)
 	(void)state;
 	fixture_open(&f, transport->server, 32, NULL);
 	fixture_seal_all(&f);
-	puller_open(&p, &f);
-	puller_open(&q, &f);
+	/* More in flight than socket buffers hold: the fence falls into a payload. */
+	puller_open_deep(&p, &f, 64);
+	puller_open_deep(&q, &f, 64);
 	while (p.ndone < 3)
 		assert_int_equal(step(&p), 1);
 	while (q.ndone < 1)
@@ -507,6 +516,7 @@ static void rate_limit_holds_and_is_fair(void **state)
 	fixture_seal_all(&f);
 	puller_open(&p, &f);
 	puller_open(&q, &f);
+	p.unchecked = q.unchecked = true;
 	uint64_t from_ms = beam_now_ms();
 
 	while (!is_whole(&p) || !is_whole(&q)) {
