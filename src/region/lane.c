@@ -18,161 +18,12 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "clock.h"
 #include "extent.h"
 #include "fault.h"
+#include "lane_inbox.h"
 #include "log.h"
 #include "rdbeam/error.h"
-#include "region.h"
 #include "sockets.h"
-
-#define DAEMON_NAME_BYTES 108 /* sun_path */
-
-struct lane_extent {
-	int fd; /* -1: not seen */
-	uint8_t *base;
-	uint64_t bytes;
-	ino_t ino;
-};
-
-struct beam_lane {
-	int sock;
-	int failure; /* what the daemon or the socket said, for good; 0: nothing */
-	int table_fd;
-	uint64_t table_bytes;
-	struct beam_table *table;
-	uint32_t nextents; /* numbers below it may be known */
-	struct lane_extent extents[BEAM_EXTENTS_MAX];
-	uint8_t secret[BEAM_SECRET_BYTES];
-	uint8_t daemon_name[DAEMON_NAME_BYTES];
-	size_t daemon_name_len;
-	struct beam_segment_source source;
-};
-
-union message {
-	struct beam_ctl_head head;
-	struct beam_ctl_generation generation;
-	struct beam_ctl_extent extent;
-	struct beam_ctl_text text;
-	uint8_t bytes[BEAM_CTL_MAX_BYTES];
-};
-
-static int break_protocol(const char *what)
-{
-	beam_log(BEAM_LOG_WARNING, "lane: daemon sent %s", what);
-	return BEAM_E_PROTO;
-}
-
-/* --- what the daemon sends ---------------------------------------------------------------- */
-
-static void forget_extent(struct lane_extent *extent)
-{
-	if (extent->base)
-		munmap(extent->base, extent->bytes);
-	extent->base = NULL;
-	beam_close(&extent->fd);
-}
-
-/* Takes over `fd`. Only memory that cannot be truncated is mapped. */
-static int learn_extent(struct beam_lane *lane, const struct beam_ctl_extent *message, int fd)
-{
-	struct lane_extent extent = {.fd = fd, .bytes = message->bytes};
-	struct stat st;
-	int err;
-
-	if (fd < 0 || message->extent >= BEAM_EXTENTS_MAX || message->bytes == 0 ||
-	    message->bytes > BEAM_EXTENT_MAX_BYTES || message->bytes % BEAM_SEGMENT_ALIGN) {
-		err = break_protocol("a bad extent");
-		goto close_fd;
-	}
-	if (fstat(fd, &st) || (uint64_t)st.st_size != message->bytes ||
-	    !(fcntl(fd, F_GET_SEALS) & F_SEAL_SHRINK)) {
-		err = break_protocol("an extent of another size than its file, or not sealed");
-		goto close_fd;
-	}
-	extent.ino = st.st_ino;
-	struct lane_extent *known = &lane->extents[message->extent];
-
-	/* Told twice (by JOIN): slots of it may be in use here, so the mapping stays. */
-	if (known->fd >= 0 && known->ino == extent.ino) {
-		beam_close(&fd);
-		return 0;
-	}
-	err = beam_extent_map(fd, extent.bytes, &extent.base);
-	if (err) {
-		beam_log(BEAM_LOG_WARNING,
-			 "lane: cannot map extent %" PRIu32 " of %" PRIu64 " bytes: %s",
-			 message->extent, extent.bytes, beam_strerror(err));
-		goto close_fd;
-	}
-	forget_extent(known);
-	*known = extent;
-	if (message->extent >= lane->nextents)
-		lane->nextents = message->extent + 1;
-	return 0;
-close_fd:
-	beam_close(&fd);
-	return err;
-}
-
-/* Receives one message into `m`, at most one fd with it. 0 or a negative code. */
-static int receive(struct beam_lane *lane, union message *m, int *fd, int timeout_ms)
-{
-	int fds[BEAM_PACKET_FDS_MAX], nfds = 0;
-	ssize_t n = beam_packet_recv(lane->sock, m, sizeof(*m), fds, &nfds, timeout_ms);
-
-	*fd = -1;
-	if (n < 0)
-		return (int)n;
-	for (int i = 1; i < nfds; i++)
-		close(fds[i]);
-	if (nfds)
-		*fd = fds[0];
-	if (!beam_ctl_check(m, (uint32_t)n))
-		return 0;
-	beam_close(fd);
-	return break_protocol("a malformed message");
-}
-
-static int code_of(struct beam_ctl_text *text)
-{
-	text->text[BEAM_TEXT_BYTES - 1] = 0;
-	return text->code < 0 ? text->code : BEAM_E_ABORTED;
-}
-
-/* Handles one message of a running generation. 0, -EAGAIN when there was none in time, or the
- * lane's failure. */
-static int handle_next(struct beam_lane *lane, int timeout_ms)
-{
-	union message m;
-	int fd, err = receive(lane, &m, &fd, timeout_ms);
-
-	if (err == -EAGAIN)
-		return err;
-	if (!err && m.head.type == BEAM_CTL_EXTENT)
-		err = learn_extent(lane, &m.extent, fd);
-	else if (!err) {
-		beam_close(&fd);
-		if (m.head.type == BEAM_CTL_FAILED || m.head.type == BEAM_CTL_REFUSED)
-			err = code_of(&m.text);
-		else if (m.head.type != BEAM_CTL_GRANTED)
-			err = break_protocol("a message that is not for a writer");
-	}
-	if (err)
-		lane->failure = err;
-	return err;
-}
-
-/* Handles all that has arrived. */
-static int drain(struct beam_lane *lane)
-{
-	int err;
-
-	do {
-		err = handle_next(lane, 0);
-	} while (!err);
-	return err == -EAGAIN ? 0 : err;
-}
 
 /* Sends, and waits while the socket is full. A socket that the daemon has closed still holds what
  * it said last, which is the better reason. */
@@ -180,7 +31,9 @@ static int tell(struct beam_lane *lane, enum beam_ctl_type type, void *message, 
 {
 	int err = beam_ctl_send(lane->sock, type, message, len_bytes, -1);
 
-	return err == BEAM_E_GONE ? drain(lane) : err;
+	if (err == BEAM_E_GONE && beam_lane_drain(lane))
+		return lane->failure;
+	return err;
 }
 
 /* 0, or why nobody may write any more. */
@@ -247,7 +100,7 @@ static int wait_granted(struct beam_lane *lane, uint32_t index)
 		if (!err &&
 		    atomic_load_explicit(&lane->table->granted, memory_order_acquire) > index)
 			return 0;
-		err = err ? err : handle_next(lane, -1);
+		err = err ? err : beam_lane_handle(lane, -1);
 	}
 	return err;
 }
@@ -261,16 +114,16 @@ static int find_slot(struct beam_lane *lane, uint32_t index, uint8_t **base)
 	uint64_t offset = BEAM_SLOT_PLACE(slot) * segment_bytes;
 
 	if (number >= BEAM_EXTENTS_MAX)
-		return break_protocol("a slot of no extent");
+		return beam_lane_break("a slot of no extent");
 	while (lane->extents[number].fd < 0) {
-		int err = handle_next(lane, -1);
+		int err = beam_lane_handle(lane, -1);
 
 		if (err)
 			return err;
 	}
 	if (segment_bytes > lane->extents[number].bytes ||
 	    offset > lane->extents[number].bytes - segment_bytes)
-		return break_protocol("a slot behind its extent's end");
+		return beam_lane_break("a slot behind its extent's end");
 	*base = lane->extents[number].base + offset;
 	return 0;
 }
@@ -285,7 +138,7 @@ static int lane_slot(void *ctx, uint32_t index, uint8_t **base)
 	if (index >= lane->table->capacity)
 		return -EINVAL;
 	err = wait_granted(lane, index);
-	err = err ? err : drain(lane);
+	err = err ? err : beam_lane_drain(lane);
 	err = err ? err : find_slot(lane, index, base);
 	if (err)
 		return err;
@@ -367,7 +220,7 @@ static int open_table(struct beam_lane *lane, const struct beam_ctl_generation *
 
 	if (fd < 0 || fstat(fd, &st) || told->table_bytes < sizeof(struct beam_table) ||
 	    (uint64_t)st.st_size < told->table_bytes)
-		return break_protocol("a table of another size than its file");
+		return beam_lane_break("a table of another size than its file");
 	struct beam_table *table =
 	    mmap(NULL, told->table_bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
 
@@ -382,7 +235,7 @@ static int open_table(struct beam_lane *lane, const struct beam_ctl_generation *
 	    told->gen.nonce != table->gen.nonce || told->gen.counter != table->gen.counter ||
 	    told->segment_bytes != table->segment_bytes || told->segment_bytes == 0 ||
 	    told->segment_bytes % BEAM_SEGMENT_ALIGN || told->segment_bytes > BEAM_SEGMENT_MAX)
-		return break_protocol("a table that is not the generation's");
+		return beam_lane_break("a table that is not the generation's");
 	lane->source = (struct beam_segment_source){
 	    .ctx = lane,
 	    .segment_bytes = told->segment_bytes,
@@ -412,8 +265,8 @@ static int connect_daemon(struct beam_lane *lane)
 /* Waits for the answer to BEGIN. */
 static int take_generation(struct beam_lane *lane, char *reason, int timeout_ms)
 {
-	union message m;
-	int err = receive(lane, &m, &lane->table_fd, timeout_ms);
+	union beam_lane_message m;
+	int err = beam_lane_receive(lane, &m, &lane->table_fd, timeout_ms);
 
 	if (err) {
 		snprintf(reason, BEAM_TEXT_BYTES, "no answer from the daemon: %s",
@@ -423,8 +276,8 @@ static int take_generation(struct beam_lane *lane, char *reason, int timeout_ms)
 	if (m.head.type == BEAM_CTL_GENERATION)
 		return open_table(lane, &m.generation, lane->table_fd);
 	if (m.head.type != BEAM_CTL_REFUSED && m.head.type != BEAM_CTL_FAILED)
-		return break_protocol("something else than an answer to BEGIN");
-	err = code_of(&m.text);
+		return beam_lane_break("something else than an answer to BEGIN");
+	err = beam_lane_code(&m.text);
 	memcpy(reason, m.text.text, BEAM_TEXT_BYTES);
 	return err;
 }
@@ -532,7 +385,7 @@ static int complete_extents(struct beam_lane *lane)
 	int err = 0;
 
 	if (total > lane->table->capacity)
-		return break_protocol("a total beyond the table");
+		return beam_lane_break("a total beyond the table");
 	for (uint32_t i = 0; i < total && !err; i++)
 		err = find_slot(lane, i, &base);
 	return err;
@@ -564,7 +417,7 @@ void beam_lane_close(struct beam_lane **lane)
 	if (!l)
 		return;
 	for (uint32_t i = 0; i < l->nextents; i++)
-		forget_extent(&l->extents[i]);
+		beam_lane_forget(&l->extents[i]);
 	if (l->table)
 		munmap(l->table, l->table_bytes);
 	beam_close(&l->table_fd);

@@ -1,15 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause
- *
- * The owner's side of the region. Two halves meet under one mutex: the loop's thread keeps the
- * table of extents and their slots; the faulting thread makes extents and frees them, which takes
- * long, and knows only byte counts.
- *
- *	grow: todo += segments       thread: makes an extent, todo -= its segments, -> made, eventfd
- *	collect: made -> extents[]   trim: extents[] -> dead          thread: frees dead
- *
- * An extent's number is not used again while others are left: a lane that has not heard of the
- * exchange yet would find the old memory under it.
- */
+ * The owner's side of the region. An extent's number is not used again while others are left: a
+ * lane that has not heard of the exchange yet would find the old memory under it. */
 #include "region.h"
 
 #include <assert.h>
@@ -17,262 +8,17 @@
 #include <inttypes.h>
 #include <pthread.h>
 #include <signal.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
 
-#include "extent.h"
 #include "fault.h"
 #include "log.h"
-#include "memory.h"
 #include "rdbeam/error.h"
+#include "region_state.h"
 #include "sockets.h"
 #include "table.h"
-
-#define SLOTS_MAX         (BEAM_EXTENT_MAX_BYTES / BEAM_SEGMENT_ALIGN) /* of one extent */
-#define EXTENT_SEGMENTS   16          /* an extent has at least so many, if there is room */
-#define EXTENT_STEP_BYTES (64u << 20) /* first extents are small, so that slots come soon */
-
-/* An extent with its slots, or on its way from or to the thread. */
-struct holder {
-	struct holder *next;
-	struct beam_extent extent;
-	uint32_t nslots, nfree;
-	uint64_t busy[SLOTS_MAX / 64]; /* bit set: a generation holds the slot */
-};
-
-struct beam_region {
-	/* the loop's thread */
-	struct holder *holders[BEAM_EXTENTS_MAX];
-	uint32_t nnumbers; /* numbers below it may be in use */
-	uint32_t next_number;
-	uint32_t nfree, nslots;
-	uint32_t want_free; /* of the last growth asked for */
-	uint64_t bytes, page_bytes;
-	char error[BEAM_TEXT_BYTES];
-	/* shared */
-	pthread_t thread;
-	pthread_mutex_t lock;
-	pthread_cond_t wake;
-	int event;
-	atomic_bool stop; /* set under the lock; read without it between segments */
-	struct beam_region_opts opts;
-	uint32_t todo;       /* segments to make, the extent being made included */
-	uint32_t epoch;      /* counts changes of segment_bytes */
-	uint32_t nextents;   /* collected, made and dead */
-	uint64_t held;       /* their bytes */
-	uint32_t nmade;      /* slots in `made` */
-	struct holder *made; /* oldest first */
-	struct holder *dead;
-	int failure; /* of the last growth, until collected */
-	char failure_text[BEAM_TEXT_BYTES];
-	unsigned said; /* bit for each enum beam_pages that the log has named */
-};
-
-static void signal_owner(struct beam_region *r)
-{
-	uint64_t one = 1;
-
-	/* A full counter is readable already. */
-	if (write(r->event, &one, sizeof(one)) < 0 && errno != EAGAIN)
-		beam_log(BEAM_LOG_WARNING, "region: eventfd: %s", strerror(errno));
-}
-
-/* --- how much ----------------------------------------------------------------------------- */
-
-/* Bytes that may still be added to `held`, and where: the pool has `*hugetlb` of them. */
-static uint64_t room(const struct beam_region_opts *opts, uint64_t held, uint64_t *hugetlb)
-{
-	uint64_t pool = opts->hugepages == BEAM_HUGEPAGES_NO ? 0 : beam_memory_hugetlb_free();
-	uint64_t memory = opts->hugepages == BEAM_HUGEPAGES_REQUIRE ? 0 : beam_memory_available();
-	uint64_t limit = opts->max_bytes ? opts->max_bytes : (held + pool + memory) / 2;
-	uint64_t left = limit > held ? limit - held : 0;
-	/* Never the last of the memory: the server next door would pay with the OOM killer. */
-	uint64_t most = pool + memory - memory / 16;
-
-	*hugetlb = pool;
-	return left < most ? left : most;
-}
-
-/* Size of the next extent: what is needed, in steps that grow with the region. */
-static uint64_t next_bytes(uint32_t segment_bytes, uint32_t todo, uint64_t held, uint64_t most)
-{
-	uint64_t step = held / 8 > EXTENT_STEP_BYTES ? held / 8 : EXTENT_STEP_BYTES;
-	uint64_t least = (uint64_t)EXTENT_SEGMENTS * segment_bytes;
-	uint64_t bytes = (uint64_t)todo * segment_bytes;
-
-	bytes = bytes < step ? bytes : step;
-	bytes = bytes > least ? bytes : least;
-	bytes = bytes < BEAM_EXTENT_MAX_BYTES ? bytes : BEAM_EXTENT_MAX_BYTES;
-	bytes = bytes < most ? bytes : most;
-	return bytes - bytes % segment_bytes;
-}
-
-/* --- the faulting thread ------------------------------------------------------------------ */
-
-static void say_pages(struct beam_region *r, const struct beam_extent *extent)
-{
-	unsigned bit = 1u << extent->pages;
-
-	if (r->said & bit)
-		return;
-	r->said |= bit;
-	beam_log(BEAM_LOG_NOTICE, "region: memory is in %s%s", beam_pages_name(extent->pages),
-		 extent->pages == BEAM_PAGES_HUGETLB || r->opts.hugepages == BEAM_HUGEPAGES_NO
-		     ? ""
-		     : " (the hugetlb pool is empty or too small: see vm.nr_hugepages)");
-}
-
-/* Makes an extent of at most `bytes`, of the best pages there are. Without the lock. */
-static int make_extent(struct beam_region *r, const struct beam_region_opts *opts, uint64_t bytes,
-		       uint64_t pool, struct beam_extent *out)
-{
-	uint64_t huge = (pool < bytes ? pool : bytes) / opts->segment_bytes * opts->segment_bytes;
-	int err = BEAM_FAULT("region.make");
-
-	if (err)
-		return err;
-	if (huge) {
-		err = beam_extent_make_hugetlb(huge, opts->segment_bytes, &r->stop, out);
-		if (!err || err == -ECANCELED || opts->hugepages == BEAM_HUGEPAGES_REQUIRE)
-			return err;
-	}
-	uint64_t memory = beam_memory_available() / 16 * 15; /* the pool was not part of it */
-
-	bytes = bytes < memory ? bytes : memory - memory % opts->segment_bytes;
-	if (bytes == 0 || opts->hugepages == BEAM_HUGEPAGES_REQUIRE)
-		return -ENOSPC;
-	return beam_extent_make_shmem(bytes, opts->segment_bytes,
-				      opts->hugepages == BEAM_HUGEPAGES_TRY, &r->stop, out);
-}
-
-/* With the lock: the growth ends here. */
-static void fail_growth(struct beam_region *r, int code, const char *why)
-{
-	r->todo = 0;
-	r->failure = code;
-	snprintf(r->failure_text, sizeof(r->failure_text), "%s", why);
-	beam_log(BEAM_LOG_NOTICE, "%s", why);
-	signal_owner(r);
-}
-
-static void fail_for_room(struct beam_region *r, const struct beam_region_opts *opts)
-{
-	char why[BEAM_TEXT_BYTES];
-	uint64_t held = r->held;
-
-	if (opts->hugepages == BEAM_HUGEPAGES_REQUIRE && !beam_memory_hugetlb_free()) {
-		snprintf(why, sizeof(why),
-			 "region: %" PRIu64 " MiB held and no free 2 MiB hugetlb page for more: "
-			 "raise vm.nr_hugepages, or set hugepages to try",
-			 held >> 20);
-		fail_growth(r, held ? BEAM_E_FULL : BEAM_E_UNSUPPORTED, why);
-		return;
-	}
-	if (opts->max_bytes && held + opts->segment_bytes > opts->max_bytes)
-		snprintf(why, sizeof(why),
-			 "region: full, %" PRIu64 " MiB held of %" PRIu64
-			 " MiB: raise region-size to hold larger images",
-			 held >> 20, opts->max_bytes >> 20);
-	else
-		snprintf(why, sizeof(why),
-			 "region: %" PRIu64 " MiB held and memory is short (%" PRIu64
-			 " MiB available): free memory or add some",
-			 held >> 20, beam_memory_available() >> 20);
-	fail_growth(r, BEAM_E_FULL, why);
-}
-
-/* With the lock: hands a new extent to the owner, or drops it if the segment size has changed. */
-static void hand_over(struct beam_region *r, struct holder *holder, uint32_t epoch)
-{
-	struct holder **tail = &r->made;
-
-	r->held += holder->extent.bytes;
-	r->nextents++;
-	if (epoch != r->epoch) {
-		holder->next = r->dead;
-		r->dead = holder;
-		return;
-	}
-	while (*tail)
-		tail = &(*tail)->next;
-	*tail = holder;
-	holder->nslots = (uint32_t)(holder->extent.bytes / holder->extent.segment_bytes);
-	holder->nfree = holder->nslots;
-	r->nmade += holder->nslots;
-	r->todo -= holder->nslots < r->todo ? holder->nslots : r->todo;
-	say_pages(r, &holder->extent);
-	signal_owner(r);
-}
-
-/* With the lock, which it gives up while it works: one extent. */
-static void grow_once(struct beam_region *r)
-{
-	struct beam_region_opts opts = r->opts;
-	uint32_t epoch = r->epoch;
-	uint64_t pool, most = room(&opts, r->held, &pool);
-	uint64_t bytes = next_bytes(opts.segment_bytes, r->todo, r->held, most);
-	char why[BEAM_TEXT_BYTES];
-
-	if (r->nextents == BEAM_EXTENTS_MAX || bytes == 0) {
-		fail_for_room(r, &opts);
-		return;
-	}
-	struct holder *holder = calloc(1, sizeof(*holder));
-
-	pthread_mutex_unlock(&r->lock);
-	int err = holder ? make_extent(r, &opts, bytes, pool, &holder->extent) : -ENOMEM;
-
-	pthread_mutex_lock(&r->lock);
-	if (!err) {
-		hand_over(r, holder, epoch);
-		return;
-	}
-	free(holder);
-	if (err == -ECANCELED || epoch != r->epoch)
-		return;
-	if (err == -ENOSPC) {
-		fail_for_room(r, &opts);
-		return;
-	}
-	snprintf(why, sizeof(why), "region: no extent of %" PRIu64 " MiB beside %" PRIu64 ": %s",
-		 bytes >> 20, r->held >> 20, beam_strerror(err));
-	fail_growth(r, BEAM_E_FULL, why);
-}
-
-/* With the lock, which it gives up while it works: frees one dead extent. */
-static void bury_once(struct beam_region *r)
-{
-	struct holder *holder = r->dead;
-	uint64_t bytes = holder->extent.bytes;
-
-	r->dead = holder->next;
-	pthread_mutex_unlock(&r->lock);
-	beam_extent_free(&holder->extent);
-	free(holder);
-	pthread_mutex_lock(&r->lock);
-	r->held -= bytes;
-	r->nextents--;
-}
-
-static void *faulting_thread(void *arg)
-{
-	struct beam_region *r = arg;
-
-	pthread_mutex_lock(&r->lock);
-	while (!atomic_load(&r->stop)) {
-		if (r->dead)
-			bury_once(r);
-		else if (r->todo)
-			grow_once(r);
-		else
-			pthread_cond_wait(&r->wake, &r->lock);
-	}
-	pthread_mutex_unlock(&r->lock);
-	return NULL;
-}
 
 /* --- open and close ----------------------------------------------------------------------- */
 
@@ -296,7 +42,7 @@ static int start_thread(struct beam_region *r)
 	pthread_sigmask(SIG_SETMASK, &all, &old);
 	int err = BEAM_FAULT("region.thread");
 
-	err = err ? err : -pthread_create(&r->thread, NULL, faulting_thread, r);
+	err = err ? err : -pthread_create(&r->thread, NULL, beam_region_growth, r);
 	pthread_sigmask(SIG_SETMASK, &old, NULL);
 	return err;
 }
@@ -334,10 +80,10 @@ free_region:
 	return err;
 }
 
-static void free_list(struct holder *list)
+static void free_list(struct beam_holder *list)
 {
 	while (list) {
-		struct holder *next = list->next;
+		struct beam_holder *next = list->next;
 
 		beam_extent_free(&list->extent);
 		free(list);
@@ -382,7 +128,7 @@ static uint32_t pick_number(struct beam_region *r)
 	return number;
 }
 
-static void add_holder(struct beam_region *r, struct holder *holder)
+static void add_holder(struct beam_region *r, struct beam_holder *holder)
 {
 	holder->next = NULL;
 	r->holders[pick_number(r)] = holder;
@@ -395,7 +141,7 @@ static void add_holder(struct beam_region *r, struct holder *holder)
 /* Gives an extent without held slots to the thread, to be freed there. With the lock. */
 static void drop_holder(struct beam_region *r, uint32_t number)
 {
-	struct holder *holder = r->holders[number];
+	struct beam_holder *holder = r->holders[number];
 
 	r->holders[number] = NULL;
 	while (r->nnumbers && !r->holders[r->nnumbers - 1])
@@ -435,7 +181,7 @@ int beam_region_configure(struct beam_region *r, const struct beam_region_opts *
 		r->todo = 0;
 		r->nmade = 0;
 		while (r->made) {
-			struct holder *holder = r->made;
+			struct beam_holder *holder = r->made;
 
 			r->made = holder->next;
 			holder->next = r->dead;
@@ -474,7 +220,7 @@ int beam_region_collect(struct beam_region *r)
 	if (read(r->event, &count, sizeof(count)) < 0 && errno != EAGAIN)
 		beam_log(BEAM_LOG_WARNING, "region: eventfd: %s", strerror(errno));
 	pthread_mutex_lock(&r->lock);
-	struct holder *made = r->made;
+	struct beam_holder *made = r->made;
 	int failure = r->failure;
 
 	r->made = NULL;
@@ -484,7 +230,7 @@ int beam_region_collect(struct beam_region *r)
 		memcpy(r->error, r->failure_text, sizeof(r->error));
 	pthread_mutex_unlock(&r->lock);
 	while (made) {
-		struct holder *next = made->next;
+		struct beam_holder *next = made->next;
 
 		add_holder(r, made);
 		made = next;
@@ -527,7 +273,7 @@ int beam_region_take(struct beam_region *r, uint32_t *slot)
 
 	while (!r->holders[number] || !r->holders[number]->nfree)
 		number++;
-	struct holder *holder = r->holders[number];
+	struct beam_holder *holder = r->holders[number];
 	uint32_t place = first_clear(holder->busy);
 
 	assert(place < holder->nslots);
@@ -539,7 +285,7 @@ int beam_region_take(struct beam_region *r, uint32_t *slot)
 }
 
 /* The holder of a slot that is held. */
-static struct holder *holder_of(const struct beam_region *r, uint32_t slot)
+static struct beam_holder *holder_of(const struct beam_region *r, uint32_t slot)
 {
 	uint32_t number = BEAM_SLOT_EXTENT(slot);
 
@@ -550,7 +296,7 @@ static struct holder *holder_of(const struct beam_region *r, uint32_t slot)
 
 void beam_region_give(struct beam_region *r, uint32_t slot)
 {
-	struct holder *holder = holder_of(r, slot);
+	struct beam_holder *holder = holder_of(r, slot);
 	uint32_t place = BEAM_SLOT_PLACE(slot);
 
 	assert(holder->busy[place / 64] >> (place % 64) & 1);
@@ -607,5 +353,5 @@ uint64_t beam_region_could_hold(const struct beam_region *region)
 	uint64_t held = r->held, slots = (uint64_t)r->nfree + r->nmade;
 
 	pthread_mutex_unlock(&r->lock);
-	return slots + room(&opts, held, &pool) / opts.segment_bytes;
+	return slots + beam_region_room(&opts, held, &pool) / opts.segment_bytes;
 }

@@ -1,0 +1,219 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * The faulting thread: how much memory the region may take, in which pieces, of which pages. */
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "fault.h"
+#include "log.h"
+#include "memory.h"
+#include "rdbeam/error.h"
+#include "region_state.h"
+
+#define EXTENT_SEGMENTS   16          /* an extent has at least so many, if there is room */
+#define EXTENT_STEP_BYTES (64u << 20) /* first extents are small, so that slots come soon */
+
+static void signal_owner(struct beam_region *r)
+{
+	uint64_t one = 1;
+
+	/* A full counter is readable already. */
+	if (write(r->event, &one, sizeof(one)) < 0 && errno != EAGAIN)
+		beam_log(BEAM_LOG_WARNING, "region: eventfd: %s", strerror(errno));
+}
+
+/* --- how much ----------------------------------------------------------------------------- */
+
+uint64_t beam_region_room(const struct beam_region_opts *opts, uint64_t held, uint64_t *hugetlb)
+{
+	uint64_t pool = opts->hugepages == BEAM_HUGEPAGES_NO ? 0 : beam_memory_hugetlb_free();
+	uint64_t memory = opts->hugepages == BEAM_HUGEPAGES_REQUIRE ? 0 : beam_memory_available();
+	uint64_t limit = opts->max_bytes ? opts->max_bytes : (held + pool + memory) / 2;
+	uint64_t left = limit > held ? limit - held : 0;
+	/* Never the last of the memory: the server next door would pay with the OOM killer. */
+	uint64_t most = pool + memory - memory / 16;
+
+	*hugetlb = pool;
+	return left < most ? left : most;
+}
+
+/* Size of the next extent: what is needed, in steps that grow with the region. */
+static uint64_t next_bytes(uint32_t segment_bytes, uint32_t todo, uint64_t held, uint64_t most)
+{
+	uint64_t step = held / 8 > EXTENT_STEP_BYTES ? held / 8 : EXTENT_STEP_BYTES;
+	uint64_t least = (uint64_t)EXTENT_SEGMENTS * segment_bytes;
+	uint64_t bytes = (uint64_t)todo * segment_bytes;
+
+	bytes = bytes < step ? bytes : step;
+	bytes = bytes > least ? bytes : least;
+	bytes = bytes < BEAM_EXTENT_MAX_BYTES ? bytes : BEAM_EXTENT_MAX_BYTES;
+	bytes = bytes < most ? bytes : most;
+	return bytes - bytes % segment_bytes;
+}
+
+/* --- the faulting thread ------------------------------------------------------------------ */
+
+static void say_pages(struct beam_region *r, const struct beam_extent *extent)
+{
+	unsigned bit = 1u << extent->pages;
+
+	if (r->said & bit)
+		return;
+	r->said |= bit;
+	beam_log(BEAM_LOG_NOTICE, "region: memory is in %s%s", beam_pages_name(extent->pages),
+		 extent->pages == BEAM_PAGES_HUGETLB || r->opts.hugepages == BEAM_HUGEPAGES_NO
+		     ? ""
+		     : " (the hugetlb pool is empty or too small: see vm.nr_hugepages)");
+}
+
+/* Makes an extent of at most `bytes`, of the best pages there are. Without the lock. */
+static int make_extent(struct beam_region *r, const struct beam_region_opts *opts, uint64_t bytes,
+		       uint64_t pool, struct beam_extent *out)
+{
+	uint64_t huge = (pool < bytes ? pool : bytes) / opts->segment_bytes * opts->segment_bytes;
+	int err = BEAM_FAULT("region.make");
+
+	if (err)
+		return err;
+	if (huge) {
+		err = beam_extent_make_hugetlb(huge, opts->segment_bytes, &r->stop, out);
+		if (!err || err == -ECANCELED || opts->hugepages == BEAM_HUGEPAGES_REQUIRE)
+			return err;
+	}
+	uint64_t memory = beam_memory_available() / 16 * 15; /* the pool was not part of it */
+
+	bytes = bytes < memory ? bytes : memory - memory % opts->segment_bytes;
+	if (bytes == 0 || opts->hugepages == BEAM_HUGEPAGES_REQUIRE)
+		return -ENOSPC;
+	return beam_extent_make_shmem(bytes, opts->segment_bytes,
+				      opts->hugepages == BEAM_HUGEPAGES_TRY, &r->stop, out);
+}
+
+/* With the lock: the growth ends here. */
+static void fail_growth(struct beam_region *r, int code, const char *why)
+{
+	r->todo = 0;
+	r->failure = code;
+	snprintf(r->failure_text, sizeof(r->failure_text), "%s", why);
+	beam_log(BEAM_LOG_NOTICE, "%s", why);
+	signal_owner(r);
+}
+
+static void fail_for_room(struct beam_region *r, const struct beam_region_opts *opts)
+{
+	char why[BEAM_TEXT_BYTES];
+	uint64_t held = r->held;
+
+	if (opts->hugepages == BEAM_HUGEPAGES_REQUIRE && !beam_memory_hugetlb_free()) {
+		snprintf(why, sizeof(why),
+			 "region: %" PRIu64 " MiB held and no free 2 MiB hugetlb page for more: "
+			 "raise vm.nr_hugepages, or set hugepages to try",
+			 held >> 20);
+		fail_growth(r, held ? BEAM_E_FULL : BEAM_E_UNSUPPORTED, why);
+		return;
+	}
+	if (opts->max_bytes && held + opts->segment_bytes > opts->max_bytes)
+		snprintf(why, sizeof(why),
+			 "region: full, %" PRIu64 " MiB held of %" PRIu64
+			 " MiB: raise region-size to hold larger images",
+			 held >> 20, opts->max_bytes >> 20);
+	else
+		snprintf(why, sizeof(why),
+			 "region: %" PRIu64 " MiB held and memory is short (%" PRIu64
+			 " MiB available): free memory or add some",
+			 held >> 20, beam_memory_available() >> 20);
+	fail_growth(r, BEAM_E_FULL, why);
+}
+
+/* With the lock: hands a new extent to the owner, or drops it if the segment size has changed. */
+static void hand_over(struct beam_region *r, struct beam_holder *holder, uint32_t epoch)
+{
+	struct beam_holder **tail = &r->made;
+
+	r->held += holder->extent.bytes;
+	r->nextents++;
+	if (epoch != r->epoch) {
+		holder->next = r->dead;
+		r->dead = holder;
+		return;
+	}
+	while (*tail)
+		tail = &(*tail)->next;
+	*tail = holder;
+	holder->nslots = (uint32_t)(holder->extent.bytes / holder->extent.segment_bytes);
+	holder->nfree = holder->nslots;
+	r->nmade += holder->nslots;
+	r->todo -= holder->nslots < r->todo ? holder->nslots : r->todo;
+	say_pages(r, &holder->extent);
+	signal_owner(r);
+}
+
+/* With the lock, which it gives up while it works: one extent. */
+static void grow_once(struct beam_region *r)
+{
+	struct beam_region_opts opts = r->opts;
+	uint32_t epoch = r->epoch;
+	uint64_t pool, most = beam_region_room(&opts, r->held, &pool);
+	uint64_t bytes = next_bytes(opts.segment_bytes, r->todo, r->held, most);
+	char why[BEAM_TEXT_BYTES];
+
+	if (r->nextents == BEAM_EXTENTS_MAX || bytes == 0) {
+		fail_for_room(r, &opts);
+		return;
+	}
+	struct beam_holder *holder = calloc(1, sizeof(*holder));
+
+	pthread_mutex_unlock(&r->lock);
+	int err = holder ? make_extent(r, &opts, bytes, pool, &holder->extent) : -ENOMEM;
+
+	pthread_mutex_lock(&r->lock);
+	if (!err) {
+		hand_over(r, holder, epoch);
+		return;
+	}
+	free(holder);
+	if (err == -ECANCELED || epoch != r->epoch)
+		return;
+	if (err == -ENOSPC) {
+		fail_for_room(r, &opts);
+		return;
+	}
+	snprintf(why, sizeof(why), "region: no extent of %" PRIu64 " MiB beside %" PRIu64 ": %s",
+		 bytes >> 20, r->held >> 20, beam_strerror(err));
+	fail_growth(r, BEAM_E_FULL, why);
+}
+
+/* With the lock, which it gives up while it works: frees one dead extent. */
+static void bury_once(struct beam_region *r)
+{
+	struct beam_holder *holder = r->dead;
+	uint64_t bytes = holder->extent.bytes;
+
+	r->dead = holder->next;
+	pthread_mutex_unlock(&r->lock);
+	beam_extent_free(&holder->extent);
+	free(holder);
+	pthread_mutex_lock(&r->lock);
+	r->held -= bytes;
+	r->nextents--;
+}
+
+void *beam_region_growth(void *arg)
+{
+	struct beam_region *r = arg;
+
+	pthread_mutex_lock(&r->lock);
+	while (!atomic_load(&r->stop)) {
+		if (r->dead)
+			bury_once(r);
+		else if (r->todo)
+			grow_once(r);
+		else
+			pthread_cond_wait(&r->wake, &r->lock);
+	}
+	pthread_mutex_unlock(&r->lock);
+	return NULL;
+}

@@ -1,0 +1,62 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ *
+ * The region's state, for its two halves only. region.c, on the loop's thread, keeps the table of
+ * extents and their slots; region_growth.c, the faulting thread, makes extents and frees them,
+ * which takes long, and knows only byte counts.
+ *
+ *	grow: todo += segments       thread: makes an extent, todo -= its segments, -> made, eventfd
+ *	collect: made -> holders[]   trim: holders[] -> dead          thread: frees dead
+ */
+#ifndef BEAM_REGION_STATE_H
+#define BEAM_REGION_STATE_H
+
+#include <pthread.h>
+
+#include "extent.h"
+#include "region.h"
+
+#define SLOTS_MAX (BEAM_EXTENT_MAX_BYTES / BEAM_SEGMENT_ALIGN) /* of one extent */
+
+/* An extent with its slots, or on its way from or to the thread. */
+struct beam_holder {
+	struct beam_holder *next;
+	struct beam_extent extent;
+	uint32_t nslots, nfree;
+	uint64_t busy[SLOTS_MAX / 64]; /* bit set: a generation holds the slot */
+};
+
+struct beam_region {
+	/* the loop's thread */
+	struct beam_holder *holders[BEAM_EXTENTS_MAX];
+	uint32_t nnumbers; /* numbers below it may be in use */
+	uint32_t next_number;
+	uint32_t nfree, nslots;
+	uint32_t want_free; /* of the last growth asked for */
+	uint64_t bytes, page_bytes;
+	char error[BEAM_TEXT_BYTES];
+	/* shared */
+	pthread_t thread;
+	pthread_mutex_t lock;
+	pthread_cond_t wake;
+	int event;
+	atomic_bool stop; /* set under the lock; read without it between segments */
+	struct beam_region_opts opts;
+	uint32_t todo;            /* segments to make, the extent being made included */
+	uint32_t epoch;           /* counts changes of segment_bytes */
+	uint32_t nextents;        /* collected, made and dead */
+	uint64_t held;            /* their bytes */
+	uint32_t nmade;           /* slots in `made` */
+	struct beam_holder *made; /* oldest first */
+	struct beam_holder *dead;
+	int failure; /* of the last growth, until collected */
+	char failure_text[BEAM_TEXT_BYTES];
+	unsigned said; /* bit for each enum beam_pages that the log has named */
+};
+
+/* Body of the faulting thread; `arg` is the region. Returns when `stop` is set. */
+void *beam_region_growth(void *arg);
+
+/* Bytes that may still be added to `held`; the free hugetlb pool has *hugetlb of them. */
+uint64_t beam_region_room(const struct beam_region_opts *opts, uint64_t held, uint64_t *hugetlb);
+
+#endif
