@@ -70,6 +70,8 @@ static void tell_extents(struct host *h, uint32_t conn)
 {
 	uint32_t n = beam_region_extents(h->region);
 
+	if (h->told_extents[conn] == UINT32_MAX)
+		return; /* has said neither BEGIN nor JOIN */
 	for (uint32_t i = h->told_extents[conn]; i < n; i++) {
 		struct beam_ctl_extent message = {.extent = i};
 		void *base;
@@ -108,6 +110,7 @@ static void on_begin(struct host *h, uint32_t conn)
 					     .segment_bytes = SEGMENT,
 					     .table_bytes = beam_table_bytes(CAPACITY)};
 
+	h->told_extents[conn] = 0;
 	if (h->refuse)
 		beam_ctl_send_text(h->conns[conn], BEAM_CTL_REFUSED, BEAM_E_BUSY, "not today");
 	else
@@ -176,7 +179,7 @@ static void *host_thread(void *arg)
 			if (pfds[i + 2].revents && h->conns[i] >= 0)
 				on_message(h, i);
 		if (pfds[1].revents && n < CONNS) {
-			h->told_extents[n] = 0;
+			h->told_extents[n] = UINT32_MAX;
 			h->conns[n] = accept4(h->listener, NULL, NULL, SOCK_CLOEXEC);
 			h->nconns++;
 		}
