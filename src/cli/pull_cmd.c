@@ -202,6 +202,7 @@ static void show_progress(void *arg, const struct beam_pull_progress *now)
 	    [BEAM_STAGE_HANDOVER] = "hand-over",
 	};
 	struct beam_progress *progress = arg;
+	enum beam_progress_unit unit = BEAM_PROGRESS_BYTES;
 	uint64_t done = now->bytes;
 	uint64_t total = now->bytes_total;
 	char note[64] = "", bytes[BEAM_TEXT_CAP];
@@ -214,11 +215,15 @@ static void show_progress(void *arg, const struct beam_pull_progress *now)
 			 beam_text_bytes(bytes, now->stream_bytes));
 	if (now->stage == BEAM_STAGE_LOAD)
 		done = now->fed_bytes;
-	if (now->stage != BEAM_STAGE_TRANSFER && now->stage != BEAM_STAGE_LOAD) {
-		done = now->stage == BEAM_STAGE_CATCHUP ? now->stream_bytes : 0;
+	if (now->stage == BEAM_STAGE_CATCHUP) {
+		done = now->stream_bytes;
 		total = 0;
 	}
-	beam_progress_update(progress, stages[now->stage], BEAM_PROGRESS_BYTES, done, total, note);
+	if (now->stage == BEAM_STAGE_TICKET || now->stage == BEAM_STAGE_HANDOVER) {
+		unit = BEAM_PROGRESS_PERCENT; /* nothing to count */
+		done = total = 0;
+	}
+	beam_progress_update(progress, stages[now->stage], unit, done, total, note);
 }
 
 /* ---- report ------------------------------------------------------------------------------- */

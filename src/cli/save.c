@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 
 #include "clock.h"
 #include "rdbeam/error.h"
@@ -83,6 +84,20 @@ static void ask_config(struct beam_save *save)
 	save->in_memory_only = save->module && strcmp(durable, "no") == 0;
 }
 
+/* The time of the last save has seconds: where one ended (or the server started) in this very
+ * second, ours could end without moving it. Sleeps to the server's next second; true if it did. */
+static bool wait_for_new_second(const struct beam_view *view)
+{
+	int64_t now_us = beam_view_info_number(view, "server_time_usec", 0);
+	int64_t left_us = 1000000 - now_us % 1000000;
+	struct timespec pause = {.tv_sec = left_us / 1000000, .tv_nsec = left_us % 1000000 * 1000};
+
+	if (now_us / 1000000 != beam_view_info_number(view, "rdb_last_save_time", 0))
+		return false;
+	clock_nanosleep(CLOCK_MONOTONIC, 0, &pause, NULL);
+	return true;
+}
+
 int beam_save_prepare(struct beam_redis *redis, bool memory, struct beam_save *save)
 {
 	int code;
@@ -90,12 +105,14 @@ int beam_save_prepare(struct beam_redis *redis, bool memory, struct beam_save *s
 	memset(save, 0, sizeof(*save));
 	save->redis = redis;
 	save->memory = memory;
-	code = beam_view_refresh(&save->view, redis);
-	if (code != 0)
-		return fail_command(save, code, "status");
-	code = check_idle(save);
-	if (code != 0)
-		return code;
+	do {
+		code = beam_view_refresh(&save->view, redis);
+		if (code != 0)
+			return fail_command(save, code, "status");
+		code = check_idle(save);
+		if (code != 0)
+			return code;
+	} while (!memory && wait_for_new_second(&save->view));
 	save->module = save->view.status != NULL;
 	if (memory && !save->module)
 		return fail(save, BEAM_E_UNSUPPORTED, "RDBEAM.SNAPSHOT is not there",
@@ -106,7 +123,6 @@ int beam_save_prepare(struct beam_redis *redis, bool memory, struct beam_save *s
 	save->old_fallbacks = beam_view_status_number(&save->view, "fallback_total", 0);
 	save->old_saves = beam_view_info_number(&save->view, "rdb_saves", INT32_MAX);
 	save->old_save_time = beam_view_info_number(&save->view, "rdb_last_save_time", 0);
-	save->began_at = beam_view_info_number(&save->view, "server_time_usec", 0) / 1000000;
 	save->keys = beam_view_keys(&save->view);
 	return 0;
 }
@@ -172,17 +188,13 @@ static void look_at_memory(struct beam_save *save)
 		set_failed(save, "snapshot failed", "see the server's log");
 }
 
-/* Nothing changed, but the save before ours had ended in the second in which ours began: then the
- * time of the last save can stay the same although ours succeeded, and the status decides. */
 static bool save_succeeded(const struct beam_save *save)
 {
 	int64_t save_time = beam_view_info_number(&save->view, "rdb_last_save_time", 0);
 	char status[16];
 
 	beam_view_info(&save->view, "rdb_last_bgsave_status", status, sizeof(status));
-	if (strcmp(status, "ok") != 0)
-		return false;
-	return save_time != save->old_save_time || save->old_save_time >= save->began_at;
+	return strcmp(status, "ok") == 0 && save_time != save->old_save_time;
 }
 
 /* The module hears of an image's end from its daemon, a moment before or after the server books the

@@ -31,8 +31,7 @@ struct beam_save {
 	/* before it began */
 	char old_generation[64];
 	int64_t old_saves, old_fallbacks, old_save_time;
-	int64_t began_at; /* server's clock, seconds */
-	uint64_t keys;    /* when it began, by the server's count */
+	uint64_t keys; /* when it began, by the server's count */
 	uint64_t began_ms;
 	uint64_t booked_ms; /* when the server was first seen to have booked it, or 0 */
 	char file[1024];    /* dir/dbfilename, "" when not known */
