@@ -177,6 +177,7 @@ class Server:
             "logfile": str(self.dir / "server.log"),
             "save": '""', "appendonly": "no", "daemonize": "no", "loglevel": "notice",
             "enable-debug-command": "yes", "enable-module-command": "yes",
+            "enable-protected-configs": "yes",
             "repl-diskless-sync-delay": "0", "repl-backlog-size": "64mb",
             "rdbcompression": "no",
         }
@@ -221,7 +222,7 @@ class Server:
     def connect(self, db=0, **kwargs):
         kwargs.setdefault("password", self.password)
         client = redis.Redis("127.0.0.1", self.port, db=db, socket_timeout=DEADLINE_S * 2, **kwargs)
-        for name in ("INFO", "COMMAND"):  # their replies as the server sent them
+        for name in ("INFO", "COMMAND", "OBJECT"):  # their replies as the server sent them
             client.response_callbacks.pop(name, None)
         return client
 
@@ -236,7 +237,7 @@ class Server:
                 return False
         wait_for(answers, lambda: f"{self.name} answers PING\n{self.log()[-2000:]}", DEADLINE_S * 2)
         if self.module and self.options.get("mode") != "off" and "daemon" not in self.options:
-            wait_for(lambda: self.info("rdbeam").get("rdbeam_daemon_state") in ("ready", "running"),
+            wait_for(lambda: self.info("rdbeam").get("rdbeam_daemon_state") == "up",
                      lambda: f"daemon is up: {self.info('rdbeam')}\n{self.log()[-2000:]}")
 
     @property

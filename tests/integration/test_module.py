@@ -45,7 +45,7 @@ def daemon_up(server, other_than=None):
     def up():
         pid = server.daemon()
         return pid if pid and pid != other_than \
-            and server.value("rdbeam", "rdbeam_daemon_state") in ("ready", "running") else None
+            and server.value("rdbeam", "rdbeam_daemon_state") == "up" else None
     return wait_for(up, lambda: f"daemon up: {server.info('rdbeam')}\n{server.log()[-2000:]}")
 
 

@@ -398,7 +398,7 @@ def test_daemon_killed_while_feeding_fails_clearly(make):
     _, err = process.communicate(timeout=harness.DEADLINE_S * 2)
     assert process.returncode in (1, 4) and err.strip(), err
     wait_for(lambda: primary.daemon() not in (None, first), "a new daemon comes")
-    wait_for(lambda: primary.value("rdbeam", "rdbeam_daemon_state") in ("ready", "running"), "up")
+    wait_for(lambda: primary.value("rdbeam", "rdbeam_daemon_state") == "up", "up")
     primary.client.config_set("rdbeam.rate-limit", 0)
     said = pull(primary, target)
     assert said["full_resyncs"] == 0
