@@ -36,6 +36,9 @@ enum beam_exit beam_exit_of(int code)
 }
 
 static void fail_text(const struct beam_common *common, const char *code_name, const char *fmt,
+		      va_list args) __attribute__((format(printf, 3, 0)));
+
+static void fail_text(const struct beam_common *common, const char *code_name, const char *fmt,
 		      va_list args)
 {
 	char text[FAIL_TEXT_BYTES];

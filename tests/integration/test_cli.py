@@ -192,6 +192,55 @@ def test_memory_snapshot_needs_the_module(stock):
     assert "rdbeam.so" in error_line(cli(*at(stock, "snapshot", "--memory"), check=3))
 
 
+def test_snapshot_by_the_module(make, root):
+    server = make("primary")
+    cli(*at(server, "fill", "--keys", 2000), check=0)
+    out = root / "hook.txt"
+    hook = f"echo $RDBEAM_STATE $RDBEAM_GENERATION $RDBEAM_KEYS $RDBEAM_BYTES >> {out}"
+    said = json.loads(cli(*at(server, "snapshot", "--json", "--hook", hook), check=0).stdout)
+    assert (said["method"], said["state"], said["fallback_reason"]) == ("rdbeam", "durable", "")
+    assert said["generation"] == server.generation() and said["keys"] == 2000
+    assert said["bytes"] == server.dump().stat().st_size
+    told = f"{said['generation']} 2000 {said['bytes']}"
+    assert out.read_text().splitlines() == [f"ready {told}", f"durable {told}"]
+    text = cli(*at(server, "status"), check=0).stdout
+    assert "mode replace" in text and server.generation() in text and "2,000 keys" in text
+
+
+def test_memory_snapshot_leaves_the_dump_alone(make, root):
+    server = make("primary")
+    cli(*at(server, "fill", "--keys", 500), check=0)
+    for _ in range(2):  # the second begins as soon as the first has ended
+        done = cli(*at(server, "snapshot", "--memory", "--json"), check=0)
+        said = json.loads(done.stdout)
+        assert said["state"] == "ready" and said["file"] == "" and said["keys"] == 500
+        assert said["generation"] == server.generation()
+    assert not server.dump().exists()
+
+
+def test_snapshot_without_a_file_is_ready_not_durable(make):
+    server = make("primary", options={"durable": "no"})
+    server.client.set("key", "value")
+    said = json.loads(cli(*at(server, "snapshot", "--json"), check=0).stdout)
+    assert (said["method"], said["state"], said["file"]) == ("rdbeam", "ready", "")
+
+
+def test_snapshot_tells_why_it_fell_back(make):
+    server = make("primary", options={"region-size": "8mb"})
+    cli(*at(server, "fill", "--keys", 40000, "--random"), check=0)
+    done = cli(*at(server, "snapshot"), check=0)
+    assert server.fallbacks() == 1
+    assert "saved by stock Redis" in done.stdout and "fell back" in done.stdout
+    assert server.value("rdbeam", "rdbeam_last_fallback_reason") in done.stdout
+    text = cli(*at(server, "status"), check=0).stdout
+    assert re.search(r"^fallbacks  1, last: \S", text, re.M), text
+
+
+def test_snapshot_with_the_module_off(make):
+    server = make("primary", options={"mode": "off"})
+    assert "rdbeam.mode is off" in cli(*at(server, "snapshot"), check=0).stdout
+
+
 # ---- status ---------------------------------------------------------------------------------
 
 def test_status_of_a_stock_server(stock):
