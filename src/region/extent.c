@@ -83,7 +83,7 @@ int beam_extent_populate(uint8_t *at, uint64_t len_bytes)
 	if (err)
 		return err;
 	while (madvise(at, len_bytes, MADV_POPULATE_WRITE)) {
-		if (errno != EINTR && errno != EAGAIN)
+		if (errno != EINTR)
 			return -errno;
 	}
 	return 0;
