@@ -30,6 +30,14 @@
 #define CONNS    8
 #define GEN      77u
 
+#if defined(__SANITIZE_THREAD__)
+#define UNDER_TSAN 1
+#elif defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+#define UNDER_TSAN 1
+#endif
+#endif
+
 /* The daemon's half: one connection per lane, all on one thread. */
 struct host {
 	struct beam_region *region;
@@ -271,6 +279,9 @@ static int write_segment(const struct beam_segment_source *source, uint32_t *ind
 
 static bool segment_is_right(const struct host *h, uint32_t index)
 {
+	/* What the host's thread did before it granted is seen behind this. */
+	if (atomic_load_explicit(&h->table->granted, memory_order_acquire) <= index)
+		return false;
 	const struct beam_table_entry *entry = &h->table->entry[index];
 	const uint8_t *at = beam_region_at(h->region, entry->slot);
 
@@ -335,10 +346,20 @@ static void claims_stay_within_the_table(void **state)
 	host_stop(&h);
 }
 
+/* The thread sanitizer hangs in the child of a process with threads. */
+static void skip_forks_under_tsan(void **state)
+{
+	(void)state;
+#ifdef UNDER_TSAN
+	print_message("SKIPPED: forks beside a thread, not under the thread sanitizer\n");
+	skip();
+#endif
+}
+
 /* Four processes write at once; nothing is lost, doubled or mixed. */
 static void workers_share_the_image(void **state)
 {
-	(void)state;
+	skip_forks_under_tsan(state);
 	struct host h = {.grant_step = 1};
 	struct beam_lane *lane = begin_good(&h);
 	const struct beam_segment_source *source = beam_lane_source(lane);
@@ -378,7 +399,7 @@ static void workers_share_the_image(void **state)
 
 static void waiter_inherits_every_extent(void **state)
 {
-	(void)state;
+	skip_forks_under_tsan(state);
 	struct host h = {.grant_step = 0};
 	struct beam_lane *lane = begin_good(&h);
 	const struct beam_segment_source *source = beam_lane_source(lane);
