@@ -1,0 +1,253 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * What the image writer wrote, read back: every key once, with its value, by the index and by
+ * beam_verify; for items from one byte to several segments. */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "image_reader.h"
+#include "image_writer.h"
+#include "rdbeam/error.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+
+#include <cmocka.h>
+
+#define SEGMENT  BEAM_SEGMENT_ALIGN
+#define SEGMENTS 40
+#define KEYS     3000
+
+struct memory {
+	uint8_t *base;
+	uint32_t claimed;
+	uint32_t sealed_bytes[SEGMENTS];
+	uint64_t crc[SEGMENTS];
+};
+
+static int claim(void *ctx, uint32_t count, uint32_t *first)
+{
+	struct memory *m = ctx;
+
+	if (m->claimed + count > SEGMENTS)
+		return BEAM_E_FULL;
+	*first = m->claimed;
+	m->claimed += count;
+	return 0;
+}
+
+static int unclaim(void *ctx, uint32_t first, uint32_t count)
+{
+	struct memory *m = ctx;
+
+	if (first + count != m->claimed)
+		return -EBUSY;
+	m->claimed -= count;
+	return 0;
+}
+
+static int slot(void *ctx, uint32_t index, uint8_t **base)
+{
+	struct memory *m = ctx;
+
+	assert_true(index < m->claimed && m->sealed_bytes[index] == 0);
+	*base = m->base + (size_t)index * SEGMENT;
+	return 0;
+}
+
+static int seal(void *ctx, uint32_t index, uint32_t len_bytes, uint64_t crc)
+{
+	struct memory *m = ctx;
+
+	assert_true(index < m->claimed && m->sealed_bytes[index] == 0 && len_bytes > 0);
+	m->sealed_bytes[index] = len_bytes;
+	m->crc[index] = crc;
+	return 0;
+}
+
+static int crcs(void *ctx, uint32_t count, uint64_t *out)
+{
+	const struct memory *m = ctx;
+
+	for (uint32_t i = 0; i < count; i++) {
+		assert_int_equal(m->sealed_bytes[i], SEGMENT);
+		out[i] = m->crc[i];
+	}
+	return 0;
+}
+
+static const struct beam_gen gen = {77, 5};
+static struct memory memory;
+static struct beam_segment_source source = {
+    .ctx = &memory,
+    .segment_bytes = SEGMENT,
+    .gen = {77, 5},
+    .claim = claim,
+    .unclaim = unclaim,
+    .slot = slot,
+    .seal = seal,
+    .crcs = crcs,
+};
+
+/* Value i: its length and its bytes follow from i. Mostly small; some of a good part of a segment,
+ * some of more than one. */
+static size_t value_bytes(unsigned i)
+{
+	if (i % 1000 == 999)
+		return 5u << 20;
+	if (i % 100 == 50)
+		return 300000 + i;
+	return i % 700;
+}
+
+static uint8_t value_byte(unsigned i, size_t at)
+{
+	return (uint8_t)(i * 31 + at * 7 + (at >> 8));
+}
+
+static int put(struct beam_image_writer *writer, unsigned i)
+{
+	uint8_t head[64] = {BEAM_RDB_STRING};
+	size_t n = 1, len = value_bytes(i);
+	uint8_t *value = malloc(len ? len : 1);
+	char key[16];
+
+	for (size_t at = 0; at < len; at++)
+		value[at] = value_byte(i, at);
+	n += beam_rdb_put_len(head + n, (uint64_t)snprintf(key, sizeof(key), "key:%u", i));
+	memcpy(head + n, key, strlen(key));
+	n += strlen(key);
+	n += beam_rdb_put_len(head + n, len);
+	int err = beam_image_writer_put(writer, i % 3, head, n, value, len);
+
+	free(value);
+	return err;
+}
+
+static size_t write_image(void)
+{
+	static const struct beam_image_aux aux[] = {
+	    {"redis-ver", "7.0.15"},
+	    {"repl-id", "0123456789abcdef0123456789abcdef01234567"},
+	    {"repl-offset", "12345678901"},
+	};
+	static const struct beam_image_db_size dbs[] = {{0, 1000, 0}, {1, 1000, 0}, {2, 1000, 0}};
+	struct beam_image_header header = {
+	    .rdb_version = 10, .aux = aux, .naux = 3, .dbs = dbs, .ndbs = 3};
+	struct beam_image_totals totals = {.nitems = KEYS, .nexpired = 4};
+	struct beam_image_writer *writers[2];
+
+	assert_int_equal(beam_image_write_header(&source, &header), 0);
+	for (int w = 0; w < 2; w++)
+		assert_int_equal(beam_image_writer_open(&source, &writers[w]), 0);
+	for (unsigned i = 0; i < KEYS; i++)
+		assert_int_equal(put(writers[i / 10 % 2], i), 0);
+	for (int w = 0; w < 2; w++) {
+		assert_int_equal(beam_image_writer_flush(writers[w]), 0);
+		beam_image_writer_close(&writers[w]);
+	}
+	assert_int_equal(beam_image_write_last(&source, &totals, NULL, NULL), 0);
+	assert_int_equal(totals.nsegments, memory.claimed);
+	return (size_t)totals.image_bytes;
+}
+
+static int print_problem(void *arg, int code, uint64_t offset, const char *text)
+{
+	(void)arg;
+	print_error("%s at %llu: %s\n", beam_error_name(code), (unsigned long long)offset, text);
+	return 0;
+}
+
+static void check_item(const struct beam_item *item, bool *seen)
+{
+	char key[32] = {0};
+	uint64_t len;
+	size_t pos = 0;
+	int enc;
+
+	assert_true(item->key_bytes < sizeof(key));
+	memcpy(key, item->key, item->key_bytes);
+	unsigned i = (unsigned)strtoul(key + 4, NULL, 10);
+
+	assert_true(i < KEYS && !seen[i]);
+	seen[i] = true;
+	assert_int_equal(item->db, i % 3);
+	assert_int_equal(item->type, BEAM_RDB_STRING);
+	assert_int_equal(beam_rdb_get_len(item->value, item->value_bytes, &pos, &len, &enc), 0);
+	assert_int_equal(len, value_bytes(i));
+	assert_int_equal(item->value_bytes, pos + len);
+	for (size_t at = 0; at < len; at++)
+		if (item->value[pos + at] != value_byte(i, at))
+			fail_msg("key:%u differs at byte %zu", i, at);
+}
+
+static void test_every_key_comes_back_once(void **state)
+{
+	struct beam_verify_report report;
+	struct beam_manifest manifest;
+	size_t image_bytes = write_image();
+	uint32_t full = memory.claimed - 1, at = 0;
+	bool *seen = calloc(KEYS, sizeof(*seen));
+	uint64_t nitems = 0;
+
+	(void)state;
+	assert_int_equal(beam_verify(memory.base, image_bytes, print_problem, NULL, &report), 0);
+	assert_true(report.is_image && report.crc_ok);
+	assert_int_equal(report.keys, KEYS);
+	assert_int_equal(report.nexpired, 4);
+	assert_int_equal(report.ndbs, 3);
+	assert_int_equal(report.repl_offset, 12345678901);
+	assert_int_equal(report.gen.nonce, gen.nonce);
+
+	assert_int_equal(beam_manifest_open(memory.base + (size_t)full * SEGMENT,
+					    image_bytes - (size_t)full * SEGMENT, &manifest),
+			 0);
+	while (at < full) {
+		struct beam_chunk_cursor cursor = {0};
+		struct beam_chunk chunk;
+		struct beam_item item;
+		uint32_t n = 1;
+		int more;
+
+		while (at + n <= full && beam_chunk_open(memory.base + (size_t)at * SEGMENT,
+							 (size_t)n * SEGMENT, true, &chunk))
+			n++;
+		assert_true(at + n <= full);
+		assert_int_equal(chunk.footer.first_index, at);
+		assert_int_equal(chunk.footer.nsegments, n);
+		while ((more = beam_chunk_next(&chunk, &cursor, &item)) == 1)
+			check_item(&item, seen);
+		assert_int_equal(more, 0);
+		nitems += chunk.footer.nitems;
+		at += n;
+	}
+	assert_int_equal(nitems, KEYS);
+	free(seen);
+}
+
+static int setup(void **state)
+{
+	(void)state;
+	memory.base = malloc((size_t)SEGMENTS * SEGMENT);
+	if (!memory.base)
+		return -1;
+	memset(memory.base, 0xa5, (size_t)SEGMENTS * SEGMENT); /* slots are not clean in life */
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	(void)state;
+	free(memory.base);
+	return 0;
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+	    cmocka_unit_test(test_every_key_comes_back_once),
+	};
+
+	return cmocka_run_group_tests(tests, setup, teardown);
+}
