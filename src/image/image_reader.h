@@ -69,7 +69,8 @@ struct beam_manifest {
 	uint64_t file_crc;
 };
 
-/* Opens the last segment, base[0..len_bytes) exactly. BEAM_E_FORMAT when it is not one. */
+/* Opens the last segment, base[0..len_bytes) exactly. BEAM_E_FORMAT when it is not one; BEAM_E_CRC
+ * when the CRCs it lists do not join to the file's, so that a damaged manifest is never believed. */
 int beam_manifest_open(const uint8_t *base, size_t len_bytes, struct beam_manifest *out);
 
 /* ---- whole files -------------------------------------------------------------------------- */
