@@ -33,12 +33,15 @@ struct problems {
 	bool json;
 	cJSON *array;
 	uint64_t seen;
+	int damage; /* first code that is not merely something unknown here */
 };
 
 static int note_problem(void *arg, int code, uint64_t offset, const char *text)
 {
 	struct problems *problems = arg;
 
+	if (problems->damage == 0 && code != BEAM_E_UNSUPPORTED && code != BEAM_E_VERSION)
+		problems->damage = code;
 	if (problems->seen++ >= PROBLEMS_SHOWN)
 		return 0;
 	if (problems->json) {
@@ -207,6 +210,8 @@ static int verify_run(void *opts, int nargs, char **args)
 		return code;
 	problems.array = cJSON_CreateArray();
 	code = beam_verify(base, len_bytes, note_problem, &problems, &report);
+	if (problems.damage != 0)
+		code = problems.damage; /* what was unknown may be damage too */
 	munmap((void *)(uintptr_t)base, len_bytes);
 	if (verify->common.json) {
 		print_json(args[0], &report, code, problems.array);
@@ -216,7 +221,7 @@ static int verify_run(void *opts, int nargs, char **args)
 	}
 	if (code == 0)
 		return BEAM_EXIT_DONE;
-	if (code == BEAM_E_UNSUPPORTED) {
+	if (code == BEAM_E_UNSUPPORTED || code == BEAM_E_VERSION) {
 		fprintf(stderr,
 			"rdbeam: not known here: %s: a newer server's type or opcode; what "
 			"follows it was not checked\n",
