@@ -12,11 +12,12 @@
 #include "crc64.h"
 #include "rdbeam/error.h"
 
-#define MAGIC_BYTES    9
-#define CRC_BYTES      8
-#define CRC_STEP_BYTES (256u << 10) /* CRC and walk take turns by this much: within the L2 cache   \
+#define MAGIC_BYTES 9
+#define CRC_BYTES   8
+#define CRC_STEP_BYTES                                                                             \
+	(256u << 10)  /* CRC and walk take turns by this much: within the L2 cache   \
 				     */
-#define VERSION_CRC 5               /* RDB files end with a CRC from this version on */
+#define VERSION_CRC 5 /* RDB files end with a CRC from this version on */
 
 enum type_index { STRINGS, LISTS, SETS, ZSETS, HASHES, STREAMS, MODULES, OTHERS, FUNCTIONS };
 
