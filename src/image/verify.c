@@ -14,10 +14,10 @@
 
 #define MAGIC_BYTES 9
 #define CRC_BYTES   8
-#define CRC_STEP_BYTES                                                                             \
-	(256u << 10)  /* CRC and walk take turns by this much: within the L2 cache   \
-				     */
 #define VERSION_CRC 5 /* RDB files end with a CRC from this version on */
+
+/* The CRC and the walk take turns by this much, so that both find it in the L2 cache. */
+#define CRC_STEP_BYTES (256u << 10)
 
 enum type_index { STRINGS, LISTS, SETS, ZSETS, HASHES, STREAMS, MODULES, OTHERS, FUNCTIONS };
 
