@@ -85,8 +85,13 @@ static void tell_extents(struct host *h, uint32_t conn)
 		void *base;
 		int fd;
 
-		if (beam_region_extent(h->region, i, &fd, &base, &message.bytes) &&
-		    beam_ctl_send(h->conns[conn], BEAM_CTL_EXTENT, &message, sizeof(message), fd))
+		if (!beam_region_extent(h->region, i, &fd, &base, &message.bytes))
+			continue;
+		int err =
+		    beam_ctl_send(h->conns[conn], BEAM_CTL_EXTENT, &message, sizeof(message), fd);
+
+		/* A worker that is done is gone; what it said is still in the socket. */
+		if (err && err != BEAM_E_GONE)
 			die("EXTENT");
 	}
 	h->told_extents[conn] = n;
