@@ -2,6 +2,7 @@
  * Changes to the target and their way back. */
 #include "target.h"
 
+#include <errno.h>
 #include <string.h>
 #include <time.h>
 
@@ -123,15 +124,23 @@ int beam_target_attach(struct beam_redis *redis, const char *host, uint32_t port
 	return 0;
 }
 
-static bool follows_feed(struct beam_redis *redis, const struct beam_target_state *state)
+/* 0 with *yes, or the error of the connection. */
+static int follows_feed(struct beam_redis *redis, const struct beam_target_state *state, bool *yes)
 {
 	char host[256];
-	int64_t port;
+	int64_t port = 0;
 
-	return state->feed_host[0] &&
-	       beam_redis_info(redis, "replication", "master_host", host, sizeof(host)) == 0 &&
-	       beam_redis_info_int(redis, "replication", "master_port", &port) == 0 &&
-	       strcmp(host, state->feed_host) == 0 && port == state->feed_port;
+	*yes = false;
+	if (!state->feed_host[0])
+		return 0;
+	int rc = beam_redis_info(redis, "replication", "master_host", host, sizeof(host));
+
+	if (!rc)
+		rc = beam_redis_info_int(redis, "replication", "master_port", &port);
+	if (rc)
+		return rc == -ENOENT ? 0 : rc; /* a server without a primary has no such fields */
+	*yes = strcmp(host, state->feed_host) == 0 && port == state->feed_port;
+	return 0;
 }
 
 bool beam_target_changed(const struct beam_target_state *state)
@@ -142,12 +151,12 @@ bool beam_target_changed(const struct beam_target_state *state)
 
 int beam_target_restore(struct beam_redis *redis, const struct beam_target_state *state)
 {
-	bool at_feed = follows_feed(redis, state);
+	bool at_feed;
+	int rc = follows_feed(redis, state, &at_feed);
 	/* Told to come to us and not with us any more: it was handed over. */
 	bool handed_over = state->feed_host[0] && !at_feed;
-	int rc = 0;
 
-	if (at_feed)
+	if (!rc && at_feed)
 		rc = replicaof_after_load(redis, state->was_replica ? state->master_host : NULL,
 					  state->master_port);
 	if (!rc && state->set_masterauth && !handed_over)

@@ -1,0 +1,179 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Where fetched segments wait: the stage (memory, then file, one run of addresses) and the window
+ * (bounded, in order). */
+#include <errno.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#include "rdbeam/error.h"
+#include "rdbeam/image_format.h"
+#include "stage.h"
+#include "window.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+
+#include <cmocka.h>
+
+#define SEGMENT BEAM_SEGMENT_ALIGN
+
+static void fill(struct beam_segment_sink *sink, uint32_t index, uint32_t len)
+{
+	uint8_t *buf;
+
+	assert_int_equal(sink->room(sink->ctx, index, &buf), 0);
+	memset(buf, (int)('a' + index), len);
+	assert_int_equal(sink->take(sink->ctx, index, buf, len), 0);
+}
+
+static void expect(struct beam_image_source *source, uint32_t index, uint32_t len)
+{
+	const uint8_t *base;
+	uint32_t got;
+
+	assert_int_equal(source->next(source->ctx, &base, &got, 0), 1);
+	assert_int_equal(got, len);
+	assert_int_equal(base[0], 'a' + index);
+	assert_int_equal(base[len - 1], 'a' + index);
+	source->release(source->ctx);
+}
+
+static void test_stage_goes_from_memory_to_the_file(void **state)
+{
+	static const uint32_t order[] = {3, 0, 4, 1, 2};
+	struct beam_stage *stage = NULL;
+	struct beam_segment_sink sink;
+	struct beam_image_source source;
+
+	(void)state;
+	assert_int_equal(beam_stage_open(2 * SEGMENT, "/tmp", &stage), 0);
+	beam_stage_sink(stage, &sink);
+	assert_int_equal(sink.begin(sink.ctx, SEGMENT), 0);
+	for (size_t i = 0; i < 5; i++)
+		fill(&sink, order[i], order[i] == 4 ? 100 : SEGMENT);
+	assert_int_equal(beam_stage_spilled(stage), 3 * SEGMENT);
+	beam_stage_finish(stage, 4ull * SEGMENT + 100);
+	beam_stage_source(stage, &source);
+	assert_int_equal(source.length_bytes, 4ull * SEGMENT + 100);
+	for (uint32_t i = 0; i < 5; i++) {
+		assert_int_equal(beam_stage_bytes(stage)[(size_t)i * SEGMENT], 'a' + i);
+		expect(&source, i, i == 4 ? 100 : SEGMENT);
+	}
+	const uint8_t *base;
+	uint32_t len;
+
+	assert_int_equal(source.next(source.ctx, &base, &len, 0), 0);
+	beam_stage_close(&stage);
+	assert_null(stage);
+}
+
+static void test_stage_asked_twice_gives_the_same_place(void **state)
+{
+	struct beam_stage *stage = NULL;
+	struct beam_segment_sink sink;
+	uint8_t *first, *second;
+
+	(void)state;
+	assert_int_equal(beam_stage_open(0, "/tmp", &stage), 0);
+	beam_stage_sink(stage, &sink);
+	assert_int_equal(sink.begin(sink.ctx, SEGMENT), 0);
+	assert_int_equal(sink.room(sink.ctx, 7, &first), 0);
+	sink.back(sink.ctx, 7, first);
+	assert_int_equal(sink.room(sink.ctx, 7, &second), 0);
+	assert_ptr_equal(first, second);
+	assert_int_equal(beam_stage_spilled(stage), SEGMENT);
+	beam_stage_close(&stage);
+}
+
+static void test_stage_without_room_is_an_error(void **state)
+{
+	struct beam_stage *stage = NULL;
+	struct beam_segment_sink sink;
+	uint8_t *buf;
+
+	(void)state;
+	assert_int_equal(beam_stage_open(0, "/nonexistent", &stage), 0);
+	beam_stage_sink(stage, &sink);
+	assert_int_equal(sink.begin(sink.ctx, SEGMENT), 0);
+	assert_int_equal(sink.room(sink.ctx, 0, &buf), -ENOENT);
+	assert_true(sink.room(sink.ctx, BEAM_SEGMENTS_MAX, &buf) < 0);
+	beam_stage_close(&stage);
+}
+
+struct window_ends {
+	struct beam_window *window;
+	struct beam_segment_sink sink;
+	struct beam_image_source source;
+};
+
+static int open_window(void **state)
+{
+	static struct window_ends ends;
+
+	assert_int_equal(beam_window_open(3 * SEGMENT, &ends.window), 0);
+	beam_window_sink(ends.window, &ends.sink);
+	beam_window_source(ends.window, &ends.source);
+	assert_int_equal(ends.sink.begin(ends.sink.ctx, SEGMENT), 0);
+	*state = &ends;
+	return 0;
+}
+
+static int close_window(void **state)
+{
+	struct window_ends *e = *state;
+
+	beam_window_close(&e->window);
+	assert_null(e->window);
+	return 0;
+}
+
+static void test_window_is_bounded_and_keeps_room_for_the_next(void **state)
+{
+	struct window_ends *e = *state;
+	uint8_t *buf;
+
+	fill(&e->sink, 2, SEGMENT);
+	fill(&e->sink, 1, SEGMENT);
+	assert_false(beam_window_ready(e->window));
+	assert_int_equal(e->sink.room(e->sink.ctx, 3, &buf), -EAGAIN);
+	fill(&e->sink, 0, SEGMENT); /* the one the feed waits for always fits */
+	assert_true(beam_window_ready(e->window));
+	expect(&e->source, 0, SEGMENT);
+	fill(&e->sink, 3, 10);
+	for (uint32_t i = 1; i < 3; i++)
+		expect(&e->source, i, SEGMENT);
+	beam_window_finish(e->window, 4);
+	expect(&e->source, 3, 10);
+	const uint8_t *base;
+	uint32_t len;
+
+	assert_int_equal(e->source.next(e->source.ctx, &base, &len, 1000), 0);
+}
+
+static void test_window_waits_and_can_be_aborted(void **state)
+{
+	struct window_ends *e = *state;
+	const uint8_t *base;
+	uint32_t len;
+
+	fill(&e->sink, 1, SEGMENT);
+	assert_int_equal(e->source.next(e->source.ctx, &base, &len, 1), -ETIMEDOUT);
+	beam_window_abort(e->window, BEAM_E_CRC);
+	beam_window_abort(e->window, BEAM_E_GONE);
+	assert_int_equal(e->source.next(e->source.ctx, &base, &len, 1000), BEAM_E_CRC);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+	    cmocka_unit_test(test_stage_goes_from_memory_to_the_file),
+	    cmocka_unit_test(test_stage_asked_twice_gives_the_same_place),
+	    cmocka_unit_test(test_stage_without_room_is_an_error),
+	    cmocka_unit_test_setup_teardown(test_window_is_bounded_and_keeps_room_for_the_next,
+					    open_window, close_window),
+	    cmocka_unit_test_setup_teardown(test_window_waits_and_can_be_aborted, open_window,
+					    close_window),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
