@@ -176,15 +176,26 @@ static void set_failed(struct beam_save *save, const char *what, const char *rem
 		fail(save, 0, what, remedy);
 }
 
-/* An image is ready a moment before its child is gone, and until then no other save can begin. */
+/* An image is ready a moment before its child is gone, and until then no other save can begin. The
+ * other way round too: the child may be gone before the module hears how it went. */
 static void look_at_memory(struct beam_save *save)
 {
 	const char *state = beam_view_status(&save->view, "state");
 	bool child = beam_view_info_number(&save->view, "module_fork_in_progress", 0) != 0;
+	bool ours = beam_save_by_image(save);
 
-	if (beam_save_by_image(save) && strcmp(state, "ready") == 0)
+	if (ours && strcmp(state, "ready") == 0) {
 		save->state = child ? BEAM_SAVE_FLUSHING : BEAM_SAVE_READY;
-	else if (!child && strcmp(state, "copying") != 0)
+		return;
+	}
+	if (child) {
+		save->booked_ms = 0;
+		return;
+	}
+	if (save->booked_ms == 0)
+		save->booked_ms = beam_now_ms();
+	if ((ours && strcmp(state, "failed") == 0) || beam_save_fell_back(save) ||
+	    beam_now_ms() - save->booked_ms >= SETTLE_MS)
 		set_failed(save, "snapshot failed", "see the server's log");
 }
 

@@ -33,7 +33,7 @@ struct beam_save {
 	int64_t old_saves, old_fallbacks, old_save_time;
 	uint64_t keys; /* when it began, by the server's count */
 	uint64_t began_ms;
-	uint64_t booked_ms; /* when the server was first seen to have booked it, or 0 */
+	uint64_t booked_ms; /* when the server was first seen to be done with it, or 0 */
 	char file[1024];    /* dir/dbfilename, "" when not known */
 	char error[BEAM_REDIS_ERROR_BYTES];
 };
