@@ -153,7 +153,7 @@ class Demo:
     # ---- the whole ------------------------------------------------------------------------
 
     def run(self):
-        primary = self.server("primary")
+        primary = self.server("primary", repl_diskless_sync_delay=5)  # Redis's default
         self.fill(primary)
         self.bgsave(primary)
         replicas = [self.server(f"replica{count + 1}", module=False)

@@ -3,12 +3,16 @@
 #include "ticket.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "clock.h"
 #include "link_line.h"
 #include "rdbeam/error.h"
 #include "tell.h"
+
+#define BACKLOG_LOOK_MS 5
 
 static int hex_value(char c)
 {
@@ -95,11 +99,37 @@ int beam_ticket_parse(const redisReply *map, struct beam_ticket *out)
 	return 0;
 }
 
+/* Waits until the primary has its backlog, or has refused the PSYNC on `sock` by `line`. The reply
+ * to PSYNC itself is not waited for: it comes repl-diskless-sync-delay later, with a fork that is
+ * saved by leaving before. */
+static int await_backlog(struct beam_redis *primary, int sock, char *line, size_t cap,
+			 int timeout_ms)
+{
+	uint64_t deadline_ms = beam_now_ms() + (uint64_t)timeout_ms;
+	struct pollfd wait = {.fd = sock, .events = POLLIN};
+	int64_t active;
+
+	while (true) {
+		int rc =
+		    beam_redis_info_int(primary, "replication", "repl_backlog_active", &active);
+
+		if (rc || active == 1)
+			return rc;
+		if (poll(&wait, 1, BACKLOG_LOOK_MS) > 0) {
+			rc = beam_link_read_line(sock, line, cap, timeout_ms);
+			return rc ? rc : line[0] == '-' ? BEAM_E_SERVER : 0;
+		}
+		if (beam_now_ms() > deadline_ms)
+			return -ETIMEDOUT;
+	}
+}
+
 /* A replica that asks for a full sync and leaves at once makes the primary keep a backlog. */
-static int make_backlog(const struct beam_ticket_opts *opts, char *error)
+static int make_backlog(struct beam_redis *primary, const struct beam_ticket_opts *opts,
+			char *error)
 {
 	static const char psync[] = "*3\r\n$5\r\nPSYNC\r\n$1\r\n?\r\n$2\r\n-1\r\n";
-	char text[BEAM_REDIS_ERROR_BYTES], line[256];
+	char text[BEAM_REDIS_ERROR_BYTES], line[256] = "";
 	struct beam_redis *redis = NULL;
 	int rc = beam_redis_open(opts->from, opts->timeout_ms, text, &redis);
 
@@ -112,9 +142,7 @@ static int make_backlog(const struct beam_ticket_opts *opts, char *error)
 
 		rc = beam_link_send(sock, psync, sizeof(psync) - 1, opts->timeout_ms);
 		if (!rc)
-			rc = beam_link_read_line(sock, line, sizeof(line), opts->timeout_ms);
-		if (!rc && line[0] == '-')
-			rc = BEAM_E_SERVER;
+			rc = await_backlog(primary, sock, line, sizeof(line), opts->timeout_ms);
 	} else {
 		snprintf(line, sizeof(line), "-%.250s", beam_redis_error(redis));
 	}
@@ -159,7 +187,7 @@ int beam_ticket_get(struct beam_redis *redis, const struct beam_ticket_opts *opt
 	int rc = beam_redis_command(redis, &reply, command);
 
 	if (rc == BEAM_E_SERVER && strncmp(beam_redis_error(redis), "NOBACKLOG", 9) == 0) {
-		rc = make_backlog(opts, error);
+		rc = make_backlog(redis, opts, error);
 		if (rc)
 			return rc;
 		rc = beam_redis_command(redis, &reply, command);

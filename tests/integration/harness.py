@@ -372,9 +372,12 @@ class Server:
         return self.number("rdbeam", "rdbeam_fallback_total")
 
     def image_made(self):
-        """The last BGSAVE went through the table, not the stock path."""
+        """The last BGSAVE went through the table, not the stock path. The daemon's news may reach
+        the server a moment after the save is booked."""
+        assert self.fallbacks() == 0, self.info("rdbeam")
+        wait_for(lambda: self.value("rdbeam", "rdbeam_state") in ("ready", "failed"),
+                 lambda: self.info("rdbeam"))
         info = self.info("rdbeam")
-        assert info["rdbeam_fallback_total"] == "0", info
         assert info["rdbeam_state"] == "ready", info
         return info
 

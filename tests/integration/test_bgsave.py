@@ -151,6 +151,7 @@ def test_cut_stands_in_the_file(make, loads):
     server = make("primary")
     make("replica", module=False, replicaof=f"127.0.0.1 {server.port}")
     wait_for(lambda: server.value("replication", "connected_slaves") == "1", "replica connects")
+    wait_for(lambda: not server.saving(), "the replica's own child has ended")
     data.fill_strings(server.client, 100, 50)
     server.bgsave()
     said = json.loads(harness.cli("verify", "--json", server.dump(), check=0).stdout)

@@ -127,7 +127,7 @@ def test_pull_into_each_way_of_loading(make, load_mode):
 def test_two_pulls_at_once_and_a_third_from_the_same_image(make):
     primary = slow_primary(make)
     replicas = [make(f"replica{n}", module=False) for n in range(3)]
-    primary.client.execute_command("RDBEAM.SNAPSHOT", "WAIT", 30000)
+    pull(primary, None, "--discard")  # makes the backlog and the image
     forks = stats(primary)["total_forks"]
     with data.Load(primary, pause_s=0.005):
         running = [harness.cli_start("pull", "--json", "--from", f"127.0.0.1:{primary.port}",
@@ -265,6 +265,7 @@ def test_replica_of_this_primary_needs_no_force(make):
     pull(primary, target)
     target.client.replicaof("NO", "ONE")
     target.client.replicaof("127.0.0.1", primary.port)
+    in_sync(primary, target)
     said = pull(primary, target)
     assert said["full_resyncs"] == 0
     same_data(primary, target)
@@ -295,7 +296,7 @@ def test_user_without_the_commands_is_refused(make):
     target = make("target", module=False)
     done = harness.cli("pull", "--from", f"redis://app:pw@127.0.0.1:{primary.port}", "--to",
                        f"127.0.0.1:{target.port}", check=3)
-    one_line(done, str(primary.port), "app")
+    one_line(done, str(primary.port), "NOPERM", "ACL SETUSER")
 
 
 def test_primary_without_the_module_is_refused(make):
@@ -329,7 +330,7 @@ def test_usage_errors_exit_2():
 def test_ticket_is_good_once_and_not_for_others(make):
     """Raw: the reply has what a pull needs and no two tickets are the same."""
     primary = make("primary")
-    primary.client.execute_command("RDBEAM.SNAPSHOT", "WAIT", 30000)
+    pull(primary, None, "--discard")  # a ticket needs a backlog
     tickets = [primary.client.execute_command("RDBEAM.TICKET") for _ in range(2)]
     assert tickets[0] != tickets[1]
     assert not [line for line in primary.log().splitlines()
@@ -339,6 +340,15 @@ def test_ticket_is_good_once_and_not_for_others(make):
 def secret(ticket):
     fields = dict(zip(ticket[::2], ticket[1::2]))
     return next(value.decode() for key, value in fields.items() if b"key" in key)
+
+
+def test_first_backlog_costs_no_fork_and_no_delay(make):
+    """The PSYNC that makes the backlog leaves before repl-diskless-sync-delay is over."""
+    primary = make("primary", repl_diskless_sync_delay=30)
+    data.fill_strings(primary.client, 100, 100)
+    said = pull(primary, None, "--discard")
+    assert said["total_ms"] < 30000
+    assert stats(primary)["total_forks"] == 1, "the snapshot's own"
 
 
 def test_more_pulls_than_allowed_wait(make):
@@ -408,7 +418,9 @@ def test_daemon_killed_while_feeding_fails_clearly(make):
 @pytest.mark.parametrize("victim", ["child", "worker"])
 def test_snapshot_child_killed_while_pulled(make, victim):
     """The generation is revoked; the pull fails or asks again, and never feeds a part."""
-    primary = make("primary", options={"workers": 2, "segment-size": "2mb"})
+    # With the delay that is Redis's default, the PSYNC that makes the backlog costs no fork.
+    primary = make("primary", options={"workers": 2, "segment-size": "2mb"},
+                   repl_diskless_sync_delay=5)
     primary.hold(keys=400)
     target = make("target", module=False)
     process = harness.cli_start("pull", "--from", f"127.0.0.1:{primary.port}", "--to",
