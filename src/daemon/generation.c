@@ -118,6 +118,27 @@ static void refuse(struct writer *writer, int code, const char *text)
 	status_changed(writer->d);
 }
 
+/* Which setting is in the way, and what to do about it. */
+static void tell_full(const struct daemon *d, uint64_t estimate_bytes, uint32_t need,
+		      uint64_t could, char text[BEAM_TEXT_BYTES])
+{
+	if (d->config.hugepages == BEAM_HUGEPAGES_REQUIRE)
+		snprintf(text, BEAM_TEXT_BYTES,
+			 "rdbeam.hugepages require: hugepages hold %llu segments and the image "
+			 "needs %u (%llu bytes): raise vm.nr_hugepages (and rdbeam.region-size, "
+			 "now %llu) or set rdbeam.hugepages try",
+			 (unsigned long long)could, need, (unsigned long long)estimate_bytes,
+			 (unsigned long long)d->config.region_bytes);
+	else
+		snprintf(text, BEAM_TEXT_BYTES,
+			 "rdbeam.region-size %llu%s holds %llu segments and the image needs %u "
+			 "(%llu bytes): raise rdbeam.region-size%s",
+			 (unsigned long long)d->config.region_bytes,
+			 d->config.region_bytes ? "" : " (half of the memory available)",
+			 (unsigned long long)could, need, (unsigned long long)estimate_bytes,
+			 d->config.region_bytes ? "" : " or free memory");
+}
+
 /* Makes room by the older images' slots, if that is enough. 0 or BEAM_E_FULL with `text`. */
 static int make_room(struct daemon *d, uint64_t estimate_bytes, uint32_t need,
 		     char text[BEAM_TEXT_BYTES])
@@ -126,13 +147,7 @@ static int make_room(struct daemon *d, uint64_t estimate_bytes, uint32_t need,
 	uint64_t could = had + retire_could_give(d);
 
 	if (need > could || need > BEAM_SEGMENTS_MAX) {
-		snprintf(text, BEAM_TEXT_BYTES,
-			 "rdbeam.region-size %llu%s holds %llu segments and the image needs %u "
-			 "(%llu bytes): raise rdbeam.region-size%s",
-			 (unsigned long long)d->config.region_bytes,
-			 d->config.region_bytes ? "" : " (half of the memory available)",
-			 (unsigned long long)could, need, (unsigned long long)estimate_bytes,
-			 d->config.region_bytes ? "" : " or free memory");
+		tell_full(d, estimate_bytes, need, could, text);
 		return BEAM_E_FULL;
 	}
 	/* What is being retired counts as room: its slots come with its fence. */
