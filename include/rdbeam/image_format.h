@@ -14,7 +14,7 @@
  * The first item of a chunk always carries its FE <db>; a later one where the database changes.
  * Index: one LEB128 length for each item, in order, so item i starts where item i-1 ends.
  * Everything of ours is little endian, encoded field by field (image.h); RDB's own numbers are
- *RDB's.
+ * RDB's.
  */
 #ifndef RDBEAM_IMAGE_FORMAT_H
 #define RDBEAM_IMAGE_FORMAT_H
@@ -24,7 +24,7 @@
 #define BEAM_IMAGE_VERSION   1
 #define BEAM_SEGMENT_ALIGN   (2u << 20) /* a segment is a multiple of this */
 #define BEAM_SEGMENT_DEFAULT (4u << 20)
-#define BEAM_SEGMENT_MAX       (64u << 20)
+#define BEAM_SEGMENT_MAX     (64u << 20)
 #define BEAM_SEGMENTS_MAX    (1u << 20) /* per image: caps what a peer can make us allocate */
 #define BEAM_AUX_FIXED_BYTES 7          /* FA 00 80 + 4 length bytes */
 #define BEAM_LAST_TAIL_BYTES 9          /* FF + CRC64 */

@@ -4,9 +4,12 @@
  * RDBEAM_FAULTS it is the constant 0. With it, the environment chooses one:
  *	RDBEAM_FAULT=name:n:action	at the n-th passage (1 is the first) of this process
  *	RDBEAM_FAULT=*:n:action		at the n-th passage of any point
+ *
  * action: kill (SIGKILL to itself), abort, stop (SIGSTOP), errno=X (a number or EIO, ENOSPC,
- *ENOMEM, EAGAIN, ECANCELED, EPERM, EINVAL, EDQUOT, EROFS), short (short transfer), flip (flip one
- *bit). RDBEAM_FAULT_TRACE=path appends each point passed, "pid name", to a file, for sweeps.
+ * ENOMEM, EAGAIN, ECANCELED, EPERM, EINVAL, EDQUOT, EROFS), short (short transfer), flip (flip one
+ * bit).
+ *
+ * RDBEAM_FAULT_TRACE=path appends each point passed, "pid name", to a file, for sweeps.
  */
 #ifndef BEAM_FAULT_H
 #define BEAM_FAULT_H
@@ -15,8 +18,7 @@
 #define BEAM_FAULT_FLIP  (-10002)
 
 #ifdef RDBEAM_FAULTS
-/* 0: go on. -errno, BEAM_FAULT_SHORT or BEAM_FAULT_FLIP: the caller acts as if that had happened.
- */
+/* 0: go on. -errno, BEAM_FAULT_SHORT or BEAM_FAULT_FLIP: the caller acts as if that had happened. */
 int beam_fault(const char *name);
 #define BEAM_FAULT(name) beam_fault(name)
 #else

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  * Walks RDB values and records by their shape (source: rdbLoadObject and rdbLoadRioWithLoadingCtx
- *in rdb.c of Redis 7.0.15 and 7.4.1 and Valkey 8.0.1). Shapes are data: a value is a head and then
- *a count of items, each a row of fields: s string	l length	8 eight bytes	6 sixteen
- *bytes	d double as text Every item takes at least one byte, so a hostile count ends with the bytes.
+ * in rdb.c of Redis 7.0.15 and 7.4.1 and Valkey 8.0.1). Shapes are data: a value is a head and then
+ * a count of items, each a row of fields:
+ *	s string	l length	8 eight bytes	6 sixteen bytes	d double as text
+ * Every item takes at least one byte, so a hostile count ends with the bytes.
 */
 #include "rdb_walk.h"
 

@@ -14,13 +14,12 @@
 #include "rdbeam/error.h"
 #include "value.h"
 
-#define EMBSTR_MAX_BYTES 44 /* at most this long, StringDMA would rewrite the value object */
-#define BATCH_KEYS       256
-#define PROOFS           8 /* values of each encoding that are compared before the layout is believed */
-#define INLINE_BYTES                                                                               \
-	512 /* values up to this are copied behind the key, longer ones are the body               \
-	     */
-#define DUMP_FOOTER_BYTES 10                                       /* RDB version and CRC64 */
+#define EMBSTR_MAX_BYTES  44 /* at most this long, StringDMA would rewrite the value object */
+#define BATCH_KEYS        256
+#define PROOFS            8 /* values of each layout that are compared before it is believed */
+#define DISPROVED         UINT8_MAX
+#define INLINE_BYTES      512 /* longer values are passed on where they lie */
+#define DUMP_FOOTER_BYTES 10  /* RDB version and CRC64 */
 #define META_BYTES        (1 + 8 + 1 + BEAM_RDB_LEN_MAX_BYTES + 1) /* expiry, idle or freq, type */
 
 /* What stands before the key in a record. */
@@ -43,8 +42,8 @@ struct beam_record_reader {
 	uint8_t *head;
 	size_t head_cap;
 	bool lookups_quiet;
-	bool peek_failed;
-	unsigned proofs_int, proofs_short;
+	bool disproved;
+	uint8_t proofs[256]; /* by layout; DISPROVED: not used any more */
 	struct held_key held[BATCH_KEYS];
 	RedisModuleString *names[BATCH_KEYS];
 	size_t nheld;
@@ -86,7 +85,7 @@ uint64_t beam_record_expired(const struct beam_record_reader *reader)
 
 bool beam_record_fast_path_failed(const struct beam_record_reader *reader)
 {
-	return reader->peek_failed;
+	return reader->disproved;
 }
 
 int beam_record_select(struct beam_record_reader *reader, uint32_t db)
@@ -116,13 +115,15 @@ static int quiet_lookups(struct beam_record_reader *reader)
 	return 0;
 }
 
-static void meta_of(const struct beam_record_reader *reader, RedisModuleKey *key, struct meta *meta)
+static void meta_of(const struct beam_record_reader *reader, const struct beam_open_key *open,
+		    struct meta *meta)
 {
+	RedisModuleKey *key = open->handle;
 	mstime_t idle_ms;
 	long long freq;
 
 	meta->len = 0;
-	meta->expire = RedisModule_GetAbsExpire(key);
+	meta->expire = open->may_expire ? RedisModule_GetAbsExpire(key) : REDISMODULE_NO_EXPIRE;
 	if (meta->expire != REDISMODULE_NO_EXPIRE) {
 		meta->bytes[meta->len++] = BEAM_RDB_OP_EXPIRETIME_MS;
 		beam_put_le64(meta->bytes + meta->len, (uint64_t)meta->expire);
@@ -157,20 +158,18 @@ static uint8_t *head_reserve(struct beam_record_reader *reader, size_t key_bytes
 
 /* Composes meta, type and key. Returns the position behind them, or NULL without memory. */
 static uint8_t *head_begin(struct beam_record_reader *reader, const struct meta *meta, uint8_t type,
-			   RedisModuleString *name, size_t more)
+			   const char *name, size_t name_bytes, size_t more)
 {
-	size_t key_bytes;
-	const char *key = RedisModule_StringPtrLen(name, &key_bytes);
-	uint8_t *at = head_reserve(reader, key_bytes, more);
+	uint8_t *at = head_reserve(reader, name_bytes, more);
 
 	if (!at)
 		return NULL;
 	memcpy(at, meta->bytes, meta->len);
 	at += meta->len;
 	*at++ = type;
-	at += beam_rdb_put_len(at, key_bytes);
-	memcpy(at, key, key_bytes);
-	return at + key_bytes;
+	at += beam_rdb_put_len(at, name_bytes);
+	memcpy(at, name, name_bytes);
+	return at + name_bytes;
 }
 
 /* As rdb-key-save-delay is in the server: microseconds, or one in -n for a negative number. */
@@ -192,26 +191,29 @@ static int put(struct beam_record_reader *reader, const uint8_t *head_end, const
 				(size_t)(head_end - reader->head), body, body_bytes);
 }
 
-static int put_string(struct beam_record_reader *reader, const struct meta *meta,
-		      RedisModuleString *name, const char *bytes, size_t len)
+/* A string, or a small collection's block behind `prefix`. */
+static int put_bytes(struct beam_record_reader *reader, const struct meta *meta, const char *name,
+		     size_t name_bytes, const struct beam_value *value)
 {
-	size_t inlined = len <= INLINE_BYTES ? len : 0;
-	uint8_t *at =
-	    head_begin(reader, meta, BEAM_RDB_STRING, name, BEAM_RDB_LEN_MAX_BYTES + INLINE_BYTES);
+	size_t len = value->len_bytes, inlined = len <= INLINE_BYTES ? len : 0;
+	uint8_t *at = head_begin(reader, meta, value->rdb_type, name, name_bytes,
+				 sizeof(value->prefix) + BEAM_RDB_LEN_MAX_BYTES + INLINE_BYTES);
 
 	if (!at)
 		return -ENOMEM;
+	memcpy(at, value->prefix, value->prefix_bytes);
+	at += value->prefix_bytes;
 	at += beam_rdb_put_len(at, len);
 	if (inlined)
-		memcpy(at, bytes, inlined);
-	return put(reader, at + inlined, bytes + inlined, len - inlined);
+		memcpy(at, value->bytes, inlined);
+	return put(reader, at + inlined, value->bytes + inlined, len - inlined);
 }
 
-static int put_number(struct beam_record_reader *reader, const struct meta *meta,
-		      RedisModuleString *name, int64_t number)
+static int put_number(struct beam_record_reader *reader, const struct meta *meta, const char *name,
+		      size_t name_bytes, int64_t number)
 {
 	char text[24];
-	uint8_t *at = head_begin(reader, meta, BEAM_RDB_STRING, name, sizeof(text));
+	uint8_t *at = head_begin(reader, meta, BEAM_RDB_STRING, name, name_bytes, sizeof(text));
 
 	if (!at)
 		return -ENOMEM;
@@ -227,92 +229,120 @@ static int put_number(struct beam_record_reader *reader, const struct meta *meta
 	return put(reader, at + len, NULL, 0);
 }
 
+/* The key's name as a string of the server's, for commands. The caller frees it. */
+static RedisModuleString *name_string(const struct beam_open_key *key)
+{
+	if (!key->string)
+		return RedisModule_CreateString(NULL, key->name, key->name_bytes);
+	RedisModule_RetainString(NULL, key->string);
+	return key->string;
+}
+
 static bool has_expired(const struct meta *meta)
 {
 	return meta->expire != REDISMODULE_NO_EXPIRE && meta->expire <= (mstime_t)beam_wall_ms();
 }
 
-/* Compares what peek found with GET: no more than PROOFS keys are looked up for each encoding. */
-static bool value_proved(struct beam_record_reader *reader, RedisModuleString *name,
-			 const struct beam_value *value)
+static bool same_string(RedisModuleCallReply *reply, const struct beam_value *value)
 {
-	unsigned *proofs = value->is_int ? &reader->proofs_int : &reader->proofs_short;
 	char text[24];
 	size_t len, want_len = value->len_bytes;
-	const char *want = value->bytes;
-	bool same = false;
+	const char *got = RedisModule_CallReplyStringPtr(reply, &len), *want = value->bytes;
 
-	if (*proofs >= PROOFS)
-		return true;
-	if (value->is_int) {
+	if (value->kind == BEAM_VALUE_INT) {
 		want_len = (size_t)snprintf(text, sizeof(text), "%lld", (long long)value->number);
 		want = text;
 	}
-	RedisModuleCallReply *reply = RedisModule_Call(reader->ctx, "GET", "s", name);
+	return len == want_len && memcmp(got, want, len) == 0;
+}
 
-	if (reply && RedisModule_CallReplyType(reply) == REDISMODULE_REPLY_STRING) {
-		const char *got = RedisModule_CallReplyStringPtr(reply, &len);
+static bool same_dump(RedisModuleCallReply *reply, const struct beam_value *value)
+{
+	uint8_t encoded[BEAM_RDB_LEN_MAX_BYTES];
+	size_t len, len_bytes = beam_rdb_put_len(encoded, value->len_bytes);
+	size_t head_bytes = 1 + value->prefix_bytes + len_bytes;
+	const char *got = RedisModule_CallReplyStringPtr(reply, &len);
 
-		same = len == want_len && memcmp(got, want, len) == 0;
-	}
+	return len == head_bytes + value->len_bytes + DUMP_FOOTER_BYTES &&
+	       (uint8_t)got[0] == value->rdb_type &&
+	       memcmp(got + 1, value->prefix, value->prefix_bytes) == 0 &&
+	       memcmp(got + 1 + value->prefix_bytes, encoded, len_bytes) == 0 &&
+	       memcmp(got + head_bytes, value->bytes, value->len_bytes) == 0;
+}
+
+/* Compares what peek found with what the server answers: strings with GET, collections with DUMP.
+ * No more than PROOFS keys of each layout are looked up, so few LRU fields are written. */
+static bool value_proved(struct beam_record_reader *reader, const struct beam_open_key *key,
+			 const struct beam_value *value)
+{
+	bool is_string = value->kind != BEAM_VALUE_BLOB, same = false;
+	RedisModuleString *name = name_string(key);
+	RedisModuleCallReply *reply =
+	    RedisModule_Call(reader->ctx, is_string ? "GET" : "DUMP", "s", name);
+
+	if (reply && RedisModule_CallReplyType(reply) == REDISMODULE_REPLY_STRING)
+		same = is_string ? same_string(reply, value) : same_dump(reply, value);
 	if (reply)
 		RedisModule_FreeCallReply(reply);
-	if (same)
-		++*proofs;
+	RedisModule_FreeString(NULL, name);
 	return same;
 }
 
 /* 1: written. 0: this way is closed, take another. Negative: an error. */
-static int string_by_peek(struct beam_record_reader *reader, RedisModuleString *name,
-			  RedisModuleKey *key, const struct meta *meta)
+static int read_by_peek(struct beam_record_reader *reader, const struct beam_open_key *key,
+			const struct meta *meta)
 {
 	struct beam_value value;
+	uint8_t *proofs;
 	int err;
 
-	if (!reader->opts.fast_path || reader->peek_failed)
+	if (!reader->opts.fast_path || !beam_value_peek(key->handle, &value))
 		return 0;
-	if (!beam_value_peek(key, &value)) {
-		reader->peek_failed = true;
+	proofs = &reader->proofs[value.layout];
+	if (*proofs == DISPROVED)
 		return 0;
-	}
-	if ((value.is_int ? reader->proofs_int : reader->proofs_short) < PROOFS) {
-		if (has_expired(meta)) /* GET would not show it */
+	if (*proofs < PROOFS) {
+		if (has_expired(meta)) /* no command would show it */
 			return 0;
-		if (!value_proved(reader, name, &value)) {
-			reader->peek_failed = true;
+		if (!value_proved(reader, key, &value)) {
+			*proofs = DISPROVED;
+			reader->disproved = true;
 			return 0;
 		}
+		++*proofs;
 	}
-	if (value.is_int)
-		err = put_number(reader, meta, name, value.number);
+	if (value.kind == BEAM_VALUE_INT)
+		err = put_number(reader, meta, key->name, key->name_bytes, value.number);
 	else
-		err = put_string(reader, meta, name, value.bytes, value.len_bytes);
+		err = put_bytes(reader, meta, key->name, key->name_bytes, &value);
 	return err ? err : 1;
 }
 
-static int read_string(struct beam_record_reader *reader, RedisModuleString *name,
-		       RedisModuleKey *key, const struct meta *meta)
+/* Keeps a short string for the next MGET. */
+static int hold(struct beam_record_reader *reader, const struct beam_open_key *key,
+		const struct meta *meta)
 {
-	size_t len = RedisModule_ValueLength(key);
+	struct held_key *held = &reader->held[reader->nheld];
 
-	if (len > EMBSTR_MAX_BYTES) {
-		const char *bytes = RedisModule_StringDMA(key, &len, REDISMODULE_READ);
-
-		return put_string(reader, meta, name, bytes, len);
-	}
-	int done = string_by_peek(reader, name, key, meta);
-
-	if (done)
-		return done < 0 ? done : 0;
 	if (has_expired(meta)) {
 		reader->expired++;
 		return 0;
 	}
-	RedisModule_RetainString(NULL, name);
-	reader->held[reader->nheld].name = name;
-	reader->held[reader->nheld].meta = *meta;
+	held->name = name_string(key);
+	held->meta = *meta;
 	reader->nheld++;
 	return reader->nheld == BATCH_KEYS ? beam_record_flush(reader) : 0;
+}
+
+static int read_string(struct beam_record_reader *reader, const struct beam_open_key *key,
+		       const struct meta *meta)
+{
+	struct beam_value value = {.rdb_type = BEAM_RDB_STRING};
+
+	if (RedisModule_ValueLength(key->handle) <= EMBSTR_MAX_BYTES)
+		return hold(reader, key, meta);
+	value.bytes = RedisModule_StringDMA(key->handle, &value.len_bytes, REDISMODULE_READ);
+	return put_bytes(reader, meta, key->name, key->name_bytes, &value);
 }
 
 static int flush_reply(struct beam_record_reader *reader, RedisModuleCallReply *reply)
@@ -321,21 +351,23 @@ static int flush_reply(struct beam_record_reader *reader, RedisModuleCallReply *
 	    RedisModule_CallReplyLength(reply) != reader->nheld)
 		return BEAM_E_SERVER;
 	for (size_t i = 0; i < reader->nheld; i++) {
-		RedisModuleCallReply *value = RedisModule_CallReplyArrayElement(reply, i);
-		size_t len;
+		RedisModuleCallReply *element = RedisModule_CallReplyArrayElement(reply, i);
+		const struct held_key *held = &reader->held[i];
+		struct beam_value value = {.rdb_type = BEAM_RDB_STRING};
+		size_t name_bytes;
+		const char *name = RedisModule_StringPtrLen(held->name, &name_bytes);
+		int err = 0;
 
-		if (RedisModule_CallReplyType(value) == REDISMODULE_REPLY_STRING) {
-			const char *bytes = RedisModule_CallReplyStringPtr(value, &len);
-			int err = put_string(reader, &reader->held[i].meta, reader->held[i].name,
-					     bytes, len);
-
-			if (err)
-				return err;
-		} else if (has_expired(&reader->held[i].meta)) {
+		if (RedisModule_CallReplyType(element) == REDISMODULE_REPLY_STRING) {
+			value.bytes = RedisModule_CallReplyStringPtr(element, &value.len_bytes);
+			err = put_bytes(reader, &held->meta, name, name_bytes, &value);
+		} else if (has_expired(&held->meta)) {
 			reader->expired++;
 		} else {
-			return BEAM_E_COUNT;
+			err = BEAM_E_COUNT;
 		}
+		if (err)
+			return err;
 	}
 	return 0;
 }
@@ -363,7 +395,7 @@ int beam_record_flush(struct beam_record_reader *reader)
 	return err;
 }
 
-static int read_dump(struct beam_record_reader *reader, RedisModuleString *name,
+static int read_dump(struct beam_record_reader *reader, const struct beam_open_key *key,
 		     const struct meta *meta)
 {
 	int err = quiet_lookups(reader);
@@ -374,6 +406,7 @@ static int read_dump(struct beam_record_reader *reader, RedisModuleString *name,
 		reader->expired++;
 		return 0;
 	}
+	RedisModuleString *name = name_string(key);
 	RedisModuleCallReply *reply = RedisModule_Call(reader->ctx, "DUMP", "s", name);
 	int type = reply ? RedisModule_CallReplyType(reply) : REDISMODULE_REPLY_ERROR;
 	size_t len = 0;
@@ -381,7 +414,8 @@ static int read_dump(struct beam_record_reader *reader, RedisModuleString *name,
 	    type == REDISMODULE_REPLY_STRING ? RedisModule_CallReplyStringPtr(reply, &len) : NULL;
 
 	if (payload && len > DUMP_FOOTER_BYTES) {
-		uint8_t *at = head_begin(reader, meta, (uint8_t)payload[0], name, 0);
+		uint8_t *at =
+		    head_begin(reader, meta, (uint8_t)payload[0], key->name, key->name_bytes, 0);
 
 		err = at ? put(reader, at, payload + 1, len - 1 - DUMP_FOOTER_BYTES) : -ENOMEM;
 	} else if (type == REDISMODULE_REPLY_NULL && has_expired(meta)) {
@@ -391,16 +425,20 @@ static int read_dump(struct beam_record_reader *reader, RedisModuleString *name,
 	}
 	if (reply)
 		RedisModule_FreeCallReply(reply);
+	RedisModule_FreeString(NULL, name);
 	return err;
 }
 
-int beam_record_read(struct beam_record_reader *reader, RedisModuleString *name,
-		     RedisModuleKey *key)
+int beam_record_read(struct beam_record_reader *reader, const struct beam_open_key *key)
 {
 	struct meta meta;
+	int done;
 
 	meta_of(reader, key, &meta);
-	if (RedisModule_KeyType(key) == REDIS_KEY_STRING)
-		return read_string(reader, name, key, &meta);
-	return read_dump(reader, name, &meta);
+	done = read_by_peek(reader, key, &meta);
+	if (done)
+		return done < 0 ? done : 0;
+	if (RedisModule_KeyType(key->handle) == REDIS_KEY_STRING)
+		return read_string(reader, key, &meta);
+	return read_dump(reader, key, &meta);
 }

@@ -1,12 +1,15 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * One key as an RDB record, by the cheapest safe way for its type, in a forked child:
- *	long strings	straight from the value's bytes (StringDMA: raw strings only, never <= 44
- *bytes) short strings	from the object behind the open key, where that layout has proved itself
- *against GET in this very process (value.h); else by MGET in batches the rest	DUMP with
- *compression off, whose payload holds the RDB value Lookups by name (MGET, DUMP) would write to
- *each object's LRU field: before the first one the process makes the server believe that a child is
- *running, which is what keeps it from that. One thread, one reader for each process.
+ * One key as an RDB record, by the cheapest safe way for its value, in a forked child:
+ *	strings, small collections	straight from the value's memory, where that layout has
+ *					proved itself against the server's answers (value.h)
+ *	else, strings > 44 bytes	StringDMA (on shorter ones it would write to the keyspace)
+ *	else, shorter strings		MGET in batches
+ *	the rest			DUMP without compression, whose payload is the RDB value
+ *
+ * Lookups by name (MGET, DUMP) would write to each object's LRU field: before the first one the
+ * process makes the server believe that a child is running, which is what keeps it from that.
+ * One thread, one reader for each process.
  */
 #ifndef BEAM_RECORD_H
 #define BEAM_RECORD_H
@@ -15,6 +18,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "open_key.h"
 #include "redis_api.h"
 
 /* Takes one record. `head` and `body` are valid during the call. 0 or a negative code, which ends
@@ -42,16 +46,15 @@ void beam_record_reader_close(struct beam_record_reader **reader);
 /* Database of the keys to come (the caller selects it in ctx). Flushes the open batch first. */
 int beam_record_select(struct beam_record_reader *reader, uint32_t db);
 
-/* Reads one key that a scan has opened. May hold it back in a batch. 0 or a negative code. */
-int beam_record_read(struct beam_record_reader *reader, RedisModuleString *name,
-		     RedisModuleKey *key);
+/* Reads one key that a walk has found. May hold it back in a batch. 0 or a negative code. */
+int beam_record_read(struct beam_record_reader *reader, const struct beam_open_key *key);
 
 /* Writes out what is held back. */
 int beam_record_flush(struct beam_record_reader *reader);
 
 uint64_t beam_record_keys(const struct beam_record_reader *reader);    /* put so far */
 uint64_t beam_record_expired(const struct beam_record_reader *reader); /* left out so far */
-/* The layout of values did not prove itself: said once to the log by whoever asks. */
+/* Some layout of values did not prove itself: said once to the log by whoever asks. */
 bool beam_record_fast_path_failed(const struct beam_record_reader *reader);
 
 #endif

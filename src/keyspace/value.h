@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * Short string values by private layout: the open key's fourth word points to the value object,
- * whose first byte holds type and encoding, and whose data word is the integer or the string itself
- * (source: server.h and sds.h of Redis 7.0.15, 7.2.6, 7.4.1, Valkey 8.0.1). Whoever uses it
- * compares it with the public API first (record.c) and checks each length against RM_ValueLength.
+ * Values by private layout: the open key's fourth word points to the value object, whose first byte
+ * holds type and encoding, and whose data word is the integer, the string, or the one block of
+ * memory of a small collection, which is also what an RDB record holds (source: server.h, sds.h,
+ * listpack.h, intset.h, rdb.c of Redis 7.0.15, 7.2.6, 7.4.1, Valkey 8.0.1). Whoever uses it
+ * compares each encoding with what the server itself says first (record.c).
  */
 #ifndef BEAM_VALUE_H
 #define BEAM_VALUE_H
@@ -14,15 +15,25 @@
 
 #include "redis_api.h"
 
+enum beam_value_kind {
+	BEAM_VALUE_INT,   /* a string that is `number` */
+	BEAM_VALUE_BYTES, /* a string that is bytes[0..len_bytes) */
+	BEAM_VALUE_BLOB, /* a collection: its record is `prefix`, then the block as an RDB string */
+};
+
 struct beam_value {
-	bool is_int;
-	int64_t number;    /* if is_int */
-	const char *bytes; /* else; points into the object */
+	enum beam_value_kind kind;
+	uint8_t layout;   /* type and encoding: what a proof is kept for */
+	uint8_t rdb_type; /* enum beam_rdb_type */
+	uint8_t prefix[2];
+	uint8_t prefix_bytes;
+	int64_t number;
+	const char *bytes; /* points into the object */
 	size_t len_bytes;
 };
 
-/* Reads a string key's value without any lookup. False when the object does not look as told above:
- * then nothing in *value may be used. Reads memory only. */
+/* Reads a key's value without any lookup. False when the value is of a kind that is not read this
+ * way, or does not look as told above: then nothing in *value may be used. Reads memory only. */
 bool beam_value_peek(RedisModuleKey *key, struct beam_value *value);
 
 #endif

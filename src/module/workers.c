@@ -19,6 +19,7 @@
 #include "fault.h"
 #include "image_writer.h"
 #include "log.h"
+#include "peek_table.h"
 #include "rdbeam/error.h"
 #include "shared.h"
 #include "sockets.h"
@@ -48,6 +49,9 @@ struct worker {
 	struct beam_table *table;
 	struct beam_image_writer *writer;
 	struct beam_record_reader *reader;
+	RedisModuleScanCursor *cursor;
+	struct beam_peek_table table_view; /* of the selected database, if has_table */
+	bool has_table, may_expire;
 	int error; /* sticky: callbacks of the scan return nothing */
 	volatile int stop;
 	uint64_t new_keys, new_bytes;
@@ -100,14 +104,25 @@ static int put_record(void *arg, uint32_t db, const void *head, size_t head_byte
 	return beam_image_writer_put(worker->writer, db, head, head_bytes, body, body_bytes);
 }
 
-static void on_key(RedisModuleCtx *ctx, RedisModuleString *name, RedisModuleKey *key, void *arg)
+static int on_open_key(void *arg, const struct beam_open_key *key)
 {
 	struct worker *worker = arg;
 
+	return beam_record_read(worker->reader, key);
+}
+
+static void on_scanned_key(RedisModuleCtx *ctx, RedisModuleString *name, RedisModuleKey *handle,
+			   void *arg)
+{
+	struct worker *worker = arg;
+	struct beam_open_key key = {
+	    .handle = handle, .string = name, .may_expire = worker->may_expire};
+
 	(void)ctx;
-	if (worker->error || !key)
+	if (worker->error || !handle)
 		return;
-	worker->error = beam_record_read(worker->reader, name, key);
+	key.name = RedisModule_StringPtrLen(name, &key.name_bytes);
+	worker->error = beam_record_read(worker->reader, &key);
 	worker->stop = worker->error != 0;
 }
 
@@ -128,34 +143,56 @@ static bool find_job(const struct beam_workers_opts *opts, uint32_t job, uint32_
 	return false;
 }
 
-static int run_jobs(struct worker *worker, struct board *board, RedisModuleScanCursor *cursor)
+/* Goes to another database. All workers come to the same decision about its table: they look at the
+ * same frozen memory in the same way, and their parts must fit together. */
+static int select_db(struct worker *worker, const struct beam_db_facts *db)
 {
 	const struct beam_workers_opts *opts = worker->opts;
+	int err = beam_record_select(worker->reader, db->db);
+
+	if (err)
+		return err;
+	if (RedisModule_SelectDb(opts->ctx, (int)db->db) != REDISMODULE_OK)
+		return BEAM_E_SERVER;
+	worker->may_expire = db->expires != 0;
+	worker->has_table =
+	    opts->fast_path && beam_peek_table_open(opts->ctx, worker->cursor, db->keys,
+						    db->expires, &worker->table_view);
+	return 0;
+}
+
+static int run_job(struct worker *worker, uint32_t part, uint32_t parts)
+{
+	const struct beam_workers_opts *opts = worker->opts;
+	int err = BEAM_FAULT("worker-job");
+
+	if (err)
+		return err;
+	if (worker->has_table && parts <= worker->table_view.nbuckets)
+		return beam_peek_table_walk(&worker->table_view, part, parts, on_open_key, worker);
+	err = beam_partition_scan(opts->ctx, worker->cursor, opts->facts->partition, part, parts,
+				  on_scanned_key, worker, &worker->stop);
+	return worker->error ? worker->error : err;
+}
+
+static int run_jobs(struct worker *worker, struct board *board)
+{
+	const struct beam_workers_opts *opts = worker->opts;
+	uint32_t db_index, part, parts;
 	int64_t selected = -1;
 
-	for (;;) {
-		uint32_t db_index, part, parts;
+	while (find_job(opts, atomic_fetch_add(&board->next_job, 1), &db_index, &part, &parts)) {
+		int err = 0;
 
-		if (!find_job(opts, atomic_fetch_add(&board->next_job, 1), &db_index, &part,
-			      &parts))
-			return 0;
-		uint32_t db = opts->facts->dbs[db_index].db;
-		int err = BEAM_FAULT("worker-job");
-
-		if (!err && selected != (int64_t)db) {
-			err = beam_record_select(worker->reader, db);
-			if (RedisModule_SelectDb(opts->ctx, (int)db) != REDISMODULE_OK)
-				err = BEAM_E_SERVER;
-			selected = db;
-		}
+		if (selected != (int64_t)db_index)
+			err = select_db(worker, &opts->facts->dbs[db_index]);
+		selected = db_index;
 		if (!err)
-			err = beam_partition_scan(opts->ctx, cursor, opts->facts->partition, part,
-						  parts, on_key, worker, &worker->stop);
-		if (worker->error)
-			return worker->error;
+			err = run_job(worker, part, parts);
 		if (err)
 			return err;
 	}
+	return 0;
 }
 
 static int worker_run(struct worker *worker, struct board *board, uint32_t number)
@@ -168,13 +205,13 @@ static int worker_run(struct worker *worker, struct board *board, uint32_t numbe
 	    .put = put_record,
 	    .arg = worker,
 	};
-	RedisModuleScanCursor *cursor = RedisModule_ScanCursorCreate();
 	RedisModuleCallReply *reply =
 	    RedisModule_Call(opts->ctx, "CONFIG", "ccc", "SET", "rdbcompression", "no");
 	int err;
 
 	if (reply)
 		RedisModule_FreeCallReply(reply);
+	worker->cursor = RedisModule_ScanCursorCreate();
 	err = beam_lane_join(opts->lane, number, &worker->lane);
 	if (err)
 		return err;
@@ -183,7 +220,7 @@ static int worker_run(struct worker *worker, struct board *board, uint32_t numbe
 	if (!err)
 		err = beam_record_reader_open(opts->ctx, &record, &worker->reader);
 	if (!err)
-		err = run_jobs(worker, board, cursor);
+		err = run_jobs(worker, board);
 	if (!err)
 		err = beam_record_flush(worker->reader);
 	if (!err)

@@ -1,29 +1,29 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
  * Messages between the module, its fork child (with workers and the waiter) and the daemon, over
- *unix SEQPACKET sockets on one machine: fixed structs, native byte order, one message a packet, fds
- *beside.
+ * unix SEQPACKET sockets on one machine: fixed structs, native byte order, one message a packet,
+ * fds beside.
  *
  * The module spawns rdbeamd with two inherited fds: BEAM_FD_CONTROL (a connected socketpair) and
- * BEAM_FD_LISTEN (an abstract listening socket for children). It then sends HELLO. The daemon
- *answers READY, and from then on pushes GENERATION, STATUS and LOG. EOF on the control socket ends
- *the daemon.
+ * BEAM_FD_LISTEN (an abstract listening socket for children). It then sends HELLO and CONFIG. The
+ * daemon answers READY, and from then on pushes OPENED, STATUS and LOG. EOF on the control socket
+ * ends the daemon.
  *
  *	child             daemon
- *	BEGIN  ------------>        secret, cut, estimate; fds: the file to write, if the save is
- *durable
- *	       <------------ GENERATION  table size; fd: the table   (or REFUSED)
- *	       <------------ EXTENT      one message for each extent; fd: its memfd; also later, as
- *it grows NEED   ------------>        this writer waits for a slot of `index`
- *	       <------------ GRANTED     `granted` has passed the index
- *	SEALED ------------>        entry `index` was sealed; sent by whoever sealed it
- *	COPIED ------------>        all sealed, `total` set; the child becomes the waiter on the
- *same socket
- *	       <------------ DURABLE or FAILED (COPIED of a memory snapshot gets DURABLE at once)
- *	ABORT  ------------>        instead of COPIED: the child gives the slots back, nobody writes
- *any more A worker makes a connection of its own and says JOIN first; it gets the EXTENTs it does
- *not have. A coordinator that closes without COPIED or ABORT has died: the daemon revokes the
- *generation and reuses its slots once the pids of all its writers are gone.
+ *	BEGIN  ------>               secret, cut, estimate; fd: the file to write, if durable
+ *	       <------ GENERATION    table size; fd: the table (or REFUSED)
+ *	       <------ EXTENT        one for each extent, also later as it grows; fd: its memfd
+ *	NEED   ------>               this writer waits for a slot of `index`
+ *	       <------ GRANTED       `granted` has passed the index
+ *	SEALED ------>               entry `index` was sealed; sent by whoever sealed it
+ *	COPIED ------>               all sealed, `total` set; the child becomes the waiter
+ *	       <------ PROGRESS      each second, so that silence means a dead or stopped daemon
+ *	       <------ DURABLE       or FAILED (a memory snapshot's COPIED gets DURABLE at once)
+ *	ABORT  ------>               instead of COPIED: the slots go back, nobody writes any more
+ *
+ * A worker makes a connection of its own and says JOIN first; it gets the EXTENTs it does not have.
+ * A coordinator that closes without COPIED or ABORT has died: the daemon revokes the generation and
+ * reuses its slots once the pids of all its writers are gone.
  */
 #ifndef BEAM_CTL_H
 #define BEAM_CTL_H

@@ -1,13 +1,12 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
  * The pull protocol's messages, the same over TCP and (as SENDs) over verbs. Little endian, encoded
- *and decoded field by field. Both sides check every length and count before use.
+ * and decoded field by field. Both sides check every length and count before use.
  *
  *	reader                                  server (rdbeamd)
  *	HELLO   ticket id, nonce, proof  --->
  *	        <--- WELCOME  generation, sizes, proof of the server      or REFUSED
- *	        <--- SEALED   index, len, crc     for each segment, as they are sealed (in any
- *order)
+ *	        <--- SEALED   index, len, crc     for each segment once it is sealed, in any order
  *	        <--- COMPLETE total, bytes, crc   once, when the image is whole
  *	READ    index, offset, len, tag  --->     TCP only; over verbs the reader READs by itself
  *	        <--- DATA     tag, len, then len bytes   (TCP only), in the order of the READs

@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ *
+ * A database's hash table by private layout, walked bucket after bucket with the memory of the keys
+ * to come fetched ahead: a scan of small keys waits for memory and little else, and the public scan
+ * can only wait for one key at a time. Layout (source: dict.h, dict.c, kvstore.c, server.h of
+ * Redis 7.0.15, 7.2.6, 7.4.1, Valkey 8.0.1): found by looking, with reads that cannot fault; then
+ * believed only after some dozens of buckets were compared with what RM_Scan says of them; and the
+ * caller compares the number of keys with DBSIZE in the end. A table in mid-rehash is left to the
+ * public scan. In a forked child, where the table is frozen. One thread.
+ */
+#ifndef BEAM_PEEK_TABLE_H
+#define BEAM_PEEK_TABLE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "open_key.h"
+#include "redis_api.h"
+
+struct beam_peek_table {
+	uintptr_t *buckets;
+	uint64_t nbuckets;
+	bool may_expire;
+	/* A key handle as the scan makes it; name and value are put in for each key. */
+	uint64_t handle[64];
+	uint64_t name[2];
+};
+
+/* 0 to go on. Not 0 ends the walk. */
+typedef int beam_open_key_fn(void *arg, const struct beam_open_key *key);
+
+/* Opens the table of the selected database, which holds `keys` keys (> 0), `expires` of them with a
+ * TTL. False: not there, in mid-rehash, or not as expected. */
+bool beam_peek_table_open(RedisModuleCtx *ctx, RedisModuleScanCursor *cursor, uint64_t keys,
+			  uint64_t expires, struct beam_peek_table *table);
+
+/* Walks part `part` of `parts` (a power of two, at most nbuckets). 0, or what `each` returned. */
+int beam_peek_table_walk(struct beam_peek_table *table, uint32_t part, uint32_t parts,
+			 beam_open_key_fn *each, void *arg);
+
+#endif
