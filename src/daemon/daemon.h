@@ -42,7 +42,8 @@ struct writer {
 	pid_t pid;
 	int pidfd; /* -1: the process is gone */
 	struct beam_watch *pid_watch;
-	bool waiting; /* it asked for a slot of `need` */
+	uint64_t heard; /* the round of writers_hear_strangers that it was in */
+	bool waiting;   /* it asked for a slot of `need` */
 	uint32_t need;
 };
 
@@ -128,6 +129,7 @@ struct daemon {
 	uint64_t pulls_total, pull_bytes_total, tickets_denied;
 
 	struct writer *writers;
+	uint64_t hearing;        /* rounds of writers_hear_strangers */
 	struct generation *gens; /* newest first */
 	struct generation *filling;
 	struct beam_timer *chores;
@@ -173,6 +175,9 @@ void writers_send(struct writer *writer, enum beam_ctl_type type, void *message,
 void writers_send_text(struct writer *writer, enum beam_ctl_type type, int code, const char *text);
 void writers_close(struct writer *writer);  /* its socket */
 void writers_detach(struct writer *writer); /* from its generation; frees it */
+/* Takes in connections and messages of processes not known yet: one may be a worker of a generation
+ * that was just told to stop, and every worker that wrote before has said JOIN by then. */
+void writers_hear_strangers(struct daemon *d);
 /* True while a process may still write into the generation. */
 bool writers_alive(const struct generation *gen);
 

@@ -25,11 +25,13 @@ void generation_retire(struct generation *gen, const char *why)
 	if (d->filling == gen)
 		d->filling = NULL;
 	atomic_store(&gen->table->aborted, 1);
+	/* Counted as one more fence until all were asked, as they may answer at once. */
+	gen->revokes_pending++;
+	if (!gen->silent_writers)
+		writers_hear_strangers(d);
 	if (BEAM_FAULT("daemon.retire"))
 		beam_log(BEAM_LOG_INFO, "fault at the fence of generation %llu",
 			 (unsigned long long)gen->id.counter);
-	/* Counted as one more fence until all transports were asked, as they may answer at once. */
-	gen->revokes_pending++;
 	listeners_revoke(gen, why);
 	gen->revokes_pending--;
 	flushes_close(gen);

@@ -126,19 +126,26 @@ static bool secret_ok(struct writer *writer, const uint8_t secret[BEAM_SECRET_BY
 /* 0, or a code: the connection is to be closed. */
 static int join(struct writer *writer, const struct beam_ctl_join *message)
 {
-	struct generation *gen = writer->d->filling;
+	struct generation *gen = writer->d->gens;
 
 	if (!secret_ok(writer, message->secret))
 		return BEAM_E_DENIED;
-	if (!gen || gen->id.counter != message->gen.counter ||
-	    gen->id.nonce != message->gen.nonce) {
-		writers_send_text(writer, BEAM_CTL_REFUSED, BEAM_E_STALE,
-				  "generation is not being filled");
-		return BEAM_E_STALE;
+	while (gen &&
+	       (gen->id.counter != message->gen.counter || gen->id.nonce != message->gen.nonce))
+		gen = gen->next;
+	if (gen && gen->state == GEN_FILLING) {
+		writer->gen = gen;
+		grants_send_extents(writer, message->extents_known);
+		return BEAM_FAULT("daemon.join");
 	}
-	writer->gen = gen;
-	grants_send_extents(writer, message->extents_known);
-	return BEAM_FAULT("daemon.join");
+	/* A worker does not wait for an answer: it may be writing already, and the fence has to
+	 * wait for it. */
+	if (gen && gen->state == GEN_RETIRING)
+		writer->gen = gen;
+	/* Else it is late and has nothing left to do: a worker may be done before it is heard. */
+	writers_send_text(writer, writer->gen ? BEAM_CTL_FAILED : BEAM_CTL_REFUSED, BEAM_E_STALE,
+			  "generation is not being filled any more");
+	return BEAM_E_GONE;
 }
 
 static int from_coordinator(struct writer *writer, const void *packet, uint32_t type)
@@ -332,16 +339,44 @@ static void adopt(struct daemon *d, int fd)
 	}
 }
 
+static void accept_all(struct daemon *d)
+{
+	int conn;
+
+	while ((conn = accept4(d->listen, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC)) >= 0)
+		adopt(d, conn);
+}
+
 static void accepted(int fd, uint32_t events, void *arg)
 {
 	struct daemon *d = arg;
-	int conn;
 
+	(void)fd;
 	(void)events;
 	/* A child begins only after its server has greeted: take that in first. */
 	control_drain(d);
-	while ((conn = accept4(fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC)) >= 0)
-		adopt(d, conn);
+	accept_all(d);
+}
+
+static struct writer *stranger_not_heard(const struct daemon *d)
+{
+	for (struct writer *w = d->writers; w; w = w->next)
+		if (!w->gen && w->heard != d->hearing)
+			return w;
+	return NULL;
+}
+
+void writers_hear_strangers(struct daemon *d)
+{
+	struct writer *w;
+
+	accept_all(d);
+	d->hearing++;
+	/* From the start each time: what one says may free others. */
+	while ((w = stranger_not_heard(d))) {
+		w->heard = d->hearing;
+		drain(w);
+	}
 }
 
 int writers_listen(struct daemon *d)

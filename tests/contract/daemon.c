@@ -146,7 +146,7 @@ static void abort_gives_the_slots_back(void **state)
 	assert_true(rig_close(&rig));
 }
 
-static void take_all_slots(struct rig *rig, int report, int hold)
+static void take_all_slots(struct rig *rig, int report, int hold, bool unheard)
 {
 	char reason[BEAM_TEXT_BYTES], byte;
 	struct save all = memory;
@@ -163,6 +163,11 @@ static void take_all_slots(struct rig *rig, int report, int hold)
 
 	if (source->claim(source->ctx, 16, &first))
 		_exit(RIG_EXIT_COPY);
+	if (source->slot(source->ctx, 15, &base))
+		_exit(RIG_EXIT_COPY);
+	/* The worker then joins and writes while the daemon cannot hear of it. */
+	if (unheard)
+		kill(rig->daemon, SIGSTOP);
 	if (hold >= 0 && fork() == 0) {
 		struct beam_lane *own;
 
@@ -177,8 +182,6 @@ static void take_all_slots(struct rig *rig, int report, int hold)
 			_exit(1);
 		_exit(0);
 	}
-	if (source->slot(source->ctx, 15, &base))
-		_exit(RIG_EXIT_COPY);
 	if (hold < 0) {
 		pid_t self = getpid();
 
@@ -188,28 +191,31 @@ static void take_all_slots(struct rig *rig, int report, int hold)
 	_exit(0);
 }
 
-static void slots_of_a_killed_child_wait_for_its_workers(void **state)
+static void kill_child_with_worker(bool unheard)
 {
 	struct pollfd said = {.events = POLLIN};
 	int report[2], hold[2];
 	struct rig rig;
 	pid_t worker, second, told;
 
-	(void)state;
 	assert_true(rig_open(&rig, 16, NULL));
 	assert_int_equal(pipe2(report, O_CLOEXEC), 0);
 	assert_int_equal(pipe2(hold, O_CLOEXEC), 0);
 	pid_t first = fork();
 
-	if (first == 0)
-		take_all_slots(&rig, report[1], hold[0]);
+	if (first == 0) {
+		/* So that the worker ends with the test, however that ends. */
+		close(hold[1]);
+		take_all_slots(&rig, report[1], hold[0], unheard);
+	}
 	assert_int_equal(read(report[0], &worker, sizeof(worker)), sizeof(worker));
 	kill(first, SIGKILL);
 	rig_reap(first);
+	kill(rig.daemon, SIGCONT);
 	assert_true(rig_wait_state(&rig, BEAM_STATE_FAILED, 1));
 	second = fork();
 	if (second == 0)
-		take_all_slots(&rig, report[1], -1);
+		take_all_slots(&rig, report[1], -1, false);
 	/* It began, and gets no slot while the worker could still write. */
 	assert_true(rig_wait_state(&rig, BEAM_STATE_COPYING, 2));
 	said.fd = report[0];
@@ -223,6 +229,18 @@ static void slots_of_a_killed_child_wait_for_its_workers(void **state)
 		close(hold[i]);
 	}
 	assert_true(rig_close(&rig));
+}
+
+static void slots_of_a_killed_child_wait_for_its_workers(void **state)
+{
+	(void)state;
+	kill_child_with_worker(false);
+}
+
+static void slots_wait_for_a_worker_that_was_not_heard_yet(void **state)
+{
+	(void)state;
+	kill_child_with_worker(true);
 }
 
 static void wrong_secret_is_refused(void **state)
@@ -396,6 +414,7 @@ int main(void)
 	    cmocka_unit_test(full_region_refuses_with_a_remedy),
 	    cmocka_unit_test(abort_gives_the_slots_back),
 	    cmocka_unit_test(slots_of_a_killed_child_wait_for_its_workers),
+	    cmocka_unit_test(slots_wait_for_a_worker_that_was_not_heard_yet),
 	    cmocka_unit_test(wrong_secret_is_refused),
 	    cmocka_unit_test(disk_error_leaves_the_old_dump),
 	    cmocka_unit_test(waiter_writes_the_dump_when_the_daemon_is_killed),
