@@ -47,6 +47,7 @@ static struct request *requests;
 static RedisModuleCtx *detached;
 static bool forking; /* our own child runs and has not opened its generation */
 static bool start_planned;
+static struct beam_ctl_opened newest; /* the last generation begun */
 
 int beam_requests_open(RedisModuleCtx *ctx)
 {
@@ -263,6 +264,25 @@ static bool reachable(const struct stream_facts *facts, const struct beam_cut *c
 	       cut->offset + 1 >= facts->first && cut->offset <= facts->offset;
 }
 
+/* Gives the ticket for an image that is there, or for one that is being copied. False: neither can be
+ * continued from. */
+static bool mint_from_present(struct request *request, const struct stream_facts *stream)
+{
+	const struct beam_ctl_status *status = beam_link_status();
+	bool copying = status->state == BEAM_STATE_COPYING &&
+		       status->gen.counter == newest.gen.counter &&
+		       status->gen.nonce == newest.gen.nonce;
+
+	if (status->servable.counter && reachable(stream, &status->cut))
+		mint(request, &status->servable, &status->cut);
+	else if (copying && reachable(stream, &newest.cut))
+		mint(request, &newest.gen, &newest.cut);
+	else
+		return false;
+	request->reused = true;
+	return true;
+}
+
 /* ---- the fork ------------------------------------------------------------------------------- */
 
 static void on_own_child_done(int exitcode, int bysignal, void *data)
@@ -376,7 +396,6 @@ static int wait_for_generation(RedisModuleCtx *ctx, const struct request *prepar
 
 int beam_requests_ticket(RedisModuleCtx *ctx, bool fresh)
 {
-	const struct beam_ctl_status *status = beam_link_status();
 	struct request request = {.kind = REQUEST_TICKET};
 	struct stream_facts stream;
 	char text[BEAM_TEXT_BYTES + 64];
@@ -396,11 +415,8 @@ int beam_requests_ticket(RedisModuleCtx *ctx, bool fresh)
 		    ctx,
 		    "NOBACKLOG the server has no replication backlog yet: a first PSYNC makes it");
 	client_address(ctx, request.addr);
-	if (!fresh && status->servable.counter && reachable(&stream, &status->cut)) {
-		request.reused = true;
-		mint(&request, &status->servable, &status->cut);
+	if (!fresh && mint_from_present(&request, &stream))
 		return reply_request(ctx, &request);
-	}
 	return wait_for_generation(ctx, &request);
 }
 
@@ -420,6 +436,7 @@ void beam_requests_on_opened(const struct beam_ctl_opened *opened)
 	struct stream_facts stream;
 	struct request *next;
 
+	newest = *opened;
 	read_stream(detached, &stream);
 	if (opened->kind == BEAM_SNAPSHOT_MEMORY)
 		forking = false;
