@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  * What rdbeamd promises its module and the saving child, kept by the real program. */
+#include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -378,18 +379,34 @@ static void retention_gives_memory_back(void **state)
 
 static void port_in_use_is_said_and_saves_go_on(void **state)
 {
+	struct sockaddr_in addr = {.sin_family = AF_INET,
+				   .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	socklen_t len = sizeof(addr);
+	int taken = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	struct rig rig;
 
 	(void)state;
+	assert_int_equal(bind(taken, (struct sockaddr *)&addr, len), 0);
+	assert_int_equal(listen(taken, 1), 0);
+	assert_int_equal(getsockname(taken, (struct sockaddr *)&addr, &len), 0);
 	assert_true(rig_open(&rig, 64, NULL));
-	rig.config.transport = BEAM_TRANSPORT_VERBS;
-	rig.config.port = 1;
+	rig.config.transport = BEAM_TRANSPORT_TCP;
+	rig.config.port = ntohs(addr.sin_port);
+	rig.config.nbind = 1;
+	strcpy(rig.config.bind[0], "127.0.0.1");
 	rig_configure(&rig);
 	while (rig_next(&rig, 3000) != BEAM_CTL_READY)
 		;
 	assert_int_equal(rig.ready.port, 0);
-	assert_non_null(strstr(rig.ready.error, "verbs"));
+	assert_non_null(strstr(rig.ready.error, "127.0.0.1"));
 	exits(rig_save(&rig, &disk), 0);
+	/* The next configuration tries again. */
+	close(taken);
+	rig_configure(&rig);
+	while (rig_next(&rig, 3000) != BEAM_CTL_READY)
+		;
+	assert_string_equal(rig.ready.error, "");
+	assert_int_equal(rig.ready.port, rig.config.port);
 	assert_true(rig_close(&rig));
 }
 
