@@ -66,12 +66,14 @@ def wait_for(predicate, what, timeout_s=None):
 
 
 def free_port(taken=set()):
-    """A TCP port nobody listens on, never the same twice; RDBEAM_PORTS=first-last narrows it."""
+    """A TCP port nobody listens on, not one given out before; RDBEAM_PORTS=first-last narrows it."""
     first_last = os.environ.get("RDBEAM_PORTS")
     for _ in range(2000):
         want = 0
         if first_last:
             first, last = map(int, first_last.split("-"))
+            if len(taken) > (last - first) // 2:
+                taken.clear()  # a small range comes round again
             want = random.randint(first, last)
         with socket.socket() as sock:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -81,8 +83,7 @@ def free_port(taken=set()):
                 continue
             port = sock.getsockname()[1]
         if port not in taken:
-            if not first_last:  # a small range may come round again
-                taken.add(port)
+            taken.add(port)
             return port
     raise RuntimeError("no free TCP port on 127.0.0.1")
 
@@ -399,9 +400,11 @@ class Server:
         return pid
 
 
-def check_rdb(path):
-    """redis-check-rdb accepts the file."""
-    done = subprocess.run(["redis-check-rdb", str(path)], capture_output=True, text=True)
+def check_rdb(path, binary=None):
+    """The checker that belongs to the server (redis-server unless told) accepts the file."""
+    server = pathlib.Path(binary or servers()[0][1])
+    checker = server.with_name(server.name.replace("-server", "-check-rdb"))
+    done = subprocess.run([str(checker), str(path)], capture_output=True, text=True)
     assert done.returncode == 0 and "RDB looks OK" in done.stdout, done.stdout + done.stderr
 
 

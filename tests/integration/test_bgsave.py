@@ -20,7 +20,7 @@ def sha(path):
 
 def same_after_load(server, loads, dbs=3, **conf):
     """dump.rdb in a plain server holds what the server holds."""
-    check_rdb(server.dump())
+    check_rdb(server.dump(), server.binary)
     copy = loads(server.dump(), **conf)
     assert copy.digest() == server.digest()
     assert data.details(copy, dbs) == data.details(server, dbs)
@@ -251,7 +251,7 @@ def test_shutdown_save_in_mid_save_saves(make, loads):
         server.client.ping()
     server.process.wait(harness.DEADLINE_S)
     server.gone(mine)
-    check_rdb(server.dump())
+    check_rdb(server.dump(), server.binary)
     assert loads(server.dump()).digest() == digest
     assert server.temp_files() == []
 
@@ -267,7 +267,7 @@ def test_config_set_dir_in_mid_save_keeps_the_old_place(make, root):
     server.client.config_set("dbfilename", "other.rdb")
     server.saved()
     server.image_made()
-    check_rdb(server.dump())
+    check_rdb(server.dump(), server.binary)
     assert list(other.iterdir()) == []
     server.client.config_set("rdb-key-save-delay", 0)
     server.bgsave()
@@ -299,7 +299,7 @@ def test_name_taken_by_a_directory_fails_and_leaves_nothing(make):
     assert server.temp_files() == []
     server.dump().rmdir()
     server.bgsave()
-    check_rdb(server.dump())
+    check_rdb(server.dump(), server.binary)
 
 
 # ---- processes that die ---------------------------------------------------------------------
@@ -316,14 +316,14 @@ def test_killed_writer_leaves_the_old_dump(make, victim):
     if server.value("persistence", "rdb_last_bgsave_status") == "ok":
         assert victim == "worker", "a killed child is a failed save"
         assert server.fallbacks() == 1  # the child has saved by the stock path
-        check_rdb(server.dump())
+        check_rdb(server.dump(), server.binary)
     else:
         assert sha(server.dump()) == old
         assert server.client.lastsave() == lastsave
     assert server.temp_files() == []
     server.client.config_set("rdb-key-save-delay", 0)
     server.bgsave()
-    check_rdb(server.dump())
+    check_rdb(server.dump(), server.binary)
 
 
 def test_daemon_killed_in_mid_save_is_no_misconf(make, loads):
@@ -371,7 +371,7 @@ def test_stock_replica_syncs(make, diskless, binary):
         assert primary.generation() == generation, "a diskless child is none of our business"
     else:
         assert primary.generation() != generation
-        check_rdb(primary.dump())
+        check_rdb(primary.dump(), primary.binary)
 
 
 def test_replica_with_the_module_still_loads_by_swapdb(make):
@@ -406,7 +406,7 @@ def test_save_and_debug_reload_stay_stock(make):
     data.fill_mixed(server)
     digest, generation = server.digest(), server.generation()
     server.client.save()
-    check_rdb(server.dump())
+    check_rdb(server.dump(), server.binary)
     server.client.execute_command("DEBUG", "RELOAD")
     assert server.digest() == digest
     assert server.generation() == generation
@@ -442,5 +442,5 @@ def test_module_unload_leaves_a_stock_server(make):
     server.dump().unlink()
     server.client.set("key", "saved by stock Redis")
     server.bgsave()
-    check_rdb(server.dump())
+    check_rdb(server.dump(), server.binary)
     assert "rdbeam_mode" not in server.info("everything")
