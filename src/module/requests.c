@@ -480,8 +480,22 @@ void beam_requests_on_status(const struct beam_ctl_status *status)
 	}
 }
 
+/* A child that was killed could not remove a temporary file that has a name. */
+static void remove_temp(void)
+{
+	char name[64];
+
+	if (newest.kind != BEAM_SNAPSHOT_DISK || !newest.pid)
+		return;
+	snprintf(name, sizeof(name), BEAM_SAVE_TEMP_NAME, newest.pid);
+	unlink(name);
+	newest.pid = 0;
+}
+
 void beam_requests_on_child(int died)
 {
+	if (died)
+		remove_temp();
 	if (died && requests)
 		plan_start();
 }

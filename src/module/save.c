@@ -319,7 +319,7 @@ static int open_file(struct snapshot *s)
 	err = lock_name(s);
 	if (err)
 		return fail(s, "locking the dump's name", err);
-	snprintf(s->temp_name, sizeof(s->temp_name), "temp-rdbeam-%d.rdb", (int)getpid());
+	snprintf(s->temp_name, sizeof(s->temp_name), BEAM_SAVE_TEMP_NAME, (int)getpid());
 	err = BEAM_FAULT("create-file");
 	if (!err)
 		err = beam_file_create(s->dirfd, s->temp_name, &s->file, &s->direct, &s->named);
@@ -356,7 +356,6 @@ static int prepare_waiter(struct snapshot *s, struct waiter_args *args, pid_t se
 		len += (size_t)snprintf(args->extents + len, sizeof(args->extents) - len,
 					fds[i] < 0 ? "%s-" : "%s%d", i > 1 ? "," : "", fds[i]);
 	}
-	beam_config_daemon_path(args->path, sizeof(args->path));
 	args->argv[n++] = args->path;
 	args->argv[n++] = strcpy(args->text[0], "--wait");
 #define ARG(...)                                                                                   \
@@ -383,13 +382,18 @@ static int prepare_waiter(struct snapshot *s, struct waiter_args *args, pid_t se
 	return 0;
 }
 
-/* Redis 7.0 has opened this name before the hook, and only removes it when its child is killed. */
-static void remove_stock_temp(const struct snapshot *s)
+/* From here on the file goes by the name that the server removes when it kills its child. Redis 7.0 has
+ * made a file of that name before the hook; nothing will write to it any more. */
+static void take_stock_temp_name(struct snapshot *s)
 {
 	char name[64];
 
 	snprintf(name, sizeof(name), "temp-%d.rdb", (int)getpid());
-	unlinkat(s->dirfd, name, 0);
+	if (!s->named)
+		unlinkat(s->dirfd, name, 0);
+	else if (renameat(s->dirfd, s->temp_name, s->dirfd, name))
+		return;
+	memcpy(s->temp_name, name, sizeof(name));
 }
 
 /* Does not return when it works. */
@@ -397,20 +401,25 @@ static int become_waiter(struct snapshot *s)
 {
 	static struct waiter_args args;
 	sigset_t none;
-	int err = prepare_waiter(s, &args, getppid());
+	int err;
 
-	if (!err)
-		err = announce(s);
+	beam_config_daemon_path(args.path, sizeof(args.path));
+	err = BEAM_FAULT("exec-waiter");
+	if (!err && access(args.path, X_OK))
+		err = -errno; /* before anything is given up that stock saving needs */
+	if (err)
+		return fail(s, "starting the waiter", err);
+	err = announce(s);
 	if (err)
 		return err;
-	err = BEAM_FAULT("exec-waiter");
-	if (!err && access(args.path, X_OK) == 0) {
-		remove_stock_temp(s);
-		sigemptyset(&none);
-		sigprocmask(SIG_SETMASK, &none, NULL);
-		execve(args.path, args.argv, environ);
-	}
-	return fail(s, "starting the waiter", err ? err : -errno);
+	take_stock_temp_name(s);
+	err = prepare_waiter(s, &args, getppid());
+	if (err)
+		return err;
+	sigemptyset(&none);
+	sigprocmask(SIG_SETMASK, &none, NULL);
+	execve(args.path, args.argv, environ);
+	return fail(s, "starting the waiter", -errno);
 }
 
 void beam_save_to_disk(RedisModuleCtx *ctx, uint64_t forked_ns)

@@ -15,7 +15,9 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/time.h>
 #include <unistd.h>
 
 #include "extent.h"
@@ -100,7 +102,7 @@ static int wait_granted(struct beam_lane *lane, uint32_t index)
 		if (!err &&
 		    atomic_load_explicit(&lane->table->granted, memory_order_acquire) > index)
 			return 0;
-		err = err ? err : beam_lane_handle(lane, -1);
+		err = err ? err : beam_lane_handle(lane, BEAM_LANE_SILENCE_MS);
 	}
 	return err;
 }
@@ -116,7 +118,7 @@ static int find_slot(struct beam_lane *lane, uint32_t index, uint8_t **base)
 	if (number >= BEAM_EXTENTS_MAX)
 		return beam_lane_break("a slot of no extent");
 	while (lane->extents[number].fd < 0) {
-		int err = beam_lane_handle(lane, -1);
+		int err = beam_lane_handle(lane, BEAM_LANE_SILENCE_MS);
 
 		if (err)
 			return err;
@@ -251,6 +253,7 @@ static int open_table(struct beam_lane *lane, const struct beam_ctl_generation *
 
 static int connect_daemon(struct beam_lane *lane)
 {
+	const struct timeval silence = {.tv_sec = BEAM_LANE_SILENCE_MS / 1000};
 	int err = BEAM_FAULT("lane.connect");
 	int sock = err ? err : beam_packet_connect(lane->daemon_name, lane->daemon_name_len);
 
@@ -259,6 +262,8 @@ static int connect_daemon(struct beam_lane *lane)
 		return sock;
 	}
 	lane->sock = sock;
+	/* A stopped daemon must not hold a save for ever: sends end as waits do. */
+	setsockopt(sock, SOL_SOCKET, SO_SNDTIMEO, &silence, sizeof(silence));
 	return 0;
 }
 

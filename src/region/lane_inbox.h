@@ -12,6 +12,8 @@
 #include "region.h"
 
 #define DAEMON_NAME_BYTES 108 /* sun_path */
+#define BEAM_LANE_SILENCE_MS                                                                       \
+	30000 /* the daemon answers a waiting writer within this, or is stopped */
 
 struct beam_lane_extent {
 	int fd; /* -1: not seen */
