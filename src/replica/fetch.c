@@ -41,6 +41,7 @@ struct beam_fetch {
 	char *error;
 	uint32_t segment_bytes; /* 0 until the first WELCOME */
 	uint32_t piece_bytes;
+	bool welcomed; /* by this reader: what an earlier one told of must wait for it too */
 
 	struct segment *segments;
 	uint32_t nknown, cap;
@@ -244,6 +245,7 @@ static int on_event(struct beam_fetch *fetch, const struct beam_reader_event *ev
 		fetch->counts.queue_position = event->position;
 		return 0;
 	case BEAM_READER_WELCOME:
+		fetch->welcomed = true;
 		return on_welcome(fetch, &event->welcome);
 	case BEAM_READER_SEALED:
 		return on_sealed(fetch, &event->sealed);
@@ -376,10 +378,11 @@ int beam_fetch_run(struct beam_fetch *fetch, struct beam_reader *reader, beam_fe
 	uint64_t heard_ms = beam_now_ms(), probed_ms = heard_ms;
 
 	fetch->reader = reader;
+	fetch->welcomed = false;
 	fetch->error = error;
 	while (!finished(fetch)) {
 		struct beam_reader_event event;
-		int rc = post(fetch);
+		int rc = fetch->welcomed ? post(fetch) : 0;
 
 		if (rc)
 			return error[0] ? rc : transport_failed(fetch, rc);
@@ -399,7 +402,7 @@ int beam_fetch_run(struct beam_fetch *fetch, struct beam_reader *reader, beam_fe
 			return rc;
 		if (now - heard_ms > GONE_AFTER_MS && !fetch->counts.queue_position)
 			return BEAM_E_GONE;
-		if (fetch->segment_bytes && now - heard_ms > PROBE_AFTER_MS &&
+		if (fetch->welcomed && now - heard_ms > PROBE_AFTER_MS &&
 		    now - probed_ms > PROBE_AFTER_MS) {
 			probed_ms = now;
 			rc = reader->ops->check(reader);
