@@ -357,7 +357,10 @@ class Server:
         return self.info("persistence")["rdb_bgsave_in_progress"] == "1"
 
     def bgsave(self, status="ok", timeout_s=None):
-        """BGSAVE to its end, with the status that it must have."""
+        """BGSAVE to its end, with the status that it must have. A module fork that has ended is still
+        in the way until the server's cron has seen it."""
+        wait_for(lambda: self.number("persistence", "module_fork_in_progress") == 0,
+                 f"{self.name}: no module fork")
         self.client.execute_command("BGSAVE")
         self.saved(status, timeout_s)
 
