@@ -76,8 +76,8 @@ static int help_command(RedisModuleCtx *ctx, RedisModuleString **argv, int argc)
 	    "    The fields of INFO rdbeam as a map.",
 	    "RDBEAM.HELP",
 	    "    Print this help.",
-	    "BGSAVE, save points and disk-based syncs use the table by themselves: CONFIG GET "
-	    "rdbeam.*",
+	    "BGSAVE, save points and disk-based syncs use the table by themselves.",
+	    "Settings: CONFIG GET rdbeam.*",
 	};
 	long n = sizeof(lines) / sizeof(lines[0]);
 
