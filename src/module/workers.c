@@ -15,6 +15,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "child_info.h"
 #include "config.h"
 #include "fault.h"
 #include "image_writer.h"
@@ -315,13 +316,6 @@ static void crew_kill(struct crew *crew, struct beam_table *table)
 	crew->running = 0;
 }
 
-static void heartbeat(const struct beam_table *table)
-{
-	uint64_t expected = table->keys_expected ? table->keys_expected : 1;
-
-	RedisModule_SendChildHeartbeat((double)atomic_load(&table->keys_done) / (double)expected);
-}
-
 /* Waits for all workers; the first failure is returned at once. */
 static int crew_wait(struct crew *crew, uint32_t nworkers, struct beam_table *table, char *why)
 {
@@ -335,7 +329,7 @@ static int crew_wait(struct crew *crew, uint32_t nworkers, struct beam_table *ta
 		if (n < 0 && errno != EINTR)
 			return -errno;
 		if (n <= 0)
-			heartbeat(table);
+			beam_child_info_send(atomic_load(&table->keys_done), table->keys_expected);
 		for (uint32_t i = 0; n > 0 && i < nworkers; i++) {
 			int err = fds[i].revents ? reap(crew, i, why) : 0;
 
