@@ -65,6 +65,7 @@ extern const struct beam_command beam_pull_command;
 extern const struct beam_command beam_status_command;
 extern const struct beam_command beam_verify_command;
 extern const struct beam_command beam_fill_command;
+extern const struct beam_command beam_bench_command;
 extern const struct beam_command beam_help_command;
 
 /* All commands in the order of the help; ends with NULL. */

@@ -55,7 +55,7 @@ static const struct beam_option fill_options[] = {
      .offset = offsetof(struct fill_opts, types),
      .value = "LIST",
      .help = "Types that keys take in turn, with commas between: string, hash, list, set, zset, "
-	     "stream. Default string."},
+	     "stream, int. Default string."},
     {.name = "--random",
      .kind = BEAM_OPT_FLAG,
      .offset = offsetof(struct fill_opts, random),
@@ -133,7 +133,7 @@ static int parse_types(const struct fill_opts *opts, struct beam_filling *what)
 		if (type < 0)
 			return beam_fail_usage(&opts->common,
 					       "--types: %.*s: give string, hash, list, set, "
-					       "zset, stream, with commas between",
+					       "zset, stream, int, with commas between",
 					       (int)len, text);
 		if (what->ntypes == BEAM_FILLER_TYPES_MAX)
 			return beam_fail_usage(&opts->common, "--types: %s: give at most %d",

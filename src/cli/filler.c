@@ -118,9 +118,13 @@ static const struct type {
     {"string", "SET", LABEL_NONE, false}, {"hash", "HSET", LABEL_FIELD, false},
     {"list", "RPUSH", LABEL_NONE, false}, {"set", "SADD", LABEL_NONE, true},
     {"zset", "ZADD", LABEL_SCORE, true},  {"stream", "XADD", LABEL_ENTRY, false},
+    {"int", "SET", LABEL_NONE, false},
 };
 
 #define TYPE_STRING 0
+#define TYPE_INT    6
+#define INT_END     1000000000u
+#define INT_DIGITS  24
 
 int beam_filler_type(const char *text, size_t len)
 {
@@ -143,23 +147,31 @@ static int64_t elements_at_once(const struct beam_filling *what, const struct ty
 
 /* ---- keys --------------------------------------------------------------------------------- */
 
-static int send_string(struct beam_filler *filler, const char *key)
+static int send_string(struct beam_filler *filler, const char *key, size_t size)
 {
 	const struct beam_filling *what = filler->what;
 	struct command command = {.argc = 0};
 	char ttl[24];
 
-	beam_values_next(&filler->values, filler->value_bytes, what->value_size);
 	add_word(&command, "SET");
 	add_word(&command, key);
-	add_arg(&command, filler->value_bytes, what->value_size);
+	add_arg(&command, filler->value_bytes, size);
 	if (what->ttl_s) {
 		snprintf(ttl, sizeof(ttl), "%" PRId64, what->ttl_s);
 		add_word(&command, "EX");
 		add_word(&command, ttl);
 	}
-	filler->bytes += what->value_size;
+	filler->bytes += size;
 	return send_command(filler, &command);
+}
+
+/* A number of up to nine digits, which servers keep without a string. */
+static int send_int(struct beam_filler *filler, const char *key)
+{
+	uint64_t number = beam_values_number(&filler->values) % INT_END;
+	int len = snprintf(filler->value_bytes, INT_DIGITS, "%" PRIu64, number);
+
+	return send_string(filler, key, (size_t)len);
 }
 
 /* Sends elements first .. first + n - 1 of one key in one command. */
@@ -229,8 +241,12 @@ int beam_filler_key(struct beam_filler *filler, int64_t number)
 	char key[KEY_CAP];
 
 	filler->bytes += (uint64_t)snprintf(key, sizeof(key), "%s%" PRId64, what->prefix, number);
-	if (type == TYPE_STRING)
-		return send_string(filler, key);
+	if (type == TYPE_INT)
+		return send_int(filler, key);
+	if (type == TYPE_STRING) {
+		beam_values_next(&filler->values, filler->value_bytes, what->value_size);
+		return send_string(filler, key, what->value_size);
+	}
 	return send_collection(filler, &types[type], key);
 }
 

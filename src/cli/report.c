@@ -186,6 +186,20 @@ void beam_json_bool(cJSON *object, const char *name, bool value)
 	must(cJSON_AddBoolToObject(object, name, value));
 }
 
+void beam_json_decimal(cJSON *object, const char *name, double value, int decimals)
+{
+	char digits[352]; /* the largest double, and decimals */
+
+	snprintf(digits, sizeof(digits), "%.*f", decimals, value);
+	must(cJSON_AddRawToObject(object, name, digits));
+}
+
+void beam_json_add(cJSON *object, const char *name, cJSON *value)
+{
+	must(value);
+	cJSON_AddItemToObject(object, name, value);
+}
+
 void beam_json_print(cJSON *object)
 {
 	char *text = cJSON_PrintUnformatted(object);

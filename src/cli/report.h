@@ -44,6 +44,10 @@ void beam_json_i64(cJSON *object, const char *name, int64_t value);
 void beam_json_seconds(cJSON *object, const char *name, uint64_t ms);
 void beam_json_text(cJSON *object, const char *name, const char *value);
 void beam_json_bool(cJSON *object, const char *name, bool value);
+/* A finite number with `decimals` digits behind the point. */
+void beam_json_decimal(cJSON *object, const char *name, double value, int decimals);
+/* An object or array, which the first one then owns. */
+void beam_json_add(cJSON *object, const char *name, cJSON *value);
 
 /* Prints the object as one line and frees it. */
 void beam_json_print(cJSON *object);

@@ -84,6 +84,11 @@ void beam_values_next(struct beam_values *values, char *out, size_t len_bytes)
 		next_text(values, out, len_bytes);
 }
 
+uint64_t beam_values_number(struct beam_values *values)
+{
+	return next_u64(values->state);
+}
+
 void beam_values_mark(char *out, size_t len_bytes, uint64_t number)
 {
 	for (size_t i = 0; i < len_bytes && (i < 4 || number > 0) && i < 11; i++, number >>= 6)

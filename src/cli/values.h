@@ -22,6 +22,9 @@ void beam_values_init(struct beam_values *values, uint64_t seed, bool raw);
 /* Writes the next `len_bytes` bytes to `out`. */
 void beam_values_next(struct beam_values *values, char *out, size_t len_bytes);
 
+/* The next number, of 64 bits. */
+uint64_t beam_values_number(struct beam_values *values);
+
 /* Writes `number` into the first bytes of a value in the base64 alphabet, so that values of one
  * collection differ as far as their length allows. */
 void beam_values_mark(char *out, size_t len_bytes, uint64_t number);

@@ -1,0 +1,129 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ *
+ * rdbeam bench: finds the benchmark, and holds the options.
+ */
+#include <string.h>
+
+#include "bench.h"
+#include "bench_result.h"
+#include "report.h"
+
+static const struct {
+	const char *name;
+	int (*run)(const struct beam_bench_opts *opts);
+} benches[] = {
+    {"snapshot", beam_bench_snapshot},
+};
+
+static const struct beam_option bench_options[] = {
+    {.name = "--data",
+     .kind = BEAM_OPT_STRING,
+     .offset = offsetof(struct beam_bench_opts, data),
+     .value = "LIST",
+     .help = "Data sets, with commas between. S: 256 strings of 3.66 MB; M: 1M of 1 KB; T: 5M of "
+	     "100 bytes; E: 5M short strings and integers; H: 1M hashes of 10 fields; X: all types "
+	     "mixed, about 1 GB. Default S,M,T,E,H,X."},
+    {.name = "--scale",
+     .kind = BEAM_OPT_INT,
+     .offset = offsetof(struct beam_bench_opts, scale),
+     .value = "PERCENT",
+     .min = 1,
+     .max = 10000,
+     .help = "Percent of the keys of each data set. Default 100."},
+    {.name = "--runs",
+     .kind = BEAM_OPT_INT,
+     .offset = offsetof(struct beam_bench_opts, runs),
+     .value = "N",
+     .min = 1,
+     .max = BEAM_BENCH_RUNS_MAX,
+     .help = "How often each method saves each data set; medians are reported. Default 3."},
+    {.name = "--rate",
+     .kind = BEAM_OPT_INT,
+     .offset = offsetof(struct beam_bench_opts, rate),
+     .value = "N",
+     .min = 0,
+     .max = 100000,
+     .help = "Requests per second of the client whose latency is measured; 0: without it. Default "
+	     "2000."},
+    {.name = "--writes",
+     .kind = BEAM_OPT_INT,
+     .offset = offsetof(struct beam_bench_opts, writes),
+     .value = "PERCENT",
+     .min = 0,
+     .max = 100,
+     .help = "Percent of that client's requests that write. Default 50."},
+    {.name = "--plot",
+     .kind = BEAM_OPT_STRING,
+     .offset = offsetof(struct beam_bench_opts, plot),
+     .value = "FILE",
+     .help = "Draw the report as SVG, by gnuplot."},
+    {.name = "--disk",
+     .kind = BEAM_OPT_STRING,
+     .offset = offsetof(struct beam_bench_opts, disk),
+     .value = "DIR",
+     .help = "Where dumps go that are for the disk. Default: the environment's TMPDIR, or /tmp."},
+    {.name = "--server",
+     .kind = BEAM_OPT_STRING,
+     .offset = offsetof(struct beam_bench_opts, server),
+     .value = "PATH",
+     .help = "Server to measure. Default: redis-server in PATH."},
+    {.name = "--module",
+     .kind = BEAM_OPT_STRING,
+     .offset = offsetof(struct beam_bench_opts, module),
+     .value = "PATH",
+     .help = "rdbeam.so, with rdbeamd beside it. Default: the one beside this program, or the "
+	     "installed one."},
+    {.name = "--config",
+     .kind = BEAM_OPT_STRING,
+     .offset = offsetof(struct beam_bench_opts, config),
+     .value = "FILE",
+     .help = "More configuration for the servers, as of redis.conf."},
+    BEAM_COMMON_OPTIONS(struct beam_bench_opts),
+};
+
+static const struct beam_bench_opts bench_defaults = {
+    .data = "S,M,T,E,H,X",
+    .scale = 100,
+    .runs = 3,
+    .rate = 2000,
+    .writes = 50,
+    .server = "redis-server",
+};
+
+static int bench_run(void *arg, int nargs, char **args)
+{
+	const struct beam_bench_opts *opts = arg;
+
+	(void)nargs;
+	for (size_t i = 0; i < sizeof(benches) / sizeof(benches[0]); i++) {
+		if (strcmp(benches[i].name, args[0]) == 0)
+			return benches[i].run(opts);
+	}
+	return beam_fail_usage(&opts->common, "unknown benchmark: %s: give snapshot", args[0]);
+}
+
+const struct beam_command beam_bench_command = {
+    .name = "bench",
+    .synopsis = "snapshot",
+    .summary = "Measure saving on this machine, stock and by rdbeam",
+    .text =
+	"Starts servers of its own on the loopback, fills them, and lets each method save in "
+	"turn:\n"
+	"stock BGSAVE as shipped; stock tuned, without compression and checksum, to /dev/shm and\n"
+	"to the disk; rdbeam with its checksums to the disk. Stock and rdbeam save in the same\n"
+	"server process. Two servers hold the data at once, since rdbchecksum is fixed at start:\n"
+	"that takes four to five times the size of a data set.\n"
+	"\n"
+	"Everything is in temporary directories and is removed at the end. Progress goes to\n"
+	"stderr. The machine should do nothing else meanwhile.",
+    .examples = "rdbeam bench snapshot --data S,M --plot snapshot.svg\n"
+		"rdbeam bench snapshot --data S,H --scale 5 --runs 1 --json\n"
+		"rdbeam bench snapshot --data M --scale 500 --rate 5000 --writes 100",
+    .options = bench_options,
+    .noptions = BEAM_NOPTIONS(bench_options),
+    .opts_bytes = sizeof(struct beam_bench_opts),
+    .defaults = &bench_defaults,
+    .min_args = 1,
+    .max_args = 1,
+    .run = bench_run,
+};

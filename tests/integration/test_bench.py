@@ -1,0 +1,155 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""rdbeam bench: small data sets, the shape of what it reports, its refusals, and that nothing is
+left behind. The figures themselves are not judged here."""
+import json
+import os
+import pathlib
+import shutil
+import signal
+import subprocess
+import xml.etree.ElementTree
+
+import pytest
+
+import harness
+from harness import cli, wait_for
+
+SUMMARY = ["stock_ms", "tuned_ms", "rdbeam_ms", "x_stock", "x_tuned", "gb_per_s", "cow_window_ms",
+           "stock_child_ms", "flush_mb_per_s", "rdbeam_durable_ms", "tuned_disk_ms", "keys_per_s",
+           "keys", "image_bytes"]
+METHODS = {"stock", "tuned", "tuned_disk", "rdbeam"}
+MEMORY = pathlib.Path("/dev/shm")
+
+
+@pytest.fixture(autouse=True)
+def needs_a_server():
+    if not shutil.which("redis-server"):
+        pytest.skip("no redis-server in PATH")
+
+
+@pytest.fixture
+def disk(tmp_path):
+    """Where the benchmark may write; it must be as empty afterwards, and so must /dev/shm."""
+    place = tmp_path / "disk"
+    place.mkdir()
+    before = set(MEMORY.glob("rdbeam-bench-*"))
+    yield place
+    assert list(place.iterdir()) == []
+    assert set(MEMORY.glob("rdbeam-bench-*")) == before
+
+
+def command(disk, *options):
+    return ["bench", "snapshot", "--disk", disk, "--module", harness.artifact("rdbeam.so"),
+            *options]
+
+
+def environment():
+    """What stock servers need to load a module of a sanitized build."""
+    if not harness.ASAN:
+        return {}
+    return dict(harness.sanitizer_env(leaks=False), LD_PRELOAD=harness.runtime_library())
+
+
+def bench(disk, *options, **kwargs):
+    return cli(*command(disk, *options), timeout_s=250 * harness.SLOWER, env=environment(),
+               **kwargs)
+
+
+def check_latencies(latencies):
+    assert set(latencies) == {"no_save", "stock", "tuned", "rdbeam"}
+    for seen in latencies.values():
+        assert seen["requests"] > 0
+        assert 0 < seen["p50"] <= seen["p99"] <= seen["p99_9"] <= seen["max"]
+    assert latencies["no_save"]["requests"] >= 2000  # two seconds at the rate given
+
+
+def test_json_has_the_shape_that_was_promised(disk):
+    done = bench(disk, "--data", "S,X", "--scale", 1, "--runs", 1, "--rate", 1000, "--json",
+                 check=0)
+    said = json.loads(done.stdout.splitlines()[-1])
+    assert said["memcpy_gb_per_s"] > 0 and said["runs"] == 1 and said["scale_percent"] == 1
+    assert list(said["data"]) == ["S", "X"]
+    for name, keys in (("S", 2), ("X", 3500 + 5000 + 3000 + 1 + 4000 + 12 + 100)):
+        data = said["data"][name]
+        assert [field for field in SUMMARY if not data[field] > 0] == []
+        assert data["keys"] == keys
+        assert data["x_stock"] == pytest.approx(data["stock_ms"] / data["rdbeam_ms"], rel=0.01)
+        assert data["x_tuned"] == pytest.approx(data["tuned_ms"] / data["rdbeam_ms"], rel=0.01)
+        assert set(data["alone"]) == METHODS
+        assert set(data["loaded"]) == METHODS - {"tuned_disk"}
+        assert data["alone"]["rdbeam"]["saves"] == 2 and data["alone"]["stock"]["saves"] == 1
+        # Incompressible values: only lengths and the checksum differ between the two.
+        assert data["alone"]["tuned"]["dump_bytes"] == data["alone"]["tuned_disk"]["dump_bytes"]
+        check_latencies(data["latency_us"])
+    assert said["data"]["S"]["image_bytes"] >= 2 * 3660000
+
+
+def test_tables_and_plot(disk, tmp_path):
+    plot = tmp_path / "it's a plot.svg"
+    options = ["--plot", plot] if shutil.which("gnuplot") else []
+    done = bench(disk, "--data", "H", "--scale", 1, "--runs", 2, "--rate", 0, *options, check=0)
+    rows = [line.split() for line in done.stdout.splitlines() if line.startswith("H ")]
+    assert rows[0][-3] == "10000"  # keys
+    assert rows[1][1:] and "x stock" in done.stdout and "GB/s" in done.stdout
+    assert {row[1] for row in rows[2:]} == METHODS
+    if not options:
+        pytest.skip("no gnuplot: the tables were tested, the plot was not")
+    svg = xml.etree.ElementTree.parse(plot).getroot()
+    assert svg.tag.endswith("svg")
+    assert "1M hashes of 10 fields" in "".join(svg.itertext())
+
+
+@pytest.mark.parametrize("data", ["Q", "", "S,", "SM", "s", "S,M,S"])
+def test_data_that_is_not_there_is_refused(disk, data):
+    done = bench(disk, "--data", data, check=2)
+    assert "--data: " in done.stderr and "give some of S,M,T,E,H,X" in done.stderr
+
+
+def test_other_benchmarks_are_refused(disk):
+    assert "unknown benchmark: nonsense" in cli("bench", "nonsense", check=2).stderr
+
+
+def test_a_missing_gnuplot_is_told_before_anything_is_measured(disk, tmp_path, monkeypatch):
+    bin_dir = tmp_path / "bin"
+    bin_dir.mkdir()
+    (bin_dir / "redis-server").symlink_to(shutil.which("redis-server"))
+    monkeypatch.setenv("PATH", str(bin_dir))
+    done = bench(disk, "--plot", tmp_path / "plot.svg", check=1)
+    assert "no gnuplot in PATH" in done.stderr and not (tmp_path / "plot.svg").exists()
+
+
+def test_what_cannot_start_is_told(disk, tmp_path):
+    assert "cannot run: /no/server" in bench(disk, "--server", "/no/server", check=1).stderr
+    broken = tmp_path / "broken.conf"
+    broken.write_text("no-such-setting 1\n")
+    done = bench(disk, "--config", broken, check=1)
+    assert "server ended at once" in done.stderr
+    assert "--disk: /no/dir" in cli("bench", "snapshot", "--disk", "/no/dir", check=1).stderr
+
+
+def living_in(place):
+    """Pids of the processes whose working directory is below a place."""
+    found = []
+    for entry in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            if os.readlink(f"/proc/{entry}/cwd").startswith(f"{place}/"):
+                found.append(int(entry))
+        except OSError:
+            pass  # it is gone
+    return [pid for pid in found if harness.alive(pid)]
+
+
+def test_an_interrupt_leaves_nothing_behind(disk):
+    """Its servers, their daemons, and all files go; the exit is a failure that says why."""
+    argv = [str(harness.artifact("rdbeam")), *map(str, command(disk, "--data", "M"))]
+    process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                               stderr=subprocess.PIPE, text=True,
+                               env=dict(os.environ, **environment()))
+    try:
+        wait_for(lambda: living_in(disk), "a server of the benchmark runs")
+        process.send_signal(signal.SIGINT)
+        _, stderr = process.communicate(timeout=harness.DEADLINE_S)
+    finally:
+        process.kill()
+    assert process.returncode == 1 and "interrupted: by Interrupt" in stderr
+    wait_for(lambda: not living_in(disk), lambda: f"its servers are gone: {living_in(disk)}", 10)
