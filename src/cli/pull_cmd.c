@@ -2,6 +2,7 @@
  *
  * rdbeam pull: options, progress and report around beam_pull_run.
  */
+#include <errno.h>
 #include <inttypes.h>
 #include <string.h>
 
@@ -113,8 +114,9 @@ static const struct beam_option pull_options[] = {
     {.name = "--transport",
      .kind = BEAM_OPT_CHOICE,
      .offset = offsetof(struct pull_opts, transport),
-     .choices = "auto|tcp",
-     .help = "How the image travels. Default auto: the fastest that both hosts have."},
+     .choices = "auto|tcp|verbs",
+     .help = "How the image travels. Default auto: verbs (RDMA) where both hosts have a device and a "
+	     "route, else tcp."},
     {.name = "--timeout",
      .kind = BEAM_OPT_INT,
      .offset = offsetof(struct pull_opts, timeout_s),
@@ -329,6 +331,8 @@ static int pull_run(void *arg, int nargs, char **args)
 		beam_progress_abandon(&progress);
 	explicit_bzero(pull.from.password, sizeof(pull.from.password));
 	explicit_bzero(pull.to.password, sizeof(pull.to.password));
+	if (code == -EINVAL && result.error[0]) /* options that do not go together */
+		return beam_fail_usage(&opts->common, "%s", result.error);
 	if (code != 0)
 		return beam_fail(&opts->common, code, "%s",
 				 result.error[0] ? result.error : beam_strerror(code));

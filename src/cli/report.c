@@ -5,7 +5,6 @@
  */
 #include "report.h"
 
-#include <errno.h>
 #include <inttypes.h>
 #include <stdarg.h>
 #include <stdlib.h>
@@ -20,8 +19,6 @@ enum beam_exit beam_exit_of(int code)
 	switch (code) {
 	case 0:
 		return BEAM_EXIT_DONE;
-	case -EINVAL: /* options that exclude each other: the pull says which */
-		return BEAM_EXIT_USAGE;
 	case BEAM_E_DENIED:
 	case BEAM_E_BUSY:
 	case BEAM_E_UNSUPPORTED:

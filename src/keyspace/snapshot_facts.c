@@ -94,22 +94,32 @@ static int64_t primary_stream_db(RedisModuleCtx *ctx)
 	return db;
 }
 
+bool beam_facts_replica_waits(RedisModuleServerInfoData *replication)
+{
+	int64_t nreplicas = info_number(replication, "connected_slaves");
+	char field[32], text[256];
+
+	for (int64_t i = 0; i < nreplicas; i++) {
+		snprintf(field, sizeof(field), "slave%lld", (long long)i);
+		info_text(replication, field, text, sizeof(text));
+		if (strstr(text, "state=wait_bgsave"))
+			return true;
+	}
+	return false;
+}
+
 static void read_replication(RedisModuleCtx *ctx, struct beam_facts *facts)
 {
 	RedisModuleServerInfoData *info = RedisModule_GetServerInfo(ctx, "replication");
-	int64_t nreplicas = info_number(info, "connected_slaves");
-	char role[16], field[32], text[256];
+	char role[16];
 
 	info_text(info, "role", role, sizeof(role));
 	facts->is_replica = strcmp(role, "slave") == 0;
 	facts->offset = info_number(info, "master_repl_offset");
-	if (info_number(info, "repl_backlog_active"))
+	facts->replica_waits = beam_facts_replica_waits(info);
+	/* While a replica waits, the cut is not marked (hook.c), so nothing goes on from this image. */
+	if (info_number(info, "repl_backlog_active") && !facts->replica_waits)
 		info_text(info, "master_replid", facts->replid, sizeof(facts->replid));
-	for (int64_t i = 0; i < nreplicas && !facts->replica_waits; i++) {
-		snprintf(field, sizeof(field), "slave%lld", (long long)i);
-		info_text(info, field, text, sizeof(text));
-		facts->replica_waits = strstr(text, "state=wait_bgsave") != NULL;
-	}
 	RedisModule_FreeServerInfo(ctx, info);
 	/* A primary's stream says SELECT anew after the fork: any database will do. */
 	facts->stream_db = facts->is_replica ? primary_stream_db(ctx) : 0;

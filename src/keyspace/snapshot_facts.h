@@ -51,6 +51,9 @@ void beam_facts_free(struct beam_facts *facts);
  */
 long beam_facts_module_aux_bytes(RedisModuleCtx *ctx);
 
+/* Whether a replica waits for a snapshot, by the server's INFO replication. */
+bool beam_facts_replica_waits(RedisModuleServerInfoData *replication);
+
 /* Value of CONFIG GET `name` copied to `out`; "" if there is none. */
 void beam_config_get(RedisModuleCtx *ctx, const char *name, char *out, size_t cap);
 

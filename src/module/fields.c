@@ -94,6 +94,13 @@ NUMBER(pulls_waiting, s->pulls_waiting)
 NUMBER(pulls_total, s->pulls_total)
 NUMBER(pull_bytes_total, s->pull_bytes_total)
 NUMBER(tickets_denied, s->tickets_denied)
+TEXT(transports, beam_link_transports())
+TEXT(rdma_device, s->device.name)
+NUMBER(rdma_port, s->device.port)
+TEXT(rdma_gid, s->device.gid)
+NUMBER(rdma_mtu, s->device.mtu)
+NUMBER(rdma_depth, s->device.depth)
+NUMBER(rdma_registered_bytes, s->device.registered_bytes)
 TEXT(replid, s->cut.replid)
 NUMBER(offset, s->cut.offset)
 NUMBER(fallback_total, atomic_load(&beam_shared->fallbacks))
@@ -129,6 +136,13 @@ static const struct field fields[] = {
     FIELD(pulls_total),
     FIELD(pull_bytes_total),
     FIELD(tickets_denied),
+    FIELD(transports),
+    FIELD(rdma_device),
+    FIELD(rdma_port),
+    FIELD(rdma_gid),
+    FIELD(rdma_mtu),
+    FIELD(rdma_depth),
+    FIELD(rdma_registered_bytes),
     FIELD(replid),
     FIELD(offset),
     FIELD(fallback_total),

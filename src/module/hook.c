@@ -68,14 +68,10 @@ static bool is_diskless_sync(void)
 
 static bool replica_waits(RedisModuleCtx *ctx)
 {
-	struct beam_facts facts;
-	char why[BEAM_REASON_BYTES];
+	RedisModuleServerInfoData *info = RedisModule_GetServerInfo(ctx, "replication");
+	bool waits = beam_facts_replica_waits(info);
 
-	if (beam_facts_read(ctx, &facts, why))
-		return true; /* unknown: as if */
-	bool waits = facts.replica_waits;
-
-	beam_facts_free(&facts);
+	RedisModule_FreeServerInfo(ctx, info);
 	return waits;
 }
 
@@ -126,15 +122,17 @@ static void on_persistence(RedisModuleCtx *ctx, RedisModuleEvent event, uint64_t
 		on_rdb_start(ctx);
 }
 
-/* Makes the stream say SELECT before the first write after the fork, whatever was selected before:
- * two messages in two databases. A stream without a backlog cannot be continued from and needs no
- * mark. */
+/* Makes the stream say SELECT before the first write after the fork, whatever was selected before: two
+ * messages in two databases. A stream without a backlog cannot be continued from and needs no mark. A
+ * replica that waits for a sync must get the offset that it would get without us: then the image goes
+ * unmarked, and says so by an empty replid. */
 static void mark_cut(RedisModuleCtx *ctx)
 {
 	RedisModuleServerInfoData *info = RedisModule_GetServerInfo(ctx, "replication");
 	const char *role = RedisModule_ServerInfoGetFieldC(info, "role");
 	const char *backlog = RedisModule_ServerInfoGetFieldC(info, "repl_backlog_active");
-	bool wanted = role && strcmp(role, "master") == 0 && backlog && backlog[0] == '1';
+	bool wanted = role && strcmp(role, "master") == 0 && backlog && backlog[0] == '1' &&
+		      !beam_facts_replica_waits(info);
 
 	RedisModule_FreeServerInfo(ctx, info);
 	for (int db = 0; wanted && db < 2; db++) {

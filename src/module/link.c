@@ -103,6 +103,7 @@ static void take(const void *packet)
 	case BEAM_CTL_READY:
 		link_.ready = *(const struct beam_ctl_ready *)packet;
 		link_.ready.error[BEAM_TEXT_BYTES - 1] = 0;
+		link_.ready.transports[sizeof(link_.ready.transports) - 1] = 0;
 		link_.state = BEAM_LINK_UP;
 		snprintf(link_.error, sizeof(link_.error), "%s", link_.ready.error);
 		break;

@@ -101,7 +101,7 @@ static int reply_ticket(RedisModuleCtx *ctx, const struct request *request)
 	RedisModule_ReplyWithMap(ctx, 15);
 	reply_pair(ctx, "id", id);
 	reply_pair(ctx, "key", key);
-	reply_pair(ctx, "transport", "tcp");
+	reply_pair(ctx, "transport", beam_link_transports());
 	reply_number(ctx, "port", beam_link_port());
 	reply_pair(ctx, "nonce", nonce);
 	reply_number(ctx, "counter", (long long)request->gen.counter);
