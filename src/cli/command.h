@@ -66,6 +66,7 @@ extern const struct beam_command beam_status_command;
 extern const struct beam_command beam_verify_command;
 extern const struct beam_command beam_fill_command;
 extern const struct beam_command beam_bench_command;
+extern const struct beam_command beam_doctor_command;
 extern const struct beam_command beam_help_command;
 
 /* All commands in the order of the help; ends with NULL. */
@@ -80,5 +81,8 @@ void beam_program_help(FILE *out);
 
 /* The man page in roff; rdbeam(1) for NULL. */
 void beam_man_print(const struct beam_command *command, FILE *out);
+
+/* Completion for bash, of all commands. */
+void beam_completion_print(FILE *out);
 
 #endif

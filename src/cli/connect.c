@@ -109,8 +109,8 @@ int beam_connect_addr(const struct beam_common *common, const char *option, cons
 	return put_address(common, option, text, addr);
 }
 
-static int address_of(const struct beam_common *common, const struct beam_connect *connect,
-		      struct beam_redis_addr *addr)
+int beam_connect_where(const struct beam_common *common, const struct beam_connect *connect,
+		       struct beam_redis_addr *addr)
 {
 	int code;
 
@@ -136,7 +136,7 @@ int beam_connect_open(const struct beam_common *common, const struct beam_connec
 {
 	char error[BEAM_REDIS_ERROR_BYTES];
 	struct beam_redis_addr addr;
-	int code = address_of(common, connect, &addr);
+	int code = beam_connect_where(common, connect, &addr);
 
 	if (code == 0) {
 		code = beam_redis_open(&addr, BEAM_CONNECT_TIMEOUT_MS, error, out);

@@ -79,6 +79,11 @@ struct beam_connect {
 int beam_connect_open(const struct beam_common *common, const struct beam_connect *connect,
 		      struct beam_redis **out);
 
+/* The address that the options and REDISCLI_AUTH name; the password in argv is overwritten. Returns
+ * as beam_connect_open. The caller wipes `addr`: it has the password. */
+int beam_connect_where(const struct beam_common *common, const struct beam_connect *connect,
+		       struct beam_redis_addr *addr);
+
 /* Reports a failed command on an open connection: `what` was done, to `redis`, and the server's
  * text or the connection's state. Returns what rdbeam exits with. */
 int beam_fail_redis(const struct beam_common *common, const struct beam_redis *redis, int code,

@@ -10,6 +10,7 @@
 struct help_opts {
 	struct beam_common common;
 	bool man;
+	bool completion;
 };
 
 static const struct beam_option help_options[] = {
@@ -17,6 +18,10 @@ static const struct beam_option help_options[] = {
      .kind = BEAM_OPT_FLAG,
      .offset = offsetof(struct help_opts, man),
      .help = "Print the man page in roff: of rdbeam, or of COMMAND."},
+    {.name = "--completion",
+     .kind = BEAM_OPT_FLAG,
+     .offset = offsetof(struct help_opts, completion),
+     .help = "Print the script that makes bash complete commands and options."},
     BEAM_COMMON_OPTIONS(struct help_opts),
 };
 
@@ -62,7 +67,9 @@ static int help_run(void *opts, int nargs, char **args)
 			return beam_fail_usage(
 			    &help->common, "unknown command: %s: rdbeam help lists them", args[0]);
 	}
-	if (help->man)
+	if (help->completion)
+		beam_completion_print(stdout);
+	else if (help->man)
 		beam_man_print(command, stdout);
 	else if (command)
 		beam_command_help(command, stdout);

@@ -18,6 +18,7 @@ const struct beam_command *const beam_commands[] = {
     &beam_verify_command,
     &beam_fill_command,
     &beam_bench_command,
+    &beam_doctor_command,
     &beam_help_command,
     NULL,
 };

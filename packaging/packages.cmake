@@ -1,0 +1,58 @@
+# Debian packages by CPack: rdbeam (module and daemon) and rdbeam-tools (rdbeam(1)). They hold what
+# `cmake --install` puts down for the components `server` and `tools`; `dev` is installed by it only.
+
+# --- files that no target makes ------------------------------------------------------------------
+foreach(package rdbeam rdbeam-tools)
+	string(COMPARE EQUAL ${package} rdbeam is_server)
+	set(component tools)
+	if(is_server)
+		set(component server)
+	endif()
+	set(doc_dir ${CMAKE_INSTALL_DATAROOTDIR}/doc/${package})
+	install(FILES LICENSE DESTINATION ${doc_dir} RENAME copyright COMPONENT ${component})
+	install(FILES CHANGELOG.md DESTINATION ${doc_dir} RENAME changelog COMPONENT ${component})
+endforeach()
+install(FILES README.md docs/architecture.md docs/image-format.md
+	DESTINATION ${CMAKE_INSTALL_DATAROOTDIR}/doc/rdbeam COMPONENT server)
+install(FILES packaging/systemd/rdbeam-rdma.conf packaging/sysctl-rdbeam.conf
+	packaging/limits-rdbeam.conf
+	DESTINATION ${CMAKE_INSTALL_DATAROOTDIR}/doc/rdbeam/examples COMPONENT server)
+# systemd reads drop-ins of units that are not there without a word: one file serves both servers.
+foreach(unit redis-server redis-server@ valkey-server valkey-server@)
+	install(FILES packaging/systemd/rdbeam.conf
+		DESTINATION lib/systemd/system/${unit}.service.d COMPONENT server)
+endforeach()
+install(FILES include/rdbeam/error.h include/rdbeam/image_format.h
+	${PROJECT_BINARY_DIR}/include/rdbeam/version.h
+	DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/rdbeam COMPONENT dev)
+
+# --- packages ------------------------------------------------------------------------------------
+set(CPACK_GENERATOR DEB)
+set(CPACK_PACKAGE_NAME rdbeam)
+set(CPACK_PACKAGE_VENDOR "the rdbeam authors")
+set(CPACK_PACKAGE_CONTACT "the rdbeam authors <rdbeam@localhost>")
+set(CPACK_PACKAGE_DESCRIPTION_SUMMARY "") # each package has its own
+set(CPACK_PROJECT_CONFIG_FILE ${CMAKE_CURRENT_LIST_DIR}/check-prefix.cmake)
+set(CPACK_RDBEAM_PREFIX ${CMAKE_INSTALL_PREFIX})
+set(CPACK_STRIP_FILES ON)
+set(CPACK_INSTALL_DEFAULT_DIRECTORY_PERMISSIONS OWNER_READ OWNER_WRITE OWNER_EXECUTE GROUP_READ
+	GROUP_EXECUTE WORLD_READ WORLD_EXECUTE)
+set(CPACK_COMPONENTS_ALL server tools)
+set(CPACK_DEB_COMPONENT_INSTALL ON)
+set(CPACK_DEBIAN_FILE_NAME DEB-DEFAULT)
+set(CPACK_DEBIAN_PACKAGE_SHLIBDEPS ON)
+set(CPACK_DEBIAN_PACKAGE_SECTION database)
+set(CPACK_DEBIAN_PACKAGE_PRIORITY optional)
+set(CPACK_DEBIAN_PACKAGE_CONTROL_STRICT_PERMISSION ON)
+set(CPACK_DEBIAN_SERVER_PACKAGE_NAME rdbeam)
+set(CPACK_DEBIAN_SERVER_PACKAGE_RECOMMENDS "redis-server (>= 5:7.0) | valkey-server, rdbeam-tools")
+set(CPACK_COMPONENT_SERVER_DESCRIPTION "snapshots of Redis and Valkey in shared memory
+A module for a stock server, and its daemon: BGSAVE writes the data set into a table of segments in
+memory, which goes to the disk by io_uring and to any number of replicas from the same bytes. Load it
+by a line of the server's configuration, loadmodule ${CMAKE_INSTALL_FULL_LIBDIR}/rdbeam/rdbeam.so.")
+set(CPACK_DEBIAN_TOOLS_PACKAGE_NAME rdbeam-tools)
+set(CPACK_DEBIAN_TOOLS_PACKAGE_SUGGESTS rdbeam)
+set(CPACK_COMPONENT_TOOLS_DESCRIPTION "command for snapshots and replicas of Redis and Valkey
+The command rdbeam follows snapshots, makes replicas from the image that the module of the package
+rdbeam keeps in memory, verifies dump files, and checks a host for what all that needs.")
+include(CPack)

@@ -1,0 +1,285 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ *
+ * rdbeam doctor: connects, runs all checks, prints their findings.
+ */
+#include "doctor.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "command.h"
+#include "connect.h"
+#include "report.h"
+#include "sockets.h"
+
+struct doctor_opts {
+	struct beam_common common;
+	struct beam_connect connect;
+};
+
+static const struct beam_option doctor_options[] = {
+    BEAM_CONNECT_OPTIONS(struct doctor_opts),
+    BEAM_COMMON_OPTIONS(struct doctor_opts),
+};
+
+static const struct doctor_opts doctor_defaults = {.connect = BEAM_CONNECT_DEFAULTS};
+
+static const char *const level_names[] = {"ok", "warn", "fail"};
+
+/* ---- findings ----------------------------------------------------------------------------- */
+
+void beam_doctor_add(struct beam_doctor *doctor, enum beam_level level, const char *name,
+		     const char *remedy, const char *fmt, ...)
+{
+	struct beam_finding *finding = &doctor->findings[doctor->nfindings];
+	va_list args;
+
+	if (doctor->nfindings == BEAM_FINDINGS_MAX)
+		return;
+	doctor->nfindings++;
+	finding->level = level;
+	finding->name = name;
+	snprintf(finding->remedy, sizeof(finding->remedy), "%s", remedy);
+	va_start(args, fmt);
+	vsnprintf(finding->text, sizeof(finding->text), fmt, args);
+	va_end(args);
+}
+
+static int count_level(const struct beam_doctor *doctor, enum beam_level level)
+{
+	int found = 0;
+
+	for (int i = 0; i < doctor->nfindings; i++)
+		found += doctor->findings[i].level == level;
+	return found;
+}
+
+static void print_text(const struct beam_doctor *doctor)
+{
+	for (int i = 0; i < doctor->nfindings; i++) {
+		const struct beam_finding *finding = &doctor->findings[i];
+
+		printf("%-4s  %-13s  %s%s%s\n", level_names[finding->level], finding->name,
+		       finding->text, *finding->remedy ? ": " : "", finding->remedy);
+	}
+	printf("%d ok, %d to improve, %d to repair\n", count_level(doctor, BEAM_LEVEL_OK),
+	       count_level(doctor, BEAM_LEVEL_WARN), count_level(doctor, BEAM_LEVEL_FAIL));
+}
+
+static void print_json(const struct beam_doctor *doctor)
+{
+	cJSON *object = cJSON_CreateObject();
+	cJSON *checks = cJSON_CreateArray();
+
+	for (int i = 0; i < doctor->nfindings; i++) {
+		const struct beam_finding *finding = &doctor->findings[i];
+		cJSON *check = cJSON_CreateObject();
+
+		beam_json_text(check, "level", level_names[finding->level]);
+		beam_json_text(check, "check", finding->name);
+		beam_json_text(check, "text", finding->text);
+		beam_json_text(check, "remedy", finding->remedy);
+		cJSON_AddItemToArray(checks, check);
+	}
+	cJSON_AddItemToObject(object, "checks", checks);
+	for (enum beam_level level = BEAM_LEVEL_OK; level <= BEAM_LEVEL_FAIL; level++)
+		beam_json_i64(object, level_names[level], count_level(doctor, level));
+	beam_json_print(object);
+}
+
+/* ---- what checks ask with ----------------------------------------------------------------- */
+
+int beam_doctor_read(const char *path, char *out, size_t cap)
+{
+	size_t used = 0;
+	ssize_t n = 1;
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	int err = fd < 0 ? -errno : 0;
+
+	while (!err && n > 0 && used + 1 < cap) {
+		n = read(fd, out + used, cap - 1 - used);
+		if (n < 0 && errno != EINTR)
+			err = -errno;
+		used += n > 0 ? (size_t)n : 0;
+		n = n < 0 ? 1 : n;
+	}
+	beam_close(&fd);
+	while (used > 0 && out[used - 1] == '\n')
+		used--;
+	out[err ? 0 : used] = '\0';
+	return err;
+}
+
+int beam_doctor_read_proc(const struct beam_doctor *doctor, const char *name, char *out, size_t cap)
+{
+	char path[64];
+
+	if (doctor->pid)
+		snprintf(path, sizeof(path), "/proc/%d/%s", (int)doctor->pid, name);
+	else
+		snprintf(path, sizeof(path), "/proc/self/%s", name);
+	return beam_doctor_read(path, out, cap);
+}
+
+bool beam_doctor_config(struct beam_doctor *doctor, const char *name, char *out, size_t cap)
+{
+	redisReply *reply = NULL;
+	bool found;
+
+	out[0] = '\0';
+	if (!doctor->redis || beam_redis_command(doctor->redis, &reply, "CONFIG GET %s", name) != 0)
+		return false;
+	found = reply->type == REDIS_REPLY_ARRAY && reply->elements == 2 &&
+		reply->element[1]->type == REDIS_REPLY_STRING;
+	if (found)
+		snprintf(out, cap, "%s", reply->element[1]->str);
+	freeReplyObject(reply);
+	return found;
+}
+
+int64_t beam_doctor_config_number(struct beam_doctor *doctor, const char *name, int64_t fallback)
+{
+	char text[64];
+
+	return beam_doctor_config(doctor, name, text, sizeof(text)) ? strtoll(text, NULL, 10)
+								    : fallback;
+}
+
+/* ---- the command -------------------------------------------------------------------------- */
+
+/* Both ends of the connection have one address: then the server is on this host. */
+static bool same_host(int sock)
+{
+	struct sockaddr_storage ours = {0}, theirs = {0};
+	socklen_t our_len = sizeof(ours), their_len = sizeof(theirs);
+
+	if (getsockname(sock, (struct sockaddr *)&ours, &our_len) ||
+	    getpeername(sock, (struct sockaddr *)&theirs, &their_len))
+		return false;
+	if (theirs.ss_family == AF_UNIX)
+		return true;
+	if (theirs.ss_family != ours.ss_family)
+		return false;
+	if (theirs.ss_family == AF_INET)
+		return ((struct sockaddr_in *)&ours)->sin_addr.s_addr ==
+		       ((struct sockaddr_in *)&theirs)->sin_addr.s_addr;
+	return memcmp(&((struct sockaddr_in6 *)&ours)->sin6_addr,
+		      &((struct sockaddr_in6 *)&theirs)->sin6_addr, sizeof(struct in6_addr)) == 0;
+}
+
+/* The server's pid, if the process of that number here is a server: a container counts its own. */
+static pid_t visible_pid(const struct beam_doctor *doctor)
+{
+	int64_t pid = beam_view_info_number(&doctor->view, "process_id", 0);
+	char path[64], comm[64];
+
+	if (!doctor->local || pid <= 0 || pid > INT32_MAX)
+		return 0;
+	snprintf(path, sizeof(path), "/proc/%d/comm", (int)pid);
+	beam_doctor_read(path, comm, sizeof(comm));
+	return strstr(comm, "redis") || strstr(comm, "valkey") ? (pid_t)pid : 0;
+}
+
+static void look_at_server(struct beam_doctor *doctor)
+{
+	int64_t bytes;
+
+	doctor->local = same_host(beam_redis_context(doctor->redis)->fd);
+	if (beam_view_refresh(&doctor->view, doctor->redis) != 0) {
+		beam_doctor_add(doctor, BEAM_LEVEL_FAIL, "access",
+				"give a user that may run INFO, CONFIG GET and RDBEAM.STATUS",
+				"%s: the server does not tell its state",
+				beam_redis_error(doctor->redis));
+		beam_redis_close(&doctor->redis);
+		return;
+	}
+	doctor->has_info = true;
+	doctor->pid = visible_pid(doctor);
+	doctor->transport = doctor->view.status ? beam_view_status(&doctor->view, "transport") : "";
+	bytes = beam_view_info_number(&doctor->view, "used_memory_dataset", 0);
+	doctor->data_bytes = bytes > 0 ? (uint64_t)bytes : 0;
+}
+
+static void run_checks(struct beam_doctor *doctor, const char *error)
+{
+	doctor->transport = "";
+	doctor->local = !doctor->redis;
+	if (!doctor->redis)
+		beam_doctor_add(doctor, BEAM_LEVEL_FAIL, "server",
+				"only this host can be checked without it", "%s", error);
+	else
+		look_at_server(doctor);
+	if (doctor->has_info)
+		beam_doctor_server(doctor);
+	if (doctor->has_info)
+		beam_doctor_service(doctor);
+	if (!doctor->local) {
+		beam_doctor_add(doctor, BEAM_LEVEL_WARN, "host",
+				"run rdbeam doctor on the server's host too",
+				"not checked, the server is on another one");
+		return;
+	}
+	beam_doctor_host(doctor);
+	if (doctor->has_info)
+		beam_doctor_disk(doctor);
+}
+
+static int doctor_run(void *arg, int nargs, char **args)
+{
+	const struct doctor_opts *opts = arg;
+	char error[BEAM_REDIS_ERROR_BYTES] = "";
+	struct beam_redis_addr addr;
+	struct beam_doctor *doctor;
+	int code = beam_connect_where(&opts->common, &opts->connect, &addr);
+
+	(void)nargs;
+	(void)args;
+	doctor = code == 0 ? calloc(1, sizeof(*doctor)) : NULL;
+	if (code == 0 && !doctor)
+		code = beam_fail(&opts->common, -ENOMEM, "out of memory: findings: free some");
+	if (code == 0 &&
+	    beam_redis_open(&addr, BEAM_CONNECT_TIMEOUT_MS, error, &doctor->redis) != 0)
+		doctor->redis = NULL;
+	explicit_bzero(&addr, sizeof(addr));
+	if (code != 0)
+		return code;
+	run_checks(doctor, error);
+	if (opts->common.json)
+		print_json(doctor);
+	else
+		print_text(doctor);
+	code = count_level(doctor, BEAM_LEVEL_FAIL) ? BEAM_EXIT_FAILED : BEAM_EXIT_DONE;
+	beam_view_close(&doctor->view);
+	beam_redis_close(&doctor->redis);
+	free(doctor);
+	return code;
+}
+
+const struct beam_command beam_doctor_command = {
+    .name = "doctor",
+    .synopsis = "",
+    .summary = "Check a server and its host for what rdbeam needs",
+    .text = "Looks at the server's version and options, the module, the daemon and its listener, "
+	    "and, on\n"
+	    "the server's host, at limits, memory, RDMA devices, io_uring and the dump directory. "
+	    "Each\n"
+	    "check is one line: ok, warn (works, but slower or with less safety) or fail, with "
+	    "what to\n"
+	    "change and why. Nothing is changed.\n\n"
+	    "Run it as root or as the server's user: others cannot try the dump directory. Exit "
+	    "status\n"
+	    "1 means that at least one check failed.",
+    .examples = "rdbeam doctor -p 6379\nrdbeam doctor --json | jq '.checks[] | select(.level != "
+		"\"ok\")'",
+    .options = doctor_options,
+    .noptions = BEAM_NOPTIONS(doctor_options),
+    .opts_bytes = sizeof(struct doctor_opts),
+    .defaults = &doctor_defaults,
+    .run = doctor_run,
+};

@@ -1,0 +1,326 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ *
+ * The host: limits, memory and its pages, RDMA devices, io_uring. All of it is read from /proc and
+ * /sys, so that no RDMA library is needed to say that there is no device.
+ */
+#include "doctor.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <inttypes.h>
+#include <linux/io_uring.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "report.h"
+#include "sockets.h"
+
+#define CAP_IPC_LOCK_BIT 14
+#define SMALL_TABLE      (64ull << 20) /* what even a small server's table may take */
+#define HUGE_PAGE        (2ull << 20)
+#define INFINIBAND       "/sys/class/infiniband"
+
+/* The table that the next snapshot takes. */
+static uint64_t table_bytes(const struct beam_doctor *doctor)
+{
+	return doctor->data_bytes > SMALL_TABLE ? doctor->data_bytes : SMALL_TABLE;
+}
+
+/* A number behind `field` in a file of /proc, or `fallback`. */
+static uint64_t number_after(const char *text, const char *field, int base, uint64_t fallback)
+{
+	const char *at = strstr(text, field);
+	uint64_t value;
+	char *end;
+
+	if (!at)
+		return fallback;
+	at += strlen(field);
+	value = strtoull(at, &end, base);
+	return end == at ? fallback : value;
+}
+
+/* ---- limits ------------------------------------------------------------------------------- */
+
+static void check_memlock(struct beam_doctor *doctor)
+{
+	const char *whose = doctor->pid ? "the server" : "this shell";
+	bool verbs = strcmp(doctor->transport, "verbs") == 0;
+	char limits[4096], status[4096], limit_text[BEAM_TEXT_CAP], need[BEAM_TEXT_CAP];
+	uint64_t limit, caps;
+
+	beam_doctor_read_proc(doctor, "limits", limits, sizeof(limits));
+	beam_doctor_read_proc(doctor, "status", status, sizeof(status));
+	limit = number_after(limits, "Max locked memory", 10, UINT64_MAX); /* "unlimited" */
+	caps = number_after(status, "\nCapEff:", 16, 0);
+	if (limits[0] && (limit == UINT64_MAX || caps >> CAP_IPC_LOCK_BIT & 1)) {
+		beam_doctor_add(doctor, BEAM_LEVEL_OK, "memlock", "", "unlimited for %s", whose);
+		return;
+	}
+	beam_text_bytes(limit_text, limit);
+	beam_text_bytes(need, table_bytes(doctor));
+	if (limits[0] && limit >= table_bytes(doctor))
+		beam_doctor_add(doctor, BEAM_LEVEL_OK, "memlock", "", "%s for %s, a table of %s",
+				limit_text, whose, need);
+	else
+		beam_doctor_add(doctor, verbs ? BEAM_LEVEL_FAIL : BEAM_LEVEL_WARN, "memlock",
+				"set LimitMEMLOCK=infinity in the server's unit, or memlock in "
+				"limits.d: io_uring (and RDMA) pin the table, without it writing "
+				"dumps costs more CPU",
+				"%s for %s, a table takes %s", limit_text, whose, need);
+}
+
+static void check_overcommit(struct beam_doctor *doctor)
+{
+	char text[32];
+
+	if (beam_doctor_read("/proc/sys/vm/overcommit_memory", text, sizeof(text)) != 0)
+		return;
+	if (strcmp(text, "1") == 0)
+		beam_doctor_add(doctor, BEAM_LEVEL_OK, "overcommit", "",
+				"vm.overcommit_memory is 1");
+	else
+		beam_doctor_add(doctor, BEAM_LEVEL_WARN, "overcommit",
+				"sysctl vm.overcommit_memory=1: fork fails otherwise when memory "
+				"is tight, and with it every save",
+				"vm.overcommit_memory is %s", text);
+}
+
+/* ---- memory ------------------------------------------------------------------------------- */
+
+static void check_memory(struct beam_doctor *doctor, const char *meminfo)
+{
+	uint64_t available = number_after(meminfo, "MemAvailable:", 10, 0) * 1024;
+	int64_t region_size = beam_doctor_config_number(doctor, "rdbeam.region-size", 0);
+	uint64_t most = region_size > 0 ? (uint64_t)region_size : available / 2;
+	char have[BEAM_TEXT_CAP], need[BEAM_TEXT_CAP];
+	int64_t region =
+	    doctor->view.status ? beam_view_status_number(&doctor->view, "region_bytes", 0) : 0;
+
+	if (region_size <= 0 && region > 0)
+		most += (uint64_t)region; /* what stands already is not counted as available */
+	beam_text_bytes(have, most);
+	beam_text_bytes(need, doctor->data_bytes);
+	if (most < doctor->data_bytes)
+		beam_doctor_add(doctor, BEAM_LEVEL_FAIL, "region",
+				region_size > 0 ? "raise rdbeam.region-size: until then saves are "
+						  "the server's own"
+						: "give the host more memory: until then saves are "
+						  "the server's own",
+				"at most %s, the next table takes about %s", have, need);
+	else
+		beam_doctor_add(doctor, BEAM_LEVEL_OK, "region", "",
+				"up to %s, the next table takes about %s", have, need);
+}
+
+static void check_hugepages(struct beam_doctor *doctor, const char *meminfo)
+{
+	uint64_t page = number_after(meminfo, "Hugepagesize:", 10, 0) * 1024;
+	uint64_t free_pages = number_after(meminfo, "HugePages_Free:", 10, 0);
+	uint64_t want = (table_bytes(doctor) + HUGE_PAGE - 1) / HUGE_PAGE;
+	char setting[32], remedy[200];
+	bool has_table = doctor->view.status &&
+			 beam_view_status_number(&doctor->view, "region_page_bytes", 0) > 4096;
+
+	beam_doctor_config(doctor, "rdbeam.hugepages", setting, sizeof(setting));
+	if (strcmp(setting, "no") == 0) {
+		beam_doctor_add(doctor, BEAM_LEVEL_OK, "hugepages", "", "rdbeam.hugepages is no");
+		return;
+	}
+	if (page == HUGE_PAGE && (free_pages >= want || has_table)) {
+		beam_doctor_add(doctor, BEAM_LEVEL_OK, "hugepages", "",
+				"%" PRIu64 " of 2 MiB free%s", free_pages,
+				has_table ? ", the table has huge pages" : "");
+		return;
+	}
+	snprintf(remedy, sizeof(remedy),
+		 "sysctl vm.nr_hugepages=%" PRIu64 " (in /etc/sysctl.d to keep it): %s", want,
+		 strcmp(setting, "require") == 0
+		     ? "rdbeam.hugepages is require, so saves are the server's own until then"
+		     : "small pages make the copy slower");
+	beam_doctor_add(doctor, strcmp(setting, "require") == 0 ? BEAM_LEVEL_FAIL : BEAM_LEVEL_WARN,
+			"hugepages", remedy,
+			"%" PRIu64 " of 2 MiB free, the next table takes %" PRIu64,
+			page == HUGE_PAGE ? free_pages : 0, want);
+}
+
+static void check_shmem_thp(struct beam_doctor *doctor)
+{
+	char text[128], *end;
+	const char *chosen;
+
+	beam_doctor_read("/sys/kernel/mm/transparent_hugepage/shmem_enabled", text, sizeof(text));
+	chosen = strchr(text, '['); /* of "always within_size [advise] never" */
+	end = strchr(text, ']');
+	if (end)
+		end[1] = '\0';
+	if (!chosen || !end)
+		beam_doctor_add(doctor, BEAM_LEVEL_WARN, "shmem-thp",
+				"reserve hugepages: small pages make the copy slower",
+				"this kernel has no transparent huge pages");
+	else if (strcmp(chosen, "[never]") == 0 || strcmp(chosen, "[deny]") == 0)
+		beam_doctor_add(doctor, BEAM_LEVEL_WARN, "shmem-thp",
+				"echo advise > /sys/kernel/mm/transparent_hugepage/shmem_enabled: "
+				"a table without hugepages then gets larger pages all the same",
+				"shmem_enabled is %s", chosen);
+	else
+		beam_doctor_add(doctor, BEAM_LEVEL_OK, "shmem-thp", "", "shmem_enabled is %s",
+				text);
+}
+
+/* ---- io_uring ----------------------------------------------------------------------------- */
+
+static void check_uring(struct beam_doctor *doctor)
+{
+	struct io_uring_params params = {0};
+	char disabled[32], status[4096];
+	int fd = (int)syscall(__NR_io_uring_setup, 4, &params);
+	int err = fd < 0 ? errno : 0;
+
+	beam_close(&fd);
+	beam_doctor_read("/proc/sys/kernel/io_uring_disabled", disabled, sizeof(disabled));
+	beam_doctor_read_proc(doctor, "status", status, sizeof(status));
+	if (err == EPERM || (disabled[0] && strcmp(disabled, "0") != 0))
+		beam_doctor_add(doctor, BEAM_LEVEL_WARN, "io_uring",
+				"sysctl kernel.io_uring_disabled=0, or allow io_uring_setup in the "
+				"seccomp filter: dumps are written by pwrite until then, slower",
+				"refused, kernel.io_uring_disabled is %s",
+				disabled[0] ? disabled : "not there");
+	else if (err)
+		beam_doctor_add(doctor, BEAM_LEVEL_WARN, "io_uring",
+				"use a kernel of 5.10 or newer: dumps are written by pwrite until "
+				"then, slower",
+				"not there: %s", strerror(err));
+	else
+		beam_doctor_add(doctor, BEAM_LEVEL_OK, "io_uring", "", "works here%s",
+				doctor->pid && number_after(status, "\nSeccomp:", 10, 0) == 2
+				    ? "; the server has a seccomp filter, its log tells if that "
+				      "refuses it"
+				    : "");
+}
+
+/* ---- RDMA --------------------------------------------------------------------------------- */
+
+/* The first GID of a port that is set, and its type; "" without one. */
+static void find_gid(const char *port_dir, char *gid, size_t gid_cap, char *type, size_t type_cap)
+{
+	char path[512];
+
+	for (int i = 0; i < 16; i++) {
+		snprintf(path, sizeof(path), "%s/gids/%d", port_dir, i);
+		if (beam_doctor_read(path, gid, gid_cap) != 0)
+			break;
+		if (strspn(gid, "0:") == strlen(gid))
+			continue;
+		snprintf(path, sizeof(path), "%s/gid_attrs/types/%d", port_dir, i);
+		beam_doctor_read(path, type, type_cap);
+		return;
+	}
+	gid[0] = type[0] = '\0';
+}
+
+static void check_port(struct beam_doctor *doctor, const char *device, const char *port)
+{
+	enum beam_level bad =
+	    strcmp(doctor->transport, "verbs") == 0 ? BEAM_LEVEL_FAIL : BEAM_LEVEL_WARN;
+	char dir[400], path[440], state[64], layer[64], gid[64], type[64];
+
+	snprintf(dir, sizeof(dir), INFINIBAND "/%.100s/ports/%.10s", device, port);
+	snprintf(path, sizeof(path), "%s/state", dir);
+	beam_doctor_read(path, state, sizeof(state));
+	snprintf(path, sizeof(path), "%s/link_layer", dir);
+	beam_doctor_read(path, layer, sizeof(layer));
+	find_gid(dir, gid, sizeof(gid), type, sizeof(type));
+	if (!strstr(state, "ACTIVE"))
+		beam_doctor_add(doctor, bad, "rdma",
+				"bring its link up (ip link, cable, subnet manager)",
+				"%s port %s is not active: %s", device, port, state);
+	else if (!gid[0])
+		beam_doctor_add(doctor, bad, "rdma",
+				"give its network interface an IP address: RoCE has its GIDs from "
+				"there",
+				"%s port %s has no GID", device, port);
+	else
+		beam_doctor_add(doctor, BEAM_LEVEL_OK, "rdma", "",
+				"%s port %s: active, %s, GID %s %s", device, port, layer, gid,
+				type);
+}
+
+/* Ports of a device, one finding for each. Returns their number. */
+static int check_device(struct beam_doctor *doctor, const char *device)
+{
+	char path[400];
+	struct dirent *entry;
+	DIR *dir;
+	int found = 0;
+
+	snprintf(path, sizeof(path), INFINIBAND "/%.100s/ports", device);
+	dir = opendir(path);
+	while (dir && (entry = readdir(dir))) {
+		if (entry->d_name[0] == '.')
+			continue;
+		check_port(doctor, device, entry->d_name);
+		found++;
+	}
+	if (dir)
+		closedir(dir);
+	return found;
+}
+
+/* The device files as the server sees them: PrivateDevices of its unit would hide them. */
+static void check_device_files(struct beam_doctor *doctor)
+{
+	char path[64];
+
+	if (doctor->pid)
+		snprintf(path, sizeof(path), "/proc/%d/root/dev/infiniband", (int)doctor->pid);
+	else
+		strcpy(path, "/dev/infiniband");
+	if (access(path, F_OK) == 0)
+		beam_doctor_add(doctor, BEAM_LEVEL_OK, "rdma-files", "",
+				"/dev/infiniband is there");
+	else if (errno != EACCES)
+		beam_doctor_add(doctor, BEAM_LEVEL_WARN, "rdma-files",
+				"load ib_uverbs and rdma_ucm, and use the drop-in rdbeam-rdma.conf "
+				"if the server's unit has PrivateDevices",
+				"the server sees no /dev/infiniband");
+}
+
+static void check_rdma(struct beam_doctor *doctor)
+{
+	DIR *dir = opendir(INFINIBAND);
+	struct dirent *entry;
+	int found = 0;
+
+	while (dir && (entry = readdir(dir))) {
+		if (entry->d_name[0] != '.')
+			found += check_device(doctor, entry->d_name);
+	}
+	if (dir)
+		closedir(dir);
+	if (found)
+		check_device_files(doctor);
+	else if (strcmp(doctor->transport, "verbs") == 0)
+		beam_doctor_add(doctor, BEAM_LEVEL_FAIL, "rdma",
+				"set rdbeam.transport to auto, or load the device's driver",
+				"no device, and rdbeam.transport is verbs");
+	else
+		beam_doctor_add(doctor, BEAM_LEVEL_OK, "rdma", "", "no device, pulls go by TCP");
+}
+
+void beam_doctor_host(struct beam_doctor *doctor)
+{
+	char meminfo[8192];
+
+	beam_doctor_read("/proc/meminfo", meminfo, sizeof(meminfo));
+	if (doctor->has_info)
+		check_memory(doctor, meminfo);
+	check_hugepages(doctor, meminfo);
+	check_shmem_thp(doctor);
+	check_memlock(doctor);
+	check_overcommit(doctor);
+	check_uring(doctor);
+	check_rdma(doctor);
+}

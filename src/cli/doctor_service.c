@@ -1,0 +1,281 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ *
+ * The service: the module in the server, its daemon, and the port where pulls connect.
+ */
+#include "doctor.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <netdb.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "report.h"
+#include "sockets.h"
+
+#define CONNECT_TIMEOUT_MS 3000
+
+/* ---- module and daemon -------------------------------------------------------------------- */
+
+static void check_mode(struct beam_doctor *doctor)
+{
+	const char *mode = beam_view_status(&doctor->view, "mode");
+	char durable[16];
+
+	if (strcmp(mode, "off") == 0) {
+		beam_doctor_add(
+		    doctor, BEAM_LEVEL_FAIL, "mode",
+		    "CONFIG SET rdbeam.mode replace: off leaves saves to the server, and "
+		    "pulls get no image",
+		    "rdbeam.mode is off");
+		return;
+	}
+	beam_doctor_config(doctor, "rdbeam.durable", durable, sizeof(durable));
+	if (strcmp(mode, "replace") == 0 && strcmp(durable, "no") == 0)
+		beam_doctor_add(doctor, BEAM_LEVEL_WARN, "mode",
+				"CONFIG SET rdbeam.durable yes, unless this server needs no dump",
+				"rdbeam.durable is no: BGSAVE writes no file");
+	else
+		beam_doctor_add(doctor, BEAM_LEVEL_OK, "mode", "", "%s", mode);
+}
+
+static void check_fallbacks(struct beam_doctor *doctor)
+{
+	int64_t count = beam_view_status_number(&doctor->view, "fallback_total", 0);
+
+	if (count > 0)
+		beam_doctor_add(doctor, BEAM_LEVEL_WARN, "fallbacks",
+				"mend that reason; the data was saved by the server's own way",
+				"%" PRId64 " since the start, the last: %s", count,
+				beam_view_status(&doctor->view, "last_fallback_reason"));
+	else
+		beam_doctor_add(doctor, BEAM_LEVEL_OK, "fallbacks", "", "none");
+}
+
+static bool check_daemon(struct beam_doctor *doctor)
+{
+	const char *state = beam_view_status(&doctor->view, "daemon_state");
+	const char *error = beam_view_status(&doctor->view, "last_error");
+	char path[1024];
+
+	if (strcmp(state, "up") == 0) {
+		beam_doctor_add(doctor, BEAM_LEVEL_OK, "daemon", "", "up, pid %" PRId64,
+				beam_view_status_number(&doctor->view, "daemon_pid", 0));
+		return true;
+	}
+	if (strcmp(state, "starting") == 0 && !*error) {
+		beam_doctor_add(doctor, BEAM_LEVEL_WARN, "daemon", "ask again in a second",
+				"starting");
+		return false;
+	}
+	beam_doctor_config(doctor, "rdbeam.daemon", path, sizeof(path));
+	beam_doctor_add(doctor, BEAM_LEVEL_FAIL, "daemon",
+			"see the server's log; rdbeamd must stand beside rdbeam.so or where "
+			"rdbeam.daemon says, and be executable for the server's user",
+			"%s%s%s%s%s", state, *error ? ", " : "", error,
+			path[0] ? ", rdbeam.daemon is " : "", path);
+	return false;
+}
+
+/* ---- the listener ------------------------------------------------------------------------- */
+
+/* Connects and closes again. 0 or -errno. */
+static int try_address(const struct addrinfo *address)
+{
+	int sock = socket(address->ai_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	struct pollfd wait = {.fd = sock, .events = POLLOUT};
+	socklen_t len = sizeof(int);
+	int err = 0;
+
+	if (sock < 0)
+		return -errno;
+	if (connect(sock, address->ai_addr, address->ai_addrlen)) {
+		if (errno != EINPROGRESS)
+			err = errno;
+		else if (poll(&wait, 1, CONNECT_TIMEOUT_MS) <= 0)
+			err = ETIMEDOUT;
+		else if (getsockopt(sock, SOL_SOCKET, SO_ERROR, &err, &len))
+			err = errno;
+	}
+	beam_close(&sock);
+	return -err;
+}
+
+static int try_host(const char *host, const char *port)
+{
+	struct addrinfo hints = {.ai_socktype = SOCK_STREAM}, *found = NULL;
+	int err = -EHOSTUNREACH;
+
+	if (getaddrinfo(host, port, &hints, &found))
+		return err;
+	for (const struct addrinfo *at = found; at && err; at = at->ai_next)
+		err = try_address(at);
+	freeaddrinfo(found);
+	return err;
+}
+
+/* Addresses that stand for all of the host's. */
+static bool is_any(const char *bind)
+{
+	return strcmp(bind, "*") == 0 || strcmp(bind, "::*") == 0 || strcmp(bind, "::") == 0 ||
+	       strcmp(bind, "0.0.0.0") == 0;
+}
+
+static bool is_loopback(const char *bind)
+{
+	return strncmp(bind, "127.", 4) == 0 || strcmp(bind, "::1") == 0 ||
+	       strcmp(bind, "localhost") == 0;
+}
+
+/* The address of the server as this connection has it. */
+static void server_host(const struct beam_doctor *doctor, char *out, size_t cap)
+{
+	struct sockaddr_storage peer;
+	socklen_t len = sizeof(peer);
+
+	if (getpeername(beam_redis_context(doctor->redis)->fd, (struct sockaddr *)&peer, &len) ||
+	    peer.ss_family == AF_UNIX ||
+	    getnameinfo((struct sockaddr *)&peer, len, out, (socklen_t)cap, NULL, 0,
+			NI_NUMERICHOST))
+		snprintf(out, cap, "127.0.0.1");
+}
+
+/* What came of trying all addresses of the listener. */
+struct reach {
+	char tried[256];
+	int err; /* 0: at least one answers */
+	bool beyond_host;
+};
+
+static void reach_listener(const struct beam_doctor *doctor, char *bind, const char *port,
+			   struct reach *out)
+{
+	char host[256], *save = NULL;
+	size_t used = 0;
+
+	server_host(doctor, host, sizeof(host));
+	out->err = -EADDRNOTAVAIL;
+	for (char *word = strtok_r(bind, " ", &save); word; word = strtok_r(NULL, " ", &save)) {
+		word += word[0] == '-' && word[1];
+		out->beyond_host |= !is_loopback(word);
+		/* From another host only the address that we came by is known to be reachable. */
+		const char *to = is_any(word) || !doctor->local ? host : word;
+
+		if (out->err)
+			out->err = try_host(to, port);
+		if (used < sizeof(out->tried) && !strstr(out->tried, to))
+			used += (size_t)snprintf(out->tried + used, sizeof(out->tried) - used,
+						 "%s%s", used ? ", " : "", to);
+	}
+}
+
+static void check_listener(struct beam_doctor *doctor, const char *port)
+{
+	char bind[1024];
+	struct reach reach = {.tried = ""};
+
+	if (!beam_doctor_config(doctor, "rdbeam.bind", bind, sizeof(bind)) || !bind[0])
+		beam_doctor_config(doctor, "bind", bind, sizeof(bind));
+	if (!bind[0])
+		strcpy(bind, "*");
+	reach_listener(doctor, bind, port, &reach);
+	if (reach.err)
+		beam_doctor_add(doctor, BEAM_LEVEL_FAIL, "listener",
+				"open this port in the firewall, or correct rdbeam.bind and "
+				"rdbeam.port: pulls connect there",
+				"port %s at %s does not answer: %s", port, reach.tried,
+				strerror(-reach.err));
+	else if (!reach.beyond_host)
+		beam_doctor_add(doctor, BEAM_LEVEL_WARN, "listener",
+				"set rdbeam.bind to an address that replicas reach",
+				"port %s answers, but on this host alone", port);
+	else
+		beam_doctor_add(doctor, BEAM_LEVEL_OK, "listener", "", "port %s answers at %s",
+				port, reach.tried);
+}
+
+/* True if the kernel's list of ports and ranges, "8080,9000-9010", has the port. */
+static bool lists_port(const char *list, int64_t port)
+{
+	while (*list) {
+		char *end;
+		int64_t first = strtoll(list, &end, 10);
+		int64_t last = *end == '-' ? strtoll(end + 1, &end, 10) : first;
+
+		if (end == list)
+			return false;
+		if (port >= first && port <= last)
+			return true;
+		list = end + (*end == ',');
+	}
+	return false;
+}
+
+/* A port out of which the kernel serves outgoing connections may be taken at the next start. */
+static void check_port_range(struct beam_doctor *doctor, int64_t port)
+{
+	char text[64], reserved[1024];
+	char *end;
+	int64_t first, last;
+
+	if (!doctor->local ||
+	    beam_doctor_read("/proc/sys/net/ipv4/ip_local_port_range", text, sizeof(text)) != 0)
+		return;
+	beam_doctor_read("/proc/sys/net/ipv4/ip_local_reserved_ports", reserved, sizeof(reserved));
+	first = strtoll(text, &end, 10);
+	last = strtoll(end, NULL, 10);
+	if (port < first || port > last || lists_port(reserved, port))
+		beam_doctor_add(doctor, BEAM_LEVEL_OK, "port", "", "%" PRId64, port);
+	else
+		beam_doctor_add(
+		    doctor, BEAM_LEVEL_WARN, "port",
+		    "set rdbeam.port below that range, or reserve it by sysctl "
+		    "net.ipv4.ip_local_reserved_ports: another program's connection may "
+		    "have it at the next start",
+		    "%" PRId64 " lies in ip_local_port_range %" PRId64 "-%" PRId64, port, first,
+		    last);
+}
+
+static void check_pulls(struct beam_doctor *doctor)
+{
+	int64_t port = beam_view_status_number(&doctor->view, "port", 0);
+	const char *error = beam_view_status(&doctor->view, "last_error");
+	char text[24];
+
+	if (strcmp(doctor->transport, "off") == 0) {
+		beam_doctor_add(doctor, BEAM_LEVEL_OK, "listener", "",
+				"rdbeam.transport is off: nothing can be pulled");
+		return;
+	}
+	if (port == 0) {
+		beam_doctor_add(doctor, BEAM_LEVEL_FAIL, "listener",
+				"choose another rdbeam.port or rdbeam.bind by CONFIG SET",
+				"none: %s", *error ? error : "the server has no port");
+		return;
+	}
+	snprintf(text, sizeof(text), "%" PRId64, port);
+	check_listener(doctor, text);
+	check_port_range(doctor, port);
+}
+
+void beam_doctor_service(struct beam_doctor *doctor)
+{
+	if (!doctor->view.status) {
+		beam_doctor_add(doctor, BEAM_LEVEL_FAIL, "module",
+				"put \"loadmodule " RDBEAM_MODULE_PATH "\" (or where else it was "
+				"installed) into the server's config and restart it",
+				beam_view_info_number(&doctor->view, "loading", 0)
+				    ? "not known while the server loads"
+				    : "not loaded");
+		return;
+	}
+	beam_doctor_add(doctor, BEAM_LEVEL_OK, "module", "", "loaded");
+	check_mode(doctor);
+	check_fallbacks(doctor);
+	if (check_daemon(doctor))
+		check_pulls(doctor);
+}

@@ -1,0 +1,202 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""rdbeam doctor: a server that is well, and broken set-ups, each of which must name its cause."""
+import json
+import re
+import socket
+import subprocess
+
+import pytest
+
+import harness
+from harness import cli, free_port, wait_for
+
+# Of the host, and not for a test to change: these may warn, they may not fail.
+HOST = {"hugepages", "shmem-thp", "memlock", "overcommit", "io_uring", "rdma", "rdma-files"}
+
+
+def look(server, check, *args):
+    """{check: (level, text, remedy)} of a run that exits with `check`."""
+    done = cli("doctor", "-p", server.port, "--json", *args, check=check)
+    said = json.loads(done.stdout)
+    checks = said["checks"]
+    for level in ("ok", "warn", "fail"):
+        assert said[level] == sum(one["level"] == level for one in checks)
+    for one in checks:
+        assert one["text"] and (one["level"] == "ok") == (one["remedy"] == ""), one
+        assert "\n" not in one["text"] + one["remedy"]
+    return {one["check"]: (one["level"], one["text"], one["remedy"]) for one in checks}
+
+
+def failed(found):
+    return {name for name, (level, _, _) in found.items() if level == "fail"}
+
+
+def only_failure(server, name, *words):
+    """One check fails; its line has the words. Returns what was found."""
+    found = look(server, 1)
+    assert failed(found) == {name}, found
+    level, text, remedy = found[name]
+    for word in words:
+        assert str(word) in f"{text}: {remedy}", found[name]
+    shown = cli("doctor", "-p", server.port, check=1).stdout
+    assert re.search(rf"^fail  {name} +{re.escape(text)}: {re.escape(remedy)}$", shown, re.M), shown
+    return found
+
+
+# ---- a server that is well ------------------------------------------------------------------
+
+def test_a_good_server_passes(make, binary):
+    server = make("good", enable_module_command="no")
+    found = look(server, 0)
+    assert not failed(found)
+    for name in ("version", "last-save", "backlog", "output-buffer", "min-replicas", "proc-title",
+                 "module-command", "module", "mode", "fallbacks", "daemon", "region", "dump-dir",
+                 "disk-space"):
+        assert name in found
+        if name not in ("dump-dir", "disk-space"):  # tmpfs in TMPDIR has no O_DIRECT everywhere
+            assert found[name][0] == "ok", (name, found[name])
+    assert str(server.daemon()) in found["daemon"][1]
+    assert str(server.options["port"]) in found["listener"][1]
+    assert str(server.dir) in found["dump-dir"][1]
+    assert "only" not in found["listener"][1] and found["listener"][0] == "warn"  # 127.0.0.1
+    text = cli("doctor", "-p", server.port, check=0).stdout
+    assert re.search(r"^\d+ ok, \d+ to improve, 0 to repair$", text, re.M)
+    assert len(text.splitlines()) == len(found) + 1
+
+
+def test_looking_changes_nothing(make):
+    server = make("good")
+    server.client.set("key", "value")
+    dirty = server.value("persistence", "rdb_changes_since_last_save")
+    config = server.client.config_get("*")
+    look(server, 0)
+    assert server.client.config_get("*") == config
+    assert server.value("persistence", "rdb_changes_since_last_save") == dirty
+    assert server.temp_files() == [] and not server.saving()
+
+
+# ---- broken set-ups -------------------------------------------------------------------------
+
+def test_no_module(make):
+    only_failure(make("stock", module=False), "module", "not loaded", "loadmodule", "rdbeam.so")
+
+
+def test_daemon_that_is_not_there(make):
+    server = make("nodaemon", options={"daemon": "/no/such/rdbeamd"})
+    found = only_failure(server, "daemon", "/no/such/rdbeamd", "rdbeam.daemon")
+    assert "listener" not in found  # it would be the same cause twice
+
+
+def test_port_of_pulls_taken_by_another_program(make):
+    port = free_port()
+    with socket.socket() as other:
+        other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        other.bind(("127.0.0.1", port))
+        other.listen()
+        server = make("taken", options={"port": port})
+        wait_for(lambda: server.value("rdbeam", "rdbeam_last_error"), "the daemon says it")
+        only_failure(server, "listener", port, "rdbeam.port")
+
+
+def test_dump_directory_that_is_gone(make):
+    server = make("gone")
+    away = server.dir / "dumps"
+    away.mkdir()
+    server.client.config_set("dir", str(away))
+    away.rmdir()
+    only_failure(server, "dump-dir", "was removed", "CONFIG SET dir")
+    server.client.config_set("dir", str(server.dir))
+
+
+def test_title_that_hides_what_a_child_is_for(make):
+    server = make("title", proc_title_template='"{listen-addr} {title}"')
+    only_failure(server, "proc-title", "{listen-addr} {title}", "begin with {title}")
+
+
+def test_region_that_is_too_small(make):
+    server = make("small", options={"region-size": "16mb"})
+    cli("fill", "-p", server.port, "--keys", 24000, "--value-size", 1000, check=0)
+    found = only_failure(server, "region", "16.0 MiB", "rdbeam.region-size")
+    server.bgsave()
+    wait_for(lambda: server.fallbacks() == 1, lambda: server.info("rdbeam"))
+    assert found["fallbacks"][0] == "ok"
+    level, text, _ = look(server, 1)["fallbacks"]  # what it foretold
+    assert level == "warn" and server.value("rdbeam", "rdbeam_last_fallback_reason") in text
+
+
+def test_mode_off(make):
+    only_failure(make("off", options={"mode": "off"}), "mode", "off", "CONFIG SET rdbeam.mode")
+
+
+def test_failed_save(make):
+    server = make("unsaved")
+    away = server.dir / "dumps"
+    away.mkdir()
+    server.client.config_set("dir", str(away))
+    (away / "dump.rdb").mkdir()
+    server.bgsave(status="err")
+    only_failure(server, "last-save", "err", "log")
+
+
+def test_options_that_only_warn(make):
+    server = make("warns", repl_backlog_size="1mb", min_replicas_to_write=1,
+                  client_output_buffer_limit="replica 1mb 1mb 60", repl_backlog_ttl=10)
+    found = look(server, 0)
+    for name in ("backlog", "min-replicas", "output-buffer", "module-command", "backlog-ttl",
+                 "diskless-load", "port"):
+        if name == "port" and found[name][0] == "ok":
+            continue  # the tests' ports may lie outside of the kernel's range
+        assert found[name][0] == "warn", (name, found[name])
+
+
+# ---- no server, no rights -------------------------------------------------------------------
+
+def test_no_server():
+    port = free_port()
+    found = json.loads(cli("doctor", "-p", port, "--json", check=1).stdout)["checks"]
+    assert [one["check"] for one in found if one["level"] == "fail"] == ["server"]
+    assert str(port) in found[0]["text"]
+    assert {one["check"] for one in found[1:]} <= HOST
+
+
+def test_wrong_password(make):
+    server = make("closed", requirepass="right")
+    found = look(server, 1, "-a", "gu3ss")
+    assert failed(found) == {"server"} and "gu3ss" not in str(found)
+    assert not failed(look(server, 0, "-a", "right"))
+
+
+def test_user_without_rights(make):
+    server = make("acl")
+    server.client.execute_command("ACL", "SETUSER", "eye", "on", ">p", "~*", "+info",
+                                  "+rdbeam.status")
+    found = look(server, 0, "--user", "eye", "-a", "p")
+    assert found["options"][0] == "warn" and "config|get" in found["options"][1]
+    server.client.execute_command("ACL", "SETUSER", "eye", "-info")
+    assert failed(look(server, 1, "--user", "eye", "-a", "p")) == {"access"}
+
+
+# ---- bash completion ------------------------------------------------------------------------
+
+@pytest.mark.parametrize("line, has, has_not", [
+    ("rdbeam do", ["doctor"], ["pull"]),
+    ("rdbeam ", ["snapshot", "pull", "status", "verify", "fill", "doctor", "help"], []),
+    ("rdbeam pull --t", ["--to", "--to-file", "--transport"], ["--from"]),
+    ("rdbeam pull --as ", ["replica", "copy"], ["--as"]),
+    ("rdbeam help ver", ["verify"], ["pull"]),
+    ("rdbeam verify serv", ["server.conf"], []),
+    ("rdbeam pull --to-file serv", ["server.conf"], []),
+    ("rdbeam status -p ", [], ["--json", "server.conf"]),
+])
+def test_completion(tmp_path, line, has, has_not):
+    (tmp_path / "server.conf").touch()
+    script = harness.artifact("completion/rdbeam")
+    words = line.split(" ")
+    quoted = " ".join(f"'{word}'" for word in words)
+    done = subprocess.run(
+        ["bash", "-c", f"source {script} && COMP_WORDS=({quoted}) COMP_CWORD={len(words) - 1} && "
+         "_rdbeam && printf '%s\\n' \"${COMPREPLY[@]}\""],
+        cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0 and done.stderr == "", done.stderr
+    assert set(has) <= set(done.stdout.split()), done.stdout
+    assert not set(has_not) & set(done.stdout.split()), done.stdout
