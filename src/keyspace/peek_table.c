@@ -256,12 +256,11 @@ static int batch_run(struct beam_peek_table *table, struct batch *batch, beam_op
 				    (const void *)(entry->next & ~(uintptr_t)TAG_MASK));
 		}
 		for (unsigned i = 0; i < batch->n; i++) {
-			const uintptr_t *object = (const uintptr_t *)batch->entry[i].value;
-			const char *bytes = (const char *)object[1];
+			uintptr_t data = ((const uintptr_t *)batch->entry[i].value)[1];
 
 			/* For an integer this is no address: fetching it ahead does no harm. */
-			__builtin_prefetch(bytes - 8);
-			__builtin_prefetch(bytes + 56);
+			__builtin_prefetch((const void *)(data - 8));
+			__builtin_prefetch((const void *)(data + 56));
 		}
 		int err = batch_emit(table, batch, each, arg);
 

@@ -293,9 +293,14 @@ static int reap(struct crew *crew, uint32_t i, char *why)
 			atomic_store(&beam_shared->fast_path_off, 1);
 		return BEAM_E_ABORTED;
 	}
-	if (report->code)
+	if (report->code) {
 		snprintf(why, 256, "worker %u: %s", i, beam_strerror(report->code));
-	return report->code;
+		return report->code;
+	}
+	if (WEXITSTATUS(status) == 0)
+		return 0;
+	snprintf(why, 256, "worker %u exited with %d", i, WEXITSTATUS(status));
+	return BEAM_E_ABORTED;
 }
 
 /* After a failure: ends the others, so that nobody writes any more. */
