@@ -43,6 +43,7 @@ void control_ready(struct daemon *d, const char *error)
 	struct beam_ctl_ready ready = {
 	    .pid = getpid(), .port = listeners_port(d), .nonce = d->nonce};
 
+	listeners_names(d, ready.transports, sizeof(ready.transports));
 	snprintf(ready.error, sizeof(ready.error), "%s", error);
 	control_send(d, BEAM_CTL_READY, &ready, sizeof(ready));
 }

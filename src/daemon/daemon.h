@@ -164,6 +164,8 @@ uint32_t listeners_sessions(struct generation *gen);
 void listeners_revoke(struct generation *gen, const char *why);
 void listeners_counts(struct daemon *d, struct beam_server_counts *out);
 uint32_t listeners_port(const struct daemon *d);
+/* Those that listen, with commas between. */
+void listeners_names(const struct daemon *d, char *out, size_t cap);
 
 /* serve.c */
 void serve_init(struct daemon *d, struct beam_serve_images *images);

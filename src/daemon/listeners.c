@@ -3,6 +3,7 @@
  * The transports, by the configuration: opened, given new limits, told of segments, and fenced. One
  * row of `transports` for each that was built in.
  */
+#include <errno.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -10,8 +11,17 @@
 #include "fault.h"
 #include "log.h"
 #include "rdbeam/error.h"
+#if RDBEAM_HAVE_VERBS
+#include "verbs_server.h"
+#endif
 
-static const struct beam_server_ops *const transports[] = {&beam_tcp_server};
+/* The best first. */
+static const struct beam_server_ops *const transports[] = {
+#if RDBEAM_HAVE_VERBS
+    &beam_verbs_server,
+#endif
+    &beam_tcp_server,
+};
 #define NTRANSPORTS (sizeof(transports) / sizeof(transports[0]))
 static_assert(NTRANSPORTS <= DAEMON_SERVERS_MAX, "each transport has its place");
 
@@ -46,7 +56,12 @@ static void open_one(struct daemon *d, size_t i, const struct beam_server_opts *
 
 	if (!err)
 		err = transports[i]->open(opts, text, &d->servers[i]);
-	if (err)
+	if (!err)
+		return;
+	/* A host without an RDMA device is as good as any, unless the device was asked for. */
+	if (err == -ENODEV && d->config.transport == BEAM_TRANSPORT_AUTO)
+		beam_log(BEAM_LOG_INFO, "%s", text);
+	else
 		snprintf(error, BEAM_TEXT_BYTES, "%.*s", BEAM_TEXT_BYTES - 1,
 			 text[0] ? text : beam_strerror(err));
 }
@@ -78,9 +93,10 @@ void listeners_configure(struct daemon *d, const struct beam_ctl_config *old)
 			open_one(d, i, &opts, error);
 	}
 	if (!any && config->transport == BEAM_TRANSPORT_VERBS)
-		snprintf(
-		    error, sizeof(error),
-		    "rdbeam.transport verbs: this build has no such transport: set tcp or auto");
+		snprintf(error, sizeof(error),
+			 "rdbeam.transport verbs: this build has no such transport (it was built "
+			 "without "
+			 "libibverbs and librdmacm): set tcp or auto");
 	if (error[0]) {
 		beam_log(BEAM_LOG_WARNING, "no listener for pulls: %s", error);
 		status_error(d, error);
@@ -94,6 +110,17 @@ uint32_t listeners_port(const struct daemon *d)
 		if (d->servers[i])
 			return d->config.port;
 	return 0;
+}
+
+void listeners_names(const struct daemon *d, char *out, size_t cap)
+{
+	size_t at = 0;
+
+	out[0] = '\0';
+	for (size_t i = 0; i < NTRANSPORTS && at < cap; i++)
+		if (d->servers[i])
+			at += (size_t)snprintf(out + at, cap - at, "%s%s", at ? "," : "",
+					       transports[i]->name);
 }
 
 void listeners_published(struct generation *gen)
@@ -145,5 +172,7 @@ void listeners_counts(struct daemon *d, struct beam_server_counts *out)
 		out->active += one.active;
 		out->waiting += one.waiting;
 		out->unauthenticated += one.unauthenticated;
+		if (one.device.name[0])
+			out->device = one.device;
 	}
 }

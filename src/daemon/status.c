@@ -70,6 +70,16 @@ static const struct generation *servable(const struct daemon *d)
 	return copying;
 }
 
+static void tell_device(const struct beam_server_device *device, struct beam_ctl_device *out)
+{
+	*out = (struct beam_ctl_device){.port = device->port,
+					.mtu = device->mtu,
+					.depth = device->depth,
+					.registered_bytes = device->registered_bytes};
+	snprintf(out->name, sizeof(out->name), "%s", device->name);
+	snprintf(out->gid, sizeof(out->gid), "%s", device->gid);
+}
+
 static void build(struct daemon *d, struct beam_ctl_status *s)
 {
 	struct beam_server_counts counts;
@@ -85,6 +95,7 @@ static void build(struct daemon *d, struct beam_ctl_status *s)
 	listeners_counts(d, &counts);
 	s->pulls_active = counts.active;
 	s->pulls_waiting = counts.waiting;
+	tell_device(&counts.device, &s->device);
 	s->pulls_total = d->pulls_total;
 	s->pull_bytes_total = d->pull_bytes_total;
 	s->tickets_denied = d->tickets_denied;

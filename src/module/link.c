@@ -305,6 +305,11 @@ uint32_t beam_link_port(void)
 	return link_.ready.port;
 }
 
+const char *beam_link_transports(void)
+{
+	return link_.ready.transports;
+}
+
 int beam_link_pid(void)
 {
 	return link_.ready.pid;

@@ -31,6 +31,8 @@ const char *beam_link_state_name(void);
 /* Why there is no daemon or no listener, or "". */
 const char *beam_link_error(void);
 uint32_t beam_link_port(void); /* that pulls connect to, 0: none */
+/* The transports that listen there, the best first: "verbs,tcp". "": none. */
+const char *beam_link_transports(void);
 int beam_link_pid(void);
 const struct beam_ctl_status *beam_link_status(void);
 

@@ -102,7 +102,7 @@ struct beam_ctl_hello {
 	int32_t server_pid;
 	uint8_t secret[BEAM_SECRET_BYTES]; /* children prove themselves with it */
 };
-#define BEAM_CTL_PROTOCOL 1
+#define BEAM_CTL_PROTOCOL 2
 
 enum beam_hugepages { BEAM_HUGEPAGES_TRY, BEAM_HUGEPAGES_REQUIRE, BEAM_HUGEPAGES_NO };
 enum beam_transport_choice {
@@ -141,8 +141,9 @@ struct beam_ctl_ticket {
 struct beam_ctl_ready {
 	struct beam_ctl_head head;
 	int32_t pid;
-	uint32_t port; /* that the TCP listener got; 0: none */
+	uint32_t port; /* that the listeners got; 0: none */
 	uint64_t nonce;
+	char transports[32]; /* that listen, the best first: "verbs,tcp" */
 	char error[BEAM_TEXT_BYTES]; /* why there is no listener (port in use, ...), or "" */
 };
 
@@ -153,6 +154,14 @@ enum beam_state {
 	BEAM_STATE_FLUSHING,
 	BEAM_STATE_READY,
 	BEAM_STATE_FAILED,
+};
+
+/* The RDMA device that pulls are served from. */
+struct beam_ctl_device {
+	char name[32]; /* "": none */
+	char gid[48];
+	uint32_t port, mtu, depth, pad;
+	uint64_t registered_bytes;
 };
 
 struct beam_ctl_status {
@@ -172,6 +181,7 @@ struct beam_ctl_status {
 	uint64_t progress_permille;
 	uint64_t pulls_active, pulls_waiting, pulls_total, pull_bytes_total;
 	uint64_t tickets_denied;
+	struct beam_ctl_device device;
 	struct beam_cut cut; /* of the image that a pull would get: newest complete or copying */
 	struct beam_gen servable; /* that image's generation; counter 0: none */
 	char last_error[BEAM_TEXT_BYTES];

@@ -32,6 +32,7 @@ struct beam_pull {
 	struct beam_target_state *state; /* the guard's */
 
 	struct beam_ticket ticket;
+	bool verbs_lost; /* it failed: this pull goes on over TCP */
 	struct beam_stream *stream;
 	struct beam_fetch *fetch;
 	struct beam_fetch_counts counts; /* of the fetch, as of the last tick */

@@ -6,9 +6,13 @@
 #include <string.h>
 
 #include "clock.h"
+#include "log.h"
 #include "pull_run.h"
 #include "rdbeam/error.h"
 #include "tell.h"
+#if RDBEAM_HAVE_VERBS
+#include "verbs_server.h"
+#endif
 
 #define RESUMES_MAX 3
 
@@ -76,23 +80,33 @@ static int transfer_tick(void *arg)
 	return rc ? rc : beam_pull_show(pull);
 }
 
-static int open_reader(struct beam_pull *pull, struct beam_reader **out)
+static int open_with(struct beam_pull *pull, const struct beam_reader_ops *ops, char *text,
+		     struct beam_reader **out)
 {
 	struct beam_reader_opts opts = {.host = pull->opts.from.is_unix ? "127.0.0.1"
 									: pull->opts.from.host,
 					.port = pull->ticket.port,
 					.gen = pull->ticket.gen,
 					.connect_timeout_ms = pull->opts.timeout_ms};
-	char text[BEAM_TEXT_BYTES] = "";
+	char *name = pull->result->transport;
+	size_t cap = sizeof(pull->result->transport);
 
 	memcpy(opts.id, pull->ticket.id, sizeof(opts.id));
 	memcpy(opts.key, pull->ticket.key, sizeof(opts.key));
-	int rc = beam_tcp_reader.open(&opts, text, out);
+	int rc = ops->open(&opts, text, out);
 
-	if (rc)
-		return beam_tell(pull->error, rc, "%s", text);
-	snprintf(pull->result->transport, sizeof(pull->result->transport), "%s", (*out)->ops->name);
-	return 0;
+	explicit_bzero(opts.key, sizeof(opts.key));
+	/* A pull that had to change says both: "verbs+tcp". */
+	if (!rc && !*name)
+		snprintf(name, cap, "%s", ops->name);
+	else if (!rc && !strstr(name, ops->name))
+		snprintf(name + strlen(name), cap - strlen(name), "+%s", ops->name);
+	return rc;
+}
+
+static bool asks_for(const struct beam_pull *pull, const char *transport)
+{
+	return pull->opts.transport && strcmp(pull->opts.transport, transport) == 0;
 }
 
 /* A new ticket after a break. BEAM_E_STALE when it is for another generation. */
@@ -113,6 +127,57 @@ static int renew_ticket(struct beam_pull *pull)
 		    "more: pull again");
 	pull->ticket = ticket;
 	return 0;
+}
+
+#if RDBEAM_HAVE_VERBS
+/* Over RDMA where both sides have it. -ENODEV: they do not, and the ticket is unused; -EAGAIN: it
+ * failed on the way, and `auto` may try TCP with another ticket. */
+static int open_verbs(struct beam_pull *pull, struct beam_reader **out)
+{
+	bool must = asks_for(pull, "verbs");
+	char text[BEAM_TEXT_BYTES] = "";
+
+	if (!must &&
+	    (pull->verbs_lost || asks_for(pull, "tcp") || !strstr(pull->ticket.transport, "verbs")))
+		return -ENODEV;
+	int rc = open_with(pull, &beam_verbs_reader, text, out);
+
+	if (!rc)
+		return 0;
+	if (must || rc == BEAM_E_DENIED || rc == BEAM_E_STALE || rc == BEAM_E_BUSY ||
+	    rc == BEAM_E_VERSION)
+		return beam_tell(pull->error, rc, "%s", text);
+	beam_log(BEAM_LOG_INFO, "verbs is not used: %s", text);
+	pull->verbs_lost = true;
+	return rc == -ENODEV ? rc : -EAGAIN;
+}
+#else
+static int open_verbs(struct beam_pull *pull, struct beam_reader **out)
+{
+	(void)out;
+	if (!asks_for(pull, "verbs"))
+		return -ENODEV;
+	return beam_tell(
+	    pull->error, BEAM_E_UNSUPPORTED,
+	    "--transport verbs: this build has no such transport (it was built without "
+	    "libibverbs and librdmacm): use auto or tcp");
+}
+#endif
+
+static int open_reader(struct beam_pull *pull, struct beam_reader **out)
+{
+	char text[BEAM_TEXT_BYTES] = "";
+	int rc = open_verbs(pull, out);
+
+	if (rc == -EAGAIN)
+		rc = renew_ticket(pull);
+	else if (rc != -ENODEV || pull->error[0])
+		return rc;
+	else
+		rc = 0;
+	if (!rc)
+		rc = open_with(pull, &beam_tcp_reader, text, out);
+	return rc ? beam_tell(pull->error, rc, "%s", text) : 0;
 }
 
 /* With the reader that read it all: what is fed after this moment is a valid generation's. */
@@ -154,6 +219,8 @@ int beam_transfer_run(struct beam_pull *pull)
 	pull->stage = BEAM_STAGE_TRANSFER;
 	for (int resumes = 0;; resumes++) {
 		rc = read_once(pull);
+		/* Whatever broke, a link or a device: TCP may still have a way. */
+		pull->verbs_lost = true;
 		/* A line says that the failure is final, whatever the code. */
 		if (rc != BEAM_E_GONE || pull->error[0])
 			break;

@@ -54,7 +54,8 @@ struct beam_reader_ops {
 	int (*open)(const struct beam_reader_opts *opts, char error_text[BEAM_TEXT_BYTES],
 		    struct beam_reader **out);
 	/* Queues one read: len_bytes <= read_max. buf stays the reader's until DONE or close.
-	 * 0, or -EAGAIN when `depth` reads are in flight. */
+	 * Its memory stays mapped until close: a transport may keep it registered. 0, or -EAGAIN when
+	 * `depth` reads are in flight. */
 	int (*read)(struct beam_reader *reader, uint32_t index, uint32_t offset, void *buf,
 		    uint32_t len_bytes, uint64_t cookie);
 	/* Asks whether the generation is still valid: VALID, or next returns BEAM_E_STALE. */

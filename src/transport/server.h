@@ -60,8 +60,18 @@ struct beam_server_opts {
 	uint32_t stall_timeout_s;
 };
 
+/* The hardware that a transport serves from, where it has any of its own. */
+struct beam_server_device {
+	char name[32]; /* "": none */
+	char gid[48];
+	uint32_t port, mtu;
+	uint32_t depth; /* READs of one session under way at once */
+	uint64_t registered_bytes;
+};
+
 struct beam_server_counts {
 	uint32_t active, waiting, unauthenticated;
+	struct beam_server_device device;
 };
 
 struct beam_server_ops {

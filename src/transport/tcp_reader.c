@@ -1,13 +1,11 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  * The pulling end of a TCP session. Reads are answered in order, so the reads in flight are a ring
  * and its oldest owns the next payload, which is received straight into its buffer; the same call
- * takes what follows it into a small buffer of our own. The server is hostile until its proof was
- * checked, and its numbers are checked after that too. */
-#include "reader.h"
+ * takes what follows it into a small buffer of our own. */
+#include "reader_talk.h"
 
 #include <errno.h>
 #include <poll.h>
-#include <stdarg.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -36,15 +34,7 @@ struct flight {
 struct tcp_reader {
 	struct beam_reader base;
 	int fd;
-	int failed; /* code of the error that ended it */
-	char error[BEAM_TEXT_BYTES];
-	char peer[BEAM_ADDR_BYTES + 16]; /* "host:port", for texts */
-	uint8_t key[BEAM_TICKET_KEY_BYTES];
-	struct beam_gen gen;
-	struct beam_wire_hello hello;
-	bool waiting, welcomed, complete, checking;
-	struct beam_wire_welcome welcome;
-	uint64_t image_bytes;
+	struct reader_talk talk;
 	uint32_t next_tag;
 	uint64_t heard_ms; /* last byte, or since when an answer is owed */
 
@@ -65,29 +55,13 @@ static struct tcp_reader *of(struct beam_reader *reader)
 	return (struct tcp_reader *)reader;
 }
 
-__attribute__((format(printf, 3, 4))) static int fail(struct tcp_reader *r, int code,
-						      const char *fmt, ...)
-{
-	va_list args;
-
-	va_start(args, fmt);
-	vsnprintf(r->error, sizeof(r->error), fmt, args);
-	va_end(args);
-	r->failed = code;
-	return code;
-}
-
-static int fail_proto(struct tcp_reader *r, const char *what)
-{
-	return fail(r, BEAM_E_PROTO, "%s sent %s: is rdbeam's port what listens there?", r->peer,
-		    what);
-}
-
 static int fail_socket(struct tcp_reader *r, int err)
 {
 	if (err == -ECONNRESET || err == -EPIPE)
-		return fail(r, BEAM_E_GONE, "%s closed the connection", r->peer);
-	return fail(r, err, "connection to %s: %s", r->peer, beam_strerror(err));
+		return reader_talk_fail(&r->talk, BEAM_E_GONE, "%s closed the connection",
+					r->talk.peer);
+	return reader_talk_fail(&r->talk, err, "connection to %s: %s", r->talk.peer,
+				beam_strerror(err));
 }
 
 /* ---- open ----------------------------------------------------------------------------------- */
@@ -142,16 +116,9 @@ static int reader_open(const struct beam_reader_opts *opts, char error_text[BEAM
 	r->depth = opts->depth ? opts->depth : DEPTH_DEFAULT;
 	if (r->depth > DEPTH_MAX)
 		r->depth = DEPTH_MAX;
-	snprintf(r->peer, sizeof(r->peer), "%.60s:%u", opts->host, opts->port);
-	memcpy(r->key, opts->key, sizeof(r->key));
-	r->gen = opts->gen;
-	r->hello.magic = BEAM_WIRE_MAGIC;
-	r->hello.version = BEAM_WIRE_VERSION;
-	memcpy(r->hello.id, opts->id, sizeof(r->hello.id));
-	beam_random(r->hello.nonce, sizeof(r->hello.nonce));
-	beam_wire_prove_hello(r->key, &r->hello);
+	reader_talk_begin(&r->talk, opts);
 	r->heard_ms = beam_now_ms();
-	put(r, &(struct beam_wire_message){.type = BEAM_WIRE_HELLO, .hello = r->hello});
+	put(r, &(struct beam_wire_message){.type = BEAM_WIRE_HELLO, .hello = r->talk.hello});
 	*out = &r->base;
 	return 0;
 }
@@ -162,7 +129,7 @@ static int reader_open(const struct beam_reader_opts *opts, char error_text[BEAM
  * or nothing was asked, it may be silent for as long as it likes. */
 static bool is_owed(const struct tcp_reader *r)
 {
-	return r->nflights || r->checking || (!r->welcomed && !r->waiting);
+	return r->nflights || r->talk.checking || (!r->talk.welcomed && !r->talk.waiting);
 }
 
 static int reader_read(struct beam_reader *reader, uint32_t index, uint32_t offset, void *buf,
@@ -170,9 +137,9 @@ static int reader_read(struct beam_reader *reader, uint32_t index, uint32_t offs
 {
 	struct tcp_reader *r = of(reader);
 
-	if (r->failed)
-		return r->failed;
-	if (!r->welcomed || !len_bytes || len_bytes > r->welcome.read_max)
+	if (r->talk.failed)
+		return r->talk.failed;
+	if (!r->talk.welcomed || !len_bytes || len_bytes > r->talk.welcome.read_max)
 		return -EINVAL;
 	if (r->nflights == r->depth)
 		return -EAGAIN;
@@ -194,78 +161,27 @@ static int reader_check(struct beam_reader *reader)
 {
 	struct tcp_reader *r = of(reader);
 
-	if (r->failed)
-		return r->failed;
-	if (!r->welcomed)
+	if (r->talk.failed)
+		return r->talk.failed;
+	if (!r->talk.welcomed)
 		return -EINVAL;
-	if (r->checking)
+	if (r->talk.checking)
 		return 0; /* the answer to the one under way is the answer to this one */
 	if (!is_owed(r))
 		r->heard_ms = beam_now_ms();
-	r->checking = true;
+	r->talk.checking = true;
 	put(r, &(struct beam_wire_message){.type = BEAM_WIRE_CHECK, .check = {.tag = r->next_tag}});
 	return 0;
 }
 
 /* ---- events --------------------------------------------------------------------------------- */
 
-static int take_welcome(struct tcp_reader *r, const struct beam_wire_welcome *welcome)
-{
-	int err = beam_wire_check_welcome(r->key, &r->hello, welcome);
-
-	explicit_bzero(r->key, sizeof(r->key));
-	if (err)
-		return fail(r, err,
-			    "%s does not know the ticket's key: it is not the server that "
-			    "RDBEAM.TICKET named",
-			    r->peer);
-	if (welcome->gen.nonce != r->gen.nonce || welcome->gen.counter != r->gen.counter)
-		return fail(r, BEAM_E_STALE, "%s serves another generation: ask for a new ticket",
-			    r->peer);
-	if (!welcome->segment_bytes || welcome->segment_bytes % BEAM_SEGMENT_ALIGN ||
-	    welcome->segment_bytes > BEAM_SEGMENT_MAX || !welcome->read_max ||
-	    welcome->read_max > BEAM_WIRE_READ_MAX || welcome->read_max > welcome->segment_bytes)
-		return fail_proto(r, "sizes out of range");
-	r->welcome = *welcome;
-	r->welcomed = true;
-	return 1;
-}
-
-static int take_complete(struct tcp_reader *r, const struct beam_wire_complete *complete)
-{
-	uint64_t most = (uint64_t)complete->nsegments * r->welcome.segment_bytes;
-
-	if (r->complete || !complete->nsegments || complete->nsegments > BEAM_SEGMENTS_MAX ||
-	    complete->image_bytes > most ||
-	    most - complete->image_bytes >= r->welcome.segment_bytes)
-		return fail_proto(r, "an impossible COMPLETE");
-	r->complete = true;
-	r->image_bytes = complete->image_bytes;
-	return 1;
-}
-
-/* The server's last words. They are printed later, so nothing but plain text is kept of them. */
-static int take_text(struct tcp_reader *r, enum beam_wire_type type,
-		     const struct beam_wire_text *text)
-{
-	char plain[BEAM_TEXT_BYTES];
-	int code = type == BEAM_WIRE_STALE ? BEAM_E_STALE : text->code;
-
-	snprintf(plain, sizeof(plain), "%s", text->text);
-	for (char *c = plain; *c; c++)
-		if (*c < 0x20 || *c > 0x7e)
-			*c = '?';
-	if (code >= 0)
-		code = BEAM_E_PROTO;
-	return fail(r, code, "%s says: %.180s", r->peer, plain);
-}
-
 static int take_data(struct tcp_reader *r, const struct beam_wire_data *data)
 {
 	const struct flight *flight = &r->flights[r->first];
 
 	if (!r->nflights || data->tag != flight->tag || data->len_bytes != flight->len_bytes)
-		return fail_proto(r, "DATA that was not asked for");
+		return reader_talk_fail_proto(&r->talk, "DATA that was not asked for");
 	r->in_payload = true;
 	r->payload_done = 0;
 	return 0;
@@ -275,45 +191,9 @@ static int take_data(struct tcp_reader *r, const struct beam_wire_data *data)
 static int take(struct tcp_reader *r, const struct beam_wire_message *m,
 		struct beam_reader_event *event)
 {
-	if (m->type == BEAM_WIRE_REFUSED || m->type == BEAM_WIRE_STALE ||
-	    m->type == BEAM_WIRE_FAILED)
-		return take_text(r, m->type, &m->text);
-	if (!r->welcomed && m->type == BEAM_WIRE_WAITING) {
-		r->waiting = true;
-		event->type = BEAM_READER_WAITING;
-		event->position = m->waiting.position;
-		return 1;
-	}
-	if (!r->welcomed && m->type == BEAM_WIRE_WELCOME) {
-		event->type = BEAM_READER_WELCOME;
-		event->welcome = m->welcome;
-		return take_welcome(r, &m->welcome);
-	}
-	if (!r->welcomed)
-		return fail_proto(r, "a message before WELCOME");
-	switch (m->type) {
-	case BEAM_WIRE_SEALED:
-		if (m->sealed.index >= BEAM_SEGMENTS_MAX || !m->sealed.len_bytes ||
-		    m->sealed.len_bytes > r->welcome.segment_bytes)
-			return fail_proto(r, "an impossible SEALED");
-		event->type = BEAM_READER_SEALED;
-		event->sealed = m->sealed;
-		return 1;
-	case BEAM_WIRE_COMPLETE:
-		event->type = BEAM_READER_COMPLETE;
-		event->complete = m->complete;
-		return take_complete(r, &m->complete);
-	case BEAM_WIRE_DATA:
+	if (r->talk.welcomed && m->type == BEAM_WIRE_DATA)
 		return take_data(r, &m->data);
-	case BEAM_WIRE_VALID:
-		if (!r->checking)
-			return fail_proto(r, "a VALID that was not asked for");
-		r->checking = false;
-		event->type = BEAM_READER_VALID;
-		return 1;
-	default:
-		return fail_proto(r, "a message that a server does not send");
-	}
+	return reader_talk_take(&r->talk, m, event);
 }
 
 /* Ends the first flight once its payload is whole. */
@@ -350,7 +230,7 @@ static int parse(struct tcp_reader *r, struct beam_reader_event *event)
 		if (n == 0)
 			return 0;
 		if (n < 0)
-			return fail_proto(r, "a malformed message");
+			return reader_talk_fail_proto(&r->talk, "a malformed message");
 		r->in_at += (size_t)n;
 		n = take(r, &message, event);
 		if (n)
@@ -414,9 +294,9 @@ static int wait_bytes(struct tcp_reader *r, uint64_t deadline, int timeout_ms)
 	int err = tcp_wait_for(r->fd, POLLIN | (r->out_bytes ? POLLOUT : 0), wait_ms);
 
 	if (err == -ETIMEDOUT && ours)
-		return fail(r, -ETIMEDOUT,
-			    "%s was silent for %d s: the network or the primary hangs", r->peer,
-			    SILENCE_MS / 1000);
+		return reader_talk_fail(&r->talk, -ETIMEDOUT,
+					"%s was silent for %d s: the network or the primary hangs",
+					r->talk.peer, SILENCE_MS / 1000);
 	if (err && err != -ETIMEDOUT)
 		return fail_socket(r, err);
 	return err;
@@ -427,8 +307,8 @@ static int reader_next(struct beam_reader *reader, struct beam_reader_event *eve
 	struct tcp_reader *r = of(reader);
 	uint64_t deadline = beam_now_ms() + (uint64_t)(timeout_ms > 0 ? timeout_ms : 0);
 
-	if (r->failed)
-		return r->failed;
+	if (r->talk.failed)
+		return r->talk.failed;
 	for (;;) {
 		int n = parse(r, event);
 
@@ -443,7 +323,7 @@ static int reader_next(struct beam_reader *reader, struct beam_reader_event *eve
 		if (n)
 			return fail_socket(r, n);
 		n = wait_bytes(r, deadline, timeout_ms);
-		if (n == -ETIMEDOUT && !r->failed)
+		if (n == -ETIMEDOUT && !r->talk.failed)
 			return 0;
 		if (n)
 			return n;
@@ -452,7 +332,7 @@ static int reader_next(struct beam_reader *reader, struct beam_reader_event *eve
 
 static const char *reader_error(const struct beam_reader *reader)
 {
-	return ((const struct tcp_reader *)reader)->error;
+	return ((const struct tcp_reader *)reader)->talk.error;
 }
 
 static void reader_close(struct beam_reader **reader, uint64_t bytes, uint64_t ms)
@@ -461,11 +341,11 @@ static void reader_close(struct beam_reader **reader, uint64_t bytes, uint64_t m
 		return;
 	struct tcp_reader *r = of(*reader);
 
-	if (!r->failed && r->complete && !r->nflights && bytes >= r->image_bytes)
+	if (!r->talk.failed && r->talk.complete && !r->nflights && bytes >= r->talk.image_bytes)
 		put(r, &(struct beam_wire_message){.type = BEAM_WIRE_DONE,
 						   .done = {.bytes = bytes, .ms = ms}});
 	beam_close(&r->fd);
-	explicit_bzero(r->key, sizeof(r->key));
+	explicit_bzero(r->talk.key, sizeof(r->talk.key));
 	free(r);
 	*reader = NULL;
 }

@@ -17,7 +17,7 @@
 #define WELCOME_BYTES (BEAM_PROOF_BYTES + 8 + 8 + 4 + 4)
 #define TEXT_BYTES    (4 + BEAM_TEXT_BYTES)
 
-static_assert(HELLO_BYTES == 56, "what rdma_cm's private data can carry");
+static_assert(HELLO_BYTES == BEAM_WIRE_HELLO_BYTES, "what rdma_cm's private data can carry");
 static_assert(TEXT_BYTES <= BEAM_WIRE_BODY_MAX, "the longest body fits");
 
 /* Bytes of a type's body; 0 for what is no type. */
@@ -35,6 +35,8 @@ static uint32_t body_bytes(uint32_t type)
 	case BEAM_WIRE_SEALED:
 	case BEAM_WIRE_READ:
 	case BEAM_WIRE_DONE:
+	case BEAM_WIRE_PROGRESS:
+	case BEAM_WIRE_PLACED:
 		return 16;
 	case BEAM_WIRE_COMPLETE:
 		return 24;
@@ -204,11 +206,17 @@ size_t beam_wire_encode(const struct beam_wire_message *message, uint8_t *out)
 		put32(&at, message->check.tag);
 		break;
 	case BEAM_WIRE_DONE:
+	case BEAM_WIRE_PROGRESS:
 		put64(&at, message->done.bytes);
 		put64(&at, message->done.ms);
 		break;
 	case BEAM_WIRE_WAITING:
 		put32(&at, message->waiting.position);
+		break;
+	case BEAM_WIRE_PLACED:
+		put32(&at, message->placed.index);
+		put32(&at, message->placed.rkey);
+		put64(&at, message->placed.address);
 		break;
 	}
 	return (size_t)(at - out);
@@ -252,11 +260,17 @@ static int get_body(const uint8_t **at, struct beam_wire_message *out)
 		out->check.tag = get32(at);
 		return 0;
 	case BEAM_WIRE_DONE:
+	case BEAM_WIRE_PROGRESS:
 		out->done.bytes = get64(at);
 		out->done.ms = get64(at);
 		return 0;
 	case BEAM_WIRE_WAITING:
 		out->waiting.position = get32(at);
+		return 0;
+	case BEAM_WIRE_PLACED:
+		out->placed.index = get32(at);
+		out->placed.rkey = get32(at);
+		out->placed.address = get64(at);
 		return 0;
 	}
 	return BEAM_E_PROTO;
@@ -281,6 +295,16 @@ int beam_wire_decode(const uint8_t *buf, size_t len_bytes, struct beam_wire_mess
 	int err = get_body(&at, out);
 
 	return err ? err : (int)(BEAM_WIRE_HEAD_BYTES + body);
+}
+
+void beam_wire_encode_hello(const struct beam_wire_hello *hello, uint8_t out[BEAM_WIRE_HELLO_BYTES])
+{
+	put_hello(&out, hello);
+}
+
+int beam_wire_decode_hello(const uint8_t *buf, size_t len_bytes, struct beam_wire_hello *out)
+{
+	return len_bytes < HELLO_BYTES ? BEAM_E_PROTO : get_hello(&buf, out);
 }
 
 /* ---- proofs --------------------------------------------------------------------------------- */

@@ -7,11 +7,14 @@
  *	HELLO   ticket id, nonce, proof  --->
  *	        <--- WELCOME  generation, sizes, proof of the server      or REFUSED
  *	        <--- SEALED   index, len, crc     for each segment once it is sealed, in any order
+ *	        <--- PLACED   index, rkey, address: before its SEALED; over verbs only
  *	        <--- COMPLETE total, bytes, crc   once, when the image is whole
  *	READ    index, offset, len, tag  --->     TCP only; over verbs the reader READs by itself
  *	        <--- DATA     tag, len, then len bytes   (TCP only), in the order of the READs
  *	CHECK   tag                      --->     "is the generation still valid?"
  *	        <--- VALID    tag                 or STALE
+ *	PROGRESS bytes read, ms          --->     each second; over verbs only, where the server sees
+ *	                                          nothing of the READs
  *	DONE    bytes read, ms           --->     the reader has all; the server closes
  * At any time the server may say STALE (the generation was revoked) or FAILED (text), and close.
  * A session starts as HELLO within 2 s; a session that reads nothing for stall-timeout is dropped.
@@ -47,6 +50,8 @@ enum beam_wire_type {
 	BEAM_WIRE_DONE,
 	BEAM_WIRE_FAILED,
 	BEAM_WIRE_WAITING, /* before WELCOME: all places are taken; position in the queue */
+	BEAM_WIRE_PLACED,
+	BEAM_WIRE_PROGRESS,
 };
 
 /* Every message: type (u16), flags (u16, 0), body length (u32), body. */
@@ -100,9 +105,15 @@ struct beam_wire_tag { /* CHECK, VALID */
 	uint32_t tag;
 };
 
-struct beam_wire_done {
+struct beam_wire_done { /* DONE, PROGRESS */
 	uint64_t bytes;
 	uint64_t ms;
+};
+
+struct beam_wire_placed {
+	uint32_t index;
+	uint32_t rkey; /* good for this segment's bytes, on this connection */
+	uint64_t address;
 };
 
 struct beam_wire_text { /* REFUSED, FAILED, STALE */
@@ -128,6 +139,7 @@ struct beam_wire_message {
 		struct beam_wire_done done;
 		struct beam_wire_text text;
 		struct beam_wire_waiting waiting;
+		struct beam_wire_placed placed;
 	};
 };
 
@@ -140,6 +152,13 @@ size_t beam_wire_encode(const struct beam_wire_message *message, uint8_t *out);
  * more bytes are needed, BEAM_E_PROTO on anything wrong: type, flags, body length, a text without
  * end. */
 int beam_wire_decode(const uint8_t *buf, size_t len_bytes, struct beam_wire_message *out);
+
+/* HELLO as rdma_cm's private data carries it: the body alone. Decode: 0 or BEAM_E_PROTO; more bytes
+ * than a body may follow, as rdma_cm pads. */
+#define BEAM_WIRE_HELLO_BYTES 56
+void beam_wire_encode_hello(const struct beam_wire_hello *hello,
+			    uint8_t out[BEAM_WIRE_HELLO_BYTES]);
+int beam_wire_decode_hello(const uint8_t *buf, size_t len_bytes, struct beam_wire_hello *out);
 
 /* Fills in hello.proof / welcome.proof; checks compare in constant time: 0 or BEAM_E_DENIED. */
 void beam_wire_prove_hello(const uint8_t *key, struct beam_wire_hello *hello);

@@ -42,6 +42,9 @@ static const struct beam_wire_message samples[] = {
     {.type = BEAM_WIRE_DONE, .done = {.bytes = 0x0102030405060708, .ms = 0x1112131415161718}},
     {.type = BEAM_WIRE_FAILED, .text = {.code = -5, .text = "broken"}},
     {.type = BEAM_WIRE_WAITING, .waiting = {.position = 0x01020304}},
+    {.type = BEAM_WIRE_PLACED,
+     .placed = {.index = 3, .rkey = 0x89abcdef, .address = 0x1122334455667788}},
+    {.type = BEAM_WIRE_PROGRESS, .done = {.bytes = 77, .ms = 88}},
 };
 #define NSAMPLES (sizeof(samples) / sizeof(samples[0]))
 
@@ -120,7 +123,7 @@ static void a_bad_head_is_known_from_the_head_alone(void **state)
 	(void)state;
 	for (size_t i = 0; i < NSAMPLES; i++) {
 		assert_int_equal(decode_changed(i, 0, 0, 8), BEAM_E_PROTO);  /* type 0 */
-		assert_int_equal(decode_changed(i, 0, 14, 8), BEAM_E_PROTO); /* past the last */
+		assert_int_equal(decode_changed(i, 0, 16, 8), BEAM_E_PROTO); /* past the last */
 		assert_int_equal(decode_changed(i, 1, 1, 8), BEAM_E_PROTO);  /* type 256 + */
 		assert_int_equal(decode_changed(i, 2, 1, 8), BEAM_E_PROTO);  /* flags */
 		assert_int_equal(decode_changed(i, 3, 128, 8), BEAM_E_PROTO);

@@ -1,0 +1,244 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Who may connect: rdma_cm's listeners and its events. A HELLO comes with the request itself, so a
+ * caller without a good ticket is turned away before anything is built for it. */
+#include "verbs_session.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <netdb.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "clock.h"
+#include "log.h"
+#include "rdb.h"
+#include "rdbeam/error.h"
+
+#define BACKLOG     64
+#define EVENTS_TURN 64
+
+/* ---- requests --------------------------------------------------------------------------------- */
+
+static void reject(struct rdma_cm_id *id, const char *peer, int code, const char *text)
+{
+	uint8_t data[VERBS_REJECT_BYTES] = {0};
+
+	beam_put_le32(data, (uint32_t)code);
+	snprintf((char *)data + 4, VERBS_REJECT_TEXT_BYTES, "%s", text);
+	if (rdma_reject(id, data, sizeof(data)))
+		beam_log(BEAM_LOG_INFO, "rdma_reject of %s: %s", peer, strerror(errno));
+	rdma_destroy_id(id);
+	beam_log(BEAM_LOG_INFO, "pull from %s over verbs refused: %s", peer, text);
+}
+
+static const char *refusal(int code)
+{
+	switch (code) {
+	case BEAM_E_DENIED:
+		return "ticket refused: used, over, or another address's; ask for a new one with "
+		       "RDBEAM.TICKET";
+	case BEAM_E_STALE:
+		return "the ticket's generation is gone; ask for a new one with RDBEAM.TICKET";
+	case BEAM_E_BUSY:
+		return "too many pulls wait: try later, or raise rdbeam.max-pulls on the primary";
+	case BEAM_E_VERSION:
+		return "another protocol version: install the same rdbeam on both hosts";
+	default:
+		return beam_strerror(code);
+	}
+}
+
+static int authorize(struct verbs_server *server, const uint8_t *hello_bytes, size_t len_bytes,
+		     const char *peer, struct beam_served **image,
+		     struct beam_wire_welcome *welcome)
+{
+	const struct beam_serve_images *images = server->images;
+	uint8_t key[BEAM_TICKET_KEY_BYTES];
+	struct beam_wire_hello hello;
+	int err = beam_wire_decode_hello(hello_bytes, len_bytes, &hello);
+
+	if (err)
+		return err;
+	if (hello.version != BEAM_WIRE_VERSION || hello.flags)
+		return BEAM_E_VERSION;
+	err = verbs_server_has_room(server);
+	if (!err)
+		err = images->authorize(images->ctx, &hello, peer, key, image);
+	if (err)
+		return err;
+	images->describe(images->ctx, *image, &welcome->gen, &welcome->segment_bytes);
+	welcome->read_max = welcome->segment_bytes < BEAM_WIRE_READ_MAX ? welcome->segment_bytes
+									: BEAM_WIRE_READ_MAX;
+	beam_wire_prove_welcome(key, &hello, welcome);
+	explicit_bzero(key, sizeof(key));
+	return 0;
+}
+
+static void on_request(struct verbs_server *server, struct rdma_cm_id *id,
+		       const struct rdma_conn_param *asked, const uint8_t *hello, size_t len_bytes)
+{
+	struct beam_wire_welcome welcome = {0};
+	struct beam_served *image = NULL;
+	char peer[BEAM_ADDR_BYTES];
+
+	verbs_peer_text(id, peer);
+	int err = authorize(server, hello, len_bytes, peer, &image, &welcome);
+
+	if (!err) {
+		err = verbs_session_start(server, id, asked, image, &welcome, peer);
+		if (err)
+			server->images->release(server->images->ctx, image);
+	}
+	if (err)
+		reject(id, peer, err, refusal(err));
+}
+
+/* ---- events ----------------------------------------------------------------------------------- */
+
+static void on_established(struct verbs_session *session)
+{
+	/* rdma_cm allows remote writes and atomics too; no memory is registered for them, and here
+	 * the queue pair forgets them as well. */
+	struct ibv_qp_attr attr = {.qp_access_flags = IBV_ACCESS_REMOTE_READ};
+
+	if (session->state != VERBS_CONNECTING)
+		return;
+	if (ibv_modify_qp(session->link.id->qp, &attr, IBV_QP_ACCESS_FLAGS))
+		beam_log(BEAM_LOG_INFO, "access flags of a queue pair: %s", strerror(errno));
+	session->state = VERBS_WAITING;
+	session->heard_ms = beam_now_ms();
+	uint64_t bytes = session->server->device.registered_bytes;
+	uint32_t depth = session->server->device.depth;
+
+	verbs_device_describe(session->link.id, &session->server->device);
+	session->server->device.registered_bytes = bytes;
+	session->server->device.depth = depth;
+}
+
+static void on_session_event(struct verbs_session *session, enum rdma_cm_event_type type)
+{
+	switch (type) {
+	case RDMA_CM_EVENT_ESTABLISHED:
+		on_established(session);
+		break;
+	case RDMA_CM_EVENT_DISCONNECTED:
+		/* Its last words may lie in the queue. */
+		if (session->state != VERBS_ENDING)
+			verbs_session_poll(session);
+		verbs_session_end(session, BEAM_E_GONE);
+		break;
+	case RDMA_CM_EVENT_TIMEWAIT_EXIT:
+		break;
+	default: /* DEVICE_REMOVAL, CONNECT_ERROR, UNREACHABLE, REJECTED ... */
+		beam_log(BEAM_LOG_INFO, "verbs session of %s: %s", session->peer,
+			 rdma_event_str(type));
+		verbs_session_end(session, BEAM_E_GONE);
+		break;
+	}
+}
+
+/* The event is acknowledged before anything can destroy its id, which waits for that. */
+static void on_event(struct verbs_server *server, struct rdma_cm_event *event)
+{
+	enum rdma_cm_event_type type = event->event;
+	struct rdma_cm_id *id = event->id;
+	struct verbs_session *session = id->context;
+	struct rdma_conn_param asked = event->param.conn;
+	uint8_t hello[BEAM_WIRE_HELLO_BYTES] = {0};
+	size_t len_bytes = 0;
+
+	if (type == RDMA_CM_EVENT_CONNECT_REQUEST && asked.private_data) {
+		len_bytes =
+		    asked.private_data_len < sizeof(hello) ? asked.private_data_len : sizeof(hello);
+		memcpy(hello, asked.private_data, len_bytes);
+	}
+	rdma_ack_cm_event(event);
+	if (type == RDMA_CM_EVENT_CONNECT_REQUEST) {
+		id->context = NULL; /* inherited from the listener */
+		on_request(server, id, &asked, hello, len_bytes);
+	} else if (session) {
+		on_session_event(session, type);
+	} else {
+		beam_log(BEAM_LOG_INFO, "verbs listener: %s", rdma_event_str(type));
+	}
+}
+
+void verbs_on_cm_event(int fd, uint32_t events, void *arg)
+{
+	struct verbs_server *server = arg;
+	struct rdma_cm_event *event;
+
+	(void)fd;
+	(void)events;
+	for (int turn = 0; turn < EVENTS_TURN && !rdma_get_cm_event(server->events, &event); turn++)
+		on_event(server, event);
+	verbs_server_settle(server);
+}
+
+/* ---- listening -------------------------------------------------------------------------------- */
+
+static int listen_at(struct verbs_server *server, struct addrinfo *info)
+{
+	struct rdma_cm_id *id;
+	int on = 1;
+
+	if (rdma_create_id(server->events, &id, NULL, RDMA_PS_TCP))
+		return -errno;
+	if ((info->ai_family == AF_INET6 &&
+	     rdma_set_option(id, RDMA_OPTION_ID, RDMA_OPTION_ID_AFONLY, &on, sizeof(on))) ||
+	    rdma_bind_addr(id, info->ai_addr) || rdma_listen(id, BACKLOG)) {
+		int err = -errno;
+
+		rdma_destroy_id(id);
+		return err;
+	}
+	server->listeners[server->nlisteners++] = id;
+	return 0;
+}
+
+static int listen_on(struct verbs_server *server, const char *bind_text, uint32_t port)
+{
+	struct addrinfo hints = {.ai_socktype = SOCK_STREAM,
+				 .ai_flags = AI_PASSIVE | AI_NUMERICSERV};
+	const char *host = bind_text;
+	struct addrinfo *list;
+	char service[16];
+	int err = -EADDRNOTAVAIL;
+
+	if (!strcmp(bind_text, "*") || !strcmp(bind_text, "::*")) {
+		hints.ai_family = bind_text[0] == '*' ? AF_INET : AF_INET6;
+		host = NULL;
+	}
+	snprintf(service, sizeof(service), "%u", port);
+	if (getaddrinfo(host, service, &hints, &list))
+		return -EADDRNOTAVAIL;
+	for (struct addrinfo *info = list; info && err; info = info->ai_next)
+		err = listen_at(server, info);
+	freeaddrinfo(list);
+	return err;
+}
+
+int verbs_listen(struct verbs_server *server, const struct beam_server_opts *opts,
+		 char error_text[BEAM_TEXT_BYTES])
+{
+	int err = -EADDRNOTAVAIL;
+
+	for (uint32_t i = 0; i < opts->nbind && i < VERBS_LISTENERS; i++) {
+		int one = listen_on(server, opts->bind[i], opts->port);
+
+		if (!one)
+			continue;
+		/* An address without an RDMA device behind it, as loopback's, alone stops nothing. */
+		err = one;
+		snprintf(
+		    error_text, BEAM_TEXT_BYTES,
+		    "no RDMA listener on %.*s port %u: %s; set addresses of RDMA devices of this "
+		    "host with rdbeam.bind (rdma link)",
+		    BEAM_ADDR_BYTES, opts->bind[i], opts->port, beam_strerror(err));
+		beam_log(BEAM_LOG_INFO, "%s", error_text);
+	}
+	if (!server->nlisteners)
+		return err;
+	error_text[0] = 0;
+	return 0;
+}

@@ -1,0 +1,370 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * The verbs server: places, time limits, the rate, and fences. A fence is over when every session of
+ * the image is gone, and a session is gone when the worker has destroyed its queue pair. */
+#include "verbs_session.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+
+#include "clock.h"
+#include "log.h"
+#include "rdbeam/error.h"
+#include "verbs_server.h"
+
+#define WAITING_PER_PLACE 4
+#define IDLE_STALLS       5 /* silent sessions are dropped after this many stall timeouts */
+#define CONNECT_MS        10000
+#define TICK_MS           100
+#define BURST_MS          200 /* of the rate, that may be announced at once */
+
+static struct verbs_server *of(struct beam_server *server)
+{
+	return (struct verbs_server *)server;
+}
+
+static uint32_t count(const struct verbs_server *server, enum verbs_state state)
+{
+	uint32_t n = 0;
+
+	for (const struct verbs_session *s = server->sessions; s; s = s->next)
+		n += s->state == state;
+	return n;
+}
+
+/* ---- places ----------------------------------------------------------------------------------- */
+
+int verbs_server_has_room(const struct verbs_server *server)
+{
+	uint32_t waiting = count(server, VERBS_WAITING) + count(server, VERBS_CONNECTING);
+
+	return waiting < WAITING_PER_PLACE * server->max_pulls + server->max_pulls ? 0
+										   : BEAM_E_BUSY;
+}
+
+static struct verbs_session *first_waiting(struct verbs_server *server)
+{
+	struct verbs_session *first = NULL;
+
+	for (struct verbs_session *s = server->sessions; s; s = s->next)
+		if (s->state == VERBS_WAITING && (!first || s->place < first->place))
+			first = s;
+	return first;
+}
+
+static void tell_positions(struct verbs_server *server)
+{
+	for (struct verbs_session *s = server->sessions; s; s = s->next) {
+		if (s->state != VERBS_WAITING)
+			continue;
+		s->position = 1;
+		for (struct verbs_session *t = server->sessions; t; t = t->next)
+			s->position += t->state == VERBS_WAITING && t->place < s->place;
+		verbs_session_pump(s);
+	}
+}
+
+/* ---- rate ------------------------------------------------------------------------------------- */
+
+/* The server does not see the READs; what it can hold back is the next segment's key. */
+int64_t verbs_server_allowed(struct verbs_server *server)
+{
+	if (!server->rate)
+		return INT64_MAX;
+	uint64_t now = beam_now_ms();
+	int64_t burst = (int64_t)(server->rate / 1000 * BURST_MS) + 1;
+
+	server->allowed += (int64_t)(server->rate / 1000 * (now - server->refilled_ms));
+	server->refilled_ms = now;
+	if (server->allowed > burst)
+		server->allowed = burst;
+	return server->allowed;
+}
+
+/* ---- time ------------------------------------------------------------------------------------- */
+
+static void check_session(struct verbs_server *server, struct verbs_session *s, uint64_t now)
+{
+	switch (s->state) {
+	case VERBS_CONNECTING:
+		if (now - s->start_ms >= CONNECT_MS)
+			verbs_session_end(s, -ETIMEDOUT);
+		break;
+	case VERBS_WAITING:
+	case VERBS_SERVED:
+		if (s->unsent_ms && now - s->unsent_ms >= server->stall_ms)
+			verbs_session_end(s, -ETIMEDOUT);
+		else if (s->state == VERBS_SERVED &&
+			 now - s->heard_ms >= IDLE_STALLS * server->stall_ms)
+			verbs_session_end(s, -ETIMEDOUT);
+		else if (server->rate)
+			verbs_session_pump(s);
+		break;
+	case VERBS_ENDING:
+		break;
+	}
+}
+
+static void on_tick(void *arg)
+{
+	struct verbs_server *server = arg;
+	uint64_t now = beam_now_ms();
+
+	for (struct verbs_session *s = server->sessions; s; s = s->next)
+		check_session(server, s, now);
+	verbs_server_settle(server);
+}
+
+/* Sessions are freed by their end jobs only, never while a list of them is walked. */
+void verbs_server_settle(struct verbs_server *server)
+{
+	struct verbs_session *next;
+
+	while (count(server, VERBS_SERVED) < server->max_pulls && (next = first_waiting(server)))
+		verbs_session_serve(next);
+	tell_positions(server);
+	if (!server->sessions)
+		beam_timer_cancel(&server->tick);
+	else if (!server->tick &&
+		 beam_timer_set(server->loop, TICK_MS, on_tick, server, &server->tick))
+		beam_log(BEAM_LOG_WARNING, "no memory for the timeouts of pulls");
+}
+
+/* ---- what the device says --------------------------------------------------------------------- */
+
+static struct verbs_session *by_qp(struct verbs_server *server, const struct ibv_qp *qp)
+{
+	for (struct verbs_session *s = server->sessions; s; s = s->next)
+		if (s->state != VERBS_ENDING && s->link.id->qp == qp)
+			return s;
+	return NULL;
+}
+
+static void on_qp_event(struct verbs_server *server, const struct ibv_async_event *event)
+{
+	struct verbs_session *session = by_qp(server, event->element.qp);
+
+	if (!session)
+		return;
+	switch (event->event_type) {
+	case IBV_EVENT_QP_ACCESS_ERR:
+	case IBV_EVENT_QP_REQ_ERR:
+		beam_log(BEAM_LOG_WARNING,
+			 "pull from %s read outside of what it was granted: remote access error, "
+			 "session closed",
+			 session->peer);
+		verbs_session_end(session, BEAM_E_DENIED);
+		break;
+	case IBV_EVENT_QP_FATAL:
+	case IBV_EVENT_QP_LAST_WQE_REACHED:
+		verbs_session_end(session, BEAM_E_GONE);
+		break;
+	default:
+		break;
+	}
+}
+
+void verbs_server_async(struct verbs_server *server, struct ibv_context *device)
+{
+	struct ibv_async_event event;
+
+	while (!ibv_get_async_event(device, &event)) {
+		if (event.event_type <= IBV_EVENT_PATH_MIG_ERR &&
+		    event.event_type != IBV_EVENT_CQ_ERR)
+			on_qp_event(server, &event);
+		else if (event.event_type == IBV_EVENT_DEVICE_FATAL)
+			beam_log(BEAM_LOG_WARNING, "RDMA device %s: fatal error",
+				 ibv_get_device_name(device->device));
+		ibv_ack_async_event(&event);
+	}
+}
+
+static void on_async(int fd, uint32_t events, void *arg)
+{
+	struct verbs_server *server = arg;
+
+	(void)events;
+	for (size_t i = 0; i < VERBS_DEVICES; i++)
+		if (server->asyncs[i].device && server->asyncs[i].device->async_fd == fd)
+			verbs_server_async(server, server->asyncs[i].device);
+	verbs_server_settle(server);
+}
+
+/* rdma_cm keeps one open context for each device for the life of the process. */
+static void watch_devices(struct verbs_server *server)
+{
+	int ndevices = 0;
+	struct ibv_context **devices = rdma_get_devices(&ndevices);
+
+	for (int i = 0; devices && i < ndevices && i < VERBS_DEVICES; i++) {
+		int fd = devices[i]->async_fd;
+
+		if (!fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK) &&
+		    !beam_watch_add(server->loop, fd, EPOLLIN, on_async, server,
+				    &server->asyncs[i].watch))
+			server->asyncs[i].device = devices[i];
+	}
+	if (devices)
+		rdma_free_devices(devices);
+}
+
+/* ---- fences ----------------------------------------------------------------------------------- */
+
+static uint32_t server_sessions(struct beam_server *base, struct beam_served *image)
+{
+	uint32_t n = 0;
+
+	for (struct verbs_session *s = of(base)->sessions; s; s = s->next)
+		n += s->image == image;
+	return n;
+}
+
+void verbs_server_gone(struct verbs_session *session)
+{
+	struct verbs_server *server = session->server;
+	struct beam_served *image = session->image;
+	struct verbs_session **at = &server->sessions;
+	void (*fenced)(void *arg) = session->fenced;
+	void *fenced_arg = session->fenced_arg;
+
+	server->device.registered_bytes -= session->registered_bytes;
+	server->images->ended(server->images->ctx, image, session->peer, session->code,
+			      session->read_bytes, beam_now_ms() - session->start_ms);
+	while (*at != session)
+		at = &(*at)->next;
+	*at = session->next;
+	free(session);
+	server->images->release(server->images->ctx, image);
+	if (fenced && !server_sessions((struct beam_server *)server, image))
+		fenced(fenced_arg); /* the image may be gone after this */
+	if (server->events_watch)   /* not while it closes */
+		verbs_server_settle(server);
+}
+
+static int server_revoke(struct beam_server *base, struct beam_served *image, const char *why,
+			 void (*fenced)(void *arg), void *arg)
+{
+	struct verbs_server *server = of(base);
+
+	(void)why; /* a queue pair that is cut carries no words: the next ticket tells */
+	if (!server_sessions(base, image))
+		return 0;
+	for (struct verbs_session *s = server->sessions; s; s = s->next) {
+		if (s->image != image)
+			continue;
+		s->fenced = fenced; /* called by whichever is the last to go */
+		s->fenced_arg = arg;
+		verbs_session_end(s, BEAM_E_STALE);
+	}
+	return -EAGAIN;
+}
+
+/* ---- the table -------------------------------------------------------------------------------- */
+
+static void server_configure(struct beam_server *base, const struct beam_server_opts *opts)
+{
+	struct verbs_server *server = of(base);
+
+	server->max_pulls = opts->max_pulls;
+	server->stall_ms = 1000ull * opts->stall_timeout_s;
+	server->rate = opts->rate_limit;
+	server->refilled_ms = beam_now_ms();
+	verbs_server_settle(server);
+	for (struct verbs_session *s = server->sessions; s; s = s->next)
+		verbs_session_pump(s);
+}
+
+static void server_published(struct beam_server *base, struct beam_served *image)
+{
+	for (struct verbs_session *s = of(base)->sessions; s; s = s->next) {
+		if (s->image != image || s->state != VERBS_SERVED)
+			continue;
+		s->discover = true;
+		verbs_session_pump(s);
+	}
+}
+
+static void server_counts(struct beam_server *base, struct beam_server_counts *out)
+{
+	const struct verbs_server *server = of(base);
+
+	*out = (struct beam_server_counts){.active = count(server, VERBS_SERVED),
+					   .waiting = count(server, VERBS_WAITING),
+					   .unauthenticated = count(server, VERBS_CONNECTING),
+					   .device = server->device};
+}
+
+/* Waits for the worker: only a change of address or transport closes a server that lives on. */
+static void server_close(struct beam_server **base)
+{
+	if (!*base)
+		return;
+	struct verbs_server *server = of(*base);
+
+	beam_watch_remove(&server->events_watch);
+	for (uint32_t i = 0; i < server->nlisteners; i++)
+		rdma_destroy_id(server->listeners[i]);
+	for (struct verbs_session *s = server->sessions; s; s = s->next)
+		verbs_session_end(s, BEAM_E_ABORTED);
+	verbs_worker_close(&server->worker);
+	for (size_t i = 0; i < VERBS_DEVICES; i++)
+		beam_watch_remove(&server->asyncs[i].watch);
+	if (server->events)
+		rdma_destroy_event_channel(server->events);
+	beam_timer_cancel(&server->tick);
+	free(server);
+	*base = NULL;
+}
+
+static int server_open(const struct beam_server_opts *opts, char error_text[BEAM_TEXT_BYTES],
+		       struct beam_server **out)
+{
+	struct verbs_server *server = calloc(1, sizeof(*server));
+	struct beam_server *base = (struct beam_server *)server;
+	int err = 0;
+
+	if (!server)
+		return -ENOMEM;
+	server->loop = opts->loop;
+	server->images = opts->images;
+	server->events = rdma_create_event_channel();
+	if (!server->events || !verbs_device_describe(NULL, &server->device)) {
+		snprintf(error_text, BEAM_TEXT_BYTES,
+			 "no RDMA device here that is up (see: rdma link); pulls go over tcp only");
+		err = -ENODEV;
+	}
+	if (!err && fcntl(server->events->fd, F_SETFL, O_NONBLOCK))
+		err = -errno;
+	if (!err)
+		err = verbs_worker_open(opts->loop, &server->worker);
+	if (!err)
+		err = beam_watch_add(opts->loop, server->events->fd, EPOLLIN, verbs_on_cm_event,
+				     server, &server->events_watch);
+	if (!err)
+		err = verbs_listen(server, opts, error_text);
+	if (err) {
+		if (!error_text[0])
+			snprintf(error_text, BEAM_TEXT_BYTES, "no RDMA listener: %s",
+				 beam_strerror(err));
+		server_close(&base);
+		return err;
+	}
+	watch_devices(server);
+	server_configure(base, opts);
+	*out = base;
+	return 0;
+}
+
+const struct beam_server_ops beam_verbs_server = {
+    .name = "verbs",
+    .open = server_open,
+    .configure = server_configure,
+    .published = server_published,
+    .revoke = server_revoke,
+    .counts = server_counts,
+    .sessions = server_sessions,
+    .close = server_close,
+};

@@ -1,0 +1,501 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * One reader's session. Segments are told in batches: those sealed since the last batch are found,
+ * registered by the worker (neighbours in memory together), and told with their keys. */
+#include "verbs_session.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+
+#include "clock.h"
+#include "fault.h"
+#include "log.h"
+#include "rdbeam/error.h"
+
+#define MR_MAX_BYTES (1ull << 30)                      /* some devices take no more than 2 GiB */
+#define PLACE_BYTES  (2 * (BEAM_WIRE_HEAD_BYTES + 16)) /* PLACED and SEALED */
+
+/* ---- the worker's part ------------------------------------------------------------------------ */
+
+static struct verbs_session *of_register(struct verbs_job *job)
+{
+	return (struct verbs_session *)((char *)job - offsetof(struct verbs_session, register_job));
+}
+
+static struct verbs_session *of_end(struct verbs_job *job)
+{
+	return (struct verbs_session *)((char *)job - offsetof(struct verbs_session, end_job));
+}
+
+static int keep_mr(struct verbs_session *session, struct ibv_mr *mr)
+{
+	if (session->nmrs == session->mrs_cap) {
+		uint32_t cap = session->mrs_cap ? 2 * session->mrs_cap : 64;
+		struct ibv_mr **grown = realloc(session->mrs, cap * sizeof(struct ibv_mr *));
+
+		if (!grown)
+			return -ENOMEM;
+		session->mrs = grown;
+		session->mrs_cap = cap;
+	}
+	session->mrs[session->nmrs++] = mr;
+	return 0;
+}
+
+/* Registers batch[from..to), which is one run of memory, to the byte. */
+static int register_run(struct verbs_session *session, uint32_t from, uint32_t to)
+{
+	const struct verbs_place *last = &session->batch[to - 1];
+	const uint8_t *base = session->batch[from].base;
+	size_t bytes = (size_t)(last->base - base) + last->len_bytes;
+	struct ibv_mr *mr =
+	    ibv_reg_mr(session->link.pd, (void *)(uintptr_t)base, bytes, IBV_ACCESS_REMOTE_READ);
+	int err = mr ? keep_mr(session, mr) : -errno;
+
+	if (mr && err)
+		ibv_dereg_mr(mr);
+	if (err)
+		return err;
+	session->batch_registered += bytes;
+	for (uint32_t i = from; i < to; i++)
+		session->batch[i].rkey = mr->rkey;
+	return 0;
+}
+
+static int by_address(const void *a, const void *b)
+{
+	const struct verbs_place *x = a, *y = b;
+
+	return x->base < y->base ? -1 : x->base > y->base;
+}
+
+static void register_work(struct verbs_job *job)
+{
+	struct verbs_session *session = of_register(job);
+	struct verbs_place *batch = session->batch;
+	uint32_t from = 0;
+	int err = BEAM_FAULT("verbs_register");
+
+	qsort(batch, session->nbatch, sizeof(*batch), by_address);
+	for (uint32_t to = 1; !err && to <= session->nbatch; to++) {
+		const struct verbs_place *before = &batch[to - 1];
+
+		if (to < session->nbatch && before->base + before->len_bytes == batch[to].base &&
+		    (uint64_t)(batch[to].base - batch[from].base) + batch[to].len_bytes <=
+			MR_MAX_BYTES)
+			continue;
+		err = register_run(session, from, to);
+		from = to;
+	}
+	session->register_err = err;
+}
+
+static void end_work(struct verbs_job *job)
+{
+	struct verbs_session *session = of_end(job);
+
+	verbs_link_stop(&session->link);
+	for (uint32_t i = 0; i < session->nmrs; i++)
+		ibv_dereg_mr(session->mrs[i]);
+	verbs_link_close(&session->link);
+}
+
+/* ---- ends ------------------------------------------------------------------------------------- */
+
+static void end_done(struct verbs_job *job)
+{
+	struct verbs_session *session = of_end(job);
+
+	free(session->mrs);
+	free(session->unsealed);
+	verbs_server_gone(session);
+}
+
+void verbs_session_end(struct verbs_session *session, int code)
+{
+	if (session->state == VERBS_ENDING)
+		return;
+	session->state = VERBS_ENDING;
+	session->code = code;
+	beam_watch_remove(&session->watch);
+	session->end_job = (struct verbs_job){.work = end_work, .done = end_done};
+	verbs_worker_give(session->server->worker, &session->end_job);
+}
+
+/* ---- finding and registering ------------------------------------------------------------------ */
+
+/* Takes segment `index` into the batch if it is sealed. 1, 0, or the image's error. */
+static int find(struct verbs_session *session, uint32_t index)
+{
+	const struct beam_serve_images *images = session->server->images;
+	struct beam_serve_segment segment;
+	int err = images->segment(images->ctx, session->image, index, &segment);
+
+	if (err)
+		return err == -EAGAIN || err == -ERANGE ? 0 : err;
+	session->batch[session->nbatch++] = (struct verbs_place){.base = segment.base,
+								 .crc = segment.crc,
+								 .index = index,
+								 .len_bytes = segment.len_bytes};
+	session->server->allowed -= segment.len_bytes;
+	return 1;
+}
+
+static bool full(struct verbs_session *session)
+{
+	return session->nbatch == VERBS_BATCH || verbs_server_allowed(session->server) <= 0;
+}
+
+static int remember_unsealed(struct verbs_session *session, uint32_t index)
+{
+	if (session->nunsealed == session->unsealed_cap) {
+		uint32_t cap = session->unsealed_cap ? 2 * session->unsealed_cap : 64;
+		uint32_t *grown = realloc(session->unsealed, cap * sizeof(*grown));
+
+		if (!grown)
+			return -ENOMEM;
+		session->unsealed = grown;
+		session->unsealed_cap = cap;
+	}
+	session->unsealed[session->nunsealed++] = index;
+	return 0;
+}
+
+/* Looks at what was claimed but not sealed last time, then at what was claimed since. 1: that was
+ * all there is; 0: the batch is full; or an error. */
+static int find_all(struct verbs_session *session)
+{
+	const struct beam_serve_images *images = session->server->images;
+
+	for (uint32_t i = 0; i < session->nunsealed;) {
+		if (full(session))
+			return 0;
+		int found = find(session, session->unsealed[i]);
+
+		if (found < 0)
+			return found;
+		if (found)
+			session->unsealed[i] = session->unsealed[--session->nunsealed];
+		else
+			i++;
+	}
+	while (session->next_index < images->claimed(images->ctx, session->image)) {
+		if (full(session))
+			return 0;
+		int found = find(session, session->next_index);
+
+		if (found == 0)
+			found = remember_unsealed(session, session->next_index);
+		if (found < 0)
+			return found;
+		session->next_index++;
+	}
+	return 1;
+}
+
+static void register_done(struct verbs_job *job)
+{
+	struct verbs_session *session = of_register(job);
+
+	session->registering = false;
+	session->registered_bytes += session->batch_registered;
+	session->server->device.registered_bytes += session->batch_registered;
+	session->batch_registered = 0;
+	if (session->state == VERBS_ENDING)
+		return;
+	if (session->register_err) {
+		beam_log(BEAM_LOG_WARNING,
+			 "registering %u segments for %s: %s (memory locking is limited by "
+			 "LimitMEMLOCK or ulimit -l)",
+			 session->nbatch, session->peer, beam_strerror(session->register_err));
+		verbs_session_end(session, session->register_err);
+		return;
+	}
+	verbs_session_pump(session);
+}
+
+static void discover(struct verbs_session *session)
+{
+	const struct beam_serve_images *images = session->server->images;
+
+	if (!session->discover || session->registering || session->ntold < session->nbatch)
+		return;
+	session->nbatch = session->ntold = 0;
+	/* Asked first: what is sealed when it says yes is all there is. */
+	session->complete.type = BEAM_WIRE_COMPLETE;
+	bool complete = images->complete(images->ctx, session->image, &session->complete.complete);
+	int all = find_all(session);
+
+	if (all < 0) {
+		verbs_session_end(session, all);
+		return;
+	}
+	session->discover = all == 0;
+	session->whole = all == 1 && complete;
+	if (!session->nbatch)
+		return;
+	session->registering = true;
+	session->register_job = (struct verbs_job){.work = register_work, .done = register_done};
+	verbs_worker_give(session->server->worker, &session->register_job);
+}
+
+/* ---- words ------------------------------------------------------------------------------------ */
+
+static uint32_t put_place(struct verbs_session *session, uint8_t *out)
+{
+	const struct verbs_place *place = &session->batch[session->ntold++];
+	struct beam_wire_message placed = {.type = BEAM_WIRE_PLACED,
+					   .placed = {.index = place->index,
+						      .rkey = place->rkey,
+						      .address = (uintptr_t)place->base}};
+	struct beam_wire_message sealed = {
+	    .type = BEAM_WIRE_SEALED,
+	    .sealed = {.index = place->index, .len_bytes = place->len_bytes, .crc = place->crc}};
+	size_t n = beam_wire_encode(&placed, out);
+
+	session->told_bytes += place->len_bytes;
+	return (uint32_t)(n + beam_wire_encode(&sealed, out + n));
+}
+
+/* Fills one mail with what there is to say. Its bytes; 0: nothing. */
+static uint32_t fill(struct verbs_session *session, uint8_t *mail)
+{
+	struct beam_wire_message m;
+	uint32_t n = 0;
+
+	if (session->state == VERBS_WAITING && session->position != session->told_position) {
+		session->told_position = session->position;
+		m.type = BEAM_WIRE_WAITING;
+		m.waiting.position = session->position;
+		return (uint32_t)beam_wire_encode(&m, mail);
+	}
+	if (session->state != VERBS_SERVED)
+		return 0;
+	if (!session->welcomed) {
+		session->welcomed = true;
+		m.type = BEAM_WIRE_WELCOME;
+		m.welcome = session->welcome;
+		n += beam_wire_encode(&m, mail);
+	}
+	while (session->nchecks && VERBS_MAIL_BYTES - n >= BEAM_WIRE_MESSAGE_MAX) {
+		m.type = BEAM_WIRE_VALID;
+		m.valid.tag = session->checks[--session->nchecks];
+		n += beam_wire_encode(&m, mail + n);
+	}
+	while (!session->registering && session->ntold < session->nbatch &&
+	       VERBS_MAIL_BYTES - n >= PLACE_BYTES)
+		n += put_place(session, mail + n);
+	if (session->whole && !session->registering && session->ntold == session->nbatch &&
+	    !session->told_complete && VERBS_MAIL_BYTES - n >= BEAM_WIRE_MESSAGE_MAX) {
+		session->told_complete = true;
+		n += beam_wire_encode(&session->complete, mail + n);
+	}
+	return n;
+}
+
+void verbs_session_pump(struct verbs_session *session)
+{
+	uint8_t *mail;
+
+	if (session->state == VERBS_SERVED)
+		discover(session);
+	while ((session->state == VERBS_SERVED || session->state == VERBS_WAITING) &&
+	       (mail = verbs_link_mail(&session->link))) {
+		uint32_t bytes = fill(session, mail);
+
+		if (!bytes) {
+			bool more = session->discover && !session->registering &&
+				    session->state == VERBS_SERVED &&
+				    verbs_server_allowed(session->server) > 0;
+
+			if (!more)
+				return;
+			discover(session);
+			if (session->registering)
+				return;
+			continue;
+		}
+		int err = verbs_link_send(&session->link, bytes);
+
+		if (err)
+			verbs_session_end(session, err);
+		else if (!session->unsent_ms)
+			session->unsent_ms = beam_now_ms();
+	}
+}
+
+void verbs_session_serve(struct verbs_session *session)
+{
+	session->state = VERBS_SERVED;
+	session->discover = true;
+	verbs_session_pump(session);
+}
+
+/* ---- what the reader says --------------------------------------------------------------------- */
+
+/* The reader counts: nobody else sees its READs. It can lie to the statistics, but not upwards
+ * beyond what it was told of three times over. */
+static void count_read(struct verbs_session *session, uint64_t bytes)
+{
+	const struct beam_serve_images *images = session->server->images;
+
+	if (bytes <= session->read_bytes || bytes > 3 * session->told_bytes)
+		return;
+	images->sent(images->ctx, session->image, bytes - session->read_bytes);
+	session->read_bytes = bytes;
+}
+
+static int take(struct verbs_session *session, const struct beam_wire_message *message)
+{
+	if (session->state != VERBS_SERVED)
+		return BEAM_E_PROTO;
+	switch (message->type) {
+	case BEAM_WIRE_CHECK:
+		if (session->nchecks == sizeof(session->checks) / sizeof(session->checks[0]))
+			return BEAM_E_PROTO;
+		session->checks[session->nchecks++] = message->check.tag;
+		return 0;
+	case BEAM_WIRE_PROGRESS:
+		count_read(session, message->done.bytes);
+		return 0;
+	case BEAM_WIRE_DONE:
+		count_read(session, message->done.bytes);
+		verbs_session_end(session, 0);
+		return 0;
+	default:
+		return BEAM_E_PROTO;
+	}
+}
+
+static void receive(struct verbs_session *session, const struct ibv_wc *wc)
+{
+	uint32_t number = VERBS_WR_NUMBER(wc->wr_id), at = 0;
+	const uint8_t *mail = verbs_link_received(&session->link, number);
+	int err = 0;
+
+	session->heard_ms = beam_now_ms();
+	while (!err && at < wc->byte_len && session->state != VERBS_ENDING) {
+		struct beam_wire_message message;
+		int n = beam_wire_decode(mail + at, wc->byte_len - at, &message);
+
+		err = n > 0 ? take(session, &message) : BEAM_E_PROTO;
+		at += (uint32_t)n;
+	}
+	if (!err && session->state != VERBS_ENDING)
+		err = verbs_link_receive_again(&session->link, number);
+	if (err)
+		verbs_session_end(session, err);
+}
+
+static void complete(struct verbs_session *session, const struct ibv_wc *wc)
+{
+	if (wc->status != IBV_WC_SUCCESS) {
+		/* The device may have more to say of why. */
+		verbs_server_async(session->server, session->link.id->verbs);
+		verbs_session_end(session, BEAM_E_GONE);
+	} else if (VERBS_WR_WORK(wc->wr_id) == VERBS_RECV) {
+		receive(session, wc);
+	} else {
+		verbs_link_sent(&session->link, VERBS_WR_NUMBER(wc->wr_id));
+		session->unsent_ms =
+		    session->link.nunsent == session->link.nsends ? 0 : beam_now_ms();
+	}
+}
+
+void verbs_session_poll(struct verbs_session *session)
+{
+	struct ibv_wc wc[16];
+	int n = 1;
+
+	/* Looked at once more after it was armed: what came between would wake nobody. */
+	for (bool armed = false; session->state != VERBS_ENDING && (n > 0 || !armed);) {
+		n = ibv_poll_cq(session->link.cq, 16, wc);
+		for (int i = 0; i < n && session->state != VERBS_ENDING; i++)
+			complete(session, &wc[i]);
+		if (n < 0 || session->state == VERBS_ENDING)
+			break;
+		if (n == 0) {
+			if (armed)
+				break;
+			armed = !ibv_req_notify_cq(session->link.cq, 0);
+			n = armed;
+		}
+	}
+	if (n < 0)
+		verbs_session_end(session, -EIO);
+	verbs_session_pump(session);
+}
+
+static void on_completion(int fd, uint32_t events, void *arg)
+{
+	struct verbs_session *session = arg;
+	struct verbs_server *server = session->server;
+
+	(void)fd;
+	(void)events;
+	verbs_link_quiet(&session->link);
+	verbs_session_poll(session);
+	verbs_server_settle(server);
+}
+
+/* ---- start ------------------------------------------------------------------------------------ */
+
+static int accept_with(struct verbs_session *session, const struct rdma_conn_param *asked)
+{
+	struct ibv_device_attr limits;
+	struct rdma_cm_id *id = session->link.id;
+
+	if (ibv_query_device(id->verbs, &limits))
+		return -EIO;
+	uint32_t depth = (uint32_t)limits.max_qp_rd_atom;
+
+	if (depth > asked->responder_resources)
+		depth = asked->responder_resources;
+	struct rdma_conn_param param = {.responder_resources = (uint8_t)depth,
+					.rnr_retry_count = 7};
+
+	session->server->device.depth = depth;
+	return rdma_accept(id, &param) ? -errno : 0;
+}
+
+int verbs_session_start(struct verbs_server *server, struct rdma_cm_id *id,
+			const struct rdma_conn_param *asked, struct beam_served *image,
+			const struct beam_wire_welcome *welcome, const char *peer)
+{
+	struct verbs_session *session = calloc(1, sizeof(*session));
+	struct verbs_session **at = &server->sessions;
+	int err;
+
+	if (!session)
+		return -ENOMEM;
+	session->server = server;
+	session->image = image;
+	session->welcome = *welcome;
+	session->start_ms = session->heard_ms = beam_now_ms();
+	session->place = server->next_place++;
+	snprintf(session->peer, sizeof(session->peer), "%s", peer);
+	err = verbs_link_open(&session->link, id, VERBS_SERVER_MAILS, VERBS_READER_MAILS, 0);
+	if (err)
+		goto free_session;
+	err = ibv_req_notify_cq(session->link.cq, 0) ? -EIO : accept_with(session, asked);
+	if (!err)
+		err = beam_watch_add(server->loop, session->link.channel->fd, EPOLLIN,
+				     on_completion, session, &session->watch);
+	if (err)
+		goto close_link;
+	id->context = session;
+	while (*at)
+		at = &(*at)->next;
+	*at = session;
+	return 0;
+
+close_link:
+	verbs_link_stop(&session->link);
+	session->link.id = NULL; /* the caller's */
+	verbs_link_close(&session->link);
+free_session:
+	free(session);
+	return err;
+}
