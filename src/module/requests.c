@@ -17,31 +17,14 @@
 #include "hook.h"
 #include "link.h"
 #include "rdbeam/error.h"
+#include "request.h"
 #include "save.h"
 #include "shared.h"
 #include "snapshot_facts.h"
 #include "sockets.h"
 
-#define TICKET_TTL_MS      5000
 #define BEGIN_WAIT_MS      60000 /* for other children to end and the fork to begin */
 #define CLIENT_UNIX_SOCKET (1 << 4)
-
-enum request_kind { REQUEST_TICKET, REQUEST_SNAPSHOT };
-
-struct request {
-	struct request *next;
-	enum request_kind kind;
-	RedisModuleBlockedClient *blocked; /* NULL: answered within the command */
-	long long wait_ms;
-	bool opened; /* gen is known; a SNAPSHOT waits for its end */
-	char addr[BEAM_ADDR_BYTES];
-	/* the answer */
-	struct beam_ctl_ticket ticket;
-	struct beam_cut cut;
-	struct beam_gen gen;
-	bool reused;
-	char error[BEAM_TEXT_BYTES]; /* "" : it worked */
-};
 
 static struct request *requests;
 static RedisModuleCtx *detached;
@@ -69,87 +52,11 @@ static void set_error(struct request *request, const char *fmt, ...)
 
 /* ---- answers -------------------------------------------------------------------------------- */
 
-static void reply_pair(RedisModuleCtx *ctx, const char *key, const char *value)
-{
-	RedisModule_ReplyWithCString(ctx, key);
-	RedisModule_ReplyWithCString(ctx, value);
-}
-
-static void reply_number(RedisModuleCtx *ctx, const char *key, long long value)
-{
-	RedisModule_ReplyWithCString(ctx, key);
-	RedisModule_ReplyWithLongLong(ctx, value);
-}
-
-static void to_hex(const uint8_t *bytes, size_t len, char *out)
-{
-	for (size_t i = 0; i < len; i++)
-		snprintf(out + 2 * i, 3, "%02x", bytes[i]);
-}
-
-static int reply_ticket(RedisModuleCtx *ctx, const struct request *request)
-{
-	const struct beam_ctl_status *status = beam_link_status();
-	bool known = status->gen.counter == request->gen.counter;
-	char id[2 * BEAM_TICKET_ID_BYTES + 1], key[2 * BEAM_TICKET_KEY_BYTES + 1], nonce[24],
-	    text[32];
-
-	to_hex(request->ticket.id, BEAM_TICKET_ID_BYTES, id);
-	to_hex(request->ticket.key, BEAM_TICKET_KEY_BYTES, key);
-	snprintf(nonce, sizeof(nonce), "%" PRIu64, request->gen.nonce);
-	beam_config_get(ctx, "min-replicas-to-write", text, sizeof(text));
-	RedisModule_ReplyWithMap(ctx, 15);
-	reply_pair(ctx, "id", id);
-	reply_pair(ctx, "key", key);
-	reply_pair(ctx, "transport", beam_link_transports());
-	reply_number(ctx, "port", beam_link_port());
-	reply_pair(ctx, "nonce", nonce);
-	reply_number(ctx, "counter", (long long)request->gen.counter);
-	reply_pair(ctx, "replid", request->cut.replid);
-	reply_number(ctx, "offset", request->cut.offset);
-	reply_number(ctx, "segment_bytes", beam_config.segment_size);
-	reply_pair(ctx, "state",
-		   known && status->state >= BEAM_STATE_FLUSHING ? "ready" : "copying");
-	reply_number(ctx, "reused", request->reused);
-	reply_number(ctx, "keys", known ? (long long)status->keys : 0);
-	reply_number(ctx, "copy_ms", known ? (long long)status->copy_ms : 0);
-	reply_number(ctx, "min_replicas", strtoll(text, NULL, 10));
-	return reply_number(ctx, "ttl_ms", TICKET_TTL_MS), REDISMODULE_OK;
-}
-
-static int reply_snapshot(RedisModuleCtx *ctx, const struct request *request)
-{
-	const struct beam_ctl_status *status = beam_link_status();
-	bool known = status->gen.counter == request->gen.counter;
-	bool done = !known || status->state == BEAM_STATE_READY;
-	char generation[48];
-
-	snprintf(generation, sizeof(generation), "%016" PRIx64 "-%" PRIu64, request->gen.nonce,
-		 request->gen.counter);
-	RedisModule_ReplyWithMap(ctx, 7);
-	reply_pair(ctx, "generation", generation);
-	reply_pair(ctx, "state", done ? "ready" : "copying");
-	reply_number(ctx, "keys", known ? (long long)status->keys : 0);
-	reply_number(ctx, "bytes", known ? (long long)status->image_bytes : 0);
-	reply_number(ctx, "copy_ms", known ? (long long)status->copy_ms : 0);
-	reply_pair(ctx, "replid", request->cut.replid);
-	reply_number(ctx, "offset", request->cut.offset);
-	return REDISMODULE_OK;
-}
-
-static int reply_request(RedisModuleCtx *ctx, const struct request *request)
-{
-	if (request->error[0])
-		return RedisModule_ReplyWithError(ctx, request->error);
-	return request->kind == REQUEST_TICKET ? reply_ticket(ctx, request)
-					       : reply_snapshot(ctx, request);
-}
-
 static int on_reply(RedisModuleCtx *ctx, RedisModuleString **argv, int argc)
 {
 	(void)argv;
 	(void)argc;
-	return reply_request(ctx, RedisModule_GetBlockedClientPrivateData(ctx));
+	return beam_request_reply(ctx, RedisModule_GetBlockedClientPrivateData(ctx));
 }
 
 static void on_free(RedisModuleCtx *ctx, void *request)
@@ -180,7 +87,7 @@ static int on_timeout(RedisModuleCtx *ctx, RedisModuleString **argv, int argc)
 	if (!request)
 		return RedisModule_ReplyWithError(ctx, "ERR the request timed out");
 	if (request->kind == REQUEST_SNAPSHOT && request->opened)
-		reply_snapshot(ctx, request); /* WAIT is over: says how far it is */
+		beam_request_reply(ctx, request); /* WAIT is over: says how far it is */
 	else
 		RedisModule_ReplyWithError(
 		    ctx,
@@ -416,7 +323,7 @@ int beam_requests_ticket(RedisModuleCtx *ctx, bool fresh)
 		    "NOBACKLOG the server has no replication backlog yet: a first PSYNC makes it");
 	client_address(ctx, request.addr);
 	if (!fresh && mint_from_present(&request, &stream))
-		return reply_request(ctx, &request);
+		return beam_request_reply(ctx, &request);
 	return wait_for_generation(ctx, &request);
 }
 

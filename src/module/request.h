@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * A client's RDBEAM.TICKET or RDBEAM.SNAPSHOT, and its answer. requests.c keeps them, replies.c writes
+ * them out. Main thread. */
+#ifndef BEAM_REQUEST_H
+#define BEAM_REQUEST_H
+
+#include <stdbool.h>
+
+#include "ctl.h"
+#include "redis_api.h"
+
+#define TICKET_TTL_MS 5000
+
+enum request_kind { REQUEST_TICKET, REQUEST_SNAPSHOT };
+
+struct request {
+	struct request *next;
+	enum request_kind kind;
+	RedisModuleBlockedClient *blocked; /* NULL: answered within the command */
+	long long wait_ms;
+	bool opened; /* gen is known; a SNAPSHOT waits for its end */
+	char addr[BEAM_ADDR_BYTES];
+	/* the answer */
+	struct beam_ctl_ticket ticket;
+	struct beam_cut cut;
+	struct beam_gen gen;
+	bool reused;
+	char error[BEAM_TEXT_BYTES]; /* "" : it worked */
+};
+
+/* Replies the error, the ticket, or the snapshot's state. */
+int beam_request_reply(RedisModuleCtx *ctx, const struct request *request);
+
+#endif
