@@ -12,8 +12,10 @@ foreach(package rdbeam rdbeam-tools)
 	install(FILES LICENSE DESTINATION ${doc_dir} RENAME copyright COMPONENT ${component})
 	install(FILES CHANGELOG.md DESTINATION ${doc_dir} RENAME changelog COMPONENT ${component})
 endforeach()
-install(FILES README.md docs/architecture.md docs/image-format.md
+install(FILES README.md docs/architecture.md docs/image-format.md docs/operations.md docs/faq.md
 	DESTINATION ${CMAKE_INSTALL_DATAROOTDIR}/doc/rdbeam COMPONENT server)
+install(DIRECTORY docs/monitoring DESTINATION ${CMAKE_INSTALL_DATAROOTDIR}/doc/rdbeam
+	COMPONENT server)
 install(FILES packaging/systemd/rdbeam-rdma.conf packaging/sysctl-rdbeam.conf
 	packaging/limits-rdbeam.conf
 	DESTINATION ${CMAKE_INSTALL_DATAROOTDIR}/doc/rdbeam/examples COMPONENT server)
