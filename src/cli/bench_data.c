@@ -61,9 +61,9 @@ static const struct beam_bench_data sets[] = {
     {'S', "256 x 3.66 MB", PARTS(large), BEAM_TOUCH_RANGE, 1},
     {'M', "1M x 1 KB", PARTS(medium), BEAM_TOUCH_RANGE, 1},
     {'T', "5M x 100 B", PARTS(hundred), BEAM_TOUCH_RANGE, 1},
-    {'E', "5M short strings, ints", PARTS(little), BEAM_TOUCH_VALUE, 2},
-    {'H', "1M hashes of 10 fields", PARTS(hashes), BEAM_TOUCH_FIELD, 1},
-    {'X', "mixed, all types", PARTS(mixed), BEAM_TOUCH_RANGE, 1},
+    {'E', "5M short values", PARTS(little), BEAM_TOUCH_VALUE, 2},
+    {'H', "1M hashes", PARTS(hashes), BEAM_TOUCH_FIELD, 1},
+    {'X', "all types mixed", PARTS(mixed), BEAM_TOUCH_RANGE, 1},
 };
 
 static const struct beam_bench_data *find(char letter)

@@ -40,6 +40,16 @@ static void put_summary(cJSON *object, const struct beam_bench_summary *s)
 	beam_json_u64(object, "image_bytes", (uint64_t)s->image_bytes);
 }
 
+/* The times in the order of the saves: how far they are apart. */
+static void put_each(cJSON *parent, const struct beam_bench_series *series)
+{
+	cJSON *array = cJSON_CreateArray();
+
+	beam_json_add(parent, "each_ms", array);
+	for (size_t i = 0; i < series->n; i++)
+		cJSON_AddItemToArray(array, cJSON_CreateNumber(series->samples[i].ms));
+}
+
 static void put_series(cJSON *parent, const char *name, const struct beam_bench_series *series)
 {
 	cJSON *object;
@@ -49,6 +59,7 @@ static void put_series(cJSON *parent, const char *name, const struct beam_bench_
 	object = object_in(parent, name);
 	beam_json_u64(object, "saves", series->n);
 	put(object, "ms", BEAM_MEDIAN(series, ms));
+	put_each(object, series);
 	put(object, "durable_ms", BEAM_MEDIAN(series, durable_ms));
 	put(object, "window_ms", BEAM_MEDIAN(series, child_ms));
 	put(object, "fork_ms", BEAM_MEDIAN(series, fork_ms));

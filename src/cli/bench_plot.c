@@ -31,7 +31,7 @@ int beam_bench_plot_check(void)
 
 static void put_setup(FILE *out, const struct beam_bench_report *report, const char *path)
 {
-	fputs("set terminal svg size 960,820 enhanced font 'sans,13' background 'white'\n"
+	fputs("set terminal svg size 1040,860 enhanced font 'sans,13' background 'white'\n"
 	      "set output '",
 	      out);
 	for (; *path; path++) {
@@ -47,7 +47,8 @@ static void put_setup(FILE *out, const struct beam_bench_report *report, const c
 		"set style fill solid 0.9 border -1\n"
 		"set grid ytics\n"
 		"set logscale y\n"
-		"set key outside right top\n"
+		"set key outside top center horizontal\n"
+		"set xtics font ',11'\n"
 		"set title 'Time of a snapshot (%s, %d CPUs, medians of %d)' noenhanced\n",
 		report->server, report->ncpus, (int)report->runs);
 }
@@ -68,7 +69,7 @@ static void put_times(FILE *out, const struct beam_bench_report *report)
 		const struct beam_bench_result *result = report->results[i];
 		const struct beam_bench_summary s = beam_bench_summarize(result);
 
-		fprintf(out, "\"%c: %s\"", result->data->letter, result->data->what);
+		fprintf(out, "\"%c\\n%s\"", result->data->letter, result->data->what);
 		put_value(out, s.stock_ms / 1000);
 		put_value(out, s.tuned_ms / 1000);
 		put_value(out, s.rdbeam_ms / 1000);

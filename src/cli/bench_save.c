@@ -263,8 +263,7 @@ static void take_sample(const struct watch *watch, const struct counters *before
 		out->child_ms = status_ms(save, "cow_window_ms");
 		out->flush_mb_per_s = status_number(save, "flush_mb_per_s");
 	} else {
-		out->ms = out->durable_ms;
-		out->child_ms = ms_between(watch->answered_ns, watch->ended_ns) + out->fork_ms;
+		out->ms = out->child_ms = ms_between(watch->answered_ns, watch->ended_ns);
 		out->cow_bytes = (double)beam_view_info_number(view, "rdb_last_cow_size", 0);
 	}
 }

@@ -231,13 +231,20 @@ static void last_line(const char *path, char *out, size_t cap)
 	snprintf(out, cap, "%s", n == 0 ? "its log is empty" : line ? line + 1 : tail);
 }
 
+int beam_bench_server_connect(const struct beam_bench_server *server, char *error,
+			      struct beam_redis **out)
+{
+	struct beam_redis_addr addr = {.host = "127.0.0.1", .port = (uint32_t)server->port};
+
+	return beam_redis_open(&addr, REPLY_MS, error, out);
+}
+
 /* Whether the server answers and its daemon is there. 0, -EAGAIN, or an error with its line. */
 static int look(struct beam_bench_server *server, char *error)
 {
-	struct beam_redis_addr addr = {.host = "127.0.0.1", .port = (uint32_t)server->port};
 	char state[16];
 
-	if (!server->redis && beam_redis_open(&addr, REPLY_MS, error, &server->redis) != 0)
+	if (!server->redis && beam_bench_server_connect(server, error, &server->redis) != 0)
 		return -EAGAIN;
 	if (beam_redis_info(server->redis, "rdbeam", "rdbeam_daemon_state", state, sizeof(state)))
 		return -EAGAIN;

@@ -35,6 +35,10 @@ struct beam_bench_server {
 int beam_bench_server_start(const struct beam_bench_server_opts *opts, char *error,
 			    struct beam_bench_server *server);
 
+/* One more connection to it. As above; the caller closes it. */
+int beam_bench_server_connect(const struct beam_bench_server *server, char *error,
+			      struct beam_redis **out);
+
 /* Ends it and waits for that; nothing for one that does not run. */
 void beam_bench_server_stop(struct beam_bench_server *server);
 

@@ -19,16 +19,18 @@
 
 #include "bench.h"
 #include "bench_memcpy.h"
+#include "bench_process.h"
 #include "bench_result.h"
 #include "clock.h"
 #include "rdbeam/error.h"
 #include "report.h"
 
-#define QUIET_MS  2000 /* of the client without a save */
-#define SETTLE_MS 120000
-#define DBS       5 /* that the data sets use */
-#define FAST_HZ   "500"
-#define USUAL_HZ  "10"
+#define QUIET_MS   2000 /* of the client without a save */
+#define SETTLE_MS  120000
+#define DBS        5 /* that the data sets use */
+#define REST_MS    200
+#define REST_CPU_S 0.025 /* in REST_MS: two ticks, what answering INFO may cost */
+#define FAST_HZ    500
 
 enum which { CHECKED, UNCHECKED, SERVERS };
 
@@ -193,13 +195,16 @@ static bool is_rehashing(struct beam_redis *redis)
 static int settle(struct bench *bench, struct beam_redis *redis)
 {
 	uint64_t deadline = beam_now_ms() + SETTLE_MS;
-	int code = beam_redis_command(redis, NULL, "CONFIG SET hz " FAST_HZ);
+	int64_t hz = 10;
+	int code;
 
+	beam_redis_info_int(redis, "server", "configured_hz", &hz);
+	code = beam_redis_command(redis, NULL, "CONFIG SET hz %d", FAST_HZ);
 	while (!code && is_rehashing(redis) && beam_now_ms() < deadline &&
 	       !beam_bench_interrupted())
 		pause_ms(100);
 	if (!code)
-		code = beam_redis_command(redis, NULL, "CONFIG SET hz " USUAL_HZ);
+		code = beam_redis_command(redis, NULL, "CONFIG SET hz %lld", (long long)hz);
 	if (!code)
 		code = beam_redis_command(redis, NULL, "MEMORY PURGE");
 	if (code)
@@ -209,6 +214,22 @@ static int settle(struct bench *bench, struct beam_redis *redis)
 	return code;
 }
 
+/* By a connection that is closed again: what it has of buffers would be given back, and so change
+ * hands, while a child is looked at. */
+static int fill_server(struct bench *bench, struct beam_bench_server *server,
+		       const struct beam_bench_data *data)
+{
+	struct beam_redis *redis;
+	int code = beam_bench_server_connect(server, bench->error, &redis);
+
+	if (code)
+		return code;
+	code =
+	    beam_bench_data_fill(data, bench->opts->scale, redis, &bench->progress, bench->error);
+	beam_redis_close(&redis);
+	return code ? code : settle(bench, server->redis);
+}
+
 static int make_servers(struct bench *bench, const struct beam_bench_data *data)
 {
 	int code = 0;
@@ -216,11 +237,7 @@ static int make_servers(struct bench *bench, const struct beam_bench_data *data)
 	for (int i = 0; i < SERVERS && !code; i++) {
 		code = start_server(bench, (enum which)i);
 		if (!code)
-			code =
-			    beam_bench_data_fill(data, bench->opts->scale, bench->servers[i].redis,
-						 &bench->progress, bench->error);
-		if (!code)
-			code = settle(bench, bench->servers[i].redis);
+			code = fill_server(bench, &bench->servers[i], data);
 	}
 	return code;
 }
@@ -238,6 +255,37 @@ static void name_server(struct bench *bench)
 		 valkey ? "valkey" : "redis", version);
 }
 
+static double daemons_cpu_s(const struct bench *bench)
+{
+	double sum = 0;
+
+	for (int i = 0; i < SERVERS; i++) {
+		struct beam_process_use use;
+		int64_t pid = 0;
+
+		beam_redis_info_int(bench->servers[i].redis, "rdbeam", "rdbeam_daemon_pid", &pid);
+		if (pid > 0 && beam_process_use((pid_t)pid, &use) == 0)
+			sum += use.cpu_s;
+	}
+	return sum;
+}
+
+/* After a save rdbeamd may still fault memory in for later ones, which would be counted as the next
+ * save's, stock's too. */
+static void let_daemons_rest(const struct bench *bench)
+{
+	uint64_t deadline = beam_now_ms() + SETTLE_MS;
+	double before = daemons_cpu_s(bench), after;
+
+	while (beam_now_ms() < deadline && !beam_bench_interrupted()) {
+		pause_ms(REST_MS);
+		after = daemons_cpu_s(bench);
+		if (after - before < REST_CPU_S)
+			return;
+		before = after;
+	}
+}
+
 /* ---- measuring ---------------------------------------------------------------------------- */
 
 static void show(struct bench *bench, char letter, int64_t run, uint64_t step, const char *what)
@@ -253,13 +301,14 @@ static void show(struct bench *bench, char letter, int64_t run, uint64_t step, c
 }
 
 /* Saves that do not count: memory that the machine has not used before is slow at its first touch,
- * and that must be nobody's loss. In one of them the child's memory is looked at. */
+ * and that must be nobody's loss. rdbeam saves twice on each server, since it keeps the last image
+ * until the next one is whole. In the last save the child's memory is looked at. */
 static int warm_up(struct bench *bench, struct beam_bench_result *result)
 {
 	static const struct step warming[] = {
-	    {CHECKED, BEAM_BENCH_RDBEAM, false},  {UNCHECKED, BEAM_BENCH_RDBEAM, false},
-	    {UNCHECKED, BEAM_BENCH_TUNED, false}, {UNCHECKED, BEAM_BENCH_TUNED_DISK, false},
-	    {CHECKED, BEAM_BENCH_RDBEAM, false},
+	    {UNCHECKED, BEAM_BENCH_TUNED, false},  {UNCHECKED, BEAM_BENCH_TUNED_DISK, false},
+	    {UNCHECKED, BEAM_BENCH_RDBEAM, false}, {UNCHECKED, BEAM_BENCH_RDBEAM, false},
+	    {CHECKED, BEAM_BENCH_RDBEAM, false},   {CHECKED, BEAM_BENCH_RDBEAM, false},
 	};
 	int code = 0;
 
@@ -269,6 +318,7 @@ static int warm_up(struct bench *bench, struct beam_bench_result *result)
 									       sizeof(warming[0])};
 		struct beam_bench_sample sample;
 
+		let_daemons_rest(bench);
 		code = beam_bench_save(&bench->servers[warming[i].server], warming[i].method,
 				       &bench->place, &around, bench->error, &sample);
 		if (!code && around.look_inside)
@@ -292,7 +342,10 @@ static int measure_quiet(struct bench *bench, struct beam_bench_result *result)
 {
 	struct beam_load_opts opts = load_opts(bench, result, CHECKED);
 	struct beam_load *load;
-	int code = beam_load_start(&opts, bench->error, &load);
+	int code;
+
+	let_daemons_rest(bench);
+	code = beam_load_start(&opts, bench->error, &load);
 
 	if (code)
 		return code;
@@ -308,9 +361,11 @@ static int measure_step(struct bench *bench, struct beam_bench_result *result,
 					   .latencies = &result->latencies[step->method]};
 	struct beam_bench_series *series = step->loaded ? result->loaded : result->alone;
 	struct beam_bench_sample sample;
-	int code = beam_bench_save(&bench->servers[step->server], step->method, &bench->place,
-				   &around, bench->error, &sample);
+	int code;
 
+	let_daemons_rest(bench);
+	code = beam_bench_save(&bench->servers[step->server], step->method, &bench->place, &around,
+			       bench->error, &sample);
 	if (!code)
 		beam_bench_series_add(&series[step->method], &sample);
 	return code;

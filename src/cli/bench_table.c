@@ -34,17 +34,18 @@ static void print_times(const struct beam_bench_report *report)
 {
 	char t[6][16];
 
-	printf(
-	    "\nTime of a save (medians). stock: BGSAVE as shipped; tuned: without compression and\n"
-	    "checksum, to /dev/shm; rdbeam: its table is whole, checksums included; durable: "
-	    "rdbeam\n"
-	    "on disk; window: how long memory was copied on write.\n\n");
-	printf("data        stock    tuned   rdbeam  durable  x stock  x tuned   GB/s  %% memcpy  "
-	       "window  stock's\n");
+	fputs(
+	    "\nTime of a save, from the end of the fork (medians). stock: BGSAVE as shipped;\n"
+	    "tuned: without compression and checksum, to /dev/shm; rdbeam: until its table is\n"
+	    "whole, with checksums; durable: from BGSAVE until rdbeam's dump is on disk; window:\n"
+	    "how long memory was copied on write.\n\n",
+	    stdout);
+	printf("%-4s  %8s  %8s  %8s  %8s  %7s  %7s  %5s  %8s  %8s  %8s\n", "data", "stock", "tuned",
+	       "rdbeam", "durable", "x stock", "x tuned", "GB/s", "% memcpy", "window", "stock's");
 	for (size_t i = 0; i < report->n; i++) {
 		const struct beam_bench_summary s = beam_bench_summarize(report->results[i]);
 
-		printf("%-4c %12s %8s %8s %8s %8.2f %8.2f %6.2f %9.0f %7s %8s\n",
+		printf("%-4c  %8s  %8s  %8s  %8s  %7.2f  %7.2f  %5.2f  %8.0f  %8s  %8s\n",
 		       report->results[i]->data->letter, short_ms(t[0], s.stock_ms),
 		       short_ms(t[1], s.tuned_ms), short_ms(t[2], s.rdbeam_ms),
 		       short_ms(t[3], s.durable_ms), s.x_stock, s.x_tuned, s.gb_per_s,
@@ -58,7 +59,7 @@ static void print_cost_row(char letter, const char *method, const struct beam_be
 {
 	char t[16];
 
-	printf("%-4c  %-10s  %8.2f  %8.2f  %9.1f  %10.0f  %11.0f  %9.0f  %8s\n", letter, method,
+	printf("%-4c  %-10s  %8.2f  %9.2f  %8.1f  %8.0f  %10.0f  %9.1f  %8s\n", letter, method,
 	       BEAM_MEDIAN(alone, cpu_s), BEAM_MEDIAN(alone, daemon_cpu_s),
 	       BEAM_MEDIAN(alone, fork_ms), BEAM_MEDIAN(alone, image_bytes) / MB,
 	       BEAM_MEDIAN(alone, flush_mb_per_s), BEAM_MEDIAN(loaded, copied_bytes) / MB,
@@ -67,14 +68,16 @@ static void print_cost_row(char letter, const char *method, const struct beam_be
 
 static void print_costs(const struct beam_bench_report *report)
 {
-	printf(
-	    "\nWhat a save costs (medians). CPU seconds of the child and of rdbeamd; copied: on\n"
-	    "write, and loaded: the time of the save, both under %" PRId64 " requests/s, %" PRId64
-	    " %% of them writes.\n\n",
-	    report->rate, report->writes);
-	printf(
-	    "data  method      child  s  rdbeamd s   fork  ms     dump MB   flush MB/s  copied MB  "
-	    "  loaded\n");
+	fputs("\nWhat a save costs (medians): CPU seconds of the child with its workers, and of\n"
+	      "rdbeamd; the server's standstill in fork",
+	      stdout);
+	if (report->rate)
+		printf("; and under %" PRId64 " requests/s, %" PRId64
+		       " %% of them\nwrites: what was copied on write, and the time of the save",
+		       report->rate, report->writes);
+	fputs(".\n\n", stdout);
+	printf("%-4s  %-10s  %8s  %9s  %8s  %8s  %10s  %9s  %8s\n", "data", "method", "child s",
+	       "rdbeamd s", "fork ms", "dump MB", "flush MB/s", "copied MB", "loaded");
 	for (size_t i = 0; i < report->n; i++) {
 		const struct beam_bench_result *result = report->results[i];
 
@@ -106,7 +109,8 @@ static void print_latencies(struct beam_bench_report *report)
 	       " requests/s, from the time each was due; all runs\n"
 	       "together, from BGSAVE until the save has ended.\n\n",
 	       report->rate);
-	printf("data  method       requests        p50        p99      p99.9        max\n");
+	printf("%-4s  %-10s  %9s  %9s  %9s  %9s  %9s\n", "data", "method", "requests", "p50", "p99",
+	       "p99.9", "max");
 	for (size_t i = 0; i < report->n; i++) {
 		struct beam_bench_result *result = report->results[i];
 		char letter = result->data->letter;
@@ -123,12 +127,13 @@ void beam_bench_print_tables(struct beam_bench_report *report)
 	printf("rdbeam bench snapshot: %s, %d CPUs, memcpy %.1f GB/s, %" PRId64
 	       " runs, data at %" PRId64 " %%\n\n",
 	       report->server, report->ncpus, report->memcpy_gb_per_s, report->runs, report->scale);
-	printf("data                                 keys    image MB   private dirty KB\n");
+	printf("%-4s  %-25s  %10s  %10s  %16s\n", "data", "", "keys", "image MB",
+	       "private dirty KB");
 	for (size_t i = 0; i < report->n; i++) {
 		const struct beam_bench_result *result = report->results[i];
 		const struct beam_bench_summary s = beam_bench_summarize(result);
 
-		printf("%-4c  %-25s %10.0f  %10.0f  %17.0f\n", result->data->letter,
+		printf("%-4c  %-25s  %10.0f  %10.0f  %16.0f\n", result->data->letter,
 		       result->data->what, s.keys, s.image_bytes / MB,
 		       result->private_bytes / 1024);
 	}
