@@ -64,12 +64,10 @@ static bool has_target_server(const struct beam_pull *pull)
 /* Everything that can be refused is refused here, before anything is changed. */
 static int check(struct beam_pull *pull)
 {
-	const char *transport = pull->opts.transport;
-	int rc;
+	int rc = beam_transfer_check(pull);
 
-	if (strcmp(transport, "auto") != 0 && strcmp(transport, beam_tcp_reader.name) != 0)
-		return beam_tell(pull->error, BEAM_E_UNSUPPORTED,
-				 "--transport %s is not in this build: use auto or tcp", transport);
+	if (rc)
+		return rc;
 	rc = open_server(pull, &pull->opts.from, &pull->from, &pull->primary);
 	if (!rc)
 		rc = beam_check_version(pull->from, &pull->primary, pull->error);

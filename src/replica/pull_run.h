@@ -48,6 +48,8 @@ int beam_pull_show(struct beam_pull *pull);
 
 /* ---- transfer.c --------------------------------------------------------------------------- */
 
+/* BEAM_E_UNSUPPORTED when the build lacks the transport that was asked for. */
+int beam_transfer_check(struct beam_pull *pull);
 /* Opens the sink that this target wants, and the fetch. */
 int beam_transfer_open(struct beam_pull *pull);
 /* Ticket in hand: reads the whole image, verified, resuming what breaks. BEAM_E_STALE: the

@@ -151,16 +151,26 @@ static int open_verbs(struct beam_pull *pull, struct beam_reader **out)
 	pull->verbs_lost = true;
 	return rc == -ENODEV ? rc : -EAGAIN;
 }
+
+int beam_transfer_check(struct beam_pull *pull)
+{
+	(void)pull;
+	return 0;
+}
 #else
 static int open_verbs(struct beam_pull *pull, struct beam_reader **out)
 {
-	(void)out;
+	(void)pull, (void)out;
+	return -ENODEV;
+}
+
+int beam_transfer_check(struct beam_pull *pull)
+{
 	if (!asks_for(pull, "verbs"))
-		return -ENODEV;
-	return beam_tell(
-	    pull->error, BEAM_E_UNSUPPORTED,
-	    "--transport verbs: this build has no such transport (it was built without "
-	    "libibverbs and librdmacm): use auto or tcp");
+		return 0;
+	return beam_tell(pull->error, BEAM_E_UNSUPPORTED,
+			 "--transport verbs is not in this build (made without libibverbs and "
+			 "librdmacm): use auto or tcp");
 }
 #endif
 

@@ -1,0 +1,342 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""The cases of the RDMA lab, one function each; the name is the function's with dashes."""
+
+import argparse
+import json
+import re
+import statistics
+import sys
+import time
+
+from lab import Lab, LabError, Skip, SKIPPED, say
+
+PORT = 7000
+PULL_S = 120
+
+
+def check(holds, what):
+    if not holds:
+        raise LabError(what)
+
+
+# ---- servers in guests --------------------------------------------------------------------------
+
+
+def start_server(guest, port=PORT, module=True, options=""):
+    command = (f"mkdir -p /data/{port} && redis-server --port {port} --daemonize yes --save '' --bind '* -::*' "
+               f"--dir /data/{port} --protected-mode no --enable-debug-command yes --logfile /tmp/redis-{port}.log ")
+    if module:
+        command += "--loadmodule /bin/rdbeam.so --rdbeam.segment-size 2mb "
+    guest.check(f"{command}{options} && until redis-cli -p {port} ping >/dev/null; do usleep 50000; done")
+    if module:
+        guest.check(f"until redis-cli -p {port} info rdbeam | grep -q 'transports:verbs,tcp'; do usleep 50000; done")
+
+
+def cli(guest, command, port=PORT, timeout_s=60):
+    return guest.check(f"redis-cli -p {port} {command}", timeout_s).strip()
+
+
+def info(guest, field, port=PORT, section="everything"):
+    found = re.search(rf"^{field}:(.*?)\r?$", guest.check(f"redis-cli -p {port} info {section} | tr -d '\\r'"), re.M)
+    check(found, f"INFO has no field {field}")
+    return found.group(1)
+
+
+def fill(guest, keys, value_bytes=2000, port=PORT):
+    guest.check(f"rdbeam fill --quiet -p {port} --keys {keys} --value-size {value_bytes} --random", 120)
+
+
+def pull_command(address, options):
+    return f"rdbeam pull --quiet --json --from {address} {options} 2>/tmp/pull.err || cat /tmp/pull.err"
+
+
+def pull_result(output):
+    lines = [line for line in output.splitlines() if line.startswith("{")]
+    check(lines, f"a pull told nothing: {output}")
+    result = json.loads(lines[-1])
+    check("error" not in result, f"a pull failed: {lines[-1]}")
+    return result
+
+
+def pull(guest, address, options, timeout_s=PULL_S):
+    return pull_result(guest.run(pull_command(address, options), timeout_s)[1])
+
+
+def digest(guest, port=PORT):
+    return cli(guest, "debug digest", port)
+
+
+def wait_info(guest, field, wanted, timeout_s=30):
+    """Follows INFO in the guest until a field has a value."""
+    guest.check(f"for i in $(seq {timeout_s * 10}); do redis-cli -p {PORT} info everything | tr -d '\\r' | "
+                f"grep -q '^{field}:{wanted}$' && exit 0; usleep 100000; done; exit 1", timeout_s * 3)
+
+
+def log_of(guest, port=PORT):
+    return guest.check(f"cat /tmp/redis-{port}.log")
+
+
+# ---- cases --------------------------------------------------------------------------------------
+
+
+def one_guest(_):
+    """A pull over the device's loopback: tcp, verbs, IPv6; every byte of 512 MiB by 8 queue pairs."""
+    with Lab() as lab:
+        guest = lab.guest("one", memory_mb=2200, cpus=2).booted()
+        guest.network(1)
+        guest.check("echo 300 >/proc/sys/vm/nr_hugepages")
+        start_server(guest)
+        start_server(guest, PORT + 1, module=False)
+        fill(guest, 10000)
+        for transport in ("tcp", "verbs"):
+            result = pull(guest, f"{guest.ip}:{PORT}", f"--discard --transport {transport}")
+            check(result["transport"] == transport, f"asked for {transport}, got {result['transport']}")
+        result = pull(guest, f"[fd07::1]:{PORT}", "--discard --transport verbs")
+        say(f"verbs over IPv6: {result['image_bytes']} bytes in {result['transfer_ms']} ms")
+        result = pull(guest, f"{guest.ip}:{PORT}", f"--to 127.0.0.1:{PORT + 1}")
+        check(result["transport"] == "verbs", f"auto took {result['transport']}")
+        check(result["full_resyncs"] == 0, "the hand-over was a full resync")
+        check(digest(guest) == digest(guest, PORT + 1), "digests differ")
+        wait_info(guest, "rdbeam_rdma_registered_bytes", 0)
+        cli(guest, "shutdown nosave", PORT + 1)
+        fill(guest, 510, 1 << 20)
+        guest.check("echo 300 >/proc/sys/vm/nr_hugepages")
+        cli(guest, "rdbeam.snapshot wait 100000", timeout_s=120)
+        page = info(guest, "rdbeam_region_page_bytes")
+        output = guest.check(f"rdma-probe {guest.ip}:{PORT} queues 8 128", 200)
+        say(f"pages of {page}; {output.strip()}")
+        check(int(re.search(r": (\d+) bytes right", output).group(1)) >= 512 << 20, "too few bytes were compared")
+
+
+def three_guests(_):
+    """Two replicas pull at once under write load; then a link is cut and a guest is killed in mid-pull."""
+    with Lab() as lab:
+        lab.connect(3)
+        guests = [lab.guest(name, memory_mb=700, port=i) for i, name in enumerate(("primary", "left", "right"))]
+        for number, guest in enumerate(guests):
+            guest.booted().network(number + 1)
+        primary, replicas = guests[0], guests[1:]
+        start_server(primary, options="--rdbeam.stall-timeout 2 --repl-backlog-size 64mb --repl-diskless-sync-delay 0")
+        for replica in replicas:
+            start_server(replica, module=False)
+        fill(primary, 15000)
+        primary.check("(n=0; while [ ! -e /tmp/stop ]; do n=$((n+1)); redis-cli -p 7000 set load:$n $n; "
+                      "redis-cli -p 7000 select 3 >/dev/null; redis-cli -p 7000 -n 3 incr count; done; touch /tmp/stopped) "
+                      ">/dev/null 2>&1 &")
+        # The backlog is made by a first pull, so that what counts below are the replicas' own resyncs.
+        pull(replicas[0], f"{primary.ip}:{PORT}", "--discard --transport verbs")
+        full = int(info(primary, "sync_full"))
+        for replica in replicas:
+            replica.start(pull_command(f"{primary.ip}:{PORT}", f"--to 127.0.0.1:{PORT} --transport verbs"))
+        results = [pull_result(replica.finish(PULL_S)[1]) for replica in replicas]
+        say(", ".join(f"{r['image_bytes']} bytes in {r['transfer_ms']} ms" for r in results))
+        primary.check("touch /tmp/stop; until [ -e /tmp/stopped ]; do usleep 50000; done")
+        check(int(cli(primary, "wait 2 20000")) == 2, "the replicas do not follow")
+        digests = [digest(guest) for guest in guests]
+        check(len(set(digests)) == 1, f"digests differ: {digests}")
+        check(int(info(primary, "sync_full")) == full, "a replica needed a full resync")
+        check(all(r["full_resyncs"] == 0 for r in results), "a pull ended in a full resync")
+        _cut_and_kill(lab, primary, replicas)
+
+
+def _cut_and_kill(lab, primary, replicas):
+    cli(primary, "config set rdbeam.rate-limit 8mb")
+    replicas[1].start(pull_command(f"{primary.ip}:{PORT}", "--discard"))
+    wait_info(primary, "rdbeam_pulls_active", "1")
+    lab.link(2, False)
+    time.sleep(2)  # the outage itself: shorter than what the retries bear
+    lab.link(2, True)
+    result = pull_result(replicas[1].finish(PULL_S)[1])
+    say(f"link cut for 2 s: {result['transport']}, {result['transfer_ms']} ms")
+    wait_info(primary, "rdbeam_pulls_active", "0")
+    replicas[0].start(pull_command(f"{primary.ip}:{PORT}", "--discard --transport verbs"))
+    wait_info(primary, "rdbeam_pulls_active", "1")
+    replicas[0].kill()
+    wait_info(primary, "rdbeam_pulls_active", "0", 40)
+    wait_info(primary, "rdbeam_rdma_registered_bytes", "0", 40)
+    check(cli(primary, "ping") == "PONG", "the primary is gone")
+
+
+HOSTILE = ["wrong-key", "past-end", "before-begin", "write", "other-session", "after-end"]
+
+
+def hostile(_):
+    """Every access that was not granted: a remote access error, a closed session, a line in the log."""
+    with Lab() as lab:
+        guest = lab.guest("one", memory_mb=800).booted()
+        guest.network(1)
+        start_server(guest)
+        fill(guest, 20000)
+        address = f"{guest.ip}:{PORT}"
+        status, output = guest.run(f"rdma-probe {address} unsealed")
+        check(status == 0, f"unsealed: status {status}, {output}")
+        say(f"unsealed: {output.strip()}")
+        cli(guest, "rdbeam.snapshot wait 30000")
+        for name in HOSTILE:
+            before = log_of(guest).count("pull of generation")
+            status, output = guest.run(f"rdma-probe {address} {name}")
+            check(status == 0, f"{name}: status {status}, {output}")
+            guest.check(f"for i in $(seq 100); do [ $(grep -c 'pull of generation' /tmp/redis-{PORT}.log) -gt {before} ] "
+                        "&& exit 0; usleep 50000; done; exit 1")
+            say(f"{name}: {output.strip()}")
+        text = log_of(guest)
+        check("remote access error" in text or "failed" in text, "the log says nothing of it")
+        result = pull(guest, address, "--discard --transport verbs")
+        check(result["transport"] == "verbs" and cli(guest, "ping") == "PONG", "Redis does not go on")
+        wait_info(guest, "rdbeam_rdma_registered_bytes", 0)
+        check(int(info(guest, "rdbeam_tickets_denied")) == 0, "a good ticket was denied")
+
+
+def fence(options):
+    """Generations follow each other in the same memory while readers hold on to the old ones."""
+    with Lab() as lab:
+        guest = lab.guest("one", memory_mb=700, cpus=2).booted()
+        guest.network(1)
+        start_server(guest, options="--rdbeam.region-size 24mb")
+        fill(guest, 500)
+        address = f"{guest.ip}:{PORT}"
+        cli(guest, "rdbeam.snapshot wait 30000")
+        for name in ("slow", "stopped"):
+            guest.check(f"(sh -c 'echo $$ >/tmp/{name}.pid; RDBEAM_VERBS_TIMEOUT=15 RDBEAM_VERBS_RETRIES=3 exec "
+                        f"rdma-probe {address} hold /tmp/end' >/tmp/{name} 2>&1; "
+                        f"touch /tmp/{name}.done) &")
+        wait_info(guest, "rdbeam_pulls_active", "2")
+        started = time.monotonic()
+        for batch in range(options.generations // 10):
+            # One client for all: in a guest a process costs more than a snapshot.
+            lines = []
+            for i in range(10):
+                lines.append(f"eval \"for i=1,500,3 do redis.call('set','key:'..i,string.rep(ARGV[1],1500)..i) end\" 0 {batch}x{i}")
+                lines.append("rdbeam.snapshot wait 30000")
+            half = "\n".join(lines[:10]), "\n".join(lines[10:])
+            output = guest.check(f"kill -STOP $(cat /tmp/stopped.pid); redis-cli -p {PORT} <<'END'\n{half[0]}\nEND\n"
+                                 f"kill -CONT $(cat /tmp/stopped.pid); redis-cli -p {PORT} <<'END'\n{half[1]}\nEND", 120)
+            check(output.count("generation") == 10 and "ERR" not in output, f"snapshots: {output}")
+        guest.check("kill -CONT $(cat /tmp/stopped.pid); touch /tmp/end; "
+                    "for i in $(seq 500); do [ -e /tmp/slow.done -a -e /tmp/stopped.done ] && exit 0; usleep 100000; done; "
+                    "ps; tail -3 /tmp/slow /tmp/stopped /tmp/redis-7000.log; exit 1", 90)
+        output = guest.check("grep -v -e connect -e ticket /tmp/slow; grep -v -e connect -e ticket /tmp/stopped")
+        generation = int(info(guest, "rdbeam_generation").split("-")[1])
+        say(f"{generation} generations in {time.monotonic() - started:.0f} s")
+        for line in output.splitlines():
+            say(line)
+        check(generation >= options.generations, "too few generations")
+        check(output.count("none mixed") == 2 and "MIXED" not in output, f"readers: {output}")
+        cuts = [int(n) for n in re.findall(r"cut (\d+)", output)]
+        check(min(cuts) > 0, "no session was ever cut: nothing was tested")
+
+
+def lost(_):
+    """The device goes in mid-pull: the same generation goes on over TCP."""
+    with Lab() as lab:
+        guest = lab.guest("one", memory_mb=800).booted()
+        guest.network(1)
+        start_server(guest)
+        fill(guest, 20000)
+        pull(guest, f"{guest.ip}:{PORT}", "--discard")  # makes the backlog, and an image that the next one takes
+        cli(guest, "config set rdbeam.rate-limit 8mb")
+        before = info(guest, "rdbeam_generation")
+        guest.check(f"(rdbeam pull --quiet --json --from {guest.ip}:{PORT} --to-file /tmp/image.rdb "
+                    ">/tmp/pull.out 2>&1; touch /tmp/pull.done) &")
+        wait_info(guest, "rdbeam_pulls_active", "1")
+        guest.check("usleep 1000000; rdma link delete rxe0 & until [ -e /tmp/pull.done ]; do usleep 100000; done", PULL_S)
+        result = pull_result(guest.check("cat /tmp/pull.out"))
+        check(result["transport"] == "verbs+tcp", f"the way was {result['transport']}")
+        check(result["generation"] == before, "the pull took another generation")
+        guest.check("rdbeam verify --quiet /tmp/image.rdb")
+        say(f"{result['transport']}, {result['image_bytes']} bytes, same generation {result['generation']}")
+
+
+def disk(_):
+    """BGSAVE to a disk of 97 MB/s while a replica pulls over verbs."""
+    with Lab() as lab:
+        guest = lab.guest("one", memory_mb=900, disk_bytes=1 << 30).booted()
+        guest.network(1)
+        guest.check("mkfs.ext2 /dev/vda >/dev/null && mkdir -p /data/7000 && mount -t ext4 /dev/vda /data/7000")
+        start_server(guest)
+        fill(guest, 30000)
+        cli(guest, "bgsave")
+        result = pull(guest, f"{guest.ip}:{PORT}", "--discard --transport verbs")
+        wait_info(guest, "rdb_bgsave_in_progress", "0", 60)
+        check(info(guest, "rdb_last_bgsave_status") == "ok", "BGSAVE failed")
+        guest.check("rdbeam verify --quiet /data/7000/dump.rdb")
+        say(f"flushed at {info(guest, 'rdbeam_flush_mb_per_s')} MB/s, pulled {result['image_bytes']} bytes meanwhile")
+
+
+# ---- bench --------------------------------------------------------------------------------------
+
+
+def _user_ms(guest):
+    """User CPU of redis-server and rdbeamd, in ms."""
+    ticks = guest.check(f"for p in $(pidof redis-server) $(redis-cli -p {PORT} info rdbeam | tr -d '\\r' | "
+                        "sed -n 's/^rdbeam_daemon_pid://p'); do sed 's/.*) //' /proc/$p/stat | cut -d' ' -f12; done")
+    return 10 * sum(int(t) for t in ticks.split())
+
+
+def _read_bw(guest):
+    output = guest.check("ib_read_bw -d rxe0 -x 1 -s 1048576 -n 200 >/dev/null 2>&1 & usleep 500000; "
+                         f"ib_read_bw -d rxe0 -x 1 -s 1048576 -n 200 {guest.ip}", 120)
+    found = re.search(r"^ *1048576 +\d+ +[\d.]+ +([\d.]+)", output, re.M)
+    check(found, f"ib_read_bw: {output}")
+    return float(found.group(1)) * 1.048576  # its MB is 2^20 bytes
+
+
+def bench_reads(options):
+    """Throughput against ib_read_bw on the same device, and the primary's user CPU per GB."""
+    with Lab() as lab:
+        guest = lab.guest("one", memory_mb=1600, cpus=2).booted()
+        guest.network(1)
+        start_server(guest)
+        fill(guest, 200, 1 << 20)
+        cli(guest, "rdbeam.snapshot wait 60000", timeout_s=90)
+        runs, rates, cpu = [], {"verbs": [], "tcp": []}, {"verbs": [], "tcp": []}
+        for _ in range(options.runs):
+            run = {"ib_read_bw_mb_per_s": round(_read_bw(guest), 1)}
+            for transport in ("verbs", "tcp"):
+                before = _user_ms(guest)
+                result = pull(guest, f"{guest.ip}:{PORT}", f"--discard --transport {transport}")
+                gigabytes = result["image_bytes"] / 1e9
+                rates[transport].append(result["image_bytes"] / 1000 / max(1, result["transfer_ms"]))
+                cpu[transport].append((_user_ms(guest) - before) / gigabytes)
+                run[f"{transport}_mb_per_s"] = round(rates[transport][-1], 1)
+                run[f"primary_cpu_ms_per_gb_{transport}"] = round(cpu[transport][-1], 1)
+            runs.append(run)
+            if not options.json:
+                say(str(run))
+        wire = statistics.median(run["ib_read_bw_mb_per_s"] for run in runs)
+        verbs = statistics.median(rates["verbs"])
+        print(json.dumps({"verbs_mb_per_s": round(verbs, 1), "ib_read_bw_mb_per_s": wire,
+                          "ratio_to_ib_read_bw": round(verbs / wire, 3),
+                          "primary_cpu_ms_per_gb_verbs": round(statistics.median(cpu["verbs"]), 1),
+                          "primary_cpu_ms_per_gb_tcp": round(statistics.median(cpu["tcp"]), 1),
+                          "tcp_mb_per_s": round(statistics.median(rates["tcp"]), 1), "runs": runs}))
+
+
+CASES = [one_guest, three_guests, hostile, fence, lost, disk, bench_reads]
+
+
+def main(args):
+    names = {case.__name__.replace("_", "-"): case for case in CASES}
+    parser = argparse.ArgumentParser(prog="tests/rdma/run", description=__doc__.split(";")[0] + ".")
+    parser.add_argument("case", nargs="?", choices=sorted(names))
+    parser.add_argument("--list", action="store_true", help="name the cases")
+    parser.add_argument("--json", action="store_true", help="bench-reads: nothing but one JSON object")
+    parser.add_argument("--runs", type=int, default=5, help="bench-reads: how often (median)")
+    parser.add_argument("--generations", type=int, default=200, help="fence: how many")
+    options = parser.parse_args(args)
+    if options.list or not options.case:
+        for name, case in names.items():
+            print(f"{name:14} {case.__doc__.splitlines()[0]}")
+        return 0 if options.list else 2
+    started = time.monotonic()
+    try:
+        names[options.case](options)
+    except Skip as reason:
+        print(f"SKIPPED: rdma-{options.case}: {reason}")
+        return SKIPPED
+    except LabError as error:
+        print(f"FAILED: {options.case}: {error}", file=sys.stderr)
+        return 1
+    if not options.json:
+        print(f"{options.case}: passed in {time.monotonic() - started:.0f} s")
+    return 0
