@@ -33,7 +33,7 @@ def start_server(guest, port=PORT, module=True, options=""):
 
 
 def cli(guest, command, port=PORT, timeout_s=60):
-    return guest.check(f"redis-cli -p {port} {command}", timeout_s).strip()
+    return guest.check(f"redis-cli --raw -p {port} {command}", timeout_s).strip()
 
 
 def info(guest, field, port=PORT, section="everything"):
@@ -84,8 +84,8 @@ def one_guest(_):
     with Lab() as lab:
         guest = lab.guest("one", memory_mb=2200, cpus=2).booted()
         guest.network(1)
-        guest.check("echo 300 >/proc/sys/vm/nr_hugepages")
-        start_server(guest)
+        guest.check("echo 320 >/proc/sys/vm/nr_hugepages")
+        start_server(guest, options="--rdbeam.region-size 640mb")
         start_server(guest, PORT + 1, module=False)
         fill(guest, 10000)
         for transport in ("tcp", "verbs"):
@@ -99,8 +99,7 @@ def one_guest(_):
         check(digest(guest) == digest(guest, PORT + 1), "digests differ")
         wait_info(guest, "rdbeam_rdma_registered_bytes", 0)
         cli(guest, "shutdown nosave", PORT + 1)
-        fill(guest, 510, 1 << 20)
-        guest.check("echo 300 >/proc/sys/vm/nr_hugepages")
+        fill(guest, 375, 1 << 20)
         cli(guest, "rdbeam.snapshot wait 100000", timeout_s=120)
         page = info(guest, "rdbeam_region_page_bytes")
         output = guest.check(f"rdma-probe {guest.ip}:{PORT} queues 8 128", 200)
@@ -192,12 +191,12 @@ def fence(options):
     with Lab() as lab:
         guest = lab.guest("one", memory_mb=700, cpus=2).booted()
         guest.network(1)
-        start_server(guest, options="--rdbeam.region-size 24mb")
-        fill(guest, 500)
+        start_server(guest, options="--rdbeam.region-size 14mb")
+        fill(guest, 2000)
         address = f"{guest.ip}:{PORT}"
         cli(guest, "rdbeam.snapshot wait 30000")
         for name in ("slow", "stopped"):
-            guest.check(f"(sh -c 'echo $$ >/tmp/{name}.pid; RDBEAM_VERBS_TIMEOUT=15 RDBEAM_VERBS_RETRIES=3 exec "
+            guest.check(f"(sh -c 'echo $$ >/tmp/{name}.pid; RDBEAM_VERBS_TIMEOUT=17 RDBEAM_VERBS_RETRIES=3 exec "
                         f"rdma-probe {address} hold /tmp/end' >/tmp/{name} 2>&1; "
                         f"touch /tmp/{name}.done) &")
         wait_info(guest, "rdbeam_pulls_active", "2")
@@ -252,7 +251,7 @@ def disk(_):
     with Lab() as lab:
         guest = lab.guest("one", memory_mb=900, disk_bytes=1 << 30).booted()
         guest.network(1)
-        guest.check("mkfs.ext2 /dev/vda >/dev/null && mkdir -p /data/7000 && mount -t ext4 /dev/vda /data/7000")
+        guest.check("mkdir -p /data/7000 && mount -t ext4 /dev/vda /data/7000")
         start_server(guest)
         fill(guest, 30000)
         cli(guest, "bgsave")

@@ -216,6 +216,7 @@ class Guest:
         if disk_bytes:
             with open(path + ".disk", "wb") as file:
                 file.truncate(disk_bytes)
+            subprocess.run(["/sbin/mke2fs", "-q", "-F", "-t", "ext4", path + ".disk"], check=True)
             args += ["-drive", f"file={path}.disk,if=none,id=d0,format=raw,cache=unsafe,"
                      "throttling.bps-write=97000000", "-device", "virtio-blk-pci,drive=d0"]
         with open(path + ".qemu", "wb") as log:
