@@ -240,6 +240,15 @@ class Server:
         if self.module and self.options.get("mode") != "off" and "daemon" not in self.options:
             wait_for(lambda: self.info("rdbeam").get("rdbeam_daemon_state") == "up",
                      lambda: f"daemon is up: {self.info('rdbeam')}\n{self.log()[-2000:]}")
+        if ASAN:
+            wait_for(self.threads_rest, f"{self.name}: its threads have come up")
+
+    def threads_rest(self):
+        """The sanitizer's runtime does not survive a fork while another thread of the server is
+        being registered: the child would wait for a lock that nobody holds any more."""
+        tasks = pathlib.Path(f"/proc/{self.pid}/task")
+        waits = [(task / "wchan").read_text() for task in tasks.iterdir() if task.name != str(self.pid)]
+        return len(waits) >= 3 and all("futex" in name for name in waits)
 
     @property
     def pid(self):
