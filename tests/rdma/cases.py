@@ -84,8 +84,8 @@ def one_guest(_):
     with Lab() as lab:
         guest = lab.guest("one", memory_mb=2200, cpus=2).booted()
         guest.network(1)
-        guest.check("echo 320 >/proc/sys/vm/nr_hugepages")
-        start_server(guest, options="--rdbeam.region-size 640mb")
+        guest.check("echo 350 >/proc/sys/vm/nr_hugepages")
+        start_server(guest, options="--rdbeam.region-size 700mb")
         start_server(guest, PORT + 1, module=False)
         fill(guest, 10000)
         for transport in ("tcp", "verbs"):
@@ -99,7 +99,7 @@ def one_guest(_):
         check(digest(guest) == digest(guest, PORT + 1), "digests differ")
         wait_info(guest, "rdbeam_rdma_registered_bytes", 0)
         cli(guest, "shutdown nosave", PORT + 1)
-        fill(guest, 375, 1 << 20)
+        fill(guest, 440, 1 << 20)
         cli(guest, "rdbeam.snapshot wait 100000", timeout_s=120)
         page = info(guest, "rdbeam_region_page_bytes")
         output = guest.check(f"rdma-probe {guest.ip}:{PORT} queues 8 128", 200)
@@ -254,6 +254,7 @@ def disk(_):
         guest.check("mkdir -p /data/7000 && mount -t ext4 /dev/vda /data/7000")
         start_server(guest)
         fill(guest, 30000)
+        pull(guest, f"{guest.ip}:{PORT}", "--discard")  # makes the backlog: the next takes BGSAVE's image
         cli(guest, "bgsave")
         result = pull(guest, f"{guest.ip}:{PORT}", "--discard --transport verbs")
         wait_info(guest, "rdb_bgsave_in_progress", "0", 60)

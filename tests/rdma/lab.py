@@ -27,7 +27,7 @@ SKIPPED = 77
 PATIENCE_S = 60  # for one step in a guest; emulation is some 15 times slower than the machine
 
 MODULES = """virtio_ring virtio virtio_pci_modern_dev virtio_pci_legacy_dev virtio_pci failover
-net_failover virtio_net virtio_blk crc16 mbcache jbd2 ext4 udp_tunnel ip6_udp_tunnel ib_core ib_uverbs crc32_generic rdma_rxe
+net_failover virtio_net virtio_blk crc32c_generic crc16 mbcache jbd2 ext4 udp_tunnel ip6_udp_tunnel ib_core ib_uverbs crc32_generic rdma_rxe
 configfs ib_cm iw_cm rdma_cm rdma_ucm""".split()
 PROGRAMS = "redis-server redis-cli rdma ib_read_bw ibv_devinfo".split()
 BUILT = "rdbeam rdbeamd rdbeam.so tests/rdma/rdma-probe".split()
