@@ -173,6 +173,7 @@ void generation_copied(struct writer *writer, const struct beam_ctl_copied *copi
 	if (fcntl(gen->table_fd, F_ADD_SEALS, F_SEAL_FUTURE_WRITE))
 		beam_log(BEAM_LOG_INFO, "sealing the table against writing: %s", strerror(errno));
 	generation_give_slots(gen, total);
+	beam_region_enough(d->region);
 	listeners_published(gen);
 	if (gen->begin.kind == BEAM_SNAPSHOT_MEMORY) {
 		generation_finish(gen, 0, "");

@@ -57,6 +57,21 @@ struct snapshot {
 
 /* ---- what is written ------------------------------------------------------------------------ */
 
+/* Bytes of the image to come, for faulting memory ahead: by the last image where it is of like size,
+ * else by the memory in use, which is an upper bound for nearly all data; filler adds a share. */
+static uint64_t estimate(const struct beam_facts *facts, const struct beam_ctl_status *last)
+{
+	uint64_t most = facts->used_memory + facts->used_memory / 8;
+
+	if (!last->image_bytes || !last->keys || last->keys / 2 > facts->keys ||
+	    facts->keys / 2 > last->keys)
+		return most;
+	double scaled =
+	    1.125 * (double)last->image_bytes * (double)facts->keys / (double)last->keys;
+
+	return scaled < (double)most ? (uint64_t)scaled : most;
+}
+
 static void fill_begin(struct snapshot *s, enum beam_snapshot_kind kind, const uint8_t *secret)
 {
 	struct beam_cut *cut = &s->begin.cut;
@@ -67,9 +82,7 @@ static void fill_begin(struct snapshot *s, enum beam_snapshot_kind kind, const u
 	s->begin.keys_expected = s->facts.keys;
 	s->begin.fork_ns = s->forked_ns;
 	s->begin.direct_io = s->direct;
-	/* Memory used is an upper bound for nearly all data; filler adds a share for large values.
-	 */
-	s->begin.estimate_bytes = s->facts.used_memory + s->facts.used_memory / 8;
+	s->begin.estimate_bytes = estimate(&s->facts, beam_link_status());
 	memcpy(cut->replid, s->facts.replid, sizeof(cut->replid));
 	cut->is_replica = s->facts.is_replica;
 	cut->offset = s->facts.offset;

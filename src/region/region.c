@@ -213,6 +213,14 @@ void beam_region_grow(struct beam_region *r, uint32_t want_free)
 	pthread_mutex_unlock(&r->lock);
 }
 
+void beam_region_enough(struct beam_region *r)
+{
+	pthread_mutex_lock(&r->lock);
+	r->todo = 0;
+	r->want_free = 0;
+	pthread_mutex_unlock(&r->lock);
+}
+
 int beam_region_collect(struct beam_region *r)
 {
 	uint64_t count;

@@ -44,6 +44,9 @@ int beam_region_fd(const struct beam_region *region);
  * least 16 segments, at most 1 GiB). Returns at once. */
 void beam_region_grow(struct beam_region *region, uint32_t want_free);
 
+/* Takes back what was asked for and not made yet; an extent that is being made is finished. */
+void beam_region_enough(struct beam_region *region);
+
 /* Takes in what the thread has made. 0; BEAM_E_FULL when max_bytes is reached or memory is short
  * and fewer slots than asked for are free (error text in beam_region_error); BEAM_E_UNSUPPORTED
  * when hugepages are required and there are none. */
