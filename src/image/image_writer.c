@@ -45,6 +45,7 @@ struct beam_image_writer {
 	uint32_t segment_bytes;
 	struct beam_crc64_shift segment_shift;
 	struct chunk small, large;
+	uint32_t large_segments; /* claimed for large items so far */
 };
 
 int beam_image_writer_open(const struct beam_segment_source *source, struct beam_image_writer **out)
@@ -269,16 +270,19 @@ static int item_write(struct beam_image_writer *writer, struct chunk *chunk,
 	return 0;
 }
 
-/* Segments of a run for items of about `bytes`: the length that wastes least. */
-static uint32_t best_run(uint64_t bytes, uint32_t segment_bytes)
+/* Segments of a run for items of about `bytes`: the length that wastes least. Runs grow with what has
+ * been written, since the end of a writer's last run may have to be filled. */
+static uint32_t best_run(const struct beam_image_writer *writer, uint64_t bytes)
 {
-	uint64_t least = (bytes + BEAM_CHUNK_TAIL_BYTES + segment_bytes - 1) / segment_bytes;
+	uint64_t segment = writer->segment_bytes;
+	uint64_t least = (bytes + BEAM_CHUNK_TAIL_BYTES + segment - 1) / segment;
+	uint64_t most = 1 + writer->large_segments / 4;
 	uint32_t best = (uint32_t)least;
 	double best_use = 0;
 
-	for (uint64_t n = least; n <= RUN_MAX; n++) {
-		uint64_t room = n * segment_bytes - BEAM_CHUNK_TAIL_BYTES;
-		double use = (double)(room / bytes * bytes) / (double)(n * segment_bytes);
+	for (uint64_t n = least; n <= RUN_MAX && n <= most; n++) {
+		uint64_t room = n * segment - BEAM_CHUNK_TAIL_BYTES;
+		double use = (double)(room / bytes * bytes) / (double)(n * segment);
 
 		if (use > best_use + 0.005) {
 			best = (uint32_t)n;
@@ -332,7 +336,11 @@ int beam_image_writer_put(struct beam_image_writer *writer, uint32_t db, const v
 		return put_alone(writer, &item);
 	if (bound > (uint64_t)RUN_MAX / 2 * writer->segment_bytes)
 		return put_alone(writer, &item);
-	return put_in(writer, large, &item, best_run(bound, writer->segment_bytes));
+	int err = put_in(writer, large, &item, best_run(writer, bound));
+
+	if (!err && large->nitems == 1) /* begun with this item */
+		writer->large_segments += large->nsegments;
+	return err;
 }
 
 int beam_image_writer_flush(struct beam_image_writer *writer)

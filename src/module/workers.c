@@ -27,8 +27,7 @@
 
 #define WORKERS_MAX  64
 #define AUTO_MAX     16
-#define SMALL_KEYS   4096 /* below both, one worker does it in no time */
-#define SMALL_BYTES  (64ull << 20)
+#define SMALL_BYTES  (64ull << 20) /* of memory: below, one worker does it in no time */
 #define HEARTBEAT_MS 1000
 #define REPORT_KEYS  256 /* progress is added to the shared counters in such steps */
 
@@ -75,7 +74,7 @@ uint32_t beam_workers_count(const struct beam_facts *facts)
 		return 1;
 	if (beam_config.workers)
 		return (uint32_t)beam_config.workers;
-	if (facts->keys < SMALL_KEYS && facts->used_memory < SMALL_BYTES)
+	if (facts->used_memory < SMALL_BYTES)
 		return 1;
 	if (sched_getaffinity(0, sizeof(cpus), &cpus) == 0)
 		n = CPU_COUNT(&cpus);
