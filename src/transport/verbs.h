@@ -2,7 +2,7 @@
  *
  * What both ends of a verbs connection share. Control messages travel by SEND, several in one, in
  * mails of at most VERBS_MAIL_BYTES; the image's bytes travel by the reader's RDMA READs, which the
- * server's processor never sees. Of an image only sealed segments are registered, for each session in
+ * server's processor never sees. Of an image only sealed segments are registered, each session in
  * its own protection domain, REMOTE_READ only: what was not granted has no key.
  */
 #ifndef BEAM_VERBS_H
@@ -43,7 +43,7 @@ struct verbs_link {
 	uint32_t nunsent;
 };
 
-/* Builds all but the id, which must have its device, and posts the receives. `nreads`: READs besides.
+/* Builds all but the id, which must have its device, and posts the receives. `nreads`: READs, too.
  * 0 or -errno with nothing built. */
 int verbs_link_open(struct verbs_link *link, struct rdma_cm_id *id, uint32_t nsends,
 		    uint32_t nrecvs, uint32_t nreads);
@@ -64,7 +64,7 @@ int verbs_link_receive_again(struct verbs_link *link, uint32_t number);
 /* Takes the completion channel's events, so that it can become readable again. */
 void verbs_link_quiet(struct verbs_link *link);
 
-/* ---- verbs_device.c ---------------------------------------------------------------------------- */
+/* ---- verbs_device.c ------------------------------------------------------------------------- */
 
 /* Tells port, GID and MTU of the device behind an id (or of the first that is up, for NULL). False
  * when there is none. */

@@ -17,7 +17,7 @@ int verbs_resolve(struct rdma_event_channel *events, const struct beam_reader_op
 int verbs_connect(struct rdma_cm_id *id, const struct beam_wire_hello *hello,
 		  const struct beam_reader_opts *opts, char error_text[BEAM_TEXT_BYTES]);
 
-/* The next event's type, within the time; its id's ack is done. -ETIMEDOUT, -errno. `reject` (may be
+/* The next event's type, within the time; its id's ack is done. -ETIMEDOUT, -errno. `reject` (can be
  * NULL) gets the private data of a rejection. */
 int verbs_next_event(struct rdma_event_channel *events, int timeout_ms,
 		     uint8_t reject[VERBS_REJECT_BYTES]);

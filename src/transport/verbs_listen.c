@@ -17,7 +17,7 @@
 #define BACKLOG     64
 #define EVENTS_TURN 64
 
-/* ---- requests --------------------------------------------------------------------------------- */
+/* ---- requests ------------------------------------------------------------------------------- */
 
 static void reject(struct rdma_cm_id *id, const char *peer, int code, const char *text)
 {
@@ -93,7 +93,7 @@ static void on_request(struct verbs_server *server, struct rdma_cm_id *id,
 		reject(id, peer, err, refusal(err));
 }
 
-/* ---- events ----------------------------------------------------------------------------------- */
+/* ---- events --------------------------------------------------------------------------------- */
 
 static void on_established(struct verbs_session *session)
 {
@@ -175,7 +175,7 @@ void verbs_on_cm_event(int fd, uint32_t events, void *arg)
 	verbs_server_settle(server);
 }
 
-/* ---- listening -------------------------------------------------------------------------------- */
+/* ---- listening ------------------------------------------------------------------------------ */
 
 static int listen_at(struct verbs_server *server, struct addrinfo *info)
 {

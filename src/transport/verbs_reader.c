@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  * The pulling end of a verbs session: READs straight into the caller's memory, as many queued as
- * `depth` says, of which the device keeps max_rd_atomic on the wire. Completions come by event; when
+ * `depth` says, of which the device keeps max_rd_atomic on the wire. Completions come by event; if
  * they follow each other closely it is cheaper to look for a moment than to sleep. */
 #include "reader_talk.h"
 
@@ -78,7 +78,7 @@ static int fail_lost(struct verbs_reader *r, const char *what)
 	return reader_talk_fail(&r->talk, BEAM_E_GONE, "%s: %s", r->talk.peer, what);
 }
 
-/* ---- open and close --------------------------------------------------------------------------- */
+/* ---- open and close ------------------------------------------------------------------------- */
 
 static void free_reader(struct verbs_reader *r)
 {
@@ -168,7 +168,7 @@ static int reader_open(const struct beam_reader_opts *opts, char error_text[BEAM
 	return 0;
 }
 
-/* ---- words to the server ---------------------------------------------------------------------- */
+/* ---- words to the server -------------------------------------------------------------------- */
 
 static int say(struct verbs_reader *r, const struct beam_wire_message *message)
 {
@@ -235,7 +235,7 @@ static void reader_close(struct beam_reader **reader, uint64_t bytes, uint64_t m
 	*reader = NULL;
 }
 
-/* ---- reads ------------------------------------------------------------------------------------ */
+/* ---- reads ---------------------------------------------------------------------------------- */
 
 static int reader_read(struct beam_reader *reader, uint32_t index, uint32_t offset, void *buf,
 		       uint32_t len_bytes, uint64_t cookie)
@@ -298,7 +298,7 @@ static int take_placed(struct verbs_reader *r, const struct beam_wire_placed *pl
 	return 0;
 }
 
-/* ---- events ----------------------------------------------------------------------------------- */
+/* ---- events --------------------------------------------------------------------------------- */
 
 /* The next event in the mail at hand. 1, 0 when it is used up, or a code. */
 static int parse(struct verbs_reader *r, struct beam_reader_event *event)

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause
- * The verbs server: places, time limits, the rate, and fences. A fence is over when every session of
+ * The verbs server: places, time limits, the rate, fences. A fence is over when every session of
  * the image is gone, and a session is gone when the worker has destroyed its queue pair. */
 #include "verbs_session.h"
 
@@ -35,7 +35,7 @@ static uint32_t count(const struct verbs_server *server, enum verbs_state state)
 	return n;
 }
 
-/* ---- places ----------------------------------------------------------------------------------- */
+/* ---- places --------------------------------------------------------------------------------- */
 
 int verbs_server_has_room(const struct verbs_server *server)
 {
@@ -67,7 +67,7 @@ static void tell_positions(struct verbs_server *server)
 	}
 }
 
-/* ---- rate ------------------------------------------------------------------------------------- */
+/* ---- rate ----------------------------------------------------------------------------------- */
 
 /* The server does not see the READs; what it can hold back is the next segment's key. */
 int64_t verbs_server_allowed(struct verbs_server *server)
@@ -84,7 +84,7 @@ int64_t verbs_server_allowed(struct verbs_server *server)
 	return server->allowed;
 }
 
-/* ---- time ------------------------------------------------------------------------------------- */
+/* ---- time ----------------------------------------------------------------------------------- */
 
 static void check_session(struct verbs_server *server, struct verbs_session *s, uint64_t now)
 {
@@ -133,7 +133,7 @@ void verbs_server_settle(struct verbs_server *server)
 		beam_log(BEAM_LOG_WARNING, "no memory for the timeouts of pulls");
 }
 
-/* ---- what the device says --------------------------------------------------------------------- */
+/* ---- what the device says ------------------------------------------------------------------- */
 
 static struct verbs_session *by_qp(struct verbs_server *server, const struct ibv_qp *qp)
 {
@@ -211,7 +211,7 @@ static void watch_devices(struct verbs_server *server)
 		rdma_free_devices(devices);
 }
 
-/* ---- fences ----------------------------------------------------------------------------------- */
+/* ---- fences --------------------------------------------------------------------------------- */
 
 static uint32_t server_sessions(struct beam_server *base, struct beam_served *image)
 {
@@ -262,7 +262,7 @@ static int server_revoke(struct beam_server *base, struct beam_served *image, co
 	return -EAGAIN;
 }
 
-/* ---- the table -------------------------------------------------------------------------------- */
+/* ---- the table ------------------------------------------------------------------------------ */
 
 static void server_configure(struct beam_server *base, const struct beam_server_opts *opts)
 {

@@ -17,7 +17,7 @@
 #define MR_MAX_BYTES (1ull << 30)                      /* some devices take no more than 2 GiB */
 #define PLACE_BYTES  (2 * (BEAM_WIRE_HEAD_BYTES + 16)) /* PLACED and SEALED */
 
-/* ---- the worker's part ------------------------------------------------------------------------ */
+/* ---- the worker's part ---------------------------------------------------------------------- */
 
 static struct verbs_session *of_register(struct verbs_job *job)
 {
@@ -102,7 +102,7 @@ static void end_work(struct verbs_job *job)
 	verbs_link_close(&session->link);
 }
 
-/* ---- ends ------------------------------------------------------------------------------------- */
+/* ---- ends ----------------------------------------------------------------------------------- */
 
 static void end_done(struct verbs_job *job)
 {
@@ -124,7 +124,7 @@ void verbs_session_end(struct verbs_session *session, int code)
 	verbs_worker_give(session->server->worker, &session->end_job);
 }
 
-/* ---- finding and registering ------------------------------------------------------------------ */
+/* ---- finding and registering ---------------------------------------------------------------- */
 
 /* Takes segment `index` into the batch if it is sealed. 1, 0, or the image's error. */
 static int find(struct verbs_session *session, uint32_t index)
@@ -241,7 +241,7 @@ static void discover(struct verbs_session *session)
 	verbs_worker_give(session->server->worker, &session->register_job);
 }
 
-/* ---- words ------------------------------------------------------------------------------------ */
+/* ---- words ---------------------------------------------------------------------------------- */
 
 static uint32_t put_place(struct verbs_session *session, uint8_t *out)
 {
@@ -333,7 +333,7 @@ void verbs_session_serve(struct verbs_session *session)
 	verbs_session_pump(session);
 }
 
-/* ---- what the reader says --------------------------------------------------------------------- */
+/* ---- what the reader says ------------------------------------------------------------------- */
 
 /* The reader counts: nobody else sees its READs. It can lie to the statistics, but not upwards
  * beyond what it was told of three times over. */
@@ -440,7 +440,7 @@ static void on_completion(int fd, uint32_t events, void *arg)
 	verbs_server_settle(server);
 }
 
-/* ---- start ------------------------------------------------------------------------------------ */
+/* ---- start ---------------------------------------------------------------------------------- */
 
 static int accept_with(struct verbs_session *session, const struct rdma_conn_param *asked)
 {

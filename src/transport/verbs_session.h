@@ -95,7 +95,7 @@ struct verbs_server {
 	struct beam_server_device device;
 };
 
-/* ---- verbs_session.c -------------------------------------------------------------------------- */
+/* ---- verbs_session.c ------------------------------------------------------------------------ */
 
 /* Builds an authorized connection's objects and accepts it. Takes the image and the id; on failure
  * neither. 0 or -errno. */
@@ -110,7 +110,7 @@ void verbs_session_poll(struct verbs_session *session);
 /* Ends it. `code` 0: the reader was done. */
 void verbs_session_end(struct verbs_session *session, int code);
 
-/* ---- verbs_server.c --------------------------------------------------------------------------- */
+/* ---- verbs_server.c ------------------------------------------------------------------------- */
 
 /* BEAM_E_BUSY when too many wait already. */
 int verbs_server_has_room(const struct verbs_server *server);
@@ -123,7 +123,7 @@ int64_t verbs_server_allowed(struct verbs_server *server);
 /* What the device has to say of its queue pairs: a READ that was not granted shows here. */
 void verbs_server_async(struct verbs_server *server, struct ibv_context *device);
 
-/* ---- verbs_listen.c --------------------------------------------------------------------------- */
+/* ---- verbs_listen.c ------------------------------------------------------------------------- */
 
 int verbs_listen(struct verbs_server *server, const struct beam_server_opts *opts,
 		 char error_text[BEAM_TEXT_BYTES]);

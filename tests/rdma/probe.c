@@ -59,7 +59,7 @@ static void die(const char *what, const char *why)
 	exit(1);
 }
 
-/* ---- sessions --------------------------------------------------------------------------------- */
+/* ---- sessions ------------------------------------------------------------------------------- */
 
 static int get_ticket(struct beam_ticket *ticket)
 {
@@ -272,7 +272,7 @@ static bool sum_is_right(const struct session *s, uint32_t index)
 	return beam_crc64(0, s->buf, s->places[index].len_bytes) == s->places[index].crc;
 }
 
-/* ---- cases ------------------------------------------------------------------------------------ */
+/* ---- cases ---------------------------------------------------------------------------------- */
 
 static int expect_refusal(int status)
 {
