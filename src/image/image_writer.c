@@ -330,9 +330,10 @@ int beam_image_writer_put(struct beam_image_writer *writer, uint32_t db, const v
 
 	if (bound < writer->segment_bytes / 16)
 		return put_in(writer, &writer->small, &item, 1);
-	/* A large chunk with much room left is not closed for one item that is too large for it. */
-	if (large->open && chunk_left(writer, large) < bound &&
-	    chunk_left(writer, large) > (uint64_t)large->nsegments * writer->segment_bytes / 8)
+	/* A run with much room left is not closed for one item that is too large for such a run. */
+	uint64_t run = (uint64_t)large->nsegments * writer->segment_bytes;
+
+	if (large->open && bound > run && chunk_left(writer, large) > run / 8)
 		return put_alone(writer, &item);
 	if (bound > (uint64_t)RUN_MAX / 2 * writer->segment_bytes)
 		return put_alone(writer, &item);
