@@ -99,7 +99,7 @@ def one_guest(_):
         check(digest(guest) == digest(guest, PORT + 1), "digests differ")
         wait_info(guest, "rdbeam_rdma_registered_bytes", 0)
         cli(guest, "shutdown nosave", PORT + 1)
-        fill(guest, 460, 1 << 20)
+        fill(guest, 490, 1 << 20)
         cli(guest, "rdbeam.snapshot wait 100000", timeout_s=120)
         page = info(guest, "rdbeam_region_page_bytes")
         output = guest.check(f"rdma-probe {guest.ip}:{PORT} queues 8 128", 200)
