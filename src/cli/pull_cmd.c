@@ -115,8 +115,9 @@ static const struct beam_option pull_options[] = {
      .kind = BEAM_OPT_CHOICE,
      .offset = offsetof(struct pull_opts, transport),
      .choices = "auto|tcp|verbs",
-     .help = "How the image travels. Default auto: verbs (RDMA) where both hosts have a device and a "
-	     "route, else tcp."},
+     .help =
+	 "How the image travels. Default auto: verbs (RDMA) where both hosts have a device and a "
+	 "route, else tcp."},
     {.name = "--timeout",
      .kind = BEAM_OPT_INT,
      .offset = offsetof(struct pull_opts, timeout_s),

@@ -143,7 +143,7 @@ struct beam_ctl_ready {
 	int32_t pid;
 	uint32_t port; /* that the listeners got; 0: none */
 	uint64_t nonce;
-	char transports[32]; /* that listen, the best first: "verbs,tcp" */
+	char transports[32];         /* that listen, the best first: "verbs,tcp" */
 	char error[BEAM_TEXT_BYTES]; /* why there is no listener (port in use, ...), or "" */
 };
 

@@ -16,7 +16,7 @@ struct beam_ticket {
 	uint8_t key[BEAM_TICKET_KEY_BYTES]; /* secret */
 	struct beam_gen gen;
 	uint32_t port;
-	char transport[32]; /* what the primary offers: "verbs,tcp" */
+	char transport[32];             /* what the primary offers: "verbs,tcp" */
 	char replid[BEAM_REPLID_BYTES]; /* "" when the image cannot be continued from */
 	int64_t offset;
 	bool reused;
