@@ -366,12 +366,16 @@ class Server:
         return self.info("persistence")["rdb_bgsave_in_progress"] == "1"
 
     def bgsave(self, status="ok", timeout_s=None):
-        """BGSAVE to its end, with the status that it must have. A module fork that has ended is still
-        in the way until the server's cron has seen it."""
-        wait_for(lambda: self.number("persistence", "module_fork_in_progress") == 0,
-                 f"{self.name}: no module fork")
+        """BGSAVE to its end, with the status that it must have."""
+        self.childless()
         self.client.execute_command("BGSAVE")
         self.saved(status, timeout_s)
+
+    def childless(self):
+        """A child that has ended is still in the way until the server's cron has seen it."""
+        wait_for(lambda: not self.saving()
+                 and self.number("persistence", "module_fork_in_progress") == 0,
+                 f"{self.name}: no child")
 
     def saved(self, status="ok", timeout_s=None):
         wait_for(lambda: not self.saving(), f"{self.name}: BGSAVE ends", timeout_s)
@@ -422,7 +426,7 @@ def check_rdb(path, binary=None):
 
 def cli(*args, timeout_s=None, check=None, env=None):
     """Runs rdbeam(1). check: the exit code it must have."""
-    full = dict(os.environ, **sanitizer_env(leaks=True), **(env or {}))
+    full = {**os.environ, **sanitizer_env(leaks=True), **(env or {})}
     done = subprocess.run([str(artifact("rdbeam")), *map(str, args)], capture_output=True, text=True,
                           env=full, timeout=timeout_s or DEADLINE_S * 4,
                           stdin=subprocess.DEVNULL)
@@ -435,6 +439,6 @@ def cli(*args, timeout_s=None, check=None, env=None):
 
 def cli_start(*args, env=None):
     """Starts rdbeam(1) and returns the process; stdout and stderr are pipes."""
-    full = dict(os.environ, **sanitizer_env(leaks=False), **(env or {}))
+    full = {**os.environ, **sanitizer_env(leaks=False), **(env or {})}
     return subprocess.Popen([str(artifact("rdbeam")), *map(str, args)], stdin=subprocess.DEVNULL,
                             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=full)

@@ -64,7 +64,7 @@ def test_command_blocks_run(make, root):
         for block in blocks(name):
             if block.startswith("cmake "):
                 continue
-            wait_for(lambda: not server.saving(), "no save runs")
+            server.childless()
             done = subprocess.run(["bash", "-euo", "pipefail", "-c", block], env=env,
                                   cwd=harness.REPO, capture_output=True, text=True, timeout=60)
             assert done.returncode == 0 and done.stdout.strip(), (block, done.stdout, done.stderr)
