@@ -47,14 +47,6 @@ static int put_text(const struct beam_common *common, const char *what, const ch
 	return 0;
 }
 
-static int refuse_tls(const struct beam_common *common, const char *option)
-{
-	return beam_fail(common, BEAM_E_UNSUPPORTED,
-			 "TLS is not supported: %s: connect to the plain port, or through a "
-			 "tunnel such as stunnel or ssh -L",
-			 option);
-}
-
 /* User and password that stand outside the address. */
 static int put_login(const struct beam_common *common, const char *user, const char *password,
 		     const char *env_name, struct beam_redis_addr *addr)
@@ -80,10 +72,6 @@ static int put_address(const struct beam_common *common, const char *option, con
 {
 	int code = beam_redis_parse_addr(text, addr);
 
-	if (code == BEAM_E_UNSUPPORTED) {
-		wipe_url(text);
-		return refuse_tls(common, "rediss://");
-	}
 	wipe_url(text);
 	if (code != 0)
 		return beam_fail_usage(common,
@@ -95,11 +83,13 @@ static int put_address(const struct beam_common *common, const char *option, con
 
 int beam_connect_addr(const struct beam_common *common, const char *option, const char *text,
 		      const char *user, const char *password, const char *env_name,
-		      struct beam_redis_addr *addr)
+		      const struct beam_connect_tls *tls, struct beam_redis_addr *addr)
 {
 	int code;
 
 	memset(addr, 0, sizeof(*addr));
+	addr->use_tls = tls->on;
+	addr->tls = tls->opts;
 	strcpy(addr->host, "127.0.0.1");
 	addr->port = 6379;
 	code = put_login(common, user, password, env_name, addr);
@@ -115,13 +105,13 @@ int beam_connect_where(const struct beam_common *common, const struct beam_conne
 	int code;
 
 	memset(addr, 0, sizeof(*addr));
+	addr->use_tls = connect->tls.on;
+	addr->tls = connect->tls.opts;
 	addr->port = (uint32_t)connect->port;
 	code = put_login(common, connect->user, connect->password, NULL, addr);
 	wipe_text(connect->password);
 	if (code != 0)
 		return code;
-	if (connect->tls || connect->cacert)
-		return refuse_tls(common, connect->tls ? "--tls" : "--cacert");
 	addr->is_unix = connect->socket != NULL;
 	code = put_text(common, connect->socket ? "-s" : "-h",
 			connect->socket ? connect->socket : connect->host, addr->host,

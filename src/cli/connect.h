@@ -9,6 +9,12 @@
 #include "command.h"
 #include "redis.h"
 
+/* TLS as redis-cli has it, for every connection of the command. */
+struct beam_connect_tls {
+	bool on; /* also without rediss:// */
+	struct beam_tls_opts opts;
+};
+
 struct beam_connect {
 	const char *host;
 	int64_t port;
@@ -16,8 +22,7 @@ struct beam_connect {
 	const char *password;
 	const char *user;
 	const char *url;
-	bool tls;
-	const char *cacert;
+	struct beam_connect_tls tls;
 };
 
 #define BEAM_CONNECT_DEFAULTS                                                                      \
@@ -27,6 +32,53 @@ struct beam_connect {
 
 /* How long a connection and a single reply may take. */
 #define BEAM_CONNECT_TIMEOUT_MS 10000
+
+/* Rows of a command's table; `field` is the option struct's member of type beam_connect_tls. */
+#define BEAM_CONNECT_TLS_OPTIONS(type, field)                                                      \
+	{.name = "--tls",                                                                          \
+	 .kind = BEAM_OPT_FLAG,                                                                    \
+	 .offset = offsetof(type, field.on),                                                       \
+	 .help = "Connect by TLS, as rediss:// does."},                                            \
+	    {.name = "--cacert",                                                                   \
+	     .kind = BEAM_OPT_STRING,                                                              \
+	     .offset = offsetof(type, field.opts.cacert),                                          \
+	     .value = "FILE",                                                                      \
+	     .help = "Certificate authorities to trust, PEM. Default: the system's."},             \
+	    {.name = "--cacertdir",                                                                \
+	     .kind = BEAM_OPT_STRING,                                                              \
+	     .offset = offsetof(type, field.opts.cacertdir),                                       \
+	     .value = "DIR",                                                                       \
+	     .help = "Directory of hashed certificate authorities."},                              \
+	    {.name = "--cert",                                                                     \
+	     .kind = BEAM_OPT_STRING,                                                              \
+	     .offset = offsetof(type, field.opts.cert),                                            \
+	     .value = "FILE",                                                                      \
+	     .help = "Certificate to show, PEM; with --key."},                                     \
+	    {.name = "--key",                                                                      \
+	     .kind = BEAM_OPT_STRING,                                                              \
+	     .offset = offsetof(type, field.opts.key),                                             \
+	     .value = "FILE",                                                                      \
+	     .help = "Private key of --cert, PEM."},                                               \
+	    {.name = "--sni",                                                                      \
+	     .kind = BEAM_OPT_STRING,                                                              \
+	     .offset = offsetof(type, field.opts.sni),                                             \
+	     .value = "NAME",                                                                      \
+	     .help = "Server name to ask for. Default: the host name."},                           \
+	    {.name = "--tls-ciphers",                                                              \
+	     .kind = BEAM_OPT_STRING,                                                              \
+	     .offset = offsetof(type, field.opts.ciphers),                                         \
+	     .value = "LIST",                                                                      \
+	     .help = "Ciphers for TLS 1.2, as openssl(1) writes them."},                           \
+	    {.name = "--tls-ciphersuites",                                                         \
+	     .kind = BEAM_OPT_STRING,                                                              \
+	     .offset = offsetof(type, field.opts.ciphersuites),                                    \
+	     .value = "LIST",                                                                      \
+	     .help = "Ciphers for TLS 1.3."},                                                      \
+	{                                                                                          \
+		.name = "--insecure", .kind = BEAM_OPT_FLAG,                                       \
+		.offset = offsetof(type, field.opts.insecure),                                     \
+		.help = "Take any certificate: whoever is on the way can read and change all."     \
+	}
 
 /* Rows of a command's table; the command's option struct has a member `connect`. */
 #define BEAM_CONNECT_OPTIONS(type)                                                                 \
@@ -63,16 +115,9 @@ struct beam_connect {
 	     .kind = BEAM_OPT_STRING,                                                              \
 	     .offset = offsetof(type, connect.url),                                                \
 	     .value = "URL",                                                                       \
-	     .help = "Server as redis://[user:password@]host[:port]; overrides the others."},      \
-	    {.name = "--tls",                                                                      \
-	     .kind = BEAM_OPT_FLAG,                                                                \
-	     .offset = offsetof(type, connect.tls),                                                \
-	     .help = "Refused: this program speaks no TLS yet. Use a tunnel."},                    \
-	{                                                                                          \
-		.name = "--cacert", .kind = BEAM_OPT_STRING,                                       \
-		.offset = offsetof(type, connect.cacert), .value = "FILE",                         \
-		.help = "Refused, as --tls."                                                       \
-	}
+	     .help = "Server as redis://[user:password@]host[:port], rediss:// for TLS; "          \
+		     "overrides the others."},                                                     \
+	    BEAM_CONNECT_TLS_OPTIONS(type, connect.tls)
 
 /* Connects as the options and REDISCLI_AUTH say. The password in argv is overwritten. 0 and *out;
  * else the line is written and the value is what rdbeam exits with. */
@@ -95,6 +140,6 @@ int beam_fail_redis(const struct beam_common *common, const struct beam_redis *r
  * beam_connect_open. */
 int beam_connect_addr(const struct beam_common *common, const char *option, const char *text,
 		      const char *user, const char *password, const char *env_name,
-		      struct beam_redis_addr *addr);
+		      const struct beam_connect_tls *tls, struct beam_redis_addr *addr);
 
 #endif

@@ -190,7 +190,7 @@ static void look_at_server(struct beam_doctor *doctor)
 {
 	int64_t bytes;
 
-	doctor->local = same_host(beam_redis_context(doctor->redis)->fd);
+	doctor->local = same_host(beam_redis_socket(doctor->redis));
 	if (beam_view_refresh(&doctor->view, doctor->redis) != 0) {
 		beam_doctor_add(doctor, BEAM_LEVEL_FAIL, "access",
 				"give a user that may run INFO, CONFIG GET and RDBEAM.STATUS",

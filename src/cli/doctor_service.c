@@ -137,7 +137,7 @@ static void server_host(const struct beam_doctor *doctor, char *out, size_t cap)
 	struct sockaddr_storage peer;
 	socklen_t len = sizeof(peer);
 
-	if (getpeername(beam_redis_context(doctor->redis)->fd, (struct sockaddr *)&peer, &len) ||
+	if (getpeername(beam_redis_socket(doctor->redis), (struct sockaddr *)&peer, &len) ||
 	    peer.ss_family == AF_UNIX ||
 	    getnameinfo((struct sockaddr *)&peer, len, out, (socklen_t)cap, NULL, 0,
 			NI_NUMERICHOST))

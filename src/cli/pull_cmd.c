@@ -30,6 +30,7 @@ struct pull_opts {
 	const char *transport;
 	int64_t timeout_s;
 	int64_t handover_timeout_s;
+	struct beam_connect_tls tls;
 };
 
 #define TIMEOUT_MAX_S 1000000 /* in milliseconds it fits an int */
@@ -39,7 +40,8 @@ static const struct beam_option pull_options[] = {
      .kind = BEAM_OPT_STRING,
      .offset = offsetof(struct pull_opts, from),
      .value = "ADDR",
-     .help = "The primary, with rdbeam.so loaded: host:port or redis://user:password@host:port."},
+     .help = "The primary, with rdbeam.so loaded: host:port or redis://user:password@host:port; "
+	     "rediss:// for TLS."},
     {.name = "--to",
      .kind = BEAM_OPT_STRING,
      .offset = offsetof(struct pull_opts, to),
@@ -132,6 +134,7 @@ static const struct beam_option pull_options[] = {
      .min = 1,
      .max = TIMEOUT_MAX_S,
      .help = "For the replica to continue from the primary by itself. Default 60."},
+    BEAM_CONNECT_TLS_OPTIONS(struct pull_opts, tls),
     BEAM_COMMON_OPTIONS(struct pull_opts),
 };
 
@@ -178,10 +181,10 @@ static int make_opts(const struct pull_opts *opts, struct beam_pull_opts *pull)
 	if (code != 0)
 		return code;
 	code = beam_connect_addr(&opts->common, "--from", opts->from, opts->from_user,
-				 opts->from_pass, "RDBEAM_FROM_PASS", &pull->from);
+				 opts->from_pass, "RDBEAM_FROM_PASS", &opts->tls, &pull->from);
 	if (code == 0 && opts->to)
 		code = beam_connect_addr(&opts->common, "--to", opts->to, opts->to_user,
-					 opts->to_pass, "RDBEAM_TO_PASS", &pull->to);
+					 opts->to_pass, "RDBEAM_TO_PASS", &opts->tls, &pull->to);
 	pull->file = opts->to_file;
 	pull->transport = opts->transport;
 	pull->stream = opts->stream;

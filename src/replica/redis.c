@@ -6,6 +6,7 @@
 #include "redis.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/time.h>
@@ -14,7 +15,8 @@
 
 struct beam_redis {
 	redisContext *context;
-	char name[300]; /* a host name and a port */
+	struct beam_tunnel *tunnel; /* NULL without TLS */
+	char name[300];             /* a host name and a port */
 	char error[BEAM_REDIS_ERROR_BYTES];
 };
 
@@ -129,6 +131,29 @@ static int connect_failed(struct beam_redis *redis, const struct beam_redis_addr
 	return code;
 }
 
+/* 0 with a context that may be in error, or a code with the line written. */
+static int connect_tls(struct beam_redis *redis, const struct beam_redis_addr *addr, int timeout_ms)
+{
+	char text[BEAM_REDIS_ERROR_BYTES / 2];
+	int code = beam_tunnel_open(addr->host, addr->port, &addr->tls,
+				    timeout_ms > 0 ? timeout_ms : INT_MAX, text, sizeof(text),
+				    &redis->tunnel);
+
+	if (code == -ENXIO)
+		snprintf(redis->error, sizeof(redis->error), "unknown host: %s: correct it",
+			 addr->host);
+	else if (code != 0 && text[0])
+		snprintf(redis->error, sizeof(redis->error), "cannot connect: %s by TLS: %s",
+			 redis->name, text);
+	else if (code != 0)
+		snprintf(redis->error, sizeof(redis->error),
+			 "cannot connect: %s by TLS (%s): start the server or correct the address",
+			 redis->name, beam_strerror(code));
+	if (code == 0)
+		redis->context = redisConnectFd(beam_tunnel_take_fd(redis->tunnel));
+	return code == -ENXIO ? -EHOSTUNREACH : code;
+}
+
 /* AUTH. A password that the server does not ask for does no harm: REDISCLI_AUTH serves for several
  * servers. The server's text is not repeated where it could repeat the arguments. */
 static int authenticate(struct beam_redis *redis, const struct beam_redis_addr *addr)
@@ -191,6 +216,25 @@ static int check_access(struct beam_redis *redis)
 	return code == BEAM_E_SERVER || code == BEAM_E_DENIED ? 0 : code;
 }
 
+static int connect_any(struct beam_redis *redis, const struct beam_redis_addr *addr, int timeout_ms)
+{
+	int code = 0;
+
+	if (addr->use_tls && !addr->is_unix)
+		code = connect_tls(redis, addr, timeout_ms);
+	else
+		redis->context = connect_context(addr, timeout_ms);
+	if (code != 0)
+		return code;
+	if (!redis->context)
+		return -ENOMEM;
+	if (redis->context->err)
+		return connect_failed(redis, addr);
+	if (!redis->tunnel && !addr->is_unix)
+		redisEnableKeepAlive(redis->context); /* best effort: a dead peer ends a wait */
+	return beam_redis_set_timeout(redis, timeout_ms);
+}
+
 int beam_redis_open(const struct beam_redis_addr *addr, int timeout_ms, char *error,
 		    struct beam_redis **out)
 {
@@ -203,15 +247,7 @@ int beam_redis_open(const struct beam_redis_addr *addr, int timeout_ms, char *er
 		return -ENOMEM;
 	}
 	name_connection(addr, redis->name, sizeof(redis->name));
-	redis->context = connect_context(addr, timeout_ms);
-	if (!redis->context)
-		code = -ENOMEM;
-	else if (redis->context->err)
-		code = connect_failed(redis, addr);
-	else
-		code = beam_redis_set_timeout(redis, timeout_ms);
-	if (code == 0 && !addr->is_unix)
-		redisEnableKeepAlive(redis->context); /* best effort: a dead peer ends a wait */
+	code = connect_any(redis, addr, timeout_ms);
 	if (code == 0 && addr->password[0])
 		code = authenticate(redis, addr);
 	if (code == 0)
@@ -232,6 +268,7 @@ void beam_redis_close(struct beam_redis **redis)
 		return;
 	if ((*redis)->context)
 		redisFree((*redis)->context);
+	beam_tunnel_close(&(*redis)->tunnel);
 	free(*redis);
 	*redis = NULL;
 }
@@ -381,4 +418,9 @@ const char *beam_redis_name(const struct beam_redis *redis)
 redisContext *beam_redis_context(struct beam_redis *redis)
 {
 	return redis->context;
+}
+
+int beam_redis_socket(const struct beam_redis *redis)
+{
+	return redis->tunnel ? beam_tunnel_socket(redis->tunnel) : redis->context->fd;
 }

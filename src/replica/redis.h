@@ -13,18 +13,22 @@
 
 #include <hiredis/hiredis.h>
 
+#include "tunnel.h"
+
 #define BEAM_REDIS_ERROR_BYTES 512
 
 struct beam_redis_addr {
 	char host[256]; /* or socket path with is_unix */
 	uint32_t port;
 	bool is_unix;
-	char user[128];     /* "" default */
-	char password[512]; /* "" none; never printed */
+	char user[128];           /* "" default */
+	char password[512];       /* "" none; never printed */
+	bool use_tls;             /* not with is_unix */
+	struct beam_tls_opts tls; /* its strings are the caller's and outlive the address */
 };
 
 /* Parses "host:port", "[v6]:port", "host", "/path.sock" or "redis://[user:pass@]host[:port][/db]";
- * fields not named keep what `addr` holds. 0 or -EINVAL. rediss:// is BEAM_E_UNSUPPORTED here. */
+ * rediss:// is the same over TLS. Fields not named keep what `addr` holds. 0 or -EINVAL. */
 int beam_redis_parse_addr(const char *text, struct beam_redis_addr *addr);
 
 struct beam_redis;
@@ -67,5 +71,7 @@ int beam_redis_set_timeout(struct beam_redis *redis, int timeout_ms);
 const char *beam_redis_error(const struct beam_redis *redis);
 const char *beam_redis_name(const struct beam_redis *redis); /* "host:port" for messages */
 redisContext *beam_redis_context(struct beam_redis *redis);  /* for pipelining */
+/* The connection's socket, for its addresses; over TLS the context's fd is another. */
+int beam_redis_socket(const struct beam_redis *redis);
 
 #endif

@@ -6,7 +6,6 @@
 #include <errno.h>
 #include <string.h>
 
-#include "rdbeam/error.h"
 #include "redis.h"
 
 static int hex_digit(char c)
@@ -128,10 +127,11 @@ int beam_redis_parse_addr(const char *text, struct beam_redis_addr *addr)
 	struct beam_redis_addr parsed = *addr;
 	int code;
 
-	if (strncmp(text, "rediss://", 9) == 0)
-		return BEAM_E_UNSUPPORTED;
 	if (strncmp(text, "redis://", 8) == 0) {
 		code = parse_uri(text + 8, &parsed);
+	} else if (strncmp(text, "rediss://", 9) == 0) {
+		parsed.use_tls = true;
+		code = parse_uri(text + 9, &parsed);
 	} else if (text[0] == '/') {
 		parsed.is_unix = true;
 		code = copy_text(text, strlen(text), parsed.host, sizeof(parsed.host));

@@ -42,7 +42,7 @@ int beam_replicate_open_stream(struct beam_pull *pull)
 
 static int begin_feed(struct beam_pull *pull)
 {
-	struct beam_feed_opts opts = {.target_sock = beam_redis_context(pull->to)->fd,
+	struct beam_feed_opts opts = {.target_sock = beam_redis_socket(pull->to),
 				      .replid = pull->ticket.replid,
 				      .offset = pull->ticket.offset,
 				      .stream = pull->stream,
@@ -56,6 +56,8 @@ static int begin_feed(struct beam_pull *pull)
 		beam_stage_source(pull->staged, &opts.image);
 	int rc = beam_target_credentials(pull->to, &pull->opts.from, pull->state, pull->error);
 
+	if (!rc)
+		rc = beam_target_tls_off(pull->to, pull->state, pull->error);
 	if (rc)
 		return rc;
 	beam_target_diskless(pull->to, pull->target.has_keys ? "swapdb" : "on-empty-db",
@@ -114,7 +116,9 @@ static int lead(struct beam_pull *pull, struct beam_handover *h)
 		return rc;
 	pull->stage = BEAM_STAGE_HANDOVER;
 	began_ms = beam_now_ms();
-	rc = beam_handover_run(h, pull->error);
+	rc = beam_target_tls_on(pull->to, pull->state, pull->error);
+	if (!rc)
+		rc = beam_handover_run(h, pull->error);
 	pull->result->handover_ms = beam_now_ms() - began_ms;
 	return rc;
 }

@@ -92,7 +92,7 @@ static bool is_here(struct beam_redis *redis)
 {
 	struct sockaddr_storage a, b;
 	socklen_t a_len = sizeof(a), b_len = sizeof(b);
-	int sock = beam_redis_context(redis)->fd;
+	int sock = beam_redis_socket(redis);
 
 	if (getsockname(sock, (struct sockaddr *)&a, &a_len) ||
 	    getpeername(sock, (struct sockaddr *)&b, &b_len))
@@ -138,11 +138,38 @@ static int check_addresses(const struct beam_pull_opts *opts, struct beam_redis 
 	return 0;
 }
 
+/* The target must be able to go on from --from by itself, and the feed goes without TLS, so not over
+ * a network when the target is to use TLS. */
+static int check_tls(const struct beam_pull_opts *opts, struct beam_redis *to, char *error)
+{
+	char text[8];
+
+	config_get(to, "tls-replication", text, sizeof(text));
+	bool by_tls = strcmp(text, "yes") == 0;
+
+	if (by_tls && !opts->from.use_tls)
+		return beam_tell(error, -EINVAL,
+				 "%s follows its primary by TLS (tls-replication yes): give --from "
+				 "rediss://%s and the primary's tls-port",
+				 beam_redis_name(to), opts->from.host);
+	if (!by_tls && opts->from.use_tls)
+		return beam_tell(error, -EINVAL,
+				 "--from is by TLS, but %s would follow it without: CONFIG SET "
+				 "tls-replication yes there, or give the primary's plain port",
+				 beam_redis_name(to));
+	if (by_tls && !is_here(to))
+		return beam_tell(error, BEAM_E_UNSUPPORTED,
+				 "%s has tls-replication on and is on another host, where the feed "
+				 "would travel in clear: run the pull on that host, or use "
+				 "--to-file",
+				 beam_redis_name(to));
+	return 0;
+}
+
 static int check_replica(const struct beam_pull_opts *opts, const struct beam_server_facts *primary,
 			 struct beam_redis *from, struct beam_redis *to,
 			 const struct beam_server_facts *target, char *error)
 {
-	char tls[8];
 	int rc = check_addresses(opts, to, error);
 
 	if (rc)
@@ -152,12 +179,9 @@ static int check_replica(const struct beam_pull_opts *opts, const struct beam_se
 				 "%s is itself a replica: pull from its primary %s:%u, or use "
 				 "--to-file",
 				 beam_redis_name(from), primary->master_host, primary->master_port);
-	config_get(to, "tls-replication", tls, sizeof(tls));
-	if (strcmp(tls, "yes") == 0)
-		return beam_tell(error, BEAM_E_UNSUPPORTED,
-				 "%s has tls-replication on, and a pull cannot feed by TLS yet: "
-				 "CONFIG SET tls-replication no, or use --to-file",
-				 beam_redis_name(to));
+	rc = check_tls(opts, to, error);
+	if (rc)
+		return rc;
 	/* A replica of this history only goes back to what it is a copy of. */
 	if (target->has_keys && !opts->force &&
 	    !(target->is_replica && strcmp(target->replid, primary->replid) == 0))

@@ -56,6 +56,38 @@ void beam_target_diskless(struct beam_redis *redis, const char *want,
 	}
 }
 
+int beam_target_tls_off(struct beam_redis *redis, struct beam_target_state *state, char *error)
+{
+	char found[8];
+
+	/* A server built without TLS has no such parameter. */
+	if (config_get(redis, "tls-replication", found, sizeof(found)) || strcmp(found, "yes") != 0)
+		return 0;
+	state->tls_off = true;
+	int rc = beam_redis_command(redis, NULL, "CONFIG SET tls-replication no");
+
+	if (!rc)
+		return 0;
+	state->tls_off = false;
+	return beam_tell(error, rc,
+			 "%s: tls-replication cannot be set for the time of the load: %s (grant "
+			 "it: ACL SETUSER <user> +config)",
+			 beam_redis_name(redis), beam_redis_error(redis));
+}
+
+int beam_target_tls_on(struct beam_redis *redis, struct beam_target_state *state, char *error)
+{
+	if (!state->tls_off)
+		return 0;
+	int rc = beam_redis_command(redis, NULL, "CONFIG SET tls-replication yes");
+
+	if (rc)
+		return beam_tell(error, rc, "%s: CONFIG SET tls-replication yes: %s",
+				 beam_redis_name(redis), beam_redis_error(redis));
+	state->tls_off = false;
+	return 0;
+}
+
 int beam_target_credentials(struct beam_redis *redis, const struct beam_redis_addr *from,
 			    struct beam_target_state *state, char *error)
 {
@@ -146,7 +178,7 @@ static int follows_feed(struct beam_redis *redis, const struct beam_target_state
 bool beam_target_changed(const struct beam_target_state *state)
 {
 	return state->feed_host[0] || state->diskless_load[0] || state->set_masterauth ||
-	       state->set_masteruser;
+	       state->set_masteruser || state->tls_off;
 }
 
 int beam_target_restore(struct beam_redis *redis, const struct beam_target_state *state)
@@ -156,6 +188,9 @@ int beam_target_restore(struct beam_redis *redis, const struct beam_target_state
 	/* Told to come to us and not with us any more: it was handed over. */
 	bool handed_over = state->feed_host[0] && !at_feed;
 
+	/* First of all: the next connection is to a primary. */
+	if (!rc && state->tls_off)
+		rc = beam_redis_command(redis, NULL, "CONFIG SET tls-replication yes");
 	if (!rc && at_feed)
 		rc = replicaof_after_load(redis, state->was_replica ? state->master_host : NULL,
 					  state->master_port);
@@ -168,8 +203,8 @@ int beam_target_restore(struct beam_redis *redis, const struct beam_target_state
 					state->diskless_load);
 	if (rc)
 		beam_log(BEAM_LOG_WARNING,
-			 "%s could not be put back as it was: %s (check REPLICAOF, masterauth and "
-			 "repl-diskless-load there)",
+			 "%s could not be put back as it was: %s (check REPLICAOF, masterauth, "
+			 "tls-replication and repl-diskless-load there)",
 			 beam_redis_name(redis), beam_redis_error(redis));
 	return rc;
 }

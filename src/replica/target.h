@@ -17,6 +17,7 @@ struct beam_target_state {
 	uint32_t master_port;
 	char diskless_load[24]; /* the value found; "": not changed */
 	bool set_masterauth, set_masteruser;
+	bool tls_off;        /* tls-replication was yes */
 	char feed_host[64]; /* "": not told to come to us */
 	uint32_t feed_port;
 };
@@ -28,6 +29,12 @@ void beam_target_record(const struct beam_server_facts *facts, struct beam_targe
  * recorded before it is changed. */
 void beam_target_diskless(struct beam_redis *redis, const char *want,
 			  struct beam_target_state *state);
+
+/* Has the target connect to us in clear: tls-replication no, where it was yes (the check has seen
+ * that it runs on this host). 0, or an error with its line. */
+int beam_target_tls_off(struct beam_redis *redis, struct beam_target_state *state, char *error);
+/* tls-replication yes again, before the hand-over. 0, or an error with its line. */
+int beam_target_tls_on(struct beam_redis *redis, struct beam_target_state *state, char *error);
 
 /* Gives the target the primary's credentials if it has none of its own and `from` names some.
  * 0, or an error with its line: the hand-over could not work. */

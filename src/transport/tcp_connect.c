@@ -62,29 +62,36 @@ static int connect_one(const struct addrinfo *info, int64_t timeout_ms)
 	return err ? err : fd;
 }
 
-int tcp_connect(const struct beam_reader_opts *opts, char error_text[BEAM_TEXT_BYTES])
+int tcp_connect_host(const char *host, uint32_t port, int timeout_ms)
 {
 	struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_NUMERICSERV};
-	uint64_t deadline = beam_now_ms() + (uint64_t)opts->connect_timeout_ms;
+	uint64_t deadline = beam_now_ms() + (uint64_t)timeout_ms;
 	struct addrinfo *list;
 	char service[16];
 	int fd = -ETIMEDOUT;
 
-	snprintf(service, sizeof(service), "%u", opts->port);
-	int failed = getaddrinfo(opts->host, service, &hints, &list);
-
-	if (failed) {
-		snprintf(error_text, BEAM_TEXT_BYTES,
-			 "cannot find host %.100s: %s; give a name or address that this host knows",
-			 opts->host, gai_strerror(failed));
-		return -EHOSTUNREACH;
-	}
+	snprintf(service, sizeof(service), "%u", port);
+	if (getaddrinfo(host, service, &hints, &list))
+		return -ENXIO;
 	for (struct addrinfo *info = list; info && fd < 0; info = info->ai_next) {
 		uint64_t now = beam_now_ms();
 
 		fd = connect_one(info, now < deadline ? (int64_t)(deadline - now) : 0);
 	}
 	freeaddrinfo(list);
+	return fd;
+}
+
+int tcp_connect(const struct beam_reader_opts *opts, char error_text[BEAM_TEXT_BYTES])
+{
+	int fd = tcp_connect_host(opts->host, opts->port, opts->connect_timeout_ms);
+
+	if (fd == -ENXIO) {
+		snprintf(error_text, BEAM_TEXT_BYTES,
+			 "cannot find host %.100s; give a name or address that this host knows",
+			 opts->host);
+		return -EHOSTUNREACH;
+	}
 	if (fd < 0)
 		snprintf(error_text, BEAM_TEXT_BYTES,
 			 "cannot connect to %.100s port %u: %s; see rdbeam.bind, rdbeam.port and "

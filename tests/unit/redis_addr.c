@@ -104,8 +104,14 @@ static void tls_is_told_apart(void **state)
 	struct beam_redis_addr addr = start();
 
 	(void)state;
-	assert_int_equal(beam_redis_parse_addr("rediss://db1", &addr), BEAM_E_UNSUPPORTED);
-	assert_string_equal(addr.host, "before");
+	assert_int_equal(beam_redis_parse_addr("redis://db1", &addr), 0);
+	assert_false(addr.use_tls);
+	assert_int_equal(beam_redis_parse_addr("rediss://:pw@db2:7000", &addr), 0);
+	assert_true(addr.use_tls);
+	assert_string_equal(addr.host, "db2");
+	assert_int_equal(addr.port, 7000);
+	assert_string_equal(addr.password, "pw");
+	assert_int_equal(beam_redis_parse_addr("redisss://db1", &addr), -EINVAL);
 }
 
 static void info_fields_are_whole_lines(void **state)
