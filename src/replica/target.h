@@ -17,7 +17,7 @@ struct beam_target_state {
 	uint32_t master_port;
 	char diskless_load[24]; /* the value found; "": not changed */
 	bool set_masterauth, set_masteruser;
-	bool tls_off;        /* tls-replication was yes */
+	bool tls_off;       /* tls-replication was yes */
 	char feed_host[64]; /* "": not told to come to us */
 	uint32_t feed_port;
 };

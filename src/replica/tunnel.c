@@ -173,8 +173,13 @@ static int handshake(struct beam_tunnel *tunnel, uint64_t deadline, char *error,
 		    tcp_wait_for(tunnel->sock, ssl_error == SSL_ERROR_WANT_READ ? POLLIN : POLLOUT,
 				 now < deadline ? (int64_t)(deadline - now) : 0);
 
-		if (rc)
+		if (rc) {
+			snprintf(error, cap,
+				 "no answer to the TLS handshake (%s): is this the "
+				 "server's tls-port?",
+				 beam_strerror(rc));
 			return rc;
+		}
 	}
 }
 

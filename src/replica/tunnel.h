@@ -25,7 +25,7 @@ struct beam_tls_opts {
 struct beam_tunnel;
 
 /* Connects, shakes hands, starts the thread. timeout_ms covers both. 0; -ECONNREFUSED, -ETIMEDOUT,
- * -EHOSTUNREACH, ... of the connection, with `error` (error_cap bytes) empty; BEAM_E_DENIED for a
+ * -ENXIO (no such host), ... of the connection, with `error` (error_cap bytes) empty; BEAM_E_DENIED for a
  * refused certificate, -EINVAL for files that do not load, BEAM_E_PROTO for a peer that speaks no
  * TLS, with a line in `error` that names the remedy. */
 int beam_tunnel_open(const char *host, uint32_t port, const struct beam_tls_opts *opts,

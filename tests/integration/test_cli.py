@@ -336,13 +336,6 @@ def test_unix_socket(make, root):
     assert str(path) in cli("status", "-u", path, check=0).stdout
 
 
-@pytest.mark.parametrize("options", [["--tls"], ["--cacert", "ca.pem"],
-                                     ["-u", "rediss://127.0.0.1:1"]])
-def test_tls_is_refused_in_clear_words(options):
-    line = error_line(cli("status", *options, check=3))
-    assert "TLS" in line and "tunnel" in line
-
-
 def test_access_that_an_acl_denies_is_told(stock):
     stock.client.execute_command("ACL", "SETUSER", "guest", "on", ">pw", "~*", "+ping", "+get")
     line = error_line(cli(*at(stock, "status", "--user", "guest", "-a", "pw"), check=3))
