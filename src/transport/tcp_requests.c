@@ -10,6 +10,7 @@
 
 #include "clock.h"
 #include "rdbeam/error.h"
+#include "server_talk.h"
 
 #define INPUT_TURNS 4
 
@@ -18,49 +19,16 @@ static void broken(struct tcp_session *session, const char *text)
 	tcp_session_end(session, BEAM_WIRE_FAILED, BEAM_E_PROTO, text);
 }
 
-static const char *refusal(int code)
-{
-	switch (code) {
-	case BEAM_E_DENIED:
-		return "ticket refused: it was used, is over, or was given to another address; "
-		       "ask for a new one with RDBEAM.TICKET";
-	case BEAM_E_STALE:
-		return "the ticket's generation is gone; ask for a new one with RDBEAM.TICKET";
-	default:
-		return beam_strerror(code);
-	}
-}
-
 static void take_hello(struct tcp_session *session, const struct beam_wire_hello *hello)
 {
-	const struct beam_serve_images *images = session->server->images;
-	uint8_t key[BEAM_TICKET_KEY_BYTES];
 	char text[BEAM_TEXT_BYTES];
+	int err = server_talk_hello(session->server->images, hello, session->peer, &session->image,
+				    &session->welcome, text);
 
-	if (hello->version != BEAM_WIRE_VERSION || hello->flags) {
-		snprintf(text, sizeof(text),
-			 "protocol version %u with flags %u is not spoken here, only version %d "
-			 "with flags 0: install the same rdbeam on both hosts",
-			 hello->version, hello->flags, BEAM_WIRE_VERSION);
-		tcp_session_end(session, BEAM_WIRE_REFUSED, BEAM_E_VERSION, text);
-		return;
-	}
-	int err = images->authorize(images->ctx, hello, session->peer, key, &session->image);
-
-	if (err) {
-		session->image = NULL;
-		tcp_session_end(session, BEAM_WIRE_REFUSED, err, refusal(err));
-		return;
-	}
-	struct beam_wire_welcome *welcome = &session->welcome;
-
-	images->describe(images->ctx, session->image, &welcome->gen, &welcome->segment_bytes);
-	welcome->read_max = welcome->segment_bytes < BEAM_WIRE_READ_MAX ? welcome->segment_bytes
-									: BEAM_WIRE_READ_MAX;
-	beam_wire_prove_welcome(key, hello, welcome);
-	explicit_bzero(key, sizeof(key));
-	session->state = SESSION_WAITING;
-	tcp_server_admit(session);
+	if (err)
+		tcp_session_end(session, BEAM_WIRE_REFUSED, err, text);
+	else
+		tcp_server_admit(session);
 }
 
 static void queue_request(struct tcp_session *session, const uint8_t *base, uint32_t len_bytes,

@@ -4,7 +4,6 @@
  * with a ticket says HELLO at once and one without has nothing to lose. */
 #include "tcp_session.h"
 
-#include <arpa/inet.h>
 #include <errno.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -17,13 +16,13 @@
 #include "clock.h"
 #include "log.h"
 #include "rdbeam/error.h"
+#include "server_talk.h"
 #include "sockets.h"
 
 #define HELLO_MS          2000
 #define CLOSING_MS        2000 /* for the peer to read its last message */
 #define UNPROVED_MAX      64
 #define UNPROVED_PER_ADDR 4
-#define WAITING_PER_PLACE 4
 #define IDLE_STALLS       5 /* silent sessions are dropped after this many stall timeouts */
 #define TICK_MS           100
 #define ACCEPT_TURNS      64
@@ -33,34 +32,7 @@ static struct tcp_server *of(struct beam_server *server)
 	return (struct tcp_server *)server;
 }
 
-static uint32_t count(const struct tcp_server *server, enum session_state state)
-{
-	uint32_t n = 0;
-
-	for (const struct tcp_session *s = server->sessions; s; s = s->next)
-		n += s->state == state;
-	return n;
-}
-
 /* ---- accept --------------------------------------------------------------------------------- */
-
-/* Address as text; one that came as IPv4 within IPv6 is told as IPv4, as tickets have it. */
-static void peer_text(const struct sockaddr_storage *addr, char text[BEAM_ADDR_BYTES])
-{
-	const struct sockaddr_in6 *in6 = (const struct sockaddr_in6 *)addr;
-	const struct sockaddr_in *in = (const struct sockaddr_in *)addr;
-	const void *bytes = &in->sin_addr;
-	int family = AF_INET;
-
-	if (addr->ss_family == AF_INET6) {
-		bool mapped = IN6_IS_ADDR_V4MAPPED(&in6->sin6_addr);
-
-		bytes = in6->sin6_addr.s6_addr + (mapped ? 12 : 0);
-		family = mapped ? AF_INET : AF_INET6;
-	}
-	if (!inet_ntop(family, bytes, text, BEAM_ADDR_BYTES))
-		snprintf(text, BEAM_ADDR_BYTES, "?");
-}
 
 static void set_options(int fd)
 {
@@ -132,7 +104,7 @@ static void on_connect(int fd, uint32_t events, void *arg)
 			}
 			break;
 		}
-		peer_text(&addr, peer);
+		server_talk_peer((struct sockaddr *)&addr, peer);
 		make_room(server, peer, UNPROVED_PER_ADDR);
 		make_room(server, NULL, UNPROVED_MAX);
 		set_options(sock);
@@ -147,42 +119,33 @@ static void on_connect(int fd, uint32_t events, void *arg)
 
 /* ---- places --------------------------------------------------------------------------------- */
 
-void tcp_server_admit(struct tcp_session *session)
+static struct tcp_session *of_place(struct place *place)
 {
-	struct tcp_server *server = session->server;
-	char text[BEAM_TEXT_BYTES];
-
-	session->place = server->next_place++;
-	/* The session itself is among the waiting already. */
-	if (count(server, SESSION_SERVED) < server->max_pulls ||
-	    count(server, SESSION_WAITING) <= WAITING_PER_PLACE * server->max_pulls)
-		return;
-	snprintf(text, sizeof(text),
-		 "%u pulls run and %u wait: try later, or raise rdbeam.max-pulls on the primary",
-		 server->max_pulls, WAITING_PER_PLACE * server->max_pulls);
-	tcp_session_end(session, BEAM_WIRE_REFUSED, BEAM_E_BUSY, text);
+	return (struct tcp_session *)((char *)place - offsetof(struct tcp_session, place));
 }
 
-static struct tcp_session *first_waiting(struct tcp_server *server)
+void tcp_server_admit(struct tcp_session *session)
 {
-	struct tcp_session *first = NULL;
+	char text[BEAM_TEXT_BYTES];
+	int err = places_have_room(&session->server->places, 0, text);
 
-	for (struct tcp_session *s = server->sessions; s; s = s->next)
-		if (s->state == SESSION_WAITING && (!first || s->place < first->place))
-			first = s;
-	return first;
+	if (err) {
+		tcp_session_end(session, BEAM_WIRE_REFUSED, err, text);
+		return;
+	}
+	session->state = SESSION_WAITING;
+	places_wait(&session->server->places, &session->place);
 }
 
 static void tell_positions(struct tcp_server *server)
 {
-	for (struct tcp_session *s = server->sessions; s; s = s->next) {
-		uint32_t position = 1;
+	struct place *place = server->places.waiting;
 
-		if (s->state != SESSION_WAITING)
-			continue;
-		for (struct tcp_session *t = server->sessions; t; t = t->next)
-			position += t->state == SESSION_WAITING && t->place < s->place;
-		tcp_session_wait(s, position);
+	for (uint32_t position = 1; place; position++) {
+		struct tcp_session *session = of_place(place);
+
+		place = place->next; /* a session that is cut leaves the queue */
+		tcp_session_wait(session, position);
 	}
 }
 
@@ -248,14 +211,14 @@ void tcp_server_enter(struct tcp_server *server)
 
 void tcp_server_leave(struct tcp_server *server)
 {
-	struct tcp_session *next;
+	struct place *next;
 
 	if (server->busy > 1) {
 		server->busy--;
 		return;
 	}
-	while (count(server, SESSION_SERVED) < server->max_pulls && (next = first_waiting(server)))
-		tcp_session_serve(next);
+	while ((next = places_next(&server->places)))
+		tcp_session_serve(of_place(next));
 	tell_positions(server);
 	server->busy--;
 	free_dead(server);
@@ -273,7 +236,7 @@ static void server_configure(struct beam_server *base, const struct beam_server_
 	struct tcp_server *server = of(base);
 
 	tcp_server_enter(server);
-	server->max_pulls = opts->max_pulls;
+	server->places.max = opts->max_pulls;
 	server->stall_ms = 1000ull * opts->stall_timeout_s;
 	tcp_bucket_configure(&server->bucket, opts->rate_limit);
 	tcp_server_leave(server);
@@ -374,11 +337,12 @@ static int server_revoke(struct beam_server *base, struct beam_served *image, co
 
 static void server_counts(struct beam_server *base, struct beam_server_counts *out)
 {
-	struct tcp_server *server = of(base);
+	const struct tcp_server *server = of(base);
 
-	out->active = count(server, SESSION_SERVED);
-	out->waiting = count(server, SESSION_WAITING);
-	out->unauthenticated = count(server, SESSION_HELLO);
+	*out = (struct beam_server_counts){.active = server->places.nserved,
+					   .waiting = server->places.nwaiting};
+	for (const struct tcp_session *s = server->sessions; s; s = s->next)
+		out->unauthenticated += s->state == SESSION_HELLO;
 }
 
 static uint32_t server_sessions(struct beam_server *base, struct beam_served *image)

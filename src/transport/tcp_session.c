@@ -64,9 +64,8 @@ static void detach(struct tcp_session *session, int code)
 	session->nrequests = session->nreads = 0;
 	session->discover = false;
 	tcp_bucket_leave(session);
-	free(session->unsealed);
-	session->unsealed = NULL;
-	session->nunsealed = session->unsealed_cap = 0;
+	places_leave(&session->server->places, &session->place);
+	untold_free(&session->untold);
 	if (!session->own_payload)
 		session->payload_bytes = 0;
 	if (!image)
@@ -139,80 +138,30 @@ static void put(struct tcp_session *session, const struct beam_wire_message *mes
 	    beam_wire_encode(message, session->control + session->control_bytes);
 }
 
-/* Tells segment `index` if it is sealed. 1 told, 0 not sealed yet, or the image's error. */
-static int tell_sealed(struct tcp_session *session, uint32_t index)
+static bool room_for_sealed(void *arg)
 {
-	const struct beam_serve_images *images = session->server->images;
-	struct beam_serve_segment segment;
-	int err = images->segment(images->ctx, session->image, index, &segment);
+	return has_room(arg);
+}
 
-	if (err)
-		return err == -EAGAIN || err == -ERANGE ? 0 : err;
-	put(session,
+static void tell_sealed(void *arg, uint32_t index, const struct beam_serve_segment *segment)
+{
+	put(arg,
 	    &(struct beam_wire_message){
 		.type = BEAM_WIRE_SEALED,
-		.sealed = {.index = index, .len_bytes = segment.len_bytes, .crc = segment.crc}});
-	return 1;
-}
-
-static int remember_unsealed(struct tcp_session *session, uint32_t index)
-{
-	if (session->nunsealed == session->unsealed_cap) {
-		uint32_t cap = session->unsealed_cap ? 2 * session->unsealed_cap : 64;
-		uint32_t *grown = realloc(session->unsealed, cap * sizeof(*grown));
-
-		if (!grown)
-			return -ENOMEM;
-		session->unsealed = grown;
-		session->unsealed_cap = cap;
-	}
-	session->unsealed[session->nunsealed++] = index;
-	return 0;
-}
-
-/* Looks at the indices that were claimed but not sealed last time, then at those claimed since: the
- * work is by what is new, not by the size of the image. Stops when the buffer is full and goes on
- * when it is sent. 1 when all there is has been told, 0 when the buffer is full, or an error. */
-static int tell_segments(struct tcp_session *session)
-{
-	const struct beam_serve_images *images = session->server->images;
-
-	for (uint32_t i = 0; i < session->nunsealed;) {
-		if (!has_room(session))
-			return 0;
-		int told = tell_sealed(session, session->unsealed[i]);
-
-		if (told < 0)
-			return told;
-		if (told)
-			session->unsealed[i] = session->unsealed[--session->nunsealed];
-		else
-			i++;
-	}
-	while (session->next_index < images->claimed(images->ctx, session->image)) {
-		if (!has_room(session))
-			return 0;
-		int told = tell_sealed(session, session->next_index);
-
-		if (told == 0)
-			told = remember_unsealed(session, session->next_index);
-		if (told < 0)
-			return told;
-		session->next_index++;
-	}
-	return 1;
+		.sealed = {.index = index, .len_bytes = segment->len_bytes, .crc = segment->crc}});
 }
 
 static void discover(struct tcp_session *session)
 {
 	const struct beam_serve_images *images = session->server->images;
 	struct beam_wire_message whole = {.type = BEAM_WIRE_COMPLETE};
+	const struct untold_visit visit = {session, room_for_sealed, tell_sealed};
 
 	if (!session->discover)
 		return;
 	/* Asked first: what is sealed when it says yes is all there is. */
 	bool complete = images->complete(images->ctx, session->image, &whole.complete);
-	int told = tell_segments(session);
+	int told = untold_walk(&session->untold, images, session->image, &visit);
 
 	if (told < 0) {
 		tcp_session_end(session, told == BEAM_E_STALE ? BEAM_WIRE_STALE : BEAM_WIRE_FAILED,

@@ -12,7 +12,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "server.h"
+#include "places.h"
+#include "untold.h"
 
 #define TCP_READS_MAX    64   /* READs queued in one session; more is a broken reader */
 #define TCP_REQUESTS_MAX 128  /* READs and CHECKs */
@@ -50,15 +51,12 @@ struct tcp_session {
 
 	struct beam_served *image; /* one reference, WAITING and SERVED */
 	struct beam_wire_welcome welcome;
-	uint64_t place;         /* order among the waiting */
+	struct place place;
 	uint32_t told_position; /* 0: none */
 
-	/* What was said of segments: all below next_index but those in `unsealed`. */
-	bool discover; /* there may be news */
+	bool discover; /* there may be news of segments */
 	bool told_complete;
-	uint32_t next_index;
-	uint32_t *unsealed;
-	uint32_t nunsealed, unsealed_cap;
+	struct untold untold;
 
 	/* In: at most one message is not whole. */
 	size_t in_bytes;
@@ -101,13 +99,12 @@ struct tcp_listener {
 struct tcp_server {
 	struct beam_loop *loop;
 	const struct beam_serve_images *images;
-	uint32_t max_pulls;
+	struct places places;
 	uint64_t stall_ms;
 	struct tcp_listener listeners[TCP_LISTENERS];
 	uint32_t nlisteners;
 	bool paused;                  /* out of fds: nothing is accepted until the next tick */
 	struct tcp_session *sessions; /* oldest first */
-	uint64_t next_place;
 	struct beam_timer *tick;
 	uint32_t busy; /* callbacks under way: nothing is freed below them */
 	struct tcp_bucket bucket;

@@ -71,7 +71,5 @@ void verbs_link_quiet(struct verbs_link *link);
 bool verbs_device_describe(struct rdma_cm_id *id, struct beam_server_device *out);
 /* A number from the environment, within limits; what is out of them is told and not used. */
 uint32_t verbs_setting(const char *name, uint32_t value, uint32_t min, uint32_t max);
-/* Address as text; IPv4 within IPv6 is told as IPv4. */
-void verbs_peer_text(struct rdma_cm_id *id, char text[BEAM_ADDR_BYTES]);
 
 #endif

@@ -4,7 +4,6 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
-#include <netinet/in.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -73,21 +72,4 @@ uint32_t verbs_setting(const char *name, uint32_t value, uint32_t min, uint32_t 
 		return value;
 	}
 	return (uint32_t)given;
-}
-
-void verbs_peer_text(struct rdma_cm_id *id, char text[BEAM_ADDR_BYTES])
-{
-	const struct sockaddr *addr = rdma_get_peer_addr(id);
-	const struct sockaddr_in6 *in6 = (const struct sockaddr_in6 *)addr;
-	const void *bytes = &((const struct sockaddr_in *)addr)->sin_addr;
-	int family = AF_INET;
-
-	if (addr->sa_family == AF_INET6) {
-		bool mapped = IN6_IS_ADDR_V4MAPPED(&in6->sin6_addr);
-
-		bytes = in6->sin6_addr.s6_addr + (mapped ? 12 : 0);
-		family = mapped ? AF_INET : AF_INET6;
-	}
-	if (!inet_ntop(family, bytes, text, BEAM_ADDR_BYTES))
-		snprintf(text, BEAM_ADDR_BYTES, "?");
 }

@@ -13,6 +13,7 @@
 #include "log.h"
 #include "rdb.h"
 #include "rdbeam/error.h"
+#include "server_talk.h"
 
 #define BACKLOG     64
 #define EVENTS_TURN 64
@@ -31,47 +32,20 @@ static void reject(struct rdma_cm_id *id, const char *peer, int code, const char
 	beam_log(BEAM_LOG_INFO, "pull from %s over verbs refused: %s", peer, text);
 }
 
-static const char *refusal(int code)
-{
-	switch (code) {
-	case BEAM_E_DENIED:
-		return "ticket refused: used, over, or another address's; ask for a new one with "
-		       "RDBEAM.TICKET";
-	case BEAM_E_STALE:
-		return "the ticket's generation is gone; ask for a new one with RDBEAM.TICKET";
-	case BEAM_E_BUSY:
-		return "too many pulls wait: try later, or raise rdbeam.max-pulls on the primary";
-	case BEAM_E_VERSION:
-		return "another protocol version: install the same rdbeam on both hosts";
-	default:
-		return beam_strerror(code);
-	}
-}
-
 static int authorize(struct verbs_server *server, const uint8_t *hello_bytes, size_t len_bytes,
 		     const char *peer, struct beam_served **image,
-		     struct beam_wire_welcome *welcome)
+		     struct beam_wire_welcome *welcome, char text[BEAM_TEXT_BYTES])
 {
-	const struct beam_serve_images *images = server->images;
-	uint8_t key[BEAM_TICKET_KEY_BYTES];
 	struct beam_wire_hello hello;
 	int err = beam_wire_decode_hello(hello_bytes, len_bytes, &hello);
 
 	if (err)
-		return err;
-	if (hello.version != BEAM_WIRE_VERSION || hello.flags)
-		return BEAM_E_VERSION;
-	err = verbs_server_has_room(server);
+		snprintf(text, BEAM_TEXT_BYTES, "%s", beam_strerror(err));
 	if (!err)
-		err = images->authorize(images->ctx, &hello, peer, key, image);
-	if (err)
-		return err;
-	images->describe(images->ctx, *image, &welcome->gen, &welcome->segment_bytes);
-	welcome->read_max = welcome->segment_bytes < BEAM_WIRE_READ_MAX ? welcome->segment_bytes
-									: BEAM_WIRE_READ_MAX;
-	beam_wire_prove_welcome(key, &hello, welcome);
-	explicit_bzero(key, sizeof(key));
-	return 0;
+		err = verbs_server_has_room(server, text);
+	if (!err)
+		err = server_talk_hello(server->images, &hello, peer, image, welcome, text);
+	return err;
 }
 
 static void on_request(struct verbs_server *server, struct rdma_cm_id *id,
@@ -79,10 +53,10 @@ static void on_request(struct verbs_server *server, struct rdma_cm_id *id,
 {
 	struct beam_wire_welcome welcome = {0};
 	struct beam_served *image = NULL;
-	char peer[BEAM_ADDR_BYTES];
+	char peer[BEAM_ADDR_BYTES], text[BEAM_TEXT_BYTES] = "";
 
-	verbs_peer_text(id, peer);
-	int err = authorize(server, hello, len_bytes, peer, &image, &welcome);
+	server_talk_peer(rdma_get_peer_addr(id), peer);
+	int err = authorize(server, hello, len_bytes, peer, &image, &welcome, text);
 
 	if (!err) {
 		err = verbs_session_start(server, id, asked, image, &welcome, peer);
@@ -90,7 +64,7 @@ static void on_request(struct verbs_server *server, struct rdma_cm_id *id,
 			server->images->release(server->images->ctx, image);
 	}
 	if (err)
-		reject(id, peer, err, refusal(err));
+		reject(id, peer, err, text[0] ? text : beam_strerror(err));
 }
 
 /* ---- events --------------------------------------------------------------------------------- */
@@ -106,6 +80,7 @@ static void on_established(struct verbs_session *session)
 	if (ibv_modify_qp(session->link.id->qp, &attr, IBV_QP_ACCESS_FLAGS))
 		beam_log(BEAM_LOG_INFO, "access flags of a queue pair: %s", strerror(errno));
 	session->state = VERBS_WAITING;
+	places_wait(&session->server->places, &session->place);
 	session->heard_ms = beam_now_ms();
 	uint64_t bytes = session->server->device.registered_bytes;
 	uint32_t depth = session->server->device.depth;

@@ -15,55 +15,47 @@
 #include "rdbeam/error.h"
 #include "verbs_server.h"
 
-#define WAITING_PER_PLACE 4
-#define IDLE_STALLS       5 /* silent sessions are dropped after this many stall timeouts */
-#define CONNECT_MS        10000
-#define TICK_MS           100
-#define BURST_MS          200 /* of the rate, that may be announced at once */
+#define IDLE_STALLS 5 /* silent sessions are dropped after this many stall timeouts */
+#define CONNECT_MS  10000
+#define TICK_MS     100
+#define BURST_MS    200 /* of the rate, that may be announced at once */
 
 static struct verbs_server *of(struct beam_server *server)
 {
 	return (struct verbs_server *)server;
 }
 
-static uint32_t count(const struct verbs_server *server, enum verbs_state state)
+/* ---- places --------------------------------------------------------------------------------- */
+
+static struct verbs_session *of_place(struct place *place)
+{
+	return (struct verbs_session *)((char *)place - offsetof(struct verbs_session, place));
+}
+
+static uint32_t connecting(const struct verbs_server *server)
 {
 	uint32_t n = 0;
 
 	for (const struct verbs_session *s = server->sessions; s; s = s->next)
-		n += s->state == state;
+		n += s->state == VERBS_CONNECTING;
 	return n;
 }
 
-/* ---- places --------------------------------------------------------------------------------- */
-
-int verbs_server_has_room(const struct verbs_server *server)
+int verbs_server_has_room(const struct verbs_server *server, char text[BEAM_TEXT_BYTES])
 {
-	uint32_t waiting = count(server, VERBS_WAITING) + count(server, VERBS_CONNECTING);
-
-	return waiting < WAITING_PER_PLACE * server->max_pulls + server->max_pulls ? 0
-										   : BEAM_E_BUSY;
-}
-
-static struct verbs_session *first_waiting(struct verbs_server *server)
-{
-	struct verbs_session *first = NULL;
-
-	for (struct verbs_session *s = server->sessions; s; s = s->next)
-		if (s->state == VERBS_WAITING && (!first || s->place < first->place))
-			first = s;
-	return first;
+	return places_have_room(&server->places, connecting(server), text);
 }
 
 static void tell_positions(struct verbs_server *server)
 {
-	for (struct verbs_session *s = server->sessions; s; s = s->next) {
-		if (s->state != VERBS_WAITING)
-			continue;
-		s->position = 1;
-		for (struct verbs_session *t = server->sessions; t; t = t->next)
-			s->position += t->state == VERBS_WAITING && t->place < s->place;
-		verbs_session_pump(s);
+	struct place *place = server->places.waiting;
+
+	for (uint32_t position = 1; place; position++) {
+		struct verbs_session *session = of_place(place);
+
+		place = place->next; /* a session that ends leaves the queue */
+		session->position = position;
+		verbs_session_pump(session);
 	}
 }
 
@@ -121,10 +113,10 @@ static void on_tick(void *arg)
 /* Sessions are freed by their end jobs only, never while a list of them is walked. */
 void verbs_server_settle(struct verbs_server *server)
 {
-	struct verbs_session *next;
+	struct place *next;
 
-	while (count(server, VERBS_SERVED) < server->max_pulls && (next = first_waiting(server)))
-		verbs_session_serve(next);
+	while ((next = places_next(&server->places)))
+		verbs_session_serve(of_place(next));
 	tell_positions(server);
 	if (!server->sessions)
 		beam_timer_cancel(&server->tick);
@@ -268,7 +260,7 @@ static void server_configure(struct beam_server *base, const struct beam_server_
 {
 	struct verbs_server *server = of(base);
 
-	server->max_pulls = opts->max_pulls;
+	server->places.max = opts->max_pulls;
 	server->stall_ms = 1000ull * opts->stall_timeout_s;
 	server->rate = opts->rate_limit;
 	server->refilled_ms = beam_now_ms();
@@ -291,9 +283,9 @@ static void server_counts(struct beam_server *base, struct beam_server_counts *o
 {
 	const struct verbs_server *server = of(base);
 
-	*out = (struct beam_server_counts){.active = count(server, VERBS_SERVED),
-					   .waiting = count(server, VERBS_WAITING),
-					   .unauthenticated = count(server, VERBS_CONNECTING),
+	*out = (struct beam_server_counts){.active = server->places.nserved,
+					   .waiting = server->places.nwaiting,
+					   .unauthenticated = connecting(server),
 					   .device = server->device};
 }
 

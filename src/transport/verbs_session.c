@@ -14,8 +14,7 @@
 #include "log.h"
 #include "rdbeam/error.h"
 
-#define MR_MAX_BYTES (1ull << 30)                      /* some devices take no more than 2 GiB */
-#define PLACE_BYTES  (2 * (BEAM_WIRE_HEAD_BYTES + 16)) /* PLACED and SEALED */
+#define PLACE_BYTES (2 * (BEAM_WIRE_HEAD_BYTES + 16)) /* PLACED and SEALED */
 
 /* ---- the worker's part ---------------------------------------------------------------------- */
 
@@ -29,67 +28,12 @@ static struct verbs_session *of_end(struct verbs_job *job)
 	return (struct verbs_session *)((char *)job - offsetof(struct verbs_session, end_job));
 }
 
-static int keep_mr(struct verbs_session *session, struct ibv_mr *mr)
-{
-	if (session->nmrs == session->mrs_cap) {
-		uint32_t cap = session->mrs_cap ? 2 * session->mrs_cap : 64;
-		struct ibv_mr **grown = realloc(session->mrs, cap * sizeof(struct ibv_mr *));
-
-		if (!grown)
-			return -ENOMEM;
-		session->mrs = grown;
-		session->mrs_cap = cap;
-	}
-	session->mrs[session->nmrs++] = mr;
-	return 0;
-}
-
-/* Registers batch[from..to), which is one run of memory, to the byte. */
-static int register_run(struct verbs_session *session, uint32_t from, uint32_t to)
-{
-	const struct verbs_place *last = &session->batch[to - 1];
-	const uint8_t *base = session->batch[from].base;
-	size_t bytes = (size_t)(last->base - base) + last->len_bytes;
-	struct ibv_mr *mr =
-	    ibv_reg_mr(session->link.pd, (void *)(uintptr_t)base, bytes, IBV_ACCESS_REMOTE_READ);
-	int err = mr ? keep_mr(session, mr) : -errno;
-
-	if (mr && err)
-		ibv_dereg_mr(mr);
-	if (err)
-		return err;
-	session->batch_registered += bytes;
-	for (uint32_t i = from; i < to; i++)
-		session->batch[i].rkey = mr->rkey;
-	return 0;
-}
-
-static int by_address(const void *a, const void *b)
-{
-	const struct verbs_place *x = a, *y = b;
-
-	return x->base < y->base ? -1 : x->base > y->base;
-}
-
 static void register_work(struct verbs_job *job)
 {
 	struct verbs_session *session = of_register(job);
-	struct verbs_place *batch = session->batch;
-	uint32_t from = 0;
 	int err = BEAM_FAULT("verbs_register");
 
-	qsort(batch, session->nbatch, sizeof(*batch), by_address);
-	for (uint32_t to = 1; !err && to <= session->nbatch; to++) {
-		const struct verbs_place *before = &batch[to - 1];
-
-		if (to < session->nbatch && before->base + before->len_bytes == batch[to].base &&
-		    (uint64_t)(batch[to].base - batch[from].base) + batch[to].len_bytes <=
-			MR_MAX_BYTES)
-			continue;
-		err = register_run(session, from, to);
-		from = to;
-	}
-	session->register_err = err;
+	session->register_err = err ? err : verbs_register_batch(session);
 }
 
 static void end_work(struct verbs_job *job)
@@ -97,8 +41,7 @@ static void end_work(struct verbs_job *job)
 	struct verbs_session *session = of_end(job);
 
 	verbs_link_stop(&session->link);
-	for (uint32_t i = 0; i < session->nmrs; i++)
-		ibv_dereg_mr(session->mrs[i]);
+	verbs_deregister(session);
 	verbs_link_close(&session->link);
 }
 
@@ -108,8 +51,7 @@ static void end_done(struct verbs_job *job)
 {
 	struct verbs_session *session = of_end(job);
 
-	free(session->mrs);
-	free(session->unsealed);
+	untold_free(&session->untold);
 	verbs_server_gone(session);
 }
 
@@ -119,6 +61,7 @@ void verbs_session_end(struct verbs_session *session, int code)
 		return;
 	session->state = VERBS_ENDING;
 	session->code = code;
+	places_leave(&session->server->places, &session->place);
 	beam_watch_remove(&session->watch);
 	session->end_job = (struct verbs_job){.work = end_work, .done = end_done};
 	verbs_worker_give(session->server->worker, &session->end_job);
@@ -126,73 +69,22 @@ void verbs_session_end(struct verbs_session *session, int code)
 
 /* ---- finding and registering ---------------------------------------------------------------- */
 
-/* Takes segment `index` into the batch if it is sealed. 1, 0, or the image's error. */
-static int find(struct verbs_session *session, uint32_t index)
+static bool room_in_batch(void *arg)
 {
-	const struct beam_serve_images *images = session->server->images;
-	struct beam_serve_segment segment;
-	int err = images->segment(images->ctx, session->image, index, &segment);
+	const struct verbs_session *session = arg;
 
-	if (err)
-		return err == -EAGAIN || err == -ERANGE ? 0 : err;
-	session->batch[session->nbatch++] = (struct verbs_place){.base = segment.base,
-								 .crc = segment.crc,
+	return session->nbatch < VERBS_BATCH && verbs_server_allowed(session->server) > 0;
+}
+
+static void add_to_batch(void *arg, uint32_t index, const struct beam_serve_segment *segment)
+{
+	struct verbs_session *session = arg;
+
+	session->batch[session->nbatch++] = (struct verbs_place){.base = segment->base,
+								 .crc = segment->crc,
 								 .index = index,
-								 .len_bytes = segment.len_bytes};
-	session->server->allowed -= segment.len_bytes;
-	return 1;
-}
-
-static bool full(struct verbs_session *session)
-{
-	return session->nbatch == VERBS_BATCH || verbs_server_allowed(session->server) <= 0;
-}
-
-static int remember_unsealed(struct verbs_session *session, uint32_t index)
-{
-	if (session->nunsealed == session->unsealed_cap) {
-		uint32_t cap = session->unsealed_cap ? 2 * session->unsealed_cap : 64;
-		uint32_t *grown = realloc(session->unsealed, cap * sizeof(*grown));
-
-		if (!grown)
-			return -ENOMEM;
-		session->unsealed = grown;
-		session->unsealed_cap = cap;
-	}
-	session->unsealed[session->nunsealed++] = index;
-	return 0;
-}
-
-/* Looks at what was claimed but not sealed last time, then at what was claimed since. 1: that was
- * all there is; 0: the batch is full; or an error. */
-static int find_all(struct verbs_session *session)
-{
-	const struct beam_serve_images *images = session->server->images;
-
-	for (uint32_t i = 0; i < session->nunsealed;) {
-		if (full(session))
-			return 0;
-		int found = find(session, session->unsealed[i]);
-
-		if (found < 0)
-			return found;
-		if (found)
-			session->unsealed[i] = session->unsealed[--session->nunsealed];
-		else
-			i++;
-	}
-	while (session->next_index < images->claimed(images->ctx, session->image)) {
-		if (full(session))
-			return 0;
-		int found = find(session, session->next_index);
-
-		if (found == 0)
-			found = remember_unsealed(session, session->next_index);
-		if (found < 0)
-			return found;
-		session->next_index++;
-	}
-	return 1;
+								 .len_bytes = segment->len_bytes};
+	session->server->allowed -= segment->len_bytes;
 }
 
 static void register_done(struct verbs_job *job)
@@ -219,6 +111,7 @@ static void register_done(struct verbs_job *job)
 static void discover(struct verbs_session *session)
 {
 	const struct beam_serve_images *images = session->server->images;
+	const struct untold_visit visit = {session, room_in_batch, add_to_batch};
 
 	if (!session->discover || session->registering || session->ntold < session->nbatch)
 		return;
@@ -226,7 +119,7 @@ static void discover(struct verbs_session *session)
 	/* Asked first: what is sealed when it says yes is all there is. */
 	session->complete.type = BEAM_WIRE_COMPLETE;
 	bool complete = images->complete(images->ctx, session->image, &session->complete.complete);
-	int all = find_all(session);
+	int all = untold_walk(&session->untold, images, session->image, &visit);
 
 	if (all < 0) {
 		verbs_session_end(session, all);
@@ -474,7 +367,6 @@ int verbs_session_start(struct verbs_server *server, struct rdma_cm_id *id,
 	session->image = image;
 	session->welcome = *welcome;
 	session->start_ms = session->heard_ms = beam_now_ms();
-	session->place = server->next_place++;
 	snprintf(session->peer, sizeof(session->peer), "%s", peer);
 	err = verbs_link_open(&session->link, id, VERBS_SERVER_MAILS, VERBS_READER_MAILS, 0);
 	if (err)

@@ -8,6 +8,10 @@
 #ifndef BEAM_VERBS_SESSION_H
 #define BEAM_VERBS_SESSION_H
 
+#include <stddef.h>
+
+#include "places.h"
+#include "untold.h"
 #include "verbs.h"
 #include "verbs_worker.h"
 
@@ -41,7 +45,7 @@ struct verbs_session {
 	uint64_t unsent_ms; /* since when a SEND waits for its completion; 0: none does */
 	struct beam_served *image;
 	struct beam_wire_welcome welcome;
-	uint64_t place; /* order among the waiting */
+	struct place place;
 	uint32_t position, told_position;
 	bool welcomed;
 	int code;                  /* why it ended */
@@ -49,12 +53,9 @@ struct verbs_session {
 	void *fenced_arg;
 	uint64_t read_bytes;
 
-	/* What was said of segments: all below next_index but those in `unsealed`. */
 	bool discover, whole, told_complete;
 	struct beam_wire_message complete;
-	uint32_t next_index;
-	uint32_t *unsealed;
-	uint32_t nunsealed, unsealed_cap;
+	struct untold untold;
 
 	/* One batch at a time: found, registered by the worker, told. */
 	struct verbs_place batch[VERBS_BATCH];
@@ -78,7 +79,7 @@ struct verbs_async {
 struct verbs_server {
 	struct beam_loop *loop;
 	const struct beam_serve_images *images;
-	uint32_t max_pulls;
+	struct places places;
 	uint64_t stall_ms;
 	uint64_t rate;   /* bytes per second that are announced, 0: no limit */
 	int64_t allowed; /* bytes that may be announced now; below 0 after a large one */
@@ -90,7 +91,6 @@ struct verbs_server {
 	struct verbs_async asyncs[VERBS_DEVICES];
 	struct verbs_worker *worker;
 	struct verbs_session *sessions; /* oldest first */
-	uint64_t next_place;
 	struct beam_timer *tick;
 	struct beam_server_device device;
 };
@@ -110,10 +110,18 @@ void verbs_session_poll(struct verbs_session *session);
 /* Ends it. `code` 0: the reader was done. */
 void verbs_session_end(struct verbs_session *session, int code);
 
+/* ---- verbs_register.c: on the worker's thread ------------------------------------------------- */
+
+/* Sorts the batch by address, registers it and fills in its keys. 0 or -errno; what was registered
+ * stays so until the session's end. */
+int verbs_register_batch(struct verbs_session *session);
+/* All of it. The queue pair must be gone. */
+void verbs_deregister(struct verbs_session *session);
+
 /* ---- verbs_server.c ------------------------------------------------------------------------- */
 
-/* BEAM_E_BUSY when too many wait already. */
-int verbs_server_has_room(const struct verbs_server *server);
+/* BEAM_E_BUSY, with the line in `text`, when too many wait already. */
+int verbs_server_has_room(const struct verbs_server *server, char text[BEAM_TEXT_BYTES]);
 /* Places, positions, the tick: after anything has changed. */
 void verbs_server_settle(struct verbs_server *server);
 /* The session's objects are gone: gives its image back, completes fences, frees it. */
