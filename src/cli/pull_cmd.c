@@ -15,7 +15,7 @@
 
 struct pull_opts {
 	struct beam_common common;
-	const char *from, *to;
+	const char *from, *to, *primary;
 	const char *from_user, *from_pass;
 	const char *to_user, *to_pass;
 	const char *as;
@@ -40,13 +40,19 @@ static const struct beam_option pull_options[] = {
      .kind = BEAM_OPT_STRING,
      .offset = offsetof(struct pull_opts, from),
      .value = "ADDR",
-     .help = "The primary, with rdbeam.so loaded: host:port or redis://user:password@host:port; "
-	     "rediss:// for TLS."},
+     .help = "The primary, or a replica of it, with rdbeam.so loaded: host:port or "
+	     "redis://user:password@host:port; rediss:// for TLS."},
     {.name = "--to",
      .kind = BEAM_OPT_STRING,
      .offset = offsetof(struct pull_opts, to),
      .value = "ADDR",
      .help = "The server to fill, on this host: host:port, a socket's path, or redis://..."},
+    {.name = "--primary",
+     .kind = BEAM_OPT_STRING,
+     .offset = offsetof(struct pull_opts, primary),
+     .value = "ADDR",
+     .help = "With --from REPLICA: whom the new replica follows in the end, as it reaches it. "
+	     "Default: the primary that the replica names."},
     {.name = "--from-user",
      .kind = BEAM_OPT_STRING,
      .offset = offsetof(struct pull_opts, from_user),
@@ -185,6 +191,10 @@ static int make_opts(const struct pull_opts *opts, struct beam_pull_opts *pull)
 	if (code == 0 && opts->to)
 		code = beam_connect_addr(&opts->common, "--to", opts->to, opts->to_user,
 					 opts->to_pass, "RDBEAM_TO_PASS", &opts->tls, &pull->to);
+	if (code == 0 && opts->primary)
+		code = beam_connect_addr(&opts->common, "--primary", opts->primary, opts->from_user,
+					 opts->from_pass, "RDBEAM_FROM_PASS", &opts->tls,
+					 &pull->primary);
 	pull->file = opts->to_file;
 	pull->transport = opts->transport;
 	pull->stream = opts->stream;
@@ -214,8 +224,8 @@ static void show_progress(void *arg, const struct beam_pull_progress *now)
 	char note[64] = "", bytes[BEAM_TEXT_CAP];
 
 	if (now->queue_position > 0)
-		snprintf(note, sizeof(note), "waiting, number %u in the queue",
-			 now->queue_position);
+		snprintf(note, sizeof(note), "queue position %u of %u", now->queue_position,
+			 now->queue_length);
 	else if (now->stream_bytes > 0)
 		snprintf(note, sizeof(note), "stream %s",
 			 beam_text_bytes(bytes, now->stream_bytes));
@@ -335,6 +345,7 @@ static int pull_run(void *arg, int nargs, char **args)
 		beam_progress_abandon(&progress);
 	explicit_bzero(pull.from.password, sizeof(pull.from.password));
 	explicit_bzero(pull.to.password, sizeof(pull.to.password));
+	explicit_bzero(pull.primary.password, sizeof(pull.primary.password));
 	if (code == -EINVAL && result.error[0]) /* options that do not go together */
 		return beam_fail_usage(&opts->common, "%s", result.error);
 	if (code != 0)

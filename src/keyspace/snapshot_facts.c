@@ -123,6 +123,9 @@ static void read_replication(RedisModuleCtx *ctx, struct beam_facts *facts)
 	RedisModule_FreeServerInfo(ctx, info);
 	/* A primary's stream says SELECT anew after the fork: any database will do. */
 	facts->stream_db = facts->is_replica ? primary_stream_db(ctx) : 0;
+	/* Without its link a replica does not show it: who went on from here might write elsewhere. */
+	if (facts->stream_db < 0)
+		facts->replid[0] = '\0';
 }
 
 static void read_policy(RedisModuleCtx *ctx, struct beam_facts *facts)

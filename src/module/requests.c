@@ -144,6 +144,7 @@ static void mint(struct request *request, const struct beam_gen *gen, const stru
 
 struct stream_facts {
 	bool backlog;
+	bool cut_off; /* a replica without its primary: the stream's database is not to be had */
 	char replid[BEAM_REPLID_BYTES];
 	long long first, offset;
 };
@@ -152,8 +153,10 @@ static void read_stream(RedisModuleCtx *ctx, struct stream_facts *facts)
 {
 	RedisModuleServerInfoData *info = RedisModule_GetServerInfo(ctx, "replication");
 	const char *replid = RedisModule_ServerInfoGetFieldC(info, "master_replid");
+	const char *up = RedisModule_ServerInfoGetFieldC(info, "master_link_status");
 	int err;
 
+	facts->cut_off = up && strcmp(up, "up") != 0;
 	facts->backlog =
 	    RedisModule_ServerInfoGetFieldSigned(info, "repl_backlog_active", &err) == 1;
 	facts->first =
@@ -324,6 +327,11 @@ int beam_requests_ticket(RedisModuleCtx *ctx, bool fresh)
 	client_address(ctx, request.addr);
 	if (!fresh && mint_from_present(&request, &stream))
 		return beam_request_reply(ctx, &request);
+	if (stream.cut_off)
+		return RedisModule_ReplyWithError(
+		    ctx,
+		    "ERR this replica's link to its primary is down, so a new image could not be "
+		    "continued from; try again when INFO says master_link_status:up");
 	return wait_for_generation(ctx, &request);
 }
 

@@ -122,8 +122,7 @@ static void fill_aux(const struct snapshot *s, const struct beam_segment_source 
 	aux_add(list, "redis-bits", "%d", (int)sizeof(void *) * 8);
 	aux_add(list, "ctime", "%" PRIu64, s->begin.cut.wall_ms / 1000);
 	aux_add(list, "used-mem", "%" PRIu64, facts->used_memory);
-	/* Without a known database in the stream the server must not continue from here. */
-	if (facts->replid[0] && facts->stream_db >= 0) {
+	if (facts->replid[0]) {
 		aux_add(list, "repl-stream-db", "%" PRId64, facts->stream_db);
 		aux_add(list, "repl-id", "%s", facts->replid);
 		aux_add(list, "repl-offset", "%" PRId64, facts->offset);

@@ -242,7 +242,8 @@ static int on_event(struct beam_fetch *fetch, const struct beam_reader_event *ev
 {
 	switch (event->type) {
 	case BEAM_READER_WAITING:
-		fetch->counts.queue_position = event->position;
+		fetch->counts.queue_position = event->waiting.position;
+		fetch->counts.queue_length = event->waiting.waiting;
 		return 0;
 	case BEAM_READER_WELCOME:
 		fetch->welcomed = true;

@@ -22,7 +22,7 @@ struct beam_fetch_counts {
 	uint64_t keys;          /* by the manifest, in the last segment */
 	uint64_t rereads;
 	uint64_t first_read_ms, last_crc_ms; /* beam_now_ms(); 0: not yet */
-	uint32_t queue_position;
+	uint32_t queue_position, queue_length;
 };
 
 /* Called about every 50 ms and at each event. Not 0 ends the run with that code. */

@@ -128,9 +128,9 @@ struct sync_counts {
 /* A primary that does not let us read them leaves the target's own view. */
 static void count_syncs(struct beam_handover *h, struct sync_counts *out)
 {
-	if (beam_redis_info_int(h->from, "stats", "sync_full", &out->full))
+	if (beam_redis_info_int(h->primary, "stats", "sync_full", &out->full))
 		out->full = 0;
-	if (beam_redis_info_int(h->from, "stats", "sync_partial_ok", &out->partial))
+	if (beam_redis_info_int(h->primary, "stats", "sync_partial_ok", &out->partial))
 		out->partial = 0;
 }
 
@@ -146,8 +146,8 @@ static int wait_link(struct beam_handover *h, bool *saw_sync, char *error)
 
 		if (rc)
 			return rc;
-		if (view.link_up && view.port == h->primary->port &&
-		    strcmp(view.host, h->primary->host) == 0)
+		if (view.link_up && view.port == h->primary_addr->port &&
+		    strcmp(view.host, h->primary_addr->host) == 0)
 			return 0;
 		if (view.syncing) {
 			*saw_sync = true;
@@ -158,8 +158,8 @@ static int wait_link(struct beam_handover *h, bool *saw_sync, char *error)
 					 "%s follows %s:%u now, but its link does not come up: see "
 					 "its log (masterauth? the primary's address as seen from "
 					 "there?)",
-					 beam_redis_name(h->to), h->primary->host,
-					 h->primary->port);
+					 beam_redis_name(h->to), h->primary_addr->host,
+					 h->primary_addr->port);
 		rc = pause_for_news(h);
 		if (rc)
 			return rc;
@@ -174,8 +174,8 @@ int beam_handover_run(struct beam_handover *h, char *error)
 	count_syncs(h, &before);
 	beam_feed_release(h->feed);
 	(void)BEAM_FAULT("pull-handover");
-	int rc =
-	    beam_redis_command(h->to, NULL, "REPLICAOF %s %u", h->primary->host, h->primary->port);
+	int rc = beam_redis_command(h->to, NULL, "REPLICAOF %s %u", h->primary_addr->host,
+				    h->primary_addr->port);
 
 	if (rc)
 		return beam_tell(error, rc, "%s: REPLICAOF: %s", beam_redis_name(h->to),

@@ -11,8 +11,8 @@
 #include "redis.h"
 
 struct beam_handover {
-	struct beam_redis *from, *to;
-	const struct beam_redis_addr *primary;
+	struct beam_redis *primary, *to;
+	const struct beam_redis_addr *primary_addr; /* as the target reaches it */
 	struct beam_feed *feed;
 	struct beam_stream *stream; /* may be NULL */
 	int64_t cut_offset;

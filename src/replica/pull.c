@@ -34,6 +34,7 @@ int beam_pull_show(struct beam_pull *pull)
 	shown->bytes = pull->counts.bytes;
 	shown->bytes_total = pull->counts.image_bytes;
 	shown->queue_position = pull->counts.queue_position;
+	shown->queue_length = pull->counts.queue_length;
 	shown->elapsed_ms = now - pull->began_ms;
 	if (pull->feed) {
 		beam_feed_status(pull->feed, &status);
@@ -56,6 +57,47 @@ static int open_server(struct beam_pull *pull, const struct beam_redis_addr *add
 	return beam_server_facts(*redis, pull->error, facts);
 }
 
+/* Whom the target will follow. The image and the stream of a replica are its primary's, byte by byte,
+ * so the target can go on under the primary from what it got of the replica. */
+static int find_lead(struct beam_pull *pull)
+{
+	const struct beam_server_facts *source = &pull->source;
+	struct beam_redis_addr *lead = &pull->lead_addr;
+
+	*lead = pull->opts.from;
+	pull->lead = pull->from;
+	pull->lead_facts = *source;
+	if (!source->is_replica) {
+		if (!pull->opts.primary.host[0])
+			return 0;
+		return beam_tell(
+		    pull->error, -EINVAL,
+		    "--primary is for pulls from a replica, and %s is a primary: leave it out",
+		    beam_redis_name(pull->from));
+	}
+	if (pull->opts.primary.host[0]) {
+		*lead = pull->opts.primary;
+	} else {
+		snprintf(lead->host, sizeof(lead->host), "%s", source->master_host);
+		lead->port = source->master_port;
+		lead->is_unix = false;
+	}
+	pull->lead = NULL;
+	char text[BEAM_REDIS_ERROR_BYTES];
+	int rc = beam_redis_open(lead, pull->opts.timeout_ms, text, &pull->lead);
+
+	if (rc)
+		return beam_tell(
+		    pull->error, rc,
+		    "%.300s (the primary that %s names; --primary gives another address "
+		    "of it)",
+		    text, beam_redis_name(pull->from));
+	rc = beam_server_facts(pull->lead, pull->error, &pull->lead_facts);
+	return rc ? rc
+		  : beam_check_lead(pull->lead, &pull->lead_facts, source, &pull->target,
+				    pull->error);
+}
+
 static bool has_target_server(const struct beam_pull *pull)
 {
 	return pull->opts.target == BEAM_PULL_REPLICA || pull->opts.target == BEAM_PULL_COPY;
@@ -68,14 +110,16 @@ static int check(struct beam_pull *pull)
 
 	if (rc)
 		return rc;
-	rc = open_server(pull, &pull->opts.from, &pull->from, &pull->primary);
+	rc = open_server(pull, &pull->opts.from, &pull->from, &pull->source);
 	if (!rc)
-		rc = beam_check_version(pull->from, &pull->primary, pull->error);
+		rc = beam_check_version(pull->from, &pull->source, pull->error);
 	if (rc || !has_target_server(pull))
 		return rc;
 	rc = open_server(pull, &pull->opts.to, &pull->to, &pull->target);
+	if (!rc && pull->opts.target == BEAM_PULL_REPLICA)
+		rc = find_lead(pull);
 	if (!rc)
-		rc = beam_check_pair(&pull->opts, pull->from, &pull->primary, pull->to,
+		rc = beam_check_pair(&pull->opts, &pull->lead_addr, &pull->source, pull->to,
 				     &pull->target, pull->error);
 	if (!rc && pull->guard)
 		beam_target_record(&pull->target, pull->state);
@@ -256,6 +300,8 @@ int beam_pull_run(const struct beam_pull_opts *opts, beam_pull_progress_fn *prog
 	beam_replicate_close(&pull, rc);
 	beam_transfer_close(&pull);
 	beam_guard_close(&pull.guard);
+	if (pull.lead != pull.from)
+		beam_redis_close(&pull.lead);
 	beam_redis_close(&pull.from);
 	beam_redis_close(&pull.to);
 	result->total_ms = beam_now_ms() - pull.began_ms;

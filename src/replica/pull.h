@@ -24,6 +24,9 @@ enum beam_pull_target {
 struct beam_pull_opts {
 	struct beam_redis_addr from;
 	struct beam_redis_addr to; /* REPLICA, COPY */
+	/* REPLICA, when `from` is a replica itself: whom the target follows in the end. Without a host
+	 * it is the primary that `from` names, with the credentials of `from`. */
+	struct beam_redis_addr primary;
 	enum beam_pull_target target;
 	const char *file;      /* FILE */
 	const char *transport; /* "auto", "tcp", "verbs" */
@@ -52,6 +55,7 @@ struct beam_pull_progress {
 	uint64_t fed_bytes;
 	uint64_t stream_bytes;   /* received of the replication stream */
 	uint32_t queue_position; /* 0: served */
+	uint32_t queue_length;
 	uint64_t elapsed_ms;
 };
 

@@ -27,7 +27,12 @@ struct beam_pull {
 	struct beam_pull_progress shown;
 
 	struct beam_redis *from, *to;
-	struct beam_server_facts primary, target;
+	struct beam_server_facts source, target; /* of `from` and `to` */
+	/* Whom the target follows in the end: `from`, or (then with a connection of its own) the
+	 * primary of `from`. */
+	struct beam_redis_addr lead_addr;
+	struct beam_redis *lead;
+	struct beam_server_facts lead_facts;
 	struct beam_guard *guard;
 	struct beam_target_state *state; /* the guard's */
 

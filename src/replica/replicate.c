@@ -54,7 +54,7 @@ static int begin_feed(struct beam_pull *pull)
 		beam_window_source(pull->window, &opts.image);
 	else
 		beam_stage_source(pull->staged, &opts.image);
-	int rc = beam_target_credentials(pull->to, &pull->opts.from, pull->state, pull->error);
+	int rc = beam_target_credentials(pull->to, &pull->lead_addr, pull->state, pull->error);
 
 	if (!rc)
 		rc = beam_target_tls_off(pull->to, pull->state, pull->error);
@@ -125,11 +125,11 @@ static int lead(struct beam_pull *pull, struct beam_handover *h)
 
 int beam_replicate_finish(struct beam_pull *pull)
 {
-	struct beam_handover h = {.from = pull->from,
-				  .primary = &pull->opts.from,
+	struct beam_handover h = {.primary = pull->lead,
+				  .primary_addr = &pull->lead_addr,
 				  .stream = pull->stream,
 				  .cut_offset = pull->ticket.offset,
-				  .backlog_bytes = pull->primary.backlog_bytes,
+				  .backlog_bytes = pull->lead_facts.backlog_bytes,
 				  .timeout_ms = pull->opts.handover_timeout_ms,
 				  .tick = show_tick,
 				  .tick_arg = pull};

@@ -122,41 +122,43 @@ static void config_get(struct beam_redis *redis, const char *name, char *out, si
 	freeReplyObject(reply);
 }
 
-static int check_addresses(const struct beam_pull_opts *opts, struct beam_redis *to, char *error)
+static int check_addresses(const struct beam_redis_addr *lead, struct beam_redis *to, char *error)
 {
-	if (opts->from.is_unix)
+	if (lead->is_unix)
 		return beam_tell(error, -EINVAL,
 				 "--from %s is a socket path: a replica needs the primary's host "
 				 "and port to go on from (--from HOST:PORT)",
-				 opts->from.host);
-	if (is_loopback_name(opts->from.host) && !is_here(to))
+				 lead->host);
+	if (is_loopback_name(lead->host) && !is_here(to))
 		return beam_tell(
 		    error, -EINVAL,
-		    "--from %s means this host, but the target %s runs elsewhere: give "
-		    "the address by which the target reaches the primary",
-		    opts->from.host, beam_redis_name(to));
+		    "the primary's address %s means this host, but the target %s runs elsewhere: "
+		    "give the address by which the target reaches the primary (--from, or "
+		    "--primary when --from is a replica)",
+		    lead->host, beam_redis_name(to));
 	return 0;
 }
 
-/* The target must be able to go on from --from by itself, and the feed goes without TLS, so not over
+/* The target must be able to go on from its primary by itself, and the feed goes without TLS, so not over
  * a network when the target is to use TLS. */
-static int check_tls(const struct beam_pull_opts *opts, struct beam_redis *to, char *error)
+static int check_tls(const struct beam_redis_addr *lead, struct beam_redis *to, char *error)
 {
 	char text[8];
 
 	config_get(to, "tls-replication", text, sizeof(text));
 	bool by_tls = strcmp(text, "yes") == 0;
 
-	if (by_tls && !opts->from.use_tls)
+	if (by_tls && !lead->use_tls)
 		return beam_tell(error, -EINVAL,
-				 "%s follows its primary by TLS (tls-replication yes): give --from "
-				 "rediss://%s and the primary's tls-port",
-				 beam_redis_name(to), opts->from.host);
-	if (!by_tls && opts->from.use_tls)
-		return beam_tell(error, -EINVAL,
-				 "--from is by TLS, but %s would follow it without: CONFIG SET "
-				 "tls-replication yes there, or give the primary's plain port",
-				 beam_redis_name(to));
+				 "%s follows its primary by TLS (tls-replication yes): give "
+				 "rediss://%s with the primary's tls-port",
+				 beam_redis_name(to), lead->host);
+	if (!by_tls && lead->use_tls)
+		return beam_tell(
+		    error, -EINVAL,
+		    "the primary's address is by TLS, but %s would follow it without: CONFIG SET "
+		    "tls-replication yes there, or give the primary's plain port",
+		    beam_redis_name(to));
 	if (by_tls && !is_here(to))
 		return beam_tell(error, BEAM_E_UNSUPPORTED,
 				 "%s has tls-replication on and is on another host, where the feed "
@@ -166,25 +168,37 @@ static int check_tls(const struct beam_pull_opts *opts, struct beam_redis *to, c
 	return 0;
 }
 
-static int check_replica(const struct beam_pull_opts *opts, const struct beam_server_facts *primary,
-			 struct beam_redis *from, struct beam_redis *to,
+int beam_check_lead(const struct beam_redis *lead, const struct beam_server_facts *lead_facts,
+		    const struct beam_server_facts *source, const struct beam_server_facts *target,
+		    char *error)
+{
+	if (strcmp(lead_facts->run_id, target->run_id) == 0)
+		return beam_tell(error, -EINVAL,
+				 "--to and the primary of --from are the same server (%s)",
+				 beam_redis_name(lead));
+	if (strcmp(lead_facts->replid, source->replid) == 0)
+		return 0;
+	return beam_tell(error, BEAM_E_DENIED,
+			 "%s is not the primary of --from: their replication ids differ (give "
+			 "--primary with its address; after a failover wait until the replica "
+			 "follows the new one)",
+			 beam_redis_name(lead));
+}
+
+static int check_replica(const struct beam_pull_opts *opts, const struct beam_redis_addr *lead,
+			 const struct beam_server_facts *source, struct beam_redis *to,
 			 const struct beam_server_facts *target, char *error)
 {
-	int rc = check_addresses(opts, to, error);
+	int rc = check_addresses(lead, to, error);
 
 	if (rc)
 		return rc;
-	if (primary->is_replica)
-		return beam_tell(error, BEAM_E_UNSUPPORTED,
-				 "%s is itself a replica: pull from its primary %s:%u, or use "
-				 "--to-file",
-				 beam_redis_name(from), primary->master_host, primary->master_port);
-	rc = check_tls(opts, to, error);
+	rc = check_tls(lead, to, error);
 	if (rc)
 		return rc;
 	/* A replica of this history only goes back to what it is a copy of. */
 	if (target->has_keys && !opts->force &&
-	    !(target->is_replica && strcmp(target->replid, primary->replid) == 0))
+	    !(target->is_replica && strcmp(target->replid, source->replid) == 0))
 		return beam_tell(error, BEAM_E_DENIED,
 				 "%s holds keys that are not this primary's, and a pull replaces "
 				 "them: --force if that is wanted",
@@ -208,15 +222,15 @@ static int check_copy(const struct beam_pull_opts *opts, struct beam_redis *to,
 	return 0;
 }
 
-int beam_check_pair(const struct beam_pull_opts *opts, struct beam_redis *from,
-		    const struct beam_server_facts *primary, struct beam_redis *to,
+int beam_check_pair(const struct beam_pull_opts *opts, const struct beam_redis_addr *lead,
+		    const struct beam_server_facts *source, struct beam_redis *to,
 		    const struct beam_server_facts *target, char *error)
 {
 	int rc = beam_check_version(to, target, error);
 
 	if (rc)
 		return rc;
-	if (strcmp(primary->run_id, target->run_id) == 0)
+	if (strcmp(source->run_id, target->run_id) == 0)
 		return beam_tell(error, -EINVAL, "--from and --to are the same server (%s)",
 				 beam_redis_name(to));
 	if (target->is_cluster)
@@ -226,5 +240,5 @@ int beam_check_pair(const struct beam_pull_opts *opts, struct beam_redis *from,
 				 beam_redis_name(to));
 	if (opts->target == BEAM_PULL_COPY)
 		return check_copy(opts, to, target, error);
-	return check_replica(opts, primary, from, to, target, error);
+	return check_replica(opts, lead, source, to, target, error);
 }

@@ -29,9 +29,16 @@ int beam_server_facts(struct beam_redis *redis, char *error, struct beam_server_
 int beam_check_version(const struct beam_redis *redis, const struct beam_server_facts *facts,
 		       char *error);
 
-/* All checks of primary against target. 0, -EINVAL, BEAM_E_DENIED, ... */
-int beam_check_pair(const struct beam_pull_opts *opts, struct beam_redis *from,
-		    const struct beam_server_facts *primary, struct beam_redis *to,
+/* Whether `lead` is the primary whose history `source`, a replica, copies. 0, -EINVAL when it is the
+ * target, BEAM_E_DENIED. */
+int beam_check_lead(const struct beam_redis *lead, const struct beam_server_facts *lead_facts,
+		    const struct beam_server_facts *source, const struct beam_server_facts *target,
+		    char *error);
+
+/* All checks of source against target. `lead`: whom a REPLICA target follows in the end. 0, -EINVAL,
+ * BEAM_E_DENIED, ... */
+int beam_check_pair(const struct beam_pull_opts *opts, const struct beam_redis_addr *lead,
+		    const struct beam_server_facts *source, struct beam_redis *to,
 		    const struct beam_server_facts *target, char *error);
 
 #endif

@@ -27,7 +27,7 @@ struct beam_reader_opts {
 };
 
 enum beam_reader_event_type {
-	BEAM_READER_WAITING, /* position: server is at max-pulls */
+	BEAM_READER_WAITING, /* waiting: server is at max-pulls */
 	BEAM_READER_WELCOME, /* segment_bytes, read_max; reads may start when segments are sealed */
 	BEAM_READER_SEALED,  /* sealed */
 	BEAM_READER_COMPLETE, /* complete */
@@ -38,7 +38,7 @@ enum beam_reader_event_type {
 struct beam_reader_event {
 	enum beam_reader_event_type type;
 	union {
-		uint32_t position;
+		struct beam_wire_waiting waiting;
 		struct beam_wire_welcome welcome;
 		struct beam_wire_sealed sealed;
 		struct beam_wire_complete complete;

@@ -101,7 +101,7 @@ int reader_talk_take(struct reader_talk *talk, const struct beam_wire_message *m
 	if (!talk->welcomed && m->type == BEAM_WIRE_WAITING) {
 		talk->waiting = true;
 		event->type = BEAM_READER_WAITING;
-		event->position = m->waiting.position;
+		event->waiting = m->waiting;
 		return 1;
 	}
 	if (!talk->welcomed && m->type == BEAM_WIRE_WELCOME) {

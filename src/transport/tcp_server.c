@@ -140,12 +140,13 @@ void tcp_server_admit(struct tcp_session *session)
 static void tell_positions(struct tcp_server *server)
 {
 	struct place *place = server->places.waiting;
+	uint32_t waiting = server->places.nwaiting;
 
 	for (uint32_t position = 1; place; position++) {
 		struct tcp_session *session = of_place(place);
 
 		place = place->next; /* a session that is cut leaves the queue */
-		tcp_session_wait(session, position);
+		tcp_session_wait(session, &(struct beam_wire_waiting){position, waiting});
 	}
 }
 

@@ -320,13 +320,14 @@ void tcp_session_serve(struct tcp_session *session)
 	tcp_session_send(session);
 }
 
-void tcp_session_wait(struct tcp_session *session, uint32_t position)
+void tcp_session_wait(struct tcp_session *session, const struct beam_wire_waiting *place)
 {
-	if (session->told_position == position || !has_room(session))
+	if ((session->told.position == place->position &&
+	     session->told.waiting == place->waiting) ||
+	    !has_room(session))
 		return;
-	session->told_position = position;
-	put(session, &(struct beam_wire_message){.type = BEAM_WIRE_WAITING,
-						 .waiting = {.position = position}});
+	session->told = *place;
+	put(session, &(struct beam_wire_message){.type = BEAM_WIRE_WAITING, .waiting = *place});
 	tcp_session_send(session);
 }
 

@@ -52,7 +52,7 @@ struct tcp_session {
 	struct beam_served *image; /* one reference, WAITING and SERVED */
 	struct beam_wire_welcome welcome;
 	struct place place;
-	uint32_t told_position; /* 0: none */
+	struct beam_wire_waiting told; /* position 0: nothing yet */
 
 	bool discover; /* there may be news of segments */
 	bool told_complete;
@@ -116,8 +116,8 @@ struct tcp_server {
 int tcp_session_start(struct tcp_server *server, int fd, const char *peer);
 /* Gives a place: WELCOME, then service. */
 void tcp_session_serve(struct tcp_session *session);
-/* Tells a waiting session its position, if that is new. */
-void tcp_session_wait(struct tcp_session *session, uint32_t position);
+/* Tells a waiting session its place, if that is new. */
+void tcp_session_wait(struct tcp_session *session, const struct beam_wire_waiting *place);
 /* Sends what socket and rate take now. Nothing happens to a DEAD one. */
 void tcp_session_send(struct tcp_session *session);
 /* Ends with a last message of `type` (REFUSED, STALE or FAILED), which the next tcp_session_send

@@ -49,12 +49,13 @@ int verbs_server_has_room(const struct verbs_server *server, char text[BEAM_TEXT
 static void tell_positions(struct verbs_server *server)
 {
 	struct place *place = server->places.waiting;
+	uint32_t waiting = server->places.nwaiting;
 
 	for (uint32_t position = 1; place; position++) {
 		struct verbs_session *session = of_place(place);
 
 		place = place->next; /* a session that ends leaves the queue */
-		session->position = position;
+		session->waits = (struct beam_wire_waiting){position, waiting};
 		verbs_session_pump(session);
 	}
 }

@@ -158,10 +158,11 @@ static uint32_t fill(struct verbs_session *session, uint8_t *mail)
 	struct beam_wire_message m;
 	uint32_t n = 0;
 
-	if (session->state == VERBS_WAITING && session->position != session->told_position) {
-		session->told_position = session->position;
+	if (session->state == VERBS_WAITING && (session->waits.position != session->told.position ||
+						session->waits.waiting != session->told.waiting)) {
+		session->told = session->waits;
 		m.type = BEAM_WIRE_WAITING;
-		m.waiting.position = session->position;
+		m.waiting = session->waits;
 		return (uint32_t)beam_wire_encode(&m, mail);
 	}
 	if (session->state != VERBS_SERVED)

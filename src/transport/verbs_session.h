@@ -46,7 +46,7 @@ struct verbs_session {
 	struct beam_served *image;
 	struct beam_wire_welcome welcome;
 	struct place place;
-	uint32_t position, told_position;
+	struct beam_wire_waiting waits, told;
 	bool welcomed;
 	int code;                  /* why it ended */
 	void (*fenced)(void *arg); /* a fence waits for the image's sessions */

@@ -41,10 +41,10 @@ static uint32_t body_bytes(uint32_t type)
 	case BEAM_WIRE_COMPLETE:
 		return 24;
 	case BEAM_WIRE_DATA:
+	case BEAM_WIRE_WAITING:
 		return 8;
 	case BEAM_WIRE_CHECK:
 	case BEAM_WIRE_VALID:
-	case BEAM_WIRE_WAITING:
 		return 4;
 	default:
 		return 0;
@@ -212,6 +212,7 @@ size_t beam_wire_encode(const struct beam_wire_message *message, uint8_t *out)
 		break;
 	case BEAM_WIRE_WAITING:
 		put32(&at, message->waiting.position);
+		put32(&at, message->waiting.waiting);
 		break;
 	case BEAM_WIRE_PLACED:
 		put32(&at, message->placed.index);
@@ -266,7 +267,8 @@ static int get_body(const uint8_t **at, struct beam_wire_message *out)
 		return 0;
 	case BEAM_WIRE_WAITING:
 		out->waiting.position = get32(at);
-		return 0;
+		out->waiting.waiting = get32(at);
+		return out->waiting.position <= out->waiting.waiting ? 0 : BEAM_E_PROTO;
 	case BEAM_WIRE_PLACED:
 		out->placed.index = get32(at);
 		out->placed.rkey = get32(at);

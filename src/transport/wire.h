@@ -32,7 +32,7 @@
 #include "rdbeam/image_format.h"
 
 #define BEAM_WIRE_MAGIC   0x6d616562u /* "beam" */
-#define BEAM_WIRE_VERSION 1
+#define BEAM_WIRE_VERSION 2
 #define BEAM_NONCE_BYTES  8
 #define BEAM_PROOF_BYTES  32
 
@@ -123,6 +123,7 @@ struct beam_wire_text { /* REFUSED, FAILED, STALE */
 
 struct beam_wire_waiting {
 	uint32_t position; /* 1: next */
+	uint32_t waiting;  /* how many wait, this one included */
 };
 
 struct beam_wire_message {

@@ -418,7 +418,7 @@ static void reader_refuses_messages_that_cannot_be(void **state)
 	     .complete = {.nsegments = UINT32_MAX, .image_bytes = UINT64_MAX}},
 	    {.type = BEAM_WIRE_VALID, .valid = {.tag = 0}},
 	    {.type = BEAM_WIRE_DATA, .data = {.tag = 0, .len_bytes = 100}},
-	    {.type = BEAM_WIRE_WAITING, .waiting = {.position = 1}},
+	    {.type = BEAM_WIRE_WAITING, .waiting = {.position = 1, .waiting = 1}},
 	    {.type = BEAM_WIRE_WELCOME},
 	    {.type = BEAM_WIRE_READ},
 	};

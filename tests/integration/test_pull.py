@@ -353,12 +353,15 @@ def test_first_backlog_costs_no_fork_and_no_delay(make):
 
 def test_more_pulls_than_allowed_wait(make):
     primary = slow_primary(make, megabytes=20, options={"max-pulls": 1})
-    targets = [make(f"target{n}", module=False) for n in range(2)]
+    targets = [make(f"target{n}", module=False) for n in range(3)]
     running = [harness.cli_start("pull", "--json", "--from", f"127.0.0.1:{primary.port}",
                                  "--to", f"127.0.0.1:{target.port}") for target in targets]
+    said = []
     for process in running:
         _, err = process.communicate(timeout=harness.DEADLINE_S * 4)
         assert process.returncode == 0, err
+        said.append(err)
+    assert any("queue position 2 of 2" in err for err in said), said
     for target in targets:
         same_data(primary, target)
 

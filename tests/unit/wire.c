@@ -41,7 +41,7 @@ static const struct beam_wire_message samples[] = {
     {.type = BEAM_WIRE_STALE, .text = {.code = BEAM_E_STALE, .text = ""}},
     {.type = BEAM_WIRE_DONE, .done = {.bytes = 0x0102030405060708, .ms = 0x1112131415161718}},
     {.type = BEAM_WIRE_FAILED, .text = {.code = -5, .text = "broken"}},
-    {.type = BEAM_WIRE_WAITING, .waiting = {.position = 0x01020304}},
+    {.type = BEAM_WIRE_WAITING, .waiting = {.position = 0x01020304, .waiting = 0x01020305}},
     {.type = BEAM_WIRE_PLACED,
      .placed = {.index = 3, .rkey = 0x89abcdef, .address = 0x1122334455667788}},
     {.type = BEAM_WIRE_PROGRESS, .done = {.bytes = 77, .ms = 88}},

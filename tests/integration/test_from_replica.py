@@ -1,0 +1,108 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""rdbeam pull --from REPLICA: the snapshot is made on a replica, and the new replica ends up under
+the primary, which neither forks nor sends an image."""
+import signal
+
+import data
+import harness
+from harness import wait_for
+from test_pull import in_sync, one_line, pull, same_data, stats
+
+
+def follow(primary, replica):
+    replica.client.replicaof("127.0.0.1", primary.port)
+    in_sync(primary, replica)
+
+
+def pair(make, primary_module=False):
+    """A primary with data, and a replica of it that has the module."""
+    primary = make("primary", module=primary_module)
+    data.fill_mixed(primary)
+    source = make("source", options={"segment-size": "2mb"})
+    follow(primary, source)
+    return primary, source
+
+
+def test_new_replica_goes_on_under_the_primary(make, binary):
+    """Also under a primary without the module, while it writes to several databases."""
+    primary, source = pair(make)
+    target = make("target", module=False)
+    before = stats(primary)
+    with data.Load(primary) as load:
+        wait_for(lambda: load.writes > 500, "writes flow")
+        said = pull(source, target)
+    assert said["full_resyncs"] == 0 and said["partial_resyncs"] == 1, said
+    same_data(primary, target)
+    assert target.value("replication", "master_port") == str(primary.port)
+    after = stats(primary)
+    assert after["sync_full"] == before["sync_full"], "no full resync at the primary"
+    assert after["total_forks"] == before["total_forks"], "the primary did not fork"
+    same_data(primary, source)
+
+
+def test_each_cut_knows_its_database(make):
+    """The database that the stream is in at the cut goes with the image."""
+    primary, source = pair(make)
+    for db in range(4):
+        primary.connect(db=db).set("last", db)
+        in_sync(primary, source)
+        target = make(f"target{db}", module=False)
+        assert pull(source, target, "--fresh")["full_resyncs"] == 0
+        primary.connect(db=db).set("next", db)
+        same_data(primary, target)
+
+
+def test_transactions_in_the_stream(make):
+    primary, source = pair(make)
+    target = make("target", module=False)
+    with data.Load(primary) as load:
+        pipe = primary.connect(db=2).pipeline(transaction=True)
+        for number in range(2000):
+            pipe.set(f"tx:{number}", number)
+        pipe.execute()
+        said = pull(source, target)
+        assert load.writes > 0
+    assert said["full_resyncs"] == 0
+    same_data(primary, target)
+
+
+def test_primary_by_another_address(make):
+    primary, source = pair(make)
+    target = make("target", module=False)
+    said = pull(source, target, "--primary", f"localhost:{primary.port}")
+    assert said["full_resyncs"] == 0
+    assert target.value("replication", "master_host") == "localhost"
+    wait_for(lambda: target.digest() == primary.digest(), "equal digests")
+
+
+def test_wrong_primary_is_refused(make):
+    primary, source = pair(make)
+    other = make("other", module=False)
+    target = make("target", module=False)
+    one_line(pull(source, target, "--primary", f"127.0.0.1:{other.port}", check=3), "--primary",
+             str(other.port))
+    assert target.value("replication", "role") == "master" and target.client.dbsize() == 0
+    one_line(pull(source, source, check=2), "same server")
+    one_line(pull(source, primary, "--force", check=2), "same server")
+
+
+def test_primary_option_needs_a_replica(make):
+    primary = make("primary")
+    target = make("target", module=False)
+    one_line(pull(primary, target, "--primary", "127.0.0.1:1", check=2), "--primary")
+
+
+def test_replica_without_its_primary_makes_no_image(make):
+    """What database the stream is in is not to be had: a refusal, not a guess."""
+    primary, source = pair(make)
+    target = make("target", module=False)
+    primary.process.send_signal(signal.SIGKILL)
+    primary.process.wait()
+    wait_for(lambda: source.value("replication", "master_link_status") == "down", "link is down")
+    done = source.client.execute_command
+    try:
+        done("RDBEAM.TICKET", "FRESH")
+        raise AssertionError("a ticket without a link")
+    except harness.redis.ResponseError as error:
+        assert "master_link_status" in str(error)
+    one_line(pull(source, target, check=1), str(primary.port))
