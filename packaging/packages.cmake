@@ -1,19 +1,22 @@
-# Debian packages by CPack: rdbeam (module and daemon) and rdbeam-tools (rdbeam(1)). They hold what
-# `cmake --install` puts down for the components `server` and `tools`; `dev` is installed by it only.
+# Debian packages by CPack: rdbeam (module and daemon), rdbeam-tools (rdbeam(1)), librdbeam0 and
+# librdbeam-dev. They hold what `cmake --install` puts down for the components `server`, `tools`,
+# `library` and `dev`.
 
 # --- files that no target makes ------------------------------------------------------------------
-foreach(package rdbeam rdbeam-tools)
-	string(COMPARE EQUAL ${package} rdbeam is_server)
-	set(component tools)
-	if(is_server)
-		set(component server)
-	endif()
+set(server_package rdbeam)
+set(tools_package rdbeam-tools)
+set(library_package librdbeam${RDBEAM_SOVERSION})
+set(dev_package librdbeam-dev)
+foreach(component server tools library dev)
+	set(package ${${component}_package})
 	set(doc_dir ${CMAKE_INSTALL_DATAROOTDIR}/doc/${package})
 	install(FILES LICENSE DESTINATION ${doc_dir} RENAME copyright COMPONENT ${component})
 	install(FILES CHANGELOG.md DESTINATION ${doc_dir} RENAME changelog COMPONENT ${component})
 endforeach()
 install(FILES README.md docs/architecture.md docs/image-format.md docs/operations.md docs/faq.md
 	DESTINATION ${CMAKE_INSTALL_DATAROOTDIR}/doc/rdbeam COMPONENT server)
+install(DIRECTORY docs/examples/ DESTINATION ${CMAKE_INSTALL_DATAROOTDIR}/doc/librdbeam-dev/examples
+	COMPONENT dev)
 install(DIRECTORY docs/monitoring DESTINATION ${CMAKE_INSTALL_DATAROOTDIR}/doc/rdbeam
 	COMPONENT server)
 install(FILES packaging/systemd/rdbeam-rdma.conf packaging/sysctl-rdbeam.conf
@@ -24,9 +27,6 @@ foreach(unit redis-server redis-server@ valkey-server valkey-server@)
 	install(FILES packaging/systemd/rdbeam.conf
 		DESTINATION lib/systemd/system/${unit}.service.d COMPONENT server)
 endforeach()
-install(FILES include/rdbeam/error.h include/rdbeam/image_format.h
-	${PROJECT_BINARY_DIR}/include/rdbeam/version.h
-	DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/rdbeam COMPONENT dev)
 
 # --- packages ------------------------------------------------------------------------------------
 set(CPACK_GENERATOR DEB)
@@ -39,7 +39,7 @@ set(CPACK_RDBEAM_PREFIX ${CMAKE_INSTALL_PREFIX})
 set(CPACK_STRIP_FILES ON)
 set(CPACK_INSTALL_DEFAULT_DIRECTORY_PERMISSIONS OWNER_READ OWNER_WRITE OWNER_EXECUTE GROUP_READ
 	GROUP_EXECUTE WORLD_READ WORLD_EXECUTE)
-set(CPACK_COMPONENTS_ALL server tools)
+set(CPACK_COMPONENTS_ALL server tools library dev)
 set(CPACK_DEB_COMPONENT_INSTALL ON)
 set(CPACK_DEBIAN_FILE_NAME DEB-DEFAULT)
 set(CPACK_DEBIAN_PACKAGE_SHLIBDEPS ON)
@@ -57,4 +57,16 @@ set(CPACK_DEBIAN_TOOLS_PACKAGE_SUGGESTS rdbeam)
 set(CPACK_COMPONENT_TOOLS_DESCRIPTION "command for snapshots and replicas of Redis and Valkey
 The command rdbeam follows snapshots, makes replicas from the image that the module of the package
 rdbeam keeps in memory, verifies dump files, and checks a host for what all that needs.")
+set(CPACK_DEBIAN_LIBRARY_PACKAGE_NAME ${library_package})
+set(CPACK_DEBIAN_LIBRARY_PACKAGE_SECTION libs)
+set(CPACK_DEBIAN_LIBRARY_PACKAGE_GENERATE_SHLIBS ON)
+set(CPACK_COMPONENT_LIBRARY_DESCRIPTION "library that reads snapshots of Redis and Valkey
+Walks the keys of images that rdbeam makes and of plain RDB files, verifies them, and pulls images
+from a server that has the module of the package rdbeam loaded.")
+set(CPACK_DEBIAN_DEV_PACKAGE_NAME ${dev_package})
+set(CPACK_DEBIAN_DEV_PACKAGE_SECTION libdevel)
+set(CPACK_DEBIAN_DEV_PACKAGE_SHLIBDEPS OFF)
+set(CPACK_DEBIAN_DEV_PACKAGE_DEPENDS "${library_package} (= ${PROJECT_VERSION})")
+set(CPACK_COMPONENT_DEV_DESCRIPTION "headers and manual of librdbeam
+What a program needs to be compiled with librdbeam: headers, the pkg-config file, manual, examples.")
 include(CPack)

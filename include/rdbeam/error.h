@@ -6,6 +6,12 @@
 #ifndef RDBEAM_ERROR_H
 #define RDBEAM_ERROR_H
 
+#include "rdbeam/api.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 /* What an error damages: the one operation, the snapshot (generation), the connection, the process.
  */
 enum beam_scope {
@@ -41,12 +47,16 @@ enum beam_error {
 
 /* Text of a negative code (ours or -errno), "ok" for 0. Static storage or strerror's; never NULL.
  * Any thread. */
-const char *beam_strerror(int code);
+RDBEAM_API const char *beam_strerror(int code);
 
 /* Name of one of our codes ("CRC"), or "ERRNO" for the system's. Static storage. Any thread. */
-const char *beam_error_name(int code);
+RDBEAM_API const char *beam_error_name(int code);
 
 /* The damage's scope. Any thread. */
-enum beam_scope beam_error_scope(int code);
+RDBEAM_API enum beam_scope beam_error_scope(int code);
+
+#ifdef __cplusplus
+}
+#endif
 
 #endif

@@ -266,6 +266,7 @@ static const char *handover_text(const struct beam_pull_opts *pull,
 		return "copied";
 	case BEAM_PULL_FILE:
 		return "written";
+	case BEAM_PULL_KEEP: /* the library only */
 	case BEAM_PULL_DISCARD:
 		break;
 	}

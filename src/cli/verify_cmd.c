@@ -13,6 +13,7 @@
 
 #include "command.h"
 #include "image_reader.h"
+#include "key_stats.h"
 #include "rdbeam/error.h"
 #include "report.h"
 #include "sockets.h"
@@ -21,16 +22,24 @@
 
 struct verify_opts {
 	struct beam_common common;
+	bool keys;
 };
 
 static const struct beam_option verify_options[] = {
+    {.name = "--keys",
+     .kind = BEAM_OPT_FLAG,
+     .offset = offsetof(struct verify_opts, keys),
+     .help = "Count keys, TTLs and bytes by type and by database too, and name the largest keys. "
+	     "--json always has these."},
     BEAM_COMMON_OPTIONS(struct verify_opts),
 };
 
 static const struct verify_opts verify_defaults;
 
-struct problems {
+/* What one run gathers. */
+struct findings {
 	bool json;
+	struct beam_key_stats *stats; /* NULL: not asked for */
 	cJSON *array;
 	uint64_t seen;
 	int damage; /* first code that is not merely something unknown here */
@@ -38,7 +47,7 @@ struct problems {
 
 static int note_problem(void *arg, int code, uint64_t offset, const char *text)
 {
-	struct problems *problems = arg;
+	struct findings *problems = arg;
 
 	if (problems->damage == 0 && code != BEAM_E_UNSUPPORTED && code != BEAM_E_VERSION)
 		problems->damage = code;
@@ -56,6 +65,11 @@ static int note_problem(void *arg, int code, uint64_t offset, const char *text)
 		       beam_error_name(code));
 	}
 	return 0;
+}
+
+static void note_key(void *arg, const struct beam_item *item)
+{
+	beam_key_stats_add(((struct findings *)arg)->stats, item);
 }
 
 /* A page of the mapping that cannot be had: the file was cut after the check of its length, or the
@@ -120,7 +134,8 @@ static const char *crc_text(const struct beam_verify_report *report)
 	return report->crc_ok ? "right" : "WRONG";
 }
 
-static void print_text(const char *path, const struct beam_verify_report *report, int code)
+static void print_text(const char *path, const struct beam_verify_report *report,
+		       const struct beam_key_stats *stats, int code)
 {
 	char text[BEAM_TEXT_CAP], gen[BEAM_TEXT_CAP * 2];
 
@@ -140,10 +155,12 @@ static void print_text(const char *path, const struct beam_verify_report *report
 		printf(", %s expired left out", beam_text_count(text, report->nexpired));
 	putchar('\n');
 	for (size_t i = 0; i < BEAM_VERIFY_TYPES; i++) {
-		if (report->keys_by_type[i])
+		if (report->keys_by_type[i] && !stats)
 			printf("  %-10s %s\n", beam_verify_type_names[i],
 			       beam_text_count(text, report->keys_by_type[i]));
 	}
+	if (stats)
+		beam_key_stats_print(stats);
 	if (report->functions)
 		printf("functions %s\n", beam_text_count(text, report->functions));
 	if (report->repl_id[0])
@@ -156,7 +173,7 @@ static void print_text(const char *path, const struct beam_verify_report *report
 }
 
 static void print_json(const char *path, const struct beam_verify_report *report, int code,
-		       cJSON *problems)
+		       const struct findings *found)
 {
 	cJSON *object = cJSON_CreateObject();
 	cJSON *types = cJSON_CreateObject();
@@ -181,12 +198,13 @@ static void print_json(const char *path, const struct beam_verify_report *report
 	for (size_t i = 0; i < BEAM_VERIFY_TYPES; i++)
 		beam_json_u64(types, beam_verify_type_names[i], report->keys_by_type[i]);
 	cJSON_AddItemToObject(object, "keys_by_type", types);
+	beam_key_stats_json(found->stats, object);
 	beam_json_text(object, "replid", report->repl_id);
 	beam_json_i64(object, "offset", report->repl_offset);
 	beam_json_bool(object, "crc_ok", report->crc_ok);
 	beam_json_bool(object, "crc_absent", report->crc_absent);
 	beam_json_u64(object, "problems_total", report->problems);
-	cJSON_AddItemToObject(object, "problems", problems);
+	cJSON_AddItemToObject(object, "problems", found->array);
 	if (code != 0) {
 		beam_json_text(object, "error", beam_strerror(code));
 		beam_json_text(object, "code", beam_error_name(code));
@@ -197,8 +215,9 @@ static void print_json(const char *path, const struct beam_verify_report *report
 static int verify_run(void *opts, int nargs, char **args)
 {
 	const struct verify_opts *verify = opts;
-	struct problems problems = {.json = verify->common.json};
+	struct findings problems = {.json = verify->common.json};
 	struct beam_verify_report report = {0};
+	static struct beam_key_stats stats;
 	const uint8_t *base = NULL;
 	size_t len_bytes = 0;
 	int code;
@@ -209,15 +228,18 @@ static int verify_run(void *opts, int nargs, char **args)
 	if (code != 0)
 		return code;
 	problems.array = cJSON_CreateArray();
-	code = beam_verify(base, len_bytes, note_problem, &problems, &report);
+	if (verify->keys || verify->common.json)
+		problems.stats = &stats;
+	code = beam_verify_keys(base, len_bytes, note_problem, problems.stats ? note_key : NULL,
+				&problems, &report);
 	if (problems.damage != 0)
 		code = problems.damage; /* what was unknown may be damage too */
 	munmap((void *)(uintptr_t)base, len_bytes);
 	if (verify->common.json) {
-		print_json(args[0], &report, code, problems.array);
+		print_json(args[0], &report, code, &problems);
 	} else {
 		cJSON_Delete(problems.array);
-		print_text(args[0], &report, code);
+		print_text(args[0], &report, problems.stats, code);
 	}
 	if (code == 0)
 		return BEAM_EXIT_DONE;
@@ -244,7 +266,9 @@ const struct beam_command beam_verify_command = {
 	"the file's checksum.\n\n"
 	"The exit status is 4 when the file is corrupt, with up to 20 problems told, and 1 when\n"
 	"it cannot be read or holds what this version does not know.",
-    .examples = "rdbeam verify /var/lib/redis/dump.rdb",
+    .examples = "rdbeam verify /var/lib/redis/dump.rdb\n"
+		"rdbeam verify --keys dump.rdb\n"
+		"rdbeam verify --json dump.rdb | jq .largest",
     .options = verify_options,
     .noptions = BEAM_NOPTIONS(verify_options),
     .opts_bytes = sizeof(struct verify_opts),

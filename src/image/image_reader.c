@@ -5,8 +5,6 @@
 #include "image_reader.h"
 
 #include <assert.h>
-#include <inttypes.h>
-#include <stdio.h>
 #include <string.h>
 
 #include "crc64.h"
@@ -181,12 +179,8 @@ static int parse_item(const uint8_t *buf, size_t len_bytes, bool needs_db, struc
 	if (err)
 		return err;
 	if (key.enc == BEAM_RDB_ENC_LZF)
-		return BEAM_E_FORMAT; /* our writer leaves keys as they are */
-	item->key = key.enc < 0 ? key.bytes : NULL;
-	item->key_bytes = key.stored_bytes;
-	if (key.enc >= 0)
-		item->key_bytes = (size_t)snprintf(item->key_text, sizeof(item->key_text),
-						   "%" PRId32, key.number);
+		return BEAM_E_FORMAT;        /* our writer leaves keys as they are */
+	beam_rdb_item_key(&key, NULL, item); /* neither raw bytes nor a number can fail */
 	item->value = buf + pos;
 	item->value_bytes = len_bytes - pos;
 	return 0;
@@ -225,6 +219,23 @@ int beam_chunk_next(const struct beam_chunk *chunk, struct beam_chunk_cursor *cu
 	cursor->body_pos += (size_t)item_bytes;
 	cursor->db = item->db;
 	return 1;
+}
+
+/* A chunk ends where a footer says that it began here and is this long; its CRC settles it. */
+int beam_chunk_find(const uint8_t *base, uint32_t nsegments, uint32_t segment_bytes, uint32_t first,
+		    struct beam_chunk *out)
+{
+	const uint8_t *at = base + (size_t)first * segment_bytes;
+
+	for (uint32_t n = 1; n <= nsegments - first; n++) {
+		size_t len = (size_t)n * segment_bytes;
+		struct beam_chunk_footer footer;
+
+		if (beam_chunk_footer_get(at + len - BEAM_CHUNK_FOOTER_BYTES, &footer) == 0 &&
+		    footer.first_index == first && footer.nsegments == n)
+			return beam_chunk_open(at, len, true, out);
+	}
+	return BEAM_E_FORMAT;
 }
 
 int beam_manifest_parse(const uint8_t *base, size_t len_bytes, struct beam_manifest *out)

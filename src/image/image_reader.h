@@ -61,6 +61,11 @@ struct beam_chunk_cursor {
 int beam_chunk_next(const struct beam_chunk *chunk, struct beam_chunk_cursor *cursor,
 		    struct beam_item *item);
 
+/* Opens the chunk that begins with segment `first` of an image's `nsegments` full segments at
+ * `base`, and checks its CRC. 0, BEAM_E_FORMAT when no chunk begins there, BEAM_E_CRC. */
+int beam_chunk_find(const uint8_t *base, uint32_t nsegments, uint32_t segment_bytes, uint32_t first,
+		    struct beam_chunk *out);
+
 /* ---- the last segment --------------------------------------------------------------------- */
 
 struct beam_manifest {
@@ -78,7 +83,21 @@ int beam_manifest_open(const uint8_t *base, size_t len_bytes, struct beam_manife
 /* What is said of each problem found; return 0 to go on, not 0 to stop. */
 typedef int beam_verify_problem_fn(void *arg, int code, uint64_t offset, const char *text);
 
-#define BEAM_VERIFY_TYPES 9 /* string list set zset hash stream module other functions */
+/* Called for each key in the file's order; what `item` points to is valid during the call only. */
+typedef void beam_verify_key_fn(void *arg, const struct beam_item *item);
+
+enum beam_verify_type {
+	BEAM_VERIFY_STRING,
+	BEAM_VERIFY_LIST,
+	BEAM_VERIFY_SET,
+	BEAM_VERIFY_ZSET,
+	BEAM_VERIFY_HASH,
+	BEAM_VERIFY_STREAM,
+	BEAM_VERIFY_MODULE,
+	BEAM_VERIFY_OTHER, /* a type of a newer server */
+	BEAM_VERIFY_FUNCTIONS,
+	BEAM_VERIFY_TYPES,
+};
 
 struct beam_verify_report {
 	bool is_image; /* made by rdbeam: manifest found */
@@ -102,11 +121,18 @@ struct beam_verify_report {
 
 extern const char *const beam_verify_type_names[BEAM_VERIFY_TYPES];
 
+/* The data type that an RDB value type encodes. */
+enum beam_verify_type beam_verify_type(uint8_t rdb_type);
+
 /* Checks a whole file in memory: for an image every segment's CRC, every chunk, item counts against
  * the manifest, and the file's CRC; for a plain RDB file every record's shape and the file's CRC;
  * both walk all records. 0 when nothing was found wrong; else the first problem's code. */
 int beam_verify(const uint8_t *base, size_t len_bytes, beam_verify_problem_fn *problem, void *arg,
 		struct beam_verify_report *report);
+
+/* The same, and tells each key that can be read. */
+int beam_verify_keys(const uint8_t *base, size_t len_bytes, beam_verify_problem_fn *problem,
+		     beam_verify_key_fn *key, void *arg, struct beam_verify_report *report);
 
 /* Walks one value of an RDB record without decoding it: *pos (at the value) moves behind it.
  * 0, BEAM_E_TORN, BEAM_E_FORMAT, BEAM_E_UNSUPPORTED for a type that is not known. */

@@ -7,8 +7,6 @@
 */
 #include "rdb_walk.h"
 
-#include <inttypes.h>
-#include <stdio.h>
 #include <string.h>
 
 #include "rdbeam/error.h"
@@ -56,139 +54,6 @@ static const struct shape shapes[] = {
     [BEAM_RDB_HASH_METADATA] = {"8", "lss"},
     [BEAM_RDB_HASH_LISTPACK_EX] = {"8s", NULL},
 };
-
-int beam_rdb_get_number(const uint8_t *buf, size_t len_bytes, size_t *pos, uint64_t *number)
-{
-	size_t at = *pos;
-	int enc;
-	int err = beam_rdb_get_len(buf, len_bytes, &at, number, &enc);
-
-	if (err)
-		return err;
-	if (enc >= 0)
-		return BEAM_E_FORMAT;
-	*pos = at;
-	return 0;
-}
-
-static int get_encoded(const uint8_t *buf, size_t len_bytes, size_t *pos,
-		       struct beam_rdb_string *out)
-{
-	const uint8_t *at = buf + *pos;
-	uint64_t compressed = 0;
-	size_t left = len_bytes - *pos;
-	int err;
-
-	switch (out->enc) {
-	case BEAM_RDB_ENC_INT8:
-	case BEAM_RDB_ENC_INT16:
-	case BEAM_RDB_ENC_INT32:
-		out->stored_bytes = (size_t)1 << out->enc;
-		if (left < out->stored_bytes)
-			return BEAM_E_TORN;
-		if (out->enc == BEAM_RDB_ENC_INT8)
-			out->number = (int8_t)at[0];
-		else if (out->enc == BEAM_RDB_ENC_INT16)
-			out->number = (int16_t)beam_get_le16(at);
-		else
-			out->number = (int32_t)beam_get_le32(at);
-		break;
-	case BEAM_RDB_ENC_LZF:
-		err = beam_rdb_get_number(buf, len_bytes, pos, &compressed);
-		if (!err)
-			err = beam_rdb_get_number(buf, len_bytes, pos, &out->len_bytes);
-		if (err)
-			return err;
-		if (compressed > len_bytes - *pos)
-			return BEAM_E_TORN;
-		out->stored_bytes = (size_t)compressed;
-		break;
-	default:
-		return BEAM_E_FORMAT;
-	}
-	out->bytes = buf + *pos;
-	*pos += out->stored_bytes;
-	return 0;
-}
-
-int beam_rdb_get_string(const uint8_t *buf, size_t len_bytes, size_t *pos,
-			struct beam_rdb_string *out)
-{
-	size_t at = *pos;
-	int err = beam_rdb_get_len(buf, len_bytes, &at, &out->len_bytes, &out->enc);
-
-	if (err)
-		return err;
-	if (out->enc >= 0) {
-		err = get_encoded(buf, len_bytes, &at, out);
-		if (err)
-			return err;
-	} else {
-		if (out->len_bytes > len_bytes - at)
-			return BEAM_E_TORN;
-		out->bytes = buf + at;
-		out->stored_bytes = (size_t)out->len_bytes;
-		at += out->stored_bytes;
-	}
-	*pos = at;
-	return 0;
-}
-
-/* LZF: a control byte below 32 starts a run of literals; another one names an earlier piece of the
- * output, 3 bytes or longer and at most 8 KiB back. False when the data is damaged or `out` is not
- * filled exactly. */
-static bool lzf_expand(const uint8_t *in, size_t in_bytes, uint8_t *out, size_t out_bytes)
-{
-	size_t i = 0, o = 0;
-
-	while (i < in_bytes) {
-		size_t control = in[i++];
-		size_t n = control < 32 ? control + 1 : control >> 5;
-
-		if (control < 32) {
-			if (n > in_bytes - i || n > out_bytes - o)
-				return false;
-			memcpy(out + o, in + i, n);
-			i += n;
-			o += n;
-			continue;
-		}
-		if (n == 7) {
-			if (i >= in_bytes)
-				return false;
-			n += in[i++];
-		}
-		n += 2;
-		if (i >= in_bytes)
-			return false;
-		size_t back = ((control & 31) << 8 | in[i++]) + 1;
-
-		if (back > o || n > out_bytes - o)
-			return false;
-		/* Byte by byte: the piece may overlap what it makes. */
-		for (; n; n--, o++)
-			out[o] = out[o - back];
-	}
-	return o == out_bytes;
-}
-
-void beam_rdb_string_text(const struct beam_rdb_string *string, char *out, size_t cap)
-{
-	out[0] = 0;
-	if (string->enc >= 0 && string->enc != BEAM_RDB_ENC_LZF) {
-		snprintf(out, cap, "%" PRId32, string->number);
-		return;
-	}
-	if (string->len_bytes >= cap)
-		return;
-	size_t len = (size_t)string->len_bytes;
-
-	if (string->enc < 0)
-		memcpy(out, string->bytes, len);
-	else if (!lzf_expand(string->bytes, string->stored_bytes, (uint8_t *)out, len))
-		len = 0;
-	out[len] = 0;
-}
 
 static int skip_bytes(struct walk *w, size_t n)
 {
@@ -371,6 +236,7 @@ static int read_key(struct walk *w, struct beam_rdb_record *record)
 	int err = beam_rdb_get_string(w->buf, w->len_bytes, &w->pos, &record->key);
 
 	record->kind = BEAM_RDB_IS_KEY;
+	record->value_at = w->pos;
 	return err ? err : skip_value(w, record->code);
 }
 
@@ -380,6 +246,38 @@ static int read_aux(struct walk *w, struct beam_rdb_record *record)
 
 	record->kind = BEAM_RDB_IS_AUX;
 	return err ? err : beam_rdb_get_string(w->buf, w->len_bytes, &w->pos, &record->value);
+}
+
+static int read_expire(struct walk *w, struct beam_rdb_record *record, size_t n)
+{
+	size_t at = w->pos;
+	int err = skip_bytes(w, n);
+
+	record->has_expire = true;
+	if (!err && n == 8)
+		record->expire_ms = (int64_t)beam_get_le64(w->buf + at);
+	else if (!err)
+		record->expire_ms = (int64_t)(int32_t)beam_get_le32(w->buf + at) * 1000;
+	return err;
+}
+
+static int read_idle(struct walk *w, struct beam_rdb_record *record)
+{
+	uint64_t number;
+	int err = get_number(w, &number);
+
+	if (!err)
+		record->idle_s = number > INT64_MAX ? INT64_MAX : (int64_t)number;
+	return err;
+}
+
+static int read_freq(struct walk *w, struct beam_rdb_record *record)
+{
+	int err = skip_bytes(w, 1);
+
+	if (!err)
+		record->freq = w->buf[w->pos - 1];
+	return err;
 }
 
 static int read_record(struct walk *w, struct beam_rdb_record *record)
@@ -395,19 +293,17 @@ static int read_record(struct walk *w, struct beam_rdb_record *record)
 	case BEAM_RDB_OP_MODULE_AUX:
 		return skip_module_aux(w);
 	case BEAM_RDB_OP_IDLE:
-		return skip_fields(w, "l");
+		return read_idle(w, record);
 	case BEAM_RDB_OP_FREQ:
-		return skip_bytes(w, 1);
+		return read_freq(w, record);
 	case BEAM_RDB_OP_AUX:
 		return read_aux(w, record);
 	case BEAM_RDB_OP_RESIZEDB:
 		return skip_fields(w, "ll");
 	case BEAM_RDB_OP_EXPIRETIME_MS:
-		record->has_expire = true;
-		return skip_bytes(w, 8);
+		return read_expire(w, record, 8);
 	case BEAM_RDB_OP_EXPIRETIME:
-		record->has_expire = true;
-		return skip_bytes(w, 4);
+		return read_expire(w, record, 4);
 	case BEAM_RDB_OP_SELECTDB:
 		return read_selectdb(w, record);
 	case BEAM_RDB_OP_EOF:
@@ -423,8 +319,11 @@ int beam_rdb_next_record(const uint8_t *buf, size_t len_bytes, size_t *pos,
 {
 	struct walk w = {.buf = buf, .len_bytes = len_bytes, .pos = *pos};
 
-	if (record->kind == BEAM_RDB_IS_KEY)
+	if (record->kind == BEAM_RDB_IS_KEY || !record->begun) {
 		record->has_expire = false; /* it was that key's */
+		record->expire_ms = record->idle_s = record->freq = -1;
+		record->begun = true;
+	}
 	record->kind = BEAM_RDB_IS_OTHER;
 	if (w.pos >= len_bytes)
 		return BEAM_E_TORN;
@@ -434,4 +333,21 @@ int beam_rdb_next_record(const uint8_t *buf, size_t len_bytes, size_t *pos,
 	if (!err)
 		*pos = w.pos;
 	return err;
+}
+
+int beam_rdb_record_item(const uint8_t *buf, size_t end, const struct beam_rdb_record *record,
+			 struct beam_rdb_buffer *buffer, struct beam_item *item)
+{
+	*item = (struct beam_item){
+	    .db = record->db,
+	    .expire_ms = record->expire_ms,
+	    .idle_s = record->idle_s,
+	    .freq = record->freq,
+	    .type = record->code,
+	    .value = buf + record->value_at,
+	    .value_bytes = end - record->value_at,
+	};
+	if (!buffer && record->key.enc == BEAM_RDB_ENC_LZF)
+		return 0;
+	return beam_rdb_item_key(&record->key, buffer, item);
 }

@@ -32,6 +32,18 @@ int beam_rdb_get_string(const uint8_t *buf, size_t len_bytes, size_t *pos,
  * damaged. */
 void beam_rdb_string_text(const struct beam_rdb_string *string, char *out, size_t cap);
 
+/* A key as it is read out: its bytes when they are stored as they are, a number's text, or the
+ * buffer's after a compressed one was expanded. */
+struct beam_rdb_buffer {
+	uint8_t *bytes; /* malloc; the owner frees it */
+	size_t cap;
+};
+
+/* Sets item->key, key_bytes and key_text. The buffer may be NULL where no key is compressed. 0,
+ * BEAM_E_FORMAT for a compressed key that is damaged or claims an absurd length, -ENOMEM. */
+int beam_rdb_item_key(const struct beam_rdb_string *key, struct beam_rdb_buffer *buffer,
+		      struct beam_item *item);
+
 enum beam_rdb_kind {
 	BEAM_RDB_IS_KEY,
 	BEAM_RDB_IS_AUX,
@@ -46,6 +58,10 @@ struct beam_rdb_record {
 	uint8_t code; /* opcode, or the key's type; valid after an error too */
 	uint32_t db;
 	bool has_expire;
+	int64_t expire_ms, idle_s;    /* of the next key; -1: none; valid with `begun` */
+	int freq;                     /* the same */
+	bool begun;                   /* the three above were set */
+	size_t value_at;              /* where a key's value starts */
 	struct beam_rdb_string key;   /* the key's or AUX field's name */
 	struct beam_rdb_string value; /* the AUX field's value */
 };
@@ -54,6 +70,12 @@ struct beam_rdb_record {
  * when its type is not known. */
 int beam_rdb_next_record(const uint8_t *buf, size_t len_bytes, size_t *pos,
 			 struct beam_rdb_record *record);
+
+/* The key that a record of kind BEAM_RDB_IS_KEY is, after the step that read it has moved *pos to
+ * `end`. item is filled in but for what failed: see beam_rdb_item_key, whose `buffer` this is; NULL:
+ * a compressed key's name is left out. */
+int beam_rdb_record_item(const uint8_t *buf, size_t end, const struct beam_rdb_record *record,
+			 struct beam_rdb_buffer *buffer, struct beam_item *item);
 
 /* The last segment's parts without the check of its CRCs (beam_manifest_open does both), so that
  * beam_verify can say more about a damaged one. 0 or BEAM_E_FORMAT. */

@@ -19,33 +19,37 @@
 /* The CRC and the walk take turns by this much, so that both find it in the L2 cache. */
 #define CRC_STEP_BYTES (256u << 10)
 
-enum type_index { STRINGS, LISTS, SETS, ZSETS, HASHES, STREAMS, MODULES, OTHERS, FUNCTIONS };
-
 const char *const beam_verify_type_names[BEAM_VERIFY_TYPES] = {
-    [STRINGS] = "string", [LISTS] = "list",   [SETS] = "set",
-    [ZSETS] = "zset",     [HASHES] = "hash",  [STREAMS] = "stream",
-    [MODULES] = "module", [OTHERS] = "other", [FUNCTIONS] = "functions",
+    [BEAM_VERIFY_STRING] = "string",
+    [BEAM_VERIFY_LIST] = "list",
+    [BEAM_VERIFY_SET] = "set",
+    [BEAM_VERIFY_ZSET] = "zset",
+    [BEAM_VERIFY_HASH] = "hash",
+    [BEAM_VERIFY_STREAM] = "stream",
+    [BEAM_VERIFY_MODULE] = "module",
+    [BEAM_VERIFY_OTHER] = "other",
+    [BEAM_VERIFY_FUNCTIONS] = "functions",
 };
 
-static enum type_index index_of(uint8_t type)
+enum beam_verify_type beam_verify_type(uint8_t rdb_type)
 {
-	switch (type) {
+	switch (rdb_type) {
 	case BEAM_RDB_STRING:
-		return STRINGS;
+		return BEAM_VERIFY_STRING;
 	case BEAM_RDB_LIST:
 	case BEAM_RDB_LIST_ZIPLIST:
 	case BEAM_RDB_LIST_QUICKLIST:
 	case BEAM_RDB_LIST_QUICKLIST_2:
-		return LISTS;
+		return BEAM_VERIFY_LIST;
 	case BEAM_RDB_SET:
 	case BEAM_RDB_SET_INTSET:
 	case BEAM_RDB_SET_LISTPACK:
-		return SETS;
+		return BEAM_VERIFY_SET;
 	case BEAM_RDB_ZSET:
 	case BEAM_RDB_ZSET_2:
 	case BEAM_RDB_ZSET_ZIPLIST:
 	case BEAM_RDB_ZSET_LISTPACK:
-		return ZSETS;
+		return BEAM_VERIFY_ZSET;
 	case BEAM_RDB_HASH:
 	case BEAM_RDB_HASH_ZIPMAP:
 	case BEAM_RDB_HASH_ZIPLIST:
@@ -54,15 +58,15 @@ static enum type_index index_of(uint8_t type)
 	case BEAM_RDB_HASH_LISTPACK_EX_PRE_GA:
 	case BEAM_RDB_HASH_METADATA:
 	case BEAM_RDB_HASH_LISTPACK_EX:
-		return HASHES;
+		return BEAM_VERIFY_HASH;
 	case BEAM_RDB_STREAM_LISTPACKS:
 	case BEAM_RDB_STREAM_LISTPACKS_2:
 	case BEAM_RDB_STREAM_LISTPACKS_3:
-		return STREAMS;
+		return BEAM_VERIFY_STREAM;
 	case BEAM_RDB_MODULE_2:
-		return MODULES;
+		return BEAM_VERIFY_MODULE;
 	default:
-		return OTHERS;
+		return BEAM_VERIFY_OTHER;
 	}
 }
 
@@ -79,7 +83,7 @@ void beam_verify_tell(struct beam_verify_run *run, int code, uint64_t offset, co
 	va_start(args, fmt);
 	vsnprintf(text, sizeof(text), fmt, args);
 	va_end(args);
-	if (run->problem && run->problem(run->problem_arg, code, offset, text))
+	if (run->problem && run->problem(run->arg, code, offset, text))
 		run->stopped = true;
 }
 
@@ -99,12 +103,14 @@ static void book_db(struct beam_verify_run *run, uint32_t db)
 	run->report->ndbs++;
 }
 
-void beam_verify_book_key(struct beam_verify_run *run, uint8_t type, uint32_t db, bool has_expire)
+void beam_verify_book_key(struct beam_verify_run *run, const struct beam_item *item)
 {
 	run->report->keys++;
-	run->report->expires += has_expire;
-	run->report->keys_by_type[index_of(type)]++;
-	book_db(run, db);
+	run->report->expires += item->expire_ms != -1;
+	run->report->keys_by_type[beam_verify_type(item->type)]++;
+	book_db(run, item->db);
+	if (run->key)
+		run->key(run->arg, item);
 }
 
 static void book_aux(struct beam_verify_run *run, const struct beam_rdb_record *record)
@@ -130,13 +136,11 @@ static void book_aux(struct beam_verify_run *run, const struct beam_rdb_record *
 
 void beam_verify_book_record(struct beam_verify_run *run, const struct beam_rdb_record *record)
 {
-	if (record->kind == BEAM_RDB_IS_KEY) {
-		beam_verify_book_key(run, record->code, record->db, record->has_expire);
-	} else if (record->kind == BEAM_RDB_IS_AUX) {
+	if (record->kind == BEAM_RDB_IS_AUX) {
 		book_aux(run, record);
 	} else if (record->kind == BEAM_RDB_IS_FUNCTION) {
 		run->report->functions++;
-		run->report->keys_by_type[FUNCTIONS]++;
+		run->report->keys_by_type[BEAM_VERIFY_FUNCTIONS]++;
 	}
 }
 
@@ -197,6 +201,20 @@ static void follow(struct crc_follower *crc, const struct beam_verify_run *run, 
 	crc->done = upto;
 }
 
+/* The key that ended at `end`. Its name is read where somebody asks for it only. */
+static void book_plain_key(struct beam_verify_run *run, const struct beam_rdb_record *record,
+			   size_t end)
+{
+	struct beam_item item;
+	int err =
+	    beam_rdb_record_item(run->base, end, record, run->key ? &run->key_buffer : NULL, &item);
+
+	if (run->key && err)
+		beam_verify_tell(run, err, record->value_at,
+				 "the key before this value is damaged");
+	beam_verify_book_key(run, &item);
+}
+
 /* Walks all records. 0 and *pos behind the FF, or the walk's error, told. */
 static int walk_plain(struct beam_verify_run *run, struct crc_follower *crc, size_t *pos)
 {
@@ -214,7 +232,10 @@ static int walk_plain(struct beam_verify_run *run, struct crc_follower *crc, siz
 		}
 		if (record.kind == BEAM_RDB_IS_END)
 			return 0;
-		beam_verify_book_record(run, &record);
+		if (record.kind == BEAM_RDB_IS_KEY)
+			book_plain_key(run, &record, *pos);
+		else
+			beam_verify_book_record(run, &record);
 	}
 	return BEAM_E_ABORTED;
 }
@@ -300,11 +321,18 @@ static bool find_manifest(struct beam_verify_run *run, struct beam_manifest *man
 int beam_verify(const uint8_t *base, size_t len_bytes, beam_verify_problem_fn *problem, void *arg,
 		struct beam_verify_report *report)
 {
+	return beam_verify_keys(base, len_bytes, problem, NULL, arg, report);
+}
+
+int beam_verify_keys(const uint8_t *base, size_t len_bytes, beam_verify_problem_fn *problem,
+		     beam_verify_key_fn *key, void *arg, struct beam_verify_report *report)
+{
 	struct beam_verify_run run = {
 	    .base = base,
 	    .len_bytes = len_bytes,
 	    .problem = problem,
-	    .problem_arg = arg,
+	    .key = key,
+	    .arg = arg,
 	    .report = report,
 	    .last_db = -1,
 	};
@@ -323,5 +351,6 @@ int beam_verify(const uint8_t *base, size_t len_bytes, beam_verify_problem_fn *p
 					 "written by rdbeam, but its last segment is not at the "
 					 "end: truncated or damaged");
 	}
+	free(run.key_buffer.bytes);
 	return run.first_code;
 }

@@ -15,7 +15,9 @@ struct beam_verify_run {
 	const uint8_t *base;
 	size_t len_bytes;
 	beam_verify_problem_fn *problem;
-	void *problem_arg;
+	beam_verify_key_fn *key; /* NULL: nobody asks */
+	void *arg;               /* of both */
+	struct beam_rdb_buffer key_buffer;
 	struct beam_verify_report *report;
 	int first_code;  /* of the problems told */
 	bool stopped;    /* the callback has had enough */
@@ -28,8 +30,9 @@ struct beam_verify_run {
 void beam_verify_tell(struct beam_verify_run *run, int code, uint64_t offset, const char *fmt, ...)
     __attribute__((format(printf, 4, 5)));
 
-/* Books a key, function or AUX field in the report. */
-void beam_verify_book_key(struct beam_verify_run *run, uint8_t type, uint32_t db, bool has_expire);
+/* Books a key in the report, and tells it. */
+void beam_verify_book_key(struct beam_verify_run *run, const struct beam_item *item);
+/* Books a function or AUX field in the report. */
 void beam_verify_book_record(struct beam_verify_run *run, const struct beam_rdb_record *record);
 
 /* Reads "REDIS<vvvv>" into the report. False, and told, when it is not there. */

@@ -60,7 +60,7 @@ static void walk_items(struct image_walk *w, const struct beam_chunk *chunk)
 	int more = 0;
 
 	while (!w->run->stopped && (more = beam_chunk_next(chunk, &cursor, &item)) == 1) {
-		beam_verify_book_key(w->run, item.type, item.db, item.expire_ms != -1);
+		beam_verify_book_key(w->run, &item);
 		check_value(w, &item);
 	}
 	if (more >= 0)

@@ -212,25 +212,6 @@ static int copy_functions(struct copier *c, const struct beam_chunk *chunk)
 	return used ? restore_functions(c, used) : 0;
 }
 
-/* A chunk ends where a footer says that it began here and is this long; its CRC settles it. */
-static int open_chunk(struct copier *c, uint32_t first, struct beam_chunk *out)
-{
-	struct beam_copy *copy = c->copy;
-	const uint8_t *base = copy->bytes + (uint64_t)first * copy->segment_bytes;
-
-	for (uint32_t n = 1; first + n < copy->nsegments; n++) {
-		size_t len = (size_t)n * copy->segment_bytes;
-		struct beam_chunk_footer footer;
-
-		if (beam_chunk_footer_get(base + len - BEAM_CHUNK_FOOTER_BYTES, &footer) == 0 &&
-		    footer.first_index == first && footer.nsegments == n &&
-		    beam_chunk_open(base, len, true, out) == 0)
-			return 0;
-	}
-	return beam_tell(c->error, BEAM_E_FORMAT, "no chunk of the image begins at segment %u",
-			 first);
-}
-
 static int read_version(struct copier *c)
 {
 	const uint8_t *bytes = c->copy->bytes;
@@ -254,8 +235,12 @@ int beam_copy_run(struct beam_copy *copy, char *error)
 	for (uint32_t index = 0; !rc && index + 1 < copy->nsegments;) {
 		struct beam_chunk chunk;
 
-		rc = open_chunk(&c, index, &chunk);
-		if (!rc)
+		rc = beam_chunk_find(copy->bytes, copy->nsegments - 1, copy->segment_bytes, index,
+				     &chunk);
+		if (rc)
+			beam_tell(error, rc, "the image is damaged in segment %u: %s", index,
+				  beam_strerror(rc));
+		else
 			rc = index ? copy_chunk(&c, &chunk) : copy_functions(&c, &chunk);
 		if (rc)
 			break;

@@ -167,6 +167,10 @@ static int deliver(struct beam_pull *pull)
 	case BEAM_PULL_FILE:
 		rc = beam_image_file_commit(pull->file, pull->counts.image_bytes, pull->error);
 		break;
+	case BEAM_PULL_KEEP:
+		*pull->opts.kept = pull->staged;
+		pull->staged = NULL;
+		return 0;
 	default:
 		return 0;
 	}

@@ -12,12 +12,14 @@
 #include <stdint.h>
 
 #include "redis.h"
+#include "stage.h"
 #include "wire.h"
 
 enum beam_pull_target {
 	BEAM_PULL_REPLICA,
 	BEAM_PULL_COPY,
 	BEAM_PULL_FILE,
+	BEAM_PULL_KEEP,    /* give the verified image to the caller */
 	BEAM_PULL_DISCARD, /* read and verify, keep nothing: for measuring */
 };
 
@@ -28,8 +30,9 @@ struct beam_pull_opts {
 	 * it is the primary that `from` names, with the credentials of `from`. */
 	struct beam_redis_addr primary;
 	enum beam_pull_target target;
-	const char *file;      /* FILE */
-	const char *transport; /* "auto", "tcp", "verbs" */
+	const char *file;         /* FILE */
+	struct beam_stage **kept; /* KEEP: set on success, the caller's to close */
+	const char *transport;    /* "auto", "tcp", "verbs" */
 	bool stream; /* feed before the whole image is verified, whatever the target holds */
 	bool force;  /* replace foreign keys (REPLICA), overwrite keys (COPY) */
 	bool fresh;  /* do not use a retained image */

@@ -195,6 +195,11 @@ const uint8_t *beam_stage_bytes(const struct beam_stage *stage)
 	return stage->base;
 }
 
+uint64_t beam_stage_image_bytes(const struct beam_stage *stage)
+{
+	return stage->image_bytes;
+}
+
 uint64_t beam_stage_spilled(const struct beam_stage *stage)
 {
 	return stage->spilled;

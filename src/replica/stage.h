@@ -23,6 +23,7 @@ void beam_stage_finish(struct beam_stage *stage, uint64_t image_bytes);
 void beam_stage_source(struct beam_stage *stage, struct beam_image_source *out);
 /* The image's bytes, read-only; after finish. */
 const uint8_t *beam_stage_bytes(const struct beam_stage *stage);
+uint64_t beam_stage_image_bytes(const struct beam_stage *stage);
 uint64_t beam_stage_spilled(const struct beam_stage *stage); /* bytes of it in the file */
 
 #endif

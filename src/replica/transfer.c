@@ -27,7 +27,7 @@ static uint64_t image_memory(const struct beam_pull *pull)
 /* Rule 11: what the target holds is not replaced before the image is verified. */
 static bool verify_first(const struct beam_pull *pull)
 {
-	if (pull->opts.target == BEAM_PULL_COPY)
+	if (pull->opts.target == BEAM_PULL_COPY || pull->opts.target == BEAM_PULL_KEEP)
 		return true;
 	return pull->opts.target == BEAM_PULL_REPLICA && pull->target.has_keys &&
 	       !pull->opts.stream;

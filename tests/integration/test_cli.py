@@ -357,6 +357,29 @@ def test_verify_counts_a_stock_dump(stock, root):
     assert {said["keys_by_type"][name] for name in TYPES} == {100}
 
 
+def test_verify_tells_types_databases_and_the_largest_keys(stock, root):
+    stock.client.set("small", "x")
+    stock.client.set("large", os.urandom(9000), ex=1000)
+    stock.client.config_set("rdbcompression", "yes")
+    stock.connect(db=3).rpush("k" * 60, *range(100))  # a key that is stored compressed
+    stock.client.set("bell \a", os.urandom(5000))
+    stock.client.save()
+    path = stock.dir / "dump.rdb"
+    said = json.loads(cli("verify", path, "--json", check=0).stdout)
+    assert said["types"]["string"]["keys"] == 3 and said["types"]["string"]["expires"] == 1
+    assert said["types"]["list"]["keys"] == 1
+    assert [(db["db"], db["keys"], db["expires"]) for db in said["databases"]] == [(0, 3, 1),
+                                                                                   (3, 1, 0)]
+    assert sum(db["bytes"] for db in said["databases"]) == sum(
+        kind["bytes"] for kind in said["types"].values())
+    assert [key["key"] for key in said["largest"]] == ["large", "bell \\x07", "k" * 60, "small"]
+    assert said["largest"][0]["bytes"] > 9000 and said["largest"][0]["expire_ms"] > 0
+    text = cli("verify", path, "--keys", check=0).stdout
+    assert re.search(r"by database.*\n +0 +3 +1 .*\n +3 +1 +0 ", text), text
+    assert "k" * 60 in text and "\a" not in text
+    assert "largest" not in cli("verify", path, check=0).stdout
+
+
 def test_verify_finds_a_flipped_bit_anywhere(stock, root):
     cli(*at(stock, "fill", "--keys", 50, "--value-size", 20), check=0)
     path = dumped(stock, root)

@@ -1,0 +1,14 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ *
+ * Marks what librdbeam exports. Programs need nothing of it.
+ */
+#ifndef RDBEAM_API_H
+#define RDBEAM_API_H
+
+#if defined(RDBEAM_BUILDS_LIBRARY)
+#define RDBEAM_API __attribute__((visibility("default")))
+#else
+#define RDBEAM_API
+#endif
+
+#endif
