@@ -129,7 +129,10 @@ void grants_pump(struct daemon *d)
 		return;
 	}
 	take_slots(gen, want);
-	if (gen->granted < want && beam_region_growing(d->region))
+	/* A claim that was taken back can leave more granted than is wanted now. */
+	if (gen->granted >= want)
+		return;
+	if (beam_region_growing(d->region))
 		return;
 	/* Never more than there can be: the region says aloud when it has to refuse. */
 	uint64_t room = d->region_full ? 0 : beam_region_could_hold(d->region);

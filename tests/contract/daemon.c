@@ -147,6 +147,39 @@ static void abort_gives_the_slots_back(void **state)
 	assert_true(rig_close(&rig));
 }
 
+/* More is granted then than is wanted, and that is no reason to ask for all memory there is. */
+static void claim_taken_back_does_not_grow_the_region(void **state)
+{
+	char reason[BEAM_TEXT_BYTES];
+	struct save small = memory;
+	struct rig rig;
+	uint32_t first, run;
+	uint8_t *base;
+	int err;
+
+	(void)state;
+	assert_true(rig_open(&rig, 256, NULL));
+	small.estimate_bytes = RIG_SEGMENT_BYTES;
+	struct beam_lane *lane = rig_begin(&rig, &small, -1, false, &err, reason);
+
+	assert_non_null(lane);
+	const struct beam_segment_source *source = beam_lane_source(lane);
+
+	assert_int_equal(source->claim(source->ctx, 1, &first), 0);
+	assert_int_equal(source->slot(source->ctx, first, &base), 0);
+	assert_int_equal(source->claim(source->ctx, 40, &run), 0);
+	assert_int_equal(source->slot(source->ctx, run + 39, &base), 0);
+	assert_int_equal(source->unclaim(source->ctx, run, 40), 0);
+	assert_int_equal(source->seal(source->ctx, first, RIG_SEGMENT_BYTES, 0), 0);
+	while (rig_next(&rig, 500) > 0) /* until it rests */
+		;
+	assert_in_range(rig.status.region_bytes, 73ull * RIG_SEGMENT_BYTES,
+			96ull * RIG_SEGMENT_BYTES);
+	beam_lane_abort(lane, BEAM_E_ABORTED, "the test says so");
+	beam_lane_close(&lane);
+	assert_true(rig_close(&rig));
+}
+
 static void take_all_slots(struct rig *rig, int report, int hold, bool unheard)
 {
 	char reason[BEAM_TEXT_BYTES], byte;
@@ -430,6 +463,7 @@ int main(void)
 	    cmocka_unit_test(newer_image_retires_the_older),
 	    cmocka_unit_test(full_region_refuses_with_a_remedy),
 	    cmocka_unit_test(abort_gives_the_slots_back),
+	    cmocka_unit_test(claim_taken_back_does_not_grow_the_region),
 	    cmocka_unit_test(slots_of_a_killed_child_wait_for_its_workers),
 	    cmocka_unit_test(slots_wait_for_a_worker_that_was_not_heard_yet),
 	    cmocka_unit_test(wrong_secret_is_refused),
