@@ -270,12 +270,22 @@ static bool same_dump(RedisModuleCallReply *reply, const struct beam_value *valu
 	       memcmp(got + head_bytes, value->bytes, value->len_bytes) == 0;
 }
 
-/* Compares what peek found with what the server answers: strings with GET, collections with DUMP.
- * No more than PROOFS keys of each layout are looked up, so few LRU fields are written. */
+/* Compares what peek found with what the server answers: long strings with StringDMA, which makes no
+ * copy of them, short ones with GET, collections with DUMP. No more than PROOFS keys of each layout are
+ * looked up, so few LRU fields are written. */
 static bool value_proved(struct beam_record_reader *reader, const struct beam_open_key *key,
 			 const struct beam_value *value)
 {
 	bool is_string = value->kind != BEAM_VALUE_BLOB, same = false;
+
+	if (RedisModule_KeyType(key->handle) == REDIS_KEY_STRING &&
+	    RedisModule_ValueLength(key->handle) > EMBSTR_MAX_BYTES) {
+		size_t len;
+		const char *bytes = RedisModule_StringDMA(key->handle, &len, REDISMODULE_READ);
+
+		return value->kind == BEAM_VALUE_BYTES && bytes == value->bytes &&
+		       len == value->len_bytes;
+	}
 	RedisModuleString *name = name_string(key);
 	RedisModuleCallReply *reply =
 	    RedisModule_Call(reader->ctx, is_string ? "GET" : "DUMP", "s", name);
