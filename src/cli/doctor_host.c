@@ -146,6 +146,17 @@ static void check_hugepages(struct beam_doctor *doctor, const char *meminfo)
 			page == HUGE_PAGE ? free_pages : 0, want);
 }
 
+/* From 6.1 on memory can be made huge page by page, unless the setting is deny. */
+static bool kernel_collapses(void)
+{
+	char release[64];
+	unsigned major = 0, minor = 0;
+
+	beam_doctor_read("/proc/sys/kernel/osrelease", release, sizeof(release));
+	return sscanf(release, "%u.%u", &major, &minor) == 2 &&
+	       (major > 6 || (major == 6 && minor >= 1));
+}
+
 static void check_shmem_thp(struct beam_doctor *doctor)
 {
 	char text[128], *end;
@@ -160,14 +171,18 @@ static void check_shmem_thp(struct beam_doctor *doctor)
 		beam_doctor_add(doctor, BEAM_LEVEL_WARN, "shmem-thp",
 				"reserve hugepages: small pages make the copy slower",
 				"this kernel has no transparent huge pages");
-	else if (strcmp(chosen, "[never]") == 0 || strcmp(chosen, "[deny]") == 0)
+	else if (strcmp(chosen, "[deny]") == 0 ||
+		 (strcmp(chosen, "[never]") == 0 && !kernel_collapses()))
 		beam_doctor_add(doctor, BEAM_LEVEL_WARN, "shmem-thp",
 				"echo advise > /sys/kernel/mm/transparent_hugepage/shmem_enabled: "
 				"a table without hugepages then gets larger pages all the same",
 				"shmem_enabled is %s", chosen);
 	else
-		beam_doctor_add(doctor, BEAM_LEVEL_OK, "shmem-thp", "", "shmem_enabled is %s",
-				text);
+		beam_doctor_add(doctor, BEAM_LEVEL_OK, "shmem-thp", "", "shmem_enabled is %s%s",
+				text,
+				strcmp(chosen, "[never]") == 0
+				    ? ", and the table's memory is collapsed to huge pages"
+				    : "");
 }
 
 /* ---- io_uring ----------------------------------------------------------------------------- */

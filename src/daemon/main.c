@@ -76,6 +76,8 @@ static void prepare_process(void)
 	signal(SIGINT, SIG_IGN);
 	sigaction(SIGTERM, &on_term, NULL);
 	prctl(PR_SET_DUMPABLE, 0);
+	/* Of the server's disable-thp, which is about its own heap and is inherited. */
+	prctl(PR_SET_THP_DISABLE, 0, 0, 0, 0);
 	prctl(PR_SET_NAME, "rdbeamd");
 	close_range(BEAM_FD_LISTEN + 1, ~0u, 0);
 	if (chdir("/"))

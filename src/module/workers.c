@@ -242,6 +242,8 @@ static void worker_main(const struct beam_workers_opts *opts, struct board *boar
 	for (size_t i = 0; i < sizeof(handled) / sizeof(handled[0]); i++)
 		signal(handled[i], SIG_DFL);
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	/* The server's disable-thp would have the region mapped by small pages. */
+	prctl(PR_SET_THP_DISABLE, 0, 0, 0, 0);
 	if (getppid() != parent)
 		_exit(1);
 	report->code = worker_run(&worker, board, number);

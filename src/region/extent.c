@@ -23,6 +23,9 @@
 #ifndef MADV_POPULATE_WRITE
 #define MADV_POPULATE_WRITE 23
 #endif
+#ifndef MADV_COLLAPSE
+#define MADV_COLLAPSE 25 /* Linux 6.1 */
+#endif
 
 #define HUGE_BYTES  (2ull << 20)
 #define SMALL_BYTES 4096u
@@ -210,6 +213,21 @@ static uint64_t thp_bytes(const uint8_t *base)
 	return found;
 }
 
+/* Allocates one segment as huge pages whatever shmem_enabled says: a range that holds any page can be
+ * asked to become a huge one. It is also several times faster than faulting 512 small ones. False:
+ * not all of it, faulting does the rest. */
+static bool collapse_segment(const struct beam_extent *extent, uint64_t offset)
+{
+	for (uint64_t i = 0; i < extent->segment_bytes; i += HUGE_BYTES) {
+		uint8_t *at = extent->base + offset + i;
+
+		if (BEAM_FAULT("extent.collapse") || beam_extent_populate(at, SMALL_BYTES) ||
+		    madvise(at, HUGE_BYTES, MADV_COLLAPSE))
+			return false;
+	}
+	return true;
+}
+
 /* Allocates one segment and maps it. Kernels without MADV_POPULATE_WRITE allocate by fallocate,
  * which also fails cleanly, and then touch; it comes second because fallocate does not see the
  * mapping's wish for huge pages. */
@@ -242,11 +260,13 @@ int beam_extent_make_shmem(uint64_t bytes, uint32_t segment_bytes, int thp, cons
 		beam_close(&extent.fd);
 		return err;
 	}
-	thp = thp && (thp_file_allows("shmem_enabled") ||
-		      thp_file_allows("hugepages-2048kB/shmem_enabled"));
-	if (thp && madvise(extent.base, bytes, MADV_HUGEPAGE))
-		thp = 0;
+	bool by_fault = thp && (thp_file_allows("shmem_enabled") ||
+				thp_file_allows("hugepages-2048kB/shmem_enabled"));
+	bool collapse = thp && (!by_fault || madvise(extent.base, bytes, MADV_HUGEPAGE));
+
 	while (!err && got < bytes) {
+		/* The first that fails is the last: memory is in pieces, or the kernel too old. */
+		collapse = collapse && collapse_segment(&extent, got);
 		err = atomic_load(stop) ? -ECANCELED : fault_segment(&extent, got);
 		got += err ? 0 : segment_bytes;
 	}
