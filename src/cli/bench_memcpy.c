@@ -14,6 +14,7 @@
 #include <string.h>
 
 #include "clock.h"
+#include "median.h"
 
 #define ROUNDS      7
 #define CPUS_MAX    256
@@ -55,13 +56,6 @@ static void *copy_rounds(void *arg)
 	return NULL;
 }
 
-static int compare(const void *a, const void *b)
-{
-	double x = *(const double *)a, y = *(const double *)b;
-
-	return (x > y) - (x < y);
-}
-
 static double time_rounds(pthread_barrier_t *barrier, size_t bytes)
 {
 	double rates[ROUNDS];
@@ -74,8 +68,7 @@ static double time_rounds(pthread_barrier_t *barrier, size_t bytes)
 		pthread_barrier_wait(barrier);
 		rates[i] = (double)bytes / (double)(beam_now_ns() - began);
 	}
-	qsort(rates, ROUNDS, sizeof(rates[0]), compare);
-	return rates[ROUNDS / 2];
+	return beam_median(rates, ROUNDS);
 }
 
 static int allowed_cpus(void)

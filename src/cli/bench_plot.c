@@ -2,44 +2,13 @@
  *
  * The report as a picture, drawn by gnuplot: times and latencies as bars.
  */
-#include <errno.h>
-#include <limits.h>
 #include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
+#include "bench_gnuplot.h"
 #include "bench_result.h"
-#include "rdbeam/error.h"
 
-int beam_bench_plot_check(void)
+static void put_setup(FILE *out, const struct beam_bench_report *report)
 {
-	const char *at = getenv("PATH");
-	char path[PATH_MAX];
-
-	while (at && *at) {
-		size_t len = strcspn(at, ":");
-
-		if (snprintf(path, sizeof(path), "%.*s/gnuplot", (int)len, at) < PATH_MAX &&
-		    access(path, X_OK) == 0)
-			return 0;
-		at += len + (at[len] == ':');
-	}
-	return -ENOENT;
-}
-
-static void put_setup(FILE *out, const struct beam_bench_report *report, const char *path)
-{
-	fputs("set terminal svg size 1040,860 enhanced font 'sans,13' background 'white'\n"
-	      "set output '",
-	      out);
-	for (; *path; path++) {
-		putc(*path, out);
-		if (*path == '\'') /* doubled, as gnuplot quotes */
-			putc('\'', out);
-	}
-	fputs("'\n", out);
 	fprintf(out,
 		"set multiplot layout 2,1\n"
 		"set style data histograms\n"
@@ -53,15 +22,6 @@ static void put_setup(FILE *out, const struct beam_bench_report *report, const c
 		report->server, report->ncpus, (int)report->runs);
 }
 
-/* A value of 0 has no logarithm: it is left out. */
-static void put_value(FILE *out, double value)
-{
-	if (value > 0)
-		fprintf(out, " %.6g", value);
-	else
-		fputs(" NaN", out);
-}
-
 static void put_times(FILE *out, const struct beam_bench_report *report)
 {
 	fputs("$times << EOD\n", out);
@@ -70,10 +30,10 @@ static void put_times(FILE *out, const struct beam_bench_report *report)
 		const struct beam_bench_summary s = beam_bench_summarize(result);
 
 		fprintf(out, "\"%c\\n%s\"", result->data->letter, result->data->what);
-		put_value(out, s.stock_ms / 1000);
-		put_value(out, s.tuned_ms / 1000);
-		put_value(out, s.rdbeam_ms / 1000);
-		put_value(out, s.durable_ms / 1000);
+		beam_gnuplot_value(out, s.stock_ms / 1000);
+		beam_gnuplot_value(out, s.tuned_ms / 1000);
+		beam_gnuplot_value(out, s.rdbeam_ms / 1000);
+		beam_gnuplot_value(out, s.durable_ms / 1000);
 		putc('\n', out);
 	}
 	fputs("EOD\n"
@@ -96,7 +56,7 @@ static void put_latencies(FILE *out, struct beam_bench_report *report)
 
 		fprintf(out, "\"%c\"", result->data->letter);
 		for (size_t m = 0; m < sizeof(shown) / sizeof(shown[0]); m++)
-			put_value(out,
+			beam_gnuplot_value(out,
 				  beam_latencies_at(&result->latencies[shown[m]], 0.999) / 1000);
 		putc('\n', out);
 	}
@@ -113,24 +73,15 @@ static void put_latencies(FILE *out, struct beam_bench_report *report)
 
 int beam_bench_plot(struct beam_bench_report *report, const char *path, char *error)
 {
-	FILE *out = popen("gnuplot", "we");
-	int status;
+	FILE *out;
+	int code = beam_gnuplot_open(path, 1040, 860, error, &out);
 
-	if (!out) {
-		snprintf(error, BEAM_REDIS_ERROR_BYTES, "cannot run: gnuplot (%s): install it",
-			 beam_strerror(-errno));
-		return -EIO;
-	}
-	put_setup(out, report, path);
+	if (code)
+		return code;
+	put_setup(out, report);
 	put_times(out, report);
 	if (report->rate)
 		put_latencies(out, report);
 	fputs("unset multiplot\n", out);
-	status = pclose(out);
-	if (status == 0 && access(path, R_OK) == 0)
-		return 0;
-	snprintf(error, BEAM_REDIS_ERROR_BYTES,
-		 "gnuplot failed: --plot %.300s (exit status %d): see its lines above", path,
-		 status < 0 ? -1 : WEXITSTATUS(status));
-	return -EIO;
+	return beam_gnuplot_close(out, path, error);
 }

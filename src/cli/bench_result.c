@@ -4,17 +4,12 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "median.h"
+
 void beam_bench_series_add(struct beam_bench_series *series, const struct beam_bench_sample *sample)
 {
 	if (series->n < sizeof(series->samples) / sizeof(series->samples[0]))
 		series->samples[series->n++] = *sample;
-}
-
-static int compare(const void *a, const void *b)
-{
-	double x = *(const double *)a, y = *(const double *)b;
-
-	return (x > y) - (x < y);
 }
 
 double beam_bench_median(const struct beam_bench_series *series, size_t offset)
@@ -22,12 +17,9 @@ double beam_bench_median(const struct beam_bench_series *series, size_t offset)
 	double values[2 * BEAM_BENCH_RUNS_MAX];
 	size_t n = series->n;
 
-	if (n == 0)
-		return 0;
 	for (size_t i = 0; i < n; i++)
 		memcpy(&values[i], (const char *)&series->samples[i] + offset, sizeof(values[i]));
-	qsort(values, n, sizeof(values[0]), compare);
-	return n % 2 ? values[n / 2] : (values[n / 2 - 1] + values[n / 2]) / 2;
+	return beam_median(values, n);
 }
 
 static double ratio(double a, double b)

@@ -65,9 +65,6 @@ void beam_bench_print_tables(struct beam_bench_report *report);
 /* The JSON object, on stdout. */
 void beam_bench_print_json(struct beam_bench_report *report);
 
-/* 0 when gnuplot is there, else -ENOENT. */
-int beam_bench_plot_check(void);
-
 /* Draws the report as SVG. 0, or a negative code with the line in `error`. */
 int beam_bench_plot(struct beam_bench_report *report, const char *path, char *error);
 
