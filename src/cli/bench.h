@@ -12,10 +12,14 @@ struct beam_bench_opts {
 	const char *data;
 	int64_t scale, runs, rate, writes;
 	const char *plot, *disk, *server, *module, *config;
+	/* sync */
+	const char *replicas, *methods, *checksum;
+	int64_t slow_disk; /* MB/s, 0: none */
 };
 
 /* Runs the benchmark and prints its report. Returns what rdbeam exits with; the line on stderr is
  * written. */
 int beam_bench_snapshot(const struct beam_bench_opts *opts);
+int beam_bench_sync(const struct beam_bench_opts *opts);
 
 #endif

@@ -13,6 +13,7 @@ static const struct {
 	int (*run)(const struct beam_bench_opts *opts);
 } benches[] = {
     {"snapshot", beam_bench_snapshot},
+    {"sync", beam_bench_sync},
 };
 
 static const struct beam_option bench_options[] = {
@@ -36,14 +37,16 @@ static const struct beam_option bench_options[] = {
      .value = "N",
      .min = 1,
      .max = BEAM_BENCH_RUNS_MAX,
-     .help = "How often each method saves each data set; medians are reported. Default 3."},
+     .help =
+	 "How often each method saves or syncs each data set; medians are reported. Default 3."},
     {.name = "--rate",
      .kind = BEAM_OPT_INT,
      .offset = offsetof(struct beam_bench_opts, rate),
      .value = "N",
      .min = 0,
      .max = 100000,
-     .help = "Requests per second of the client whose latency is measured; 0: without it. Default "
+     .help = "snapshot: requests per second of the client whose latency is measured; 0: without "
+	     "it. Default "
 	     "2000."},
     {.name = "--writes",
      .kind = BEAM_OPT_INT,
@@ -51,7 +54,33 @@ static const struct beam_option bench_options[] = {
      .value = "PERCENT",
      .min = 0,
      .max = 100,
-     .help = "Percent of that client's requests that write. Default 50."},
+     .help = "snapshot: percent of that client's requests that write. Default 50."},
+    {.name = "--replicas",
+     .kind = BEAM_OPT_STRING,
+     .offset = offsetof(struct beam_bench_opts, replicas),
+     .value = "LIST",
+     .help = "sync: how many replicas at the same time, rising. Default 1,2,3."},
+    {.name = "--methods",
+     .kind = BEAM_OPT_STRING,
+     .offset = offsetof(struct beam_bench_opts, methods),
+     .value = "LIST",
+     .help = "sync: some of stock-disk, stock-diskless, stock-diskless-load, stock-dual-channel, "
+	     "each also with -tuned (rdbcompression no), get-set-loop, rdbeam-stock-loader, "
+	     "rdbeam-module-loader, rdbeam-retained (from an image that is there), rdbeam-verbs. "
+	     "Default: all."},
+    {.name = "--checksum",
+     .kind = BEAM_OPT_CHOICE,
+     .offset = offsetof(struct beam_bench_opts, checksum),
+     .choices = "yes|no",
+     .help = "sync: rdbchecksum of all servers, fixed when they start. Default yes."},
+    {.name = "--slow-disk",
+     .kind = BEAM_OPT_INT,
+     .offset = offsetof(struct beam_bench_opts, slow_disk),
+     .value = "MB/S",
+     .min = 0,
+     .max = 100000,
+     .help = "sync: measure one replica also with dumps on disks of this rate (needs root, loop "
+	     "devices and cgroup v1); 0: not. Default 97."},
     {.name = "--plot",
      .kind = BEAM_OPT_STRING,
      .offset = offsetof(struct beam_bench_opts, plot),
@@ -88,6 +117,9 @@ static const struct beam_bench_opts bench_defaults = {
     .rate = 2000,
     .writes = 50,
     .server = "redis-server",
+    .replicas = "1,2,3",
+    .checksum = "yes",
+    .slow_disk = 97,
 };
 
 static int bench_run(void *arg, int nargs, char **args)
@@ -99,26 +131,32 @@ static int bench_run(void *arg, int nargs, char **args)
 		if (strcmp(benches[i].name, args[0]) == 0)
 			return benches[i].run(opts);
 	}
-	return beam_fail_usage(&opts->common, "unknown benchmark: %s: give snapshot", args[0]);
+	return beam_fail_usage(&opts->common, "unknown benchmark: %s: give snapshot or sync",
+			       args[0]);
 }
 
 const struct beam_command beam_bench_command = {
     .name = "bench",
-    .synopsis = "snapshot",
-    .summary = "Measure saving on this machine, stock and by rdbeam",
+    .synopsis = "snapshot|sync",
+    .summary = "Measure saving and new replicas on this machine, stock and by rdbeam",
     .text =
-	"Starts servers of its own on the loopback, fills them, and lets each method save in "
-	"turn:\n"
+	"Starts servers of its own on the loopback, fills them, and lets the methods follow one\n"
+	"another. Everything is in temporary directories and is removed at the end. Progress goes\n"
+	"to stderr. The machine should do nothing else meanwhile.\n"
+	"\n"
+	"snapshot:\n"
 	"stock BGSAVE as shipped; stock tuned, without compression and checksum, to /dev/shm and\n"
 	"to the disk; rdbeam with its checksums to the disk. Stock and rdbeam save in the same\n"
 	"server process. Two servers hold the data at once, since rdbchecksum is fixed at start:\n"
 	"that takes four to five times the size of a data set.\n"
 	"\n"
-	"Everything is in temporary directories and is removed at the end. Progress goes to\n"
-	"stderr. The machine should do nothing else meanwhile.",
+	"sync: from REPLICAOF, or the start of rdbeam pull, on an empty server until its link is\n"
+	"up at the primary's offset; then the digests are compared. Takes the size of a data set\n"
+	"three times, and once more for each replica.",
     .examples = "rdbeam bench snapshot --data S,M --plot snapshot.svg\n"
 		"rdbeam bench snapshot --data S,H --scale 5 --runs 1 --json\n"
-		"rdbeam bench snapshot --data M --scale 500 --rate 5000 --writes 100",
+		"rdbeam bench snapshot --data M --scale 500 --rate 5000 --writes 100\n"
+		"rdbeam bench sync --data S,M --replicas 1,3 --plot sync.svg",
     .options = bench_options,
     .noptions = BEAM_NOPTIONS(bench_options),
     .opts_bytes = sizeof(struct beam_bench_opts),

@@ -87,23 +87,26 @@ static void put_quoted(FILE *out, const char *name, const char *value)
 	fputs("\"\n", out);
 }
 
-static int write_config(const struct beam_bench_server_opts *opts, int port, const char *path,
-			const char *log)
+static int write_config(const struct beam_bench_server_opts *opts, const int ports[2],
+			const char *path, const char *log)
 {
 	FILE *out = fopen(path, "we");
 	int err = 0;
 
 	if (!out)
 		return -errno;
-	fprintf(out, "port %d\nbind 127.0.0.1\n", port);
+	fprintf(out, "port %d\nbind 127.0.0.1\n", ports[0]);
 	put_quoted(out, "dir", opts->dir);
 	put_quoted(out, "logfile", log);
 	fputs("save \"\"\nappendonly no\ndaemonize no\nenable-protected-configs yes\n"
 	      "enable-debug-command yes\n",
 	      out);
 	fprintf(out, "rdbchecksum %s\n", opts->checksum ? "yes" : "no");
-	put_quoted(out, "loadmodule", opts->module);
-	fputs("rdbeam.transport off\n", out);
+	if (opts->module) {
+		put_quoted(out, "loadmodule", opts->module);
+		fprintf(out, "rdbeam.transport %s\nrdbeam.port %d\n", opts->pulls ? "auto" : "off",
+			ports[1]);
+	}
 	if (opts->config)
 		put_quoted(out, "include", opts->config);
 	if (ferror(out))
@@ -113,24 +116,26 @@ static int write_config(const struct beam_bench_server_opts *opts, int port, con
 	return err;
 }
 
-/* A port that nobody has at this moment, or -errno. */
-static int free_port(void)
+/* Two ports that nobody has at this moment. 0 or -errno. */
+static int free_ports(int ports[2])
 {
-	struct sockaddr_in addr = {.sin_family = AF_INET,
-				   .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-	socklen_t len = sizeof(addr);
-	int sock = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	int port = -1;
+	int socks[2] = {-1, -1}, err = 0;
 
-	if (sock < 0)
-		return -errno;
-	if (bind(sock, (struct sockaddr *)&addr, sizeof(addr)) == 0 &&
-	    getsockname(sock, (struct sockaddr *)&addr, &len) == 0)
-		port = ntohs(addr.sin_port);
-	else
-		port = -errno;
-	beam_close(&sock);
-	return port;
+	for (int i = 0; i < 2 && !err; i++) {
+		struct sockaddr_in addr = {.sin_family = AF_INET,
+					   .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+		socklen_t len = sizeof(addr);
+
+		socks[i] = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+		if (socks[i] < 0 || bind(socks[i], (struct sockaddr *)&addr, sizeof(addr)) ||
+		    getsockname(socks[i], (struct sockaddr *)&addr, &len))
+			err = -errno;
+		ports[i] = ntohs(addr.sin_port);
+	}
+	/* The first one stays open until the second is chosen: they differ. */
+	beam_close(&socks[0]);
+	beam_close(&socks[1]);
+	return err;
 }
 
 /* ---- the process -------------------------------------------------------------------------- */
@@ -246,6 +251,8 @@ static int look(struct beam_bench_server *server, char *error)
 
 	if (!server->redis && beam_bench_server_connect(server, error, &server->redis) != 0)
 		return -EAGAIN;
+	if (!server->has_module)
+		return 0;
 	if (beam_redis_info(server->redis, "rdbeam", "rdbeam_daemon_state", state, sizeof(state)))
 		return -EAGAIN;
 	return strcmp(state, "up") == 0 ? 0 : -EAGAIN;
@@ -284,7 +291,7 @@ static int start_once(const struct beam_bench_server_opts *opts, char *error,
 		      struct beam_bench_server *server)
 {
 	char config[PATH_MAX], log[PATH_MAX];
-	int code;
+	int ports[2], code;
 
 	memset(server, 0, sizeof(*server));
 	snprintf(server->dir, sizeof(server->dir), "%s", opts->dir);
@@ -294,8 +301,11 @@ static int start_once(const struct beam_bench_server_opts *opts, char *error,
 			 opts->dir);
 		return -ENAMETOOLONG;
 	}
-	server->port = free_port();
-	code = server->port < 0 ? server->port : write_config(opts, server->port, config, log);
+	server->has_module = opts->module != NULL;
+	code = free_ports(ports);
+	if (!code)
+		code = write_config(opts, ports, config, log);
+	server->port = ports[0];
 	if (code) {
 		snprintf(error, BEAM_REDIS_ERROR_BYTES,
 			 "cannot prepare a server: %.300s (%s): look there", opts->dir,

@@ -13,19 +13,21 @@
 
 #include "redis.h"
 
-#define BEAM_BENCH_SERVERS_MAX 4 /* at the same time */
+#define BEAM_BENCH_SERVERS_MAX 12 /* at the same time */
 
 struct beam_bench_server_opts {
 	const char *program; /* searched for in PATH unless it has a slash */
-	const char *module;
-	const char *dir;    /* exists, is its working directory, the caller's to remove */
-	const char *config; /* more lines of configuration, or NULL */
-	bool checksum;      /* rdbchecksum, which no server changes while it runs */
+	const char *module;  /* NULL: a server without rdbeam */
+	const char *dir;     /* exists, is its working directory, the caller's to remove */
+	const char *config;  /* more lines of configuration, or NULL */
+	bool checksum;       /* rdbchecksum, which no server changes while it runs */
+	bool pulls;          /* rdbeamd listens, on a free port */
 };
 
 struct beam_bench_server {
 	pid_t pid; /* 0: none */
 	int port;
+	bool has_module;
 	char dir[PATH_MAX];
 	struct beam_redis *redis;
 };

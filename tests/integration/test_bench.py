@@ -38,9 +38,8 @@ def disk(tmp_path):
     assert set(MEMORY.glob("rdbeam-bench-*")) == before
 
 
-def command(disk, *options):
-    return ["bench", "snapshot", "--disk", disk, "--module", harness.artifact("rdbeam.so"),
-            *options]
+def command(disk, *options, what="snapshot"):
+    return ["bench", what, "--disk", disk, "--module", harness.artifact("rdbeam.so"), *options]
 
 
 def environment():
@@ -50,9 +49,9 @@ def environment():
     return dict(harness.sanitizer_env(leaks=False), LD_PRELOAD=harness.runtime_library())
 
 
-def bench(disk, *options, **kwargs):
-    return cli(*command(disk, *options), timeout_s=250 * harness.SLOWER, env=environment(),
-               **kwargs)
+def bench(disk, *options, what="snapshot", **kwargs):
+    return cli(*command(disk, *options, what=what), timeout_s=250 * harness.SLOWER,
+               env=environment(), **kwargs)
 
 
 def check_latencies(latencies):
@@ -97,6 +96,75 @@ def test_tables_and_plot(disk, tmp_path):
     svg = xml.etree.ElementTree.parse(plot).getroot()
     assert svg.tag.endswith("svg")
     assert "1M hashes" in "".join(svg.itertext())
+
+
+STOCK = ["stock-disk", "stock-diskless-load-tuned"]
+RDBEAM = ["rdbeam-stock-loader", "rdbeam-retained"]
+IN_ALL = ["ready_ms", "primary_cpu_ms", "replica_cpu_ms"]
+
+
+def test_sync_measures_every_method_the_same_way(disk):
+    methods = ["stock-dual-channel", "get-set-loop", *STOCK, *RDBEAM]
+    done = bench(disk, "--data", "S,X", "--scale", 1, "--runs", 1, "--replicas", "1,2",
+                 "--slow-disk", 0, "--methods", ",".join(methods), "--json", what="sync", check=0)
+    said = json.loads(done.stdout.splitlines()[-1])
+    assert said["runs"] == 1 and said["scale_percent"] == 1 and list(said["data"]) == ["S", "X"]
+    for name, data in said["data"].items():
+        assert set(data["methods"]) == set(methods)
+        assert set(data["replicas"]) == {"1", "2"} and "slow_disk" not in data
+        assert data["replicas"]["1"]["methods"] == data["methods"]
+        for table in data["replicas"].values():
+            ran = table["methods"]
+            assert not [field for method in STOCK + RDBEAM for field in IN_ALL
+                        if not ran[method][field] >= 0]
+            assert not [method for method in STOCK + RDBEAM if not ran[method]["ready_ms"] > 0]
+            fresh = ran["rdbeam-stock-loader"]["ready_ms"]
+            assert table["x_shipped"] == pytest.approx(ran["stock-disk"]["ready_ms"] / fresh,
+                                                       rel=0.01)
+            assert table["x_best_tuned"] == pytest.approx(
+                ran["stock-diskless-load-tuned"]["ready_ms"] / fresh, rel=0.01)
+            assert ran["rdbeam-retained"]["image_bytes"] == \
+                ran["rdbeam-stock-loader"]["image_bytes"] > 0
+            assert ran["get-set-loop"].get("ready_ms", 0) > 0 if name == "S" else \
+                "strings only" in ran["get-set-loop"]["not_run"]
+
+
+def test_sync_on_a_slow_disk_is_slow_or_says_why_not(disk):
+    """10 MB of incompressible text as shipped, at 5 MB/s: more than a second on each side."""
+    done = bench(disk, "--data", "S", "--scale", 1, "--runs", 1, "--replicas", 1, "--slow-disk", 5,
+                 "--methods", "stock-disk,rdbeam-stock-loader", "--json", what="sync", check=0)
+    data = json.loads(done.stdout.splitlines()[-1])["data"]["S"]
+    slow = data["slow_disk"]["methods"]
+    if "not_run" in slow["stock-disk"]:
+        assert "no slow disk: " in slow["stock-disk"]["not_run"]
+        pytest.skip(slow["stock-disk"]["not_run"])
+    assert slow["stock-disk"]["ready_ms"] > 1500
+    assert slow["stock-disk"]["ready_ms"] > 2 * slow["rdbeam-stock-loader"]["ready_ms"]
+    assert not [line for line in open("/proc/mounts") if str(disk) in line]
+
+
+def test_sync_tables_and_plot(disk, tmp_path):
+    plot = tmp_path / "sync.svg"
+    options = ["--plot", plot] if shutil.which("gnuplot") else []
+    done = bench(disk, "--data", "H", "--scale", 1, "--runs", 1, "--replicas", 1, "--slow-disk", 0,
+                 "--checksum", "no", "--methods", "stock-disk,rdbeam-stock-loader", *options,
+                 what="sync", check=0)
+    rows = {line.split()[0]: line.split() for line in done.stdout.splitlines()
+            if line.startswith("  stock-") or line.startswith("  rdbeam-")}
+    assert set(rows) == {"stock-disk", "rdbeam-stock-loader"} and "rdbchecksum no" in done.stdout
+    assert float(rows["stock-disk"][1]) > 0 and rows["stock-disk"][5] == "1.00"
+    if not options:
+        pytest.skip("no gnuplot: the tables were tested, the plot was not")
+    assert "rdbeam-stock-loader" in "".join(xml.etree.ElementTree.parse(plot).getroot().itertext())
+
+
+@pytest.mark.parametrize("options, word", [
+    (["--methods", "stock-disk,nonsense"], "--methods: nonsense: "),
+    (["--methods", "stock-disk,stock-disk"], "--methods: stock-disk a second time: "),
+    (["--replicas", "0"], "--replicas: 0: "), (["--replicas", "2,1"], "--replicas: 1: "),
+    (["--replicas", "9"], "--replicas: 9: "), (["--data", "Q"], "--data: Q: ")])
+def test_sync_refuses_what_is_not_there(disk, options, word):
+    assert word in bench(disk, *options, what="sync", check=2).stderr
 
 
 @pytest.mark.parametrize("data", ["Q", "", "S,", "SM", "s", "S,M,S"])
