@@ -56,8 +56,8 @@ static void put_latencies(FILE *out, struct beam_bench_report *report)
 
 		fprintf(out, "\"%c\"", result->data->letter);
 		for (size_t m = 0; m < sizeof(shown) / sizeof(shown[0]); m++)
-			beam_gnuplot_value(out,
-				  beam_latencies_at(&result->latencies[shown[m]], 0.999) / 1000);
+			beam_gnuplot_value(
+			    out, beam_latencies_at(&result->latencies[shown[m]], 0.999) / 1000);
 		putc('\n', out);
 	}
 	fprintf(out,
