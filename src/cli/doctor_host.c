@@ -90,6 +90,9 @@ static void check_overcommit(struct beam_doctor *doctor)
 
 /* ---- memory ------------------------------------------------------------------------------- */
 
+/* A worker fills up to three segments at once, and one is on its way to the disk. */
+#define LEAST_SEGMENTS 4
+
 static void check_memory(struct beam_doctor *doctor, const char *meminfo)
 {
 	uint64_t available = number_after(meminfo, "MemAvailable:", 10, 0) * 1024;
@@ -103,12 +106,16 @@ static void check_memory(struct beam_doctor *doctor, const char *meminfo)
 		most += (uint64_t)region; /* what stands already is not counted as available */
 	beam_text_bytes(have, most);
 	beam_text_bytes(need, doctor->data_bytes);
+	int64_t segment = beam_doctor_config_number(doctor, "rdbeam.segment-size", 4 << 20);
+	bool any = most >= LEAST_SEGMENTS * (uint64_t)segment;
+
 	if (most < doctor->data_bytes)
-		beam_doctor_add(doctor, BEAM_LEVEL_FAIL, "region",
-				region_size > 0 ? "raise rdbeam.region-size: until then saves are "
-						  "the server's own"
-						: "give the host more memory: until then saves are "
-						  "the server's own",
+		beam_doctor_add(doctor, any ? BEAM_LEVEL_WARN : BEAM_LEVEL_FAIL, "region",
+				!any ? "raise rdbeam.region-size, or give the host more memory: "
+				       "until then saves are the server's own"
+				     : "raise rdbeam.region-size, or give the host more memory: "
+				       "until then a save's memory is used again while the disk "
+				       "takes it, which lasts longer, and replicas find no image",
 				"at most %s, the next table takes about %s", have, need);
 	else
 		beam_doctor_add(doctor, BEAM_LEVEL_OK, "region", "",

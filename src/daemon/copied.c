@@ -46,10 +46,10 @@ static int check_whole(struct generation *gen, const struct beam_ctl_copied *cop
 
 	if (err)
 		return err;
-	if (!total || total > gen->granted || total != claimed) {
+	if (!total || total > gen->capacity || total != claimed) {
 		snprintf(text, BEAM_TEXT_BYTES,
-			 "image of %u segments, but %u claimed and %u granted", total, claimed,
-			 gen->granted);
+			 "image of %u segments, but %u claimed of a table of %u", total, claimed,
+			 gen->capacity);
 		return BEAM_E_TORN;
 	}
 	for (uint32_t i = 0; i < total; i++) {

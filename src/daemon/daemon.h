@@ -2,7 +2,8 @@
  *
  * rdbeamd's state, and what its files offer each other. One daemon for each server process, one
  * thread (the region and the disk have helpers of their own). Data flow: writers.c hears from the
- * fork child, grants.c gives it slots, generation.c owns the image's life, flushes.c takes it to
+ * fork child, grants.c gives it slots (reuse.c the same ones again where the region is smaller than
+ * the image), generation.c owns the image's life, flushes.c takes it to
  * the disk, serve.c and listeners.c to pullers, status.c tells the module.
  */
 #ifndef DAEMON_H
@@ -59,7 +60,13 @@ enum generation_state {
 struct segment {
 	uint64_t crc;
 	uint32_t len_bytes; /* 0: not sealed yet */
-	uint32_t slot;
+	uint32_t slot;      /* 0: none yet, or none any more */
+	uint32_t written_next;
+};
+
+/* Segments that are on the disk and still in memory, in the order in which they got there. */
+struct written_queue {
+	uint32_t first, last; /* index + 1; 0: none */
 };
 
 /* What the waiter is to be told; repeated with each heartbeat, as the coordinator may lose a
@@ -84,10 +91,20 @@ struct generation {
 	uint32_t capacity;
 	uint32_t segment_bytes;
 	struct segment *segments;
-	uint32_t need_segments; /* by the estimate */
-	uint32_t granted;
+	uint32_t need_segments;         /* by the estimate */
+	uint32_t reach;                 /* no index from here on has a slot */
+	uint32_t nslots;                /* held */
 	uint32_t total;                 /* 0 until COPIED was checked */
 	bool extents[BEAM_EXTENTS_MAX]; /* that its slots lie in */
+
+	/* reuse.c: the image is larger than the region */
+	bool on_need;   /* a slot is granted to the index that a writer waits for, and no other */
+	uint32_t ngone; /* segments whose slots hold others now: the image cannot be served whole */
+	uint32_t nunwritten; /* sealed, and not on the disk yet */
+	uint64_t sealed_ms;  /* when the last one was, or the beginning */
+	struct written_queue written;
+	uint64_t stalled_ms; /* since when a writer waits for nothing but readers; 0: none does */
+	struct beam_timer *reuse_soon, *reuse_tick;
 
 	int file_fd;
 	struct beam_flush *flush;
@@ -160,6 +177,10 @@ void status_error(struct daemon *d, const char *text);
 void listeners_configure(struct daemon *d, const struct beam_ctl_config *old);
 void listeners_published(struct generation *gen);
 uint32_t listeners_sessions(struct generation *gen);
+/* The fence of one segment: true once nobody reads it any more. */
+bool listeners_done(struct generation *gen, uint32_t index);
+/* Ends the sessions that are not done with it. How many there were. */
+uint32_t listeners_drop(struct generation *gen, uint32_t index, const char *why);
 /* Begins the fence of every transport; generation_fence is called as each is done. */
 void listeners_revoke(struct generation *gen, const char *why);
 void listeners_counts(struct daemon *d, struct beam_server_counts *out);
@@ -217,6 +238,22 @@ void grants_configure(struct daemon *d);
 void grants_pump(struct daemon *d);
 void grants_send_extents(struct writer *writer, uint32_t known);
 void grants_answer(struct writer *writer);
+/* Gives a free slot of the region to index `index`, which has none. */
+void grants_put(struct generation *gen, uint32_t index, uint32_t slot);
+/* Asks the region for up to `want` slots. False when it has no room for any. */
+bool grants_grow(struct daemon *d, uint32_t want);
+
+/* reuse.c */
+/* From here on slots are granted as writers wait for them, and used again. */
+void reuse_begin(struct generation *gen);
+/* Fewest slots with which the copy cannot come to a stand by itself. */
+uint32_t reuse_least(const struct beam_ctl_begin *begin);
+void reuse_written(struct generation *gen, uint32_t index);
+/* Serves the writers that wait, as far as there is memory for them. */
+void reuse_pump(struct generation *gen);
+/* A reader is done with a segment, or with all: pumps from the loop, if anybody waits. */
+void reuse_later(struct generation *gen);
+void reuse_close(struct generation *gen);
 
 /* flushes.c */
 int flushes_open(struct generation *gen, bool direct);

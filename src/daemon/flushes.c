@@ -31,6 +31,8 @@ static void write_done(void *arg, uint64_t cookie, int result)
 	}
 	if (cookie == BEAM_FLUSH_FINISHED && !result)
 		gen->outcome = OUTCOME_DURABLE;
+	else if (!result)
+		reuse_written(gen, (uint32_t)cookie);
 }
 
 static void failed(struct generation *gen)
@@ -60,6 +62,8 @@ void flushes_pump(struct generation *gen)
 		failed(gen);
 	else if (gen->outcome == OUTCOME_DURABLE)
 		generation_finish(gen, 0, "");
+	else if (gen->on_need)
+		reuse_pump(gen);
 }
 
 static void flush_event(int fd, uint32_t events, void *arg)
@@ -95,6 +99,7 @@ void flushes_write(struct generation *gen, uint32_t index)
 		return;
 	if (!gen->flush_start_ms)
 		gen->flush_start_ms = beam_now_ms();
+	gen->nunwritten++;
 	int err = beam_flush_write(gen->flush, beam_region_at(gen->d->region, segment->slot),
 				   segment->len_bytes, (uint64_t)index * gen->segment_bytes, index);
 

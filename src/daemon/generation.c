@@ -32,18 +32,19 @@ static uint64_t held_slots(const struct daemon *d)
 	uint64_t held = 0;
 
 	for (const struct generation *gen = d->gens; gen; gen = gen->next)
-		held += gen->state == GEN_FENCED ? 0 : gen->granted;
+		held += gen->state == GEN_FENCED ? 0 : gen->nslots;
 	return held;
 }
 
-static uint32_t capacity_for(const struct daemon *d, uint32_t need)
+/* An image for the disk may become larger than the region. */
+static uint32_t capacity_for(const struct daemon *d, enum beam_snapshot_kind kind, uint32_t need)
 {
 	uint64_t limit = beam_region_could_hold(d->region) + held_slots(d);
 	uint64_t capacity = 4ull * need + 64;
 
 	if (capacity < CAPACITY_MIN)
 		capacity = CAPACITY_MIN;
-	if (capacity > limit)
+	if (capacity > limit && kind == BEAM_SNAPSHOT_MEMORY)
 		capacity = limit;
 	return capacity > BEAM_SEGMENTS_MAX ? BEAM_SEGMENTS_MAX : (uint32_t)capacity;
 }
@@ -95,6 +96,7 @@ static void destroy(struct generation *gen)
 	if (d->filling == gen)
 		d->filling = NULL;
 	beam_timer_cancel(&gen->heartbeat);
+	reuse_close(gen);
 	flushes_close(gen);
 	beam_close(&gen->file_fd);
 	if (gen->table)
@@ -139,21 +141,24 @@ static void tell_full(const struct daemon *d, uint64_t estimate_bytes, uint32_t 
 			 d->config.region_bytes ? "" : " or free memory");
 }
 
-/* Makes room by the older images' slots, if that is enough. 0 or BEAM_E_FULL with `text`. */
-static int make_room(struct daemon *d, uint64_t estimate_bytes, uint32_t need,
+/* Makes room by the older images' slots. 0; 1: not for all of the image, but for its slots to be
+ * used again, as its segments get to the disk; BEAM_E_FULL with `text`. */
+static int make_room(struct daemon *d, const struct beam_ctl_begin *begin, uint32_t need,
 		     char text[BEAM_TEXT_BYTES])
 {
 	uint64_t had = beam_region_could_hold(d->region);
 	uint64_t could = had + retire_could_give(d);
+	bool whole = need <= could;
 
-	if (need > could || need > BEAM_SEGMENTS_MAX) {
-		tell_full(d, estimate_bytes, need, could, text);
+	if (need > BEAM_SEGMENTS_MAX ||
+	    (!whole && (begin->kind == BEAM_SNAPSHOT_MEMORY || could < reuse_least(begin)))) {
+		tell_full(d, begin->estimate_bytes, need, could, text);
 		return BEAM_E_FULL;
 	}
 	/* What is being retired counts as room: its slots come with its fence. */
 	while (beam_region_could_hold(d->region) + retire_pending(d) < need && retire_for_slots(d))
 		;
-	return 0;
+	return whole ? 0 : 1;
 }
 
 static struct generation *create(struct writer *writer, const struct beam_ctl_begin *begin,
@@ -172,13 +177,13 @@ static struct generation *create(struct writer *writer, const struct beam_ctl_be
 	gen->begin = *begin;
 	explicit_bzero(gen->begin.secret, sizeof(gen->begin.secret));
 	gen->begin.cut.replid[BEAM_REPLID_BYTES - 1] = '\0';
-	gen->begin_ms = beam_now_ms();
+	gen->begin_ms = gen->sealed_ms = beam_now_ms();
 	gen->file_fd = file_fd;
 	gen->table_fd = -1;
 	gen->id.nonce = d->nonce;
 	gen->id.counter = d->counter + 1;
 	gen->segment_bytes = d->segment_bytes;
-	gen->capacity = capacity_for(d, need);
+	gen->capacity = capacity_for(d, begin->kind, need);
 	gen->need_segments = need;
 	*err = open_table(gen);
 	if (!*err && begin->kind == BEAM_SNAPSHOT_DISK)
@@ -234,9 +239,11 @@ void generation_begin(struct writer *writer, const struct beam_ctl_begin *begin,
 	if (!err) {
 		grants_configure(d);
 		need = segments_for(d, begin->estimate_bytes);
-		err = make_room(d, begin->estimate_bytes, need, text);
+		err = make_room(d, begin, need, text);
 	}
-	if (err) {
+	bool reuse = err == 1;
+
+	if (err < 0) {
 		refuse(writer, err, text[0] ? text : beam_strerror(err));
 		beam_close(&file_fd);
 		return;
@@ -259,19 +266,23 @@ void generation_begin(struct writer *writer, const struct beam_ctl_begin *begin,
 	d->region_full = false;
 	d->last_error[0] = '\0';
 	announce(gen, writer);
+	if (reuse)
+		reuse_begin(gen);
 	grants_pump(d);
 	status_changed(d);
 }
 
 int generation_take(struct generation *gen, uint32_t index)
 {
-	if (index >= gen->granted)
+	if (index >= gen->capacity)
 		return BEAM_E_PROTO;
 	struct beam_table_entry *entry = &gen->table->entry[index];
 	struct segment *segment = &gen->segments[index];
 
 	if (segment->len_bytes)
 		return 0;
+	if (!segment->slot)
+		return BEAM_E_PROTO;
 	if (atomic_load_explicit(&entry->seal, memory_order_acquire) != gen->id.counter)
 		return -EAGAIN;
 	uint32_t len_bytes = entry->len_bytes;
@@ -280,6 +291,7 @@ int generation_take(struct generation *gen, uint32_t index)
 		return BEAM_E_PROTO;
 	segment->crc = entry->crc;
 	segment->len_bytes = len_bytes;
+	gen->sealed_ms = beam_now_ms();
 	flushes_write(gen, index);
 	return 0;
 }
@@ -325,10 +337,14 @@ void generation_fail(struct generation *gen, int code, const char *text)
 
 void generation_give_slots(struct generation *gen, uint32_t from)
 {
-	for (uint32_t i = from; i < gen->granted; i++)
+	for (uint32_t i = from; i < gen->reach; i++) {
+		if (!gen->segments[i].slot)
+			continue;
 		beam_region_give(gen->d->region, gen->segments[i].slot);
-	if (gen->granted > from) {
-		gen->granted = from;
+		gen->segments[i].slot = 0;
+		gen->nslots--;
 		gen->d->region_full = false;
 	}
+	if (gen->reach > from)
+		gen->reach = from;
 }

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * Slots for writers: as many ahead as the estimate says, then some ahead of the claims, each
- * announced (its extent first) before `granted` passes it. Memory comes from the region's thread;
- * when no more can be had, older images give theirs, and then the copy fails.
+ * Slots for writers: as many ahead as the estimate says, then some ahead of the claims, each extent
+ * announced before a slot of it is granted. Memory comes from the region's thread; when no more can
+ * be had, older images give theirs, and then slots are used again (reuse.c) if the image goes to a
+ * disk; else the copy fails.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -48,9 +49,9 @@ static void announce_extent(struct generation *gen, uint32_t extent)
 
 void grants_answer(struct writer *writer)
 {
-	struct beam_ctl_index message = {.index = writer->gen->granted};
+	struct beam_ctl_index message = {.index = writer->need};
 
-	if (writer->waiting && writer->gen->granted > writer->need) {
+	if (writer->waiting && writer->gen->segments[writer->need].slot) {
 		writer->waiting = false;
 		writers_send(writer, BEAM_CTL_GRANTED, &message, sizeof(message), -1);
 	}
@@ -79,21 +80,25 @@ static bool somebody_waits(const struct generation *gen)
 	return false;
 }
 
+void grants_put(struct generation *gen, uint32_t index, uint32_t slot)
+{
+	if (!gen->extents[BEAM_SLOT_EXTENT(slot)])
+		announce_extent(gen, BEAM_SLOT_EXTENT(slot));
+	gen->segments[index].slot = slot;
+	gen->nslots++;
+	if (gen->reach <= index)
+		gen->reach = index + 1;
+	atomic_store_explicit(&gen->table->entry[index].slot, slot, memory_order_release);
+}
+
 static void take_slots(struct generation *gen, uint32_t want)
 {
-	uint32_t granted = gen->granted, slot;
+	uint32_t reach = gen->reach, slot;
 
-	while (granted < want && !beam_region_take(gen->d->region, &slot)) {
-		if (!gen->extents[BEAM_SLOT_EXTENT(slot)])
-			announce_extent(gen, BEAM_SLOT_EXTENT(slot));
-		gen->segments[granted].slot = slot;
-		gen->table->entry[granted].slot = slot;
-		granted++;
-	}
-	if (granted == gen->granted)
+	while (gen->reach < want && !beam_region_take(gen->d->region, &slot))
+		grants_put(gen, gen->reach, slot);
+	if (gen->reach == reach)
 		return;
-	gen->granted = granted;
-	atomic_store_explicit(&gen->table->granted, granted, memory_order_release);
 	for (struct writer *w = gen->d->writers; w; w = w->next)
 		if (w->gen == gen)
 			grants_answer(w);
@@ -108,12 +113,27 @@ static void out_of_slots(struct generation *gen)
 	/* A fence that ends pumps again. */
 	if (retire_pending(d) || retire_for_slots(d))
 		return;
+	if (gen->begin.kind == BEAM_SNAPSHOT_DISK) {
+		reuse_begin(gen);
+		return;
+	}
 	snprintf(text, sizeof(text),
 		 "region is full: %u segments of %u bytes granted, at least %u needed: raise "
 		 "rdbeam.region-size (%llu now)",
-		 gen->granted, gen->segment_bytes, atomic_load(&gen->table->next_index),
+		 gen->nslots, gen->segment_bytes, atomic_load(&gen->table->next_index),
 		 (unsigned long long)d->config.region_bytes);
 	generation_fail(gen, BEAM_E_FULL, text);
+}
+
+bool grants_grow(struct daemon *d, uint32_t want)
+{
+	/* Never more than there can be: the region says aloud when it has to refuse. */
+	uint64_t room = d->region_full ? 0 : beam_region_could_hold(d->region);
+	uint64_t ask = want < room ? want : room;
+
+	if (ask)
+		beam_region_grow(d->region, (uint32_t)ask);
+	return ask != 0;
 }
 
 void grants_pump(struct daemon *d)
@@ -122,6 +142,10 @@ void grants_pump(struct daemon *d)
 
 	if (!gen)
 		return;
+	if (gen->on_need) {
+		reuse_pump(gen);
+		return;
+	}
 	uint32_t want = wanted(gen);
 
 	if (BEAM_FAULT("daemon.grant")) {
@@ -130,17 +154,11 @@ void grants_pump(struct daemon *d)
 	}
 	take_slots(gen, want);
 	/* A claim that was taken back can leave more granted than is wanted now. */
-	if (gen->granted >= want)
+	if (gen->reach >= want)
 		return;
 	if (beam_region_growing(d->region))
 		return;
-	/* Never more than there can be: the region says aloud when it has to refuse. */
-	uint64_t room = d->region_full ? 0 : beam_region_could_hold(d->region);
-	uint64_t ask = want - gen->granted < room ? want - gen->granted : room;
-
-	if (ask)
-		beam_region_grow(d->region, (uint32_t)ask);
-	else if (somebody_waits(gen))
+	if (!grants_grow(d, want - gen->reach) && somebody_waits(gen))
 		out_of_slots(gen);
 }
 

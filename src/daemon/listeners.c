@@ -160,6 +160,25 @@ void listeners_revoke(struct generation *gen, const char *why)
 	}
 }
 
+bool listeners_done(struct generation *gen, uint32_t index)
+{
+	for (size_t i = 0; i < NTRANSPORTS; i++)
+		if (gen->d->servers[i] &&
+		    !transports[i]->done(gen->d->servers[i], &gen->served, index))
+			return false;
+	return true;
+}
+
+uint32_t listeners_drop(struct generation *gen, uint32_t index, const char *why)
+{
+	uint32_t n = 0;
+
+	for (size_t i = 0; i < NTRANSPORTS; i++)
+		if (gen->d->servers[i])
+			n += transports[i]->drop(gen->d->servers[i], &gen->served, index, why);
+	return n;
+}
+
 void listeners_counts(struct daemon *d, struct beam_server_counts *out)
 {
 	memset(out, 0, sizeof(*out));

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * The dump written by the waiter alone, from the memory it inherited. Every segment's seal and CRC
- * are checked again, and the CRC over the whole, before the file can get its name.
+ * The dump written by the waiter alone, from the memory it inherited, and where that was used again
+ * for later segments, from the file that the daemon was writing. Every segment's seal and CRC are
+ * checked again, and the CRC over the whole, before the file can get its name.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -27,6 +28,10 @@ struct mapping {
 };
 
 static struct mapping extents[BEAM_EXTENTS_MAX];
+
+/* The daemon's file, and room for one segment of it, whose address is good for O_DIRECT. */
+static int old_file = -1;
+static struct mapping from_file;
 
 static int failed(int code, const char *what)
 {
@@ -60,25 +65,48 @@ static int check_table(const struct beam_table *table, uint64_t bytes)
 	if (!table->segment_bytes || table->segment_bytes % BEAM_SEGMENT_ALIGN ||
 	    table->capacity > BEAM_SEGMENTS_MAX || beam_table_bytes(table->capacity) > bytes)
 		return BEAM_E_FORMAT;
-	if (!table->total || table->total > table->capacity || table->total > table->granted)
+	if (!table->total || table->total > table->capacity)
 		return BEAM_E_TORN;
 	return 0;
 }
 
-/* Address of a sealed segment, its length and CRC right. */
-static int open_segment(const struct waiter *w, const struct beam_table *table, uint32_t index,
+/* Reads a segment whose memory is gone: it was on the disk, or at least with the kernel, before. */
+static int read_back(const struct beam_table *table, uint32_t index, const uint8_t **base)
+{
+	uint64_t offset = (uint64_t)index * table->segment_bytes;
+	uint64_t got = 0;
+	int err = BEAM_FAULT("rescue.read");
+
+	if (err)
+		return err;
+	if (!from_file.base) {
+		void *room = mmap(NULL, table->segment_bytes, PROT_READ | PROT_WRITE,
+				  MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+		if (room == MAP_FAILED)
+			return -errno;
+		from_file = (struct mapping){.base = room, .bytes = table->segment_bytes};
+	}
+	while (got < table->segment_bytes) {
+		ssize_t n = pread(old_file, (uint8_t *)(uintptr_t)from_file.base + got,
+				  table->segment_bytes - got, (off_t)(offset + got));
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n <= 0)
+			return n ? -errno : BEAM_E_TORN;
+		got += (uint64_t)n;
+	}
+	*base = from_file.base;
+	return 0;
+}
+
+static int find_segment(const struct waiter *w, const struct beam_table *table, uint32_t slot,
 			const uint8_t **base)
 {
-	const struct beam_table_entry *entry = &table->entry[index];
-	uint32_t extent = BEAM_SLOT_EXTENT(entry->slot);
-	uint64_t offset = (uint64_t)BEAM_SLOT_PLACE(entry->slot) * table->segment_bytes;
-	bool last = index + 1 == table->total;
+	uint32_t extent = BEAM_SLOT_EXTENT(slot);
+	uint64_t offset = (uint64_t)BEAM_SLOT_PLACE(slot) * table->segment_bytes;
 
-	if (atomic_load_explicit(&entry->seal, memory_order_acquire) != table->gen.counter)
-		return BEAM_E_TORN;
-	if (!entry->len_bytes || entry->len_bytes > table->segment_bytes ||
-	    (!last && entry->len_bytes != table->segment_bytes))
-		return BEAM_E_TORN;
 	if (extent >= w->nextents || w->extents[extent] < 0)
 		return BEAM_E_TORN;
 	if (!extents[extent].base) {
@@ -90,6 +118,26 @@ static int open_segment(const struct waiter *w, const struct beam_table *table, 
 	if (offset + table->segment_bytes > extents[extent].bytes)
 		return BEAM_E_FORMAT;
 	*base = extents[extent].base + offset;
+	return 0;
+}
+
+/* Address of a sealed segment, its length and CRC right. */
+static int open_segment(const struct waiter *w, const struct beam_table *table, uint32_t index,
+			const uint8_t **base)
+{
+	const struct beam_table_entry *entry = &table->entry[index];
+	bool last = index + 1 == table->total;
+
+	if (atomic_load_explicit(&entry->seal, memory_order_acquire) != table->gen.counter)
+		return BEAM_E_TORN;
+	if (!entry->len_bytes || entry->len_bytes > table->segment_bytes ||
+	    (!last && entry->len_bytes != table->segment_bytes))
+		return BEAM_E_TORN;
+	uint32_t slot = atomic_load_explicit(&entry->slot, memory_order_acquire);
+	int err = slot ? find_segment(w, table, slot, base) : read_back(table, index, base);
+
+	if (err)
+		return err;
 	return beam_crc64(0, *base, entry->len_bytes) == entry->crc ? 0 : BEAM_E_CRC;
 }
 
@@ -141,7 +189,7 @@ static int write_all(struct waiter *w, const struct beam_table *table, uint64_t 
 	beam_crc64_shift_init(&last, table->entry[total - 1].len_bytes);
 	for (uint32_t i = 0; i < total; i++) {
 		const struct beam_table_entry *entry = &table->entry[i];
-		const uint8_t *base;
+		const uint8_t *base = NULL;
 		int err = open_segment(w, table, i, &base);
 
 		if (!err)
@@ -170,7 +218,8 @@ int rescue_write(struct waiter *w)
 		return failed(err, "table");
 	/* The daemon may still be writing to the old file, if it is only stopped: leave it that
 	 * inode, without a name. */
-	beam_close(&w->file);
+	old_file = w->file;
+	w->file = -1;
 	if (unlinkat(w->dir, w->temp, 0) && errno != ENOENT)
 		return failed(-errno, "removing the unfinished file");
 	w->named = false;

@@ -68,7 +68,7 @@ static bool can_retire(const struct generation *gen)
 static bool newest_whole(const struct generation *gen)
 {
 	for (const struct generation *g = gen->d->gens; g != gen; g = g->next)
-		if (g->state == GEN_READY || g->state == GEN_FLUSHING)
+		if (!g->ngone && (g->state == GEN_READY || g->state == GEN_FLUSHING))
 			return false;
 	return true;
 }
@@ -79,7 +79,7 @@ uint64_t retire_pending(const struct daemon *d)
 
 	for (const struct generation *gen = d->gens; gen; gen = gen->next)
 		if (gen->state == GEN_RETIRING)
-			slots += gen->granted;
+			slots += gen->nslots;
 	return slots;
 }
 
@@ -89,7 +89,7 @@ uint64_t retire_could_give(const struct daemon *d)
 
 	for (const struct generation *gen = d->gens; gen; gen = gen->next)
 		if (can_retire(gen))
-			slots += gen->granted;
+			slots += gen->nslots;
 	return slots;
 }
 

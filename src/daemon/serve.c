@@ -55,6 +55,13 @@ static int authorize(void *ctx, const struct beam_wire_hello *hello, const char 
 
 	memcpy(key, ticket->key, BEAM_TICKET_KEY_BYTES);
 	tickets_spend(ticket);
+	if (gen && gen->ngone) {
+		beam_log(BEAM_LOG_WARNING,
+			 "pull from %s refused: generation %llu is larger than rdbeam.region-size, "
+			 "and the memory of its first segments was used again",
+			 peer_addr, (unsigned long long)gen->id.counter);
+		gen = NULL;
+	}
 	if (!gen)
 		return BEAM_E_STALE;
 	gen->refs++;
@@ -70,9 +77,17 @@ static void release(void *ctx, struct beam_served *image)
 	struct generation *gen = image->gen;
 
 	gen->refs--;
+	reuse_later(gen);
 	generation_free_if_unused(gen);
 	chores_schedule(d);
 	status_moved(d);
+}
+
+static void taken(void *ctx, struct beam_served *image, uint32_t index)
+{
+	(void)ctx;
+	(void)index;
+	reuse_later(image->gen);
 }
 
 static void describe(void *ctx, struct beam_served *image, struct beam_gen *gen,
@@ -95,6 +110,8 @@ static int segment(void *ctx, struct beam_served *image, uint32_t index,
 		return -ERANGE;
 	if (!gen->segments[index].len_bytes)
 		return -EAGAIN;
+	if (!gen->segments[index].slot)
+		return BEAM_E_STALE;
 	out->base = beam_region_at(d->region, gen->segments[index].slot);
 	out->len_bytes = gen->segments[index].len_bytes;
 	out->crc = gen->segments[index].crc;
@@ -106,7 +123,7 @@ static uint32_t claimed(void *ctx, struct beam_served *image)
 	const struct generation *gen = image->gen;
 
 	(void)ctx;
-	return gen->total ? gen->total : gen->granted;
+	return gen->total ? gen->total : gen->reach;
 }
 
 static bool complete(void *ctx, struct beam_served *image, struct beam_wire_complete *out)
@@ -154,6 +171,7 @@ void serve_init(struct daemon *d, struct beam_serve_images *images)
 					     .segment = segment,
 					     .claimed = claimed,
 					     .complete = complete,
+					     .taken = taken,
 					     .sent = sent,
 					     .ended = ended};
 }

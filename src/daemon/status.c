@@ -56,12 +56,15 @@ static void of_generation(struct generation *gen, struct beam_ctl_status *s)
 		s->progress_permille = 1000;
 }
 
-/* The image that a pull would get: the newest that is whole, else the one in the making. */
+/* The image that a pull would get: the newest that is whole, else the one in the making; in memory
+ * from its first segment on. */
 static const struct generation *servable(const struct daemon *d)
 {
 	const struct generation *copying = NULL;
 
 	for (const struct generation *gen = d->gens; gen; gen = gen->next) {
+		if (gen->ngone)
+			continue;
 		if (gen->state == GEN_FLUSHING || gen->state == GEN_READY)
 			return gen;
 		if (gen->state == GEN_FILLING)

@@ -192,6 +192,8 @@ static int dispatch(struct writer *writer, const void *packet, uint32_t type, in
 		return type == BEAM_CTL_JOIN ? join(writer, packet) : BEAM_E_PROTO;
 	switch (type) {
 	case BEAM_CTL_NEED:
+		if (at->index >= gen->capacity || gen->segments[at->index].len_bytes)
+			return BEAM_E_PROTO;
 		writer->waiting = true;
 		writer->need = at->index;
 		grants_answer(writer);

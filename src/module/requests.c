@@ -185,7 +185,7 @@ static bool mint_from_present(struct request *request, const struct stream_facts
 
 	if (status->servable.counter && reachable(stream, &status->cut))
 		mint(request, &status->servable, &status->cut);
-	else if (copying && reachable(stream, &newest.cut))
+	else if (copying && status->servable.counter && reachable(stream, &newest.cut))
 		mint(request, &newest.gen, &newest.cut);
 	else
 		return false;

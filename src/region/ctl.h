@@ -14,10 +14,11 @@
  *	       <------ GENERATION    table size; fd: the table (or REFUSED)
  *	       <------ EXTENT        one for each extent, also later as it grows; fd: its memfd
  *	NEED   ------>               this writer waits for a slot of `index`
- *	       <------ GRANTED       `granted` has passed the index
+ *	       <------ GRANTED       it has one
  *	SEALED ------>               entry `index` was sealed; sent by whoever sealed it
  *	COPIED ------>               all sealed, `total` set; the child becomes the waiter
- *	       <------ PROGRESS      each second, so that silence means a dead or stopped daemon
+ *	       <------ PROGRESS      each second, so that silence means a dead or stopped daemon; also
+ *	                             to a writer that waits for memory to be used again
  *	       <------ DURABLE       or FAILED (a memory snapshot's COPIED gets DURABLE at once)
  *	ABORT  ------>               instead of COPIED: the slots go back, nobody writes any more
  *
@@ -64,7 +65,7 @@ enum beam_ctl_type {
 	/* daemon -> child */
 	BEAM_CTL_GENERATION = 60, /* struct beam_ctl_generation + table fd */
 	BEAM_CTL_EXTENT,          /* struct beam_ctl_extent + memfd */
-	BEAM_CTL_GRANTED,         /* struct beam_ctl_index: `granted` as of now */
+	BEAM_CTL_GRANTED,         /* struct beam_ctl_index */
 	BEAM_CTL_REFUSED,         /* struct beam_ctl_text */
 	BEAM_CTL_DURABLE,         /* struct beam_ctl_durable */
 	BEAM_CTL_FAILED,          /* struct beam_ctl_text */

@@ -2,9 +2,9 @@
  *
  * One lane belongs to one process and blocks freely: the process is a fork child with nothing else
  * to do. What the daemon sends is read only when a slot is asked for; until then it waits in the
- * socket. Every EXTENT is sent before a slot of it is granted, so draining the socket after
- * `granted` was seen is enough to know every extent that a granted slot can lie in - also when an
- * extent's number now means other memory than before.
+ * socket. Every EXTENT is sent before a slot of it is granted, so draining the socket after the slot
+ * was seen is enough to know its extent - also when an extent's number now means other memory than
+ * before.
  */
 #include "lane.h"
 
@@ -87,6 +87,11 @@ static int lane_unclaim(void *ctx, uint32_t first, uint32_t count)
 		   : -EBUSY;
 }
 
+static bool has_slot(const struct beam_lane *lane, uint32_t index)
+{
+	return atomic_load_explicit(&lane->table->entry[index].slot, memory_order_acquire) != 0;
+}
+
 /* Waits until entry `index` has a slot. Messages are the only thing waited for: the daemon answers
  * NEED by GRANTED once it has granted the index, or by FAILED. */
 static int wait_granted(struct beam_lane *lane, uint32_t index)
@@ -94,23 +99,21 @@ static int wait_granted(struct beam_lane *lane, uint32_t index)
 	struct beam_ctl_index need = {.index = index};
 	int err = BEAM_FAULT("lane.need");
 
-	if (atomic_load_explicit(&lane->table->granted, memory_order_acquire) > index)
+	if (has_slot(lane, index))
 		return err;
 	err = err ? err : tell(lane, BEAM_CTL_NEED, &need, sizeof(need));
 	while (!err) {
 		err = check_alive(lane);
-		if (!err &&
-		    atomic_load_explicit(&lane->table->granted, memory_order_acquire) > index)
+		if (!err && has_slot(lane, index))
 			return 0;
 		err = err ? err : beam_lane_handle(lane, BEAM_LANE_SILENCE_MS);
 	}
 	return err;
 }
 
-/* Address of the slot that entry `index` was granted. */
-static int find_slot(struct beam_lane *lane, uint32_t index, uint8_t **base)
+/* Address of slot `slot`. */
+static int find_slot(struct beam_lane *lane, uint32_t slot, uint8_t **base)
 {
-	uint32_t slot = lane->table->entry[index].slot;
 	uint32_t number = BEAM_SLOT_EXTENT(slot);
 	uint64_t segment_bytes = lane->source.segment_bytes;
 	uint64_t offset = BEAM_SLOT_PLACE(slot) * segment_bytes;
@@ -141,7 +144,7 @@ static int lane_slot(void *ctx, uint32_t index, uint8_t **base)
 		return -EINVAL;
 	err = wait_granted(lane, index);
 	err = err ? err : beam_lane_drain(lane);
-	err = err ? err : find_slot(lane, index, base);
+	err = err ? err : find_slot(lane, lane->table->entry[index].slot, base);
 	if (err)
 		return err;
 	/* Page tables at once are cheaper than a fault for each page during the copy. The pages are
@@ -179,7 +182,7 @@ static int lane_seal(void *ctx, uint32_t index, uint32_t len_bytes, uint64_t crc
 	struct beam_table_entry *entry = &lane->table->entry[index];
 	uint8_t *base;
 
-	if (err == BEAM_FAULT_FLIP && !find_slot(lane, index, &base))
+	if (err == BEAM_FAULT_FLIP && !find_slot(lane, entry->slot, &base))
 		base[len_bytes / 2] ^= 1;
 	store_fence();
 	entry->crc = crc;
@@ -382,7 +385,7 @@ void beam_lane_abort(struct beam_lane *lane, int code, const char *why)
 			 beam_strerror(err));
 }
 
-/* Waits for the extents of all segments of the image. */
+/* Waits for the extents of all segments that are still in memory. */
 static int complete_extents(struct beam_lane *lane)
 {
 	uint32_t total = atomic_load_explicit(&lane->table->total, memory_order_acquire);
@@ -391,8 +394,11 @@ static int complete_extents(struct beam_lane *lane)
 
 	if (total > lane->table->capacity)
 		return beam_lane_break("a total beyond the table");
-	for (uint32_t i = 0; i < total && !err; i++)
-		err = find_slot(lane, i, &base);
+	for (uint32_t i = 0; i < total && !err; i++) {
+		uint32_t slot = lane->table->entry[i].slot;
+
+		err = slot ? find_slot(lane, slot, &base) : 0;
+	}
 	return err;
 }
 

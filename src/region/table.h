@@ -4,9 +4,10 @@
  * its workers and the waiter. Payload lives in slots (region.h); this says which slot holds which
  * segment and which segments are sealed.
  *
- * Who writes what: the daemon grants slots (entry.slot, then `granted`, release) and may set
- * `aborted`; writers claim indices (`next_index`, fetch_add), fill the granted slot, and seal: slot
- * bytes, sfence after non-temporal stores, then entry.crc and len_bytes, then entry.seal (release).
+ * Who writes what: the daemon grants slots (entry.slot, release) and may set `aborted`; writers
+ * claim indices (`next_index`, fetch_add), fill the granted slot, and seal: slot bytes, sfence after
+ * non-temporal stores, then entry.crc and len_bytes, then entry.seal (release). A sealed entry whose
+ * slot is 0 again has gone: its bytes are in the file, and its memory holds another segment.
  * The coordinator alone sets `total`, before the last seal. The daemon loads seals with acquire and
  * publishes; nobody else infers readiness. All fields are native: one machine, one build.
  */
@@ -20,18 +21,18 @@
 #include "rdbeam/image_format.h"
 
 #define BEAM_TABLE_MAGIC   0x656c626174646272ull /* "rbdtable" */
-#define BEAM_TABLE_VERSION 1
+#define BEAM_TABLE_VERSION 2
 
-/* A slot is named by its extent and its place in it. */
-#define BEAM_SLOT(extent, place) ((uint32_t)(extent) << 16 | (uint32_t)(place))
-#define BEAM_SLOT_EXTENT(slot)   ((slot) >> 16)
+/* A slot is named by its extent and its place in it; 0 names none. */
+#define BEAM_SLOT(extent, place) (1u << 31 | (uint32_t)(extent) << 16 | (uint32_t)(place))
+#define BEAM_SLOT_EXTENT(slot)   ((slot) >> 16 & 0x7fffu)
 #define BEAM_SLOT_PLACE(slot)    ((slot)&0xffffu)
 
 struct beam_table_entry {
 	_Atomic uint64_t seal; /* 0, or the generation's counter once the segment is whole */
 	uint64_t crc;          /* CRC64 of bytes 0..len_bytes of the slot */
 	uint32_t len_bytes;    /* segment_bytes, less for the last segment only */
-	uint32_t slot;         /* valid below `granted` */
+	_Atomic uint32_t slot; /* 0: none granted, or gone */
 };
 
 struct beam_table {
@@ -42,7 +43,6 @@ struct beam_table {
 	uint32_t capacity; /* entries */
 	uint32_t nworkers;
 	_Atomic uint32_t next_index; /* segments claimed so far */
-	_Atomic uint32_t granted;    /* entries [0, granted) have a slot */
 	_Atomic uint32_t total;      /* segments of the image, 0 until the last one is sealed */
 	_Atomic uint32_t aborted;    /* not 0: writers stop at the next claim or seal */
 	_Atomic uint64_t keys_done;

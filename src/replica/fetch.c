@@ -220,6 +220,7 @@ static int verify(struct beam_fetch *fetch, uint32_t index)
 	if (rc)
 		return beam_tell(fetch->error, rc, "cannot keep segment %u of the image: %s", index,
 				 beam_strerror(rc));
+	fetch->reader->ops->taken(fetch->reader, index);
 	segment->state = DONE;
 	segment->buf = NULL;
 	fetch->ndone++;

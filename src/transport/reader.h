@@ -58,6 +58,9 @@ struct beam_reader_ops {
 	 * `depth` reads are in flight. */
 	int (*read)(struct beam_reader *reader, uint32_t index, uint32_t offset, void *buf,
 		    uint32_t len_bytes, uint64_t cookie);
+	/* Says that segment `index` was read, checked and kept: it is not read again, and its memory
+	 * may be another's from now on. A failure shows in `next`. */
+	void (*taken)(struct beam_reader *reader, uint32_t index);
 	/* Asks whether the generation is still valid: VALID, or next returns BEAM_E_STALE. */
 	int (*check)(struct beam_reader *reader);
 	/* Next event. 1 with *event; 0 after timeout_ms without one (-1: for ever); BEAM_E_STALE,

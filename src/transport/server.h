@@ -34,14 +34,17 @@ struct beam_serve_images {
 	void (*release)(void *ctx, struct beam_served *image);
 	void (*describe)(void *ctx, struct beam_served *image, struct beam_gen *gen,
 			 uint32_t *segment_bytes);
-	/* A sealed segment's memory, valid until the fence. BEAM_E_STALE; -EAGAIN when not sealed;
-	 * -ERANGE past the image. */
+	/* A sealed segment's memory, valid until the fence or until `taken`. BEAM_E_STALE: no more,
+	 * or its memory was used again; -EAGAIN when not sealed; -ERANGE past the image. */
 	int (*segment)(void *ctx, struct beam_served *image, uint32_t index,
 		       struct beam_serve_segment *out);
 	/* Number of indices claimed so far (upper bound for a scan of what is sealed). */
 	uint32_t (*claimed)(void *ctx, struct beam_served *image);
 	/* true and *out once the image is complete. */
 	bool (*complete)(void *ctx, struct beam_served *image, struct beam_wire_complete *out);
+	/* A reader has segment `index` and reads it no more. NULL where memory is never used again
+	 * before the image's end. */
+	void (*taken)(void *ctx, struct beam_served *image, uint32_t index);
 	/* Session bookkeeping for INFO: bytes sent, session ended well or not (logged once, one
 	 * line). */
 	void (*sent)(void *ctx, struct beam_served *image, uint64_t bytes);
@@ -88,6 +91,13 @@ struct beam_server_ops {
 	 * -EAGAIN and calls `fenced(arg)` later. */
 	int (*revoke)(struct beam_server *server, struct beam_served *image, const char *why,
 		      void (*fenced)(void *arg), void *arg);
+	/* The fence of one segment: true once no session of this image reads it any more, or ever
+	 * will. */
+	bool (*done)(struct beam_server *server, struct beam_served *image, uint32_t index);
+	/* Ends the sessions that are not done with it, telling them `why` where that is possible;
+	 * `done` may take a moment more. Returns how many there were. */
+	uint32_t (*drop)(struct beam_server *server, struct beam_served *image, uint32_t index,
+			 const char *why);
 	void (*counts)(struct beam_server *server, struct beam_server_counts *out);
 	/* Sessions of one image, for retention and slot reuse. */
 	uint32_t (*sessions)(struct beam_server *server, struct beam_served *image);

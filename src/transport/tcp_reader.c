@@ -45,7 +45,8 @@ struct tcp_reader {
 
 	size_t in_at, in_bytes;
 	uint8_t in[IN_BYTES];
-	/* HELLO, one CHECK, and a READ for each flight: there is always room. */
+	/* HELLO, one CHECK, a READ for each flight, and no more TAKENs than flights that went before
+	 * them: there is always room. */
 	size_t out_at, out_bytes;
 	uint8_t out[(DEPTH_MAX + 4) * 64];
 };
@@ -172,6 +173,15 @@ static int reader_check(struct beam_reader *reader)
 	r->talk.checking = true;
 	put(r, &(struct beam_wire_message){.type = BEAM_WIRE_CHECK, .check = {.tag = r->next_tag}});
 	return 0;
+}
+
+static void reader_taken(struct beam_reader *reader, uint32_t index)
+{
+	struct tcp_reader *r = of(reader);
+
+	if (!r->talk.failed && r->talk.welcomed)
+		put(r, &(struct beam_wire_message){.type = BEAM_WIRE_TAKEN,
+						   .taken = {.index = index}});
 }
 
 /* ---- events --------------------------------------------------------------------------------- */
@@ -360,6 +370,7 @@ const struct beam_reader_ops beam_tcp_reader = {
     .open = reader_open,
     .read = reader_read,
     .check = reader_check,
+    .taken = reader_taken,
     .next = reader_next,
     .error = reader_error,
     .close = reader_close,

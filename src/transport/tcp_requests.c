@@ -31,14 +31,29 @@ static void take_hello(struct tcp_session *session, const struct beam_wire_hello
 		tcp_server_admit(session);
 }
 
-static void queue_request(struct tcp_session *session, const uint8_t *base, uint32_t len_bytes,
-			  uint32_t tag)
+static void queue_request(struct tcp_session *session, struct tcp_request request)
 {
 	uint32_t at = (session->first_request + session->nrequests) % TCP_REQUESTS_MAX;
 
-	session->requests[at] =
-	    (struct tcp_request){.base = base, .len_bytes = len_bytes, .tag = tag};
+	if (session->nrequests == TCP_REQUESTS_MAX) {
+		broken(session, "too many requests at once");
+		return;
+	}
+	session->requests[at] = request;
 	session->nrequests++;
+}
+
+/* Said to be done with, whether that was come to or waits for READs before it. */
+static bool taken(const struct tcp_session *session, uint32_t index)
+{
+	for (uint32_t i = 0; i < session->nrequests; i++) {
+		const struct tcp_request *request =
+		    &session->requests[(session->first_request + i) % TCP_REQUESTS_MAX];
+
+		if (request->type == BEAM_WIRE_TAKEN && request->tag == index)
+			return true;
+	}
+	return tcp_session_has_taken(session, index);
 }
 
 static void take_read(struct tcp_session *session, const struct beam_wire_read *read)
@@ -48,6 +63,8 @@ static void take_read(struct tcp_session *session, const struct beam_wire_read *
 	char text[BEAM_TEXT_BYTES];
 	int err = images->segment(images->ctx, session->image, read->index, &segment);
 
+	if (!err && taken(session, read->index))
+		err = BEAM_E_STALE;
 	if (err == BEAM_E_STALE) {
 		tcp_session_end(session, BEAM_WIRE_STALE, err, beam_strerror(err));
 		return;
@@ -68,13 +85,30 @@ static void take_read(struct tcp_session *session, const struct beam_wire_read *
 		broken(session, text);
 		return;
 	}
-	if (session->nreads == TCP_READS_MAX || session->nrequests == TCP_REQUESTS_MAX) {
+	if (session->nreads == TCP_READS_MAX) {
 		broken(session, "more than 64 READs at once");
 		return;
 	}
 	session->nreads++;
-	queue_request(session, (const uint8_t *)segment.base + read->offset, read->len_bytes,
-		      read->tag);
+	queue_request(session, (struct tcp_request){
+				   .type = BEAM_WIRE_READ,
+				   .base = (const uint8_t *)segment.base + read->offset,
+				   .len_bytes = read->len_bytes,
+				   .tag = read->tag,
+			       });
+}
+
+static void take_taken(struct tcp_session *session, uint32_t index)
+{
+	const struct beam_serve_images *images = session->server->images;
+	struct beam_serve_segment segment;
+
+	if (images->segment(images->ctx, session->image, index, &segment) ||
+	    taken(session, index)) {
+		broken(session, "TAKEN of a segment that it did not have to read");
+		return;
+	}
+	queue_request(session, (struct tcp_request){.type = BEAM_WIRE_TAKEN, .tag = index});
 }
 
 static void take_message(struct tcp_session *session, const struct beam_wire_message *message)
@@ -92,10 +126,11 @@ static void take_message(struct tcp_session *session, const struct beam_wire_mes
 		take_read(session, &message->read);
 		break;
 	case BEAM_WIRE_CHECK:
-		if (session->nrequests == TCP_REQUESTS_MAX)
-			broken(session, "too many CHECKs at once");
-		else
-			queue_request(session, NULL, 0, message->check.tag);
+		queue_request(session, (struct tcp_request){.type = BEAM_WIRE_CHECK,
+							    .tag = message->check.tag});
+		break;
+	case BEAM_WIRE_TAKEN:
+		take_taken(session, message->taken.index);
 		break;
 	case BEAM_WIRE_DONE:
 		tcp_session_cut(session, 0);

@@ -336,6 +336,37 @@ static int server_revoke(struct beam_server *base, struct beam_served *image, co
 	return 0;
 }
 
+static bool holds(const struct tcp_session *s, const struct beam_served *image, uint32_t index)
+{
+	return s->image == image && !tcp_session_has_taken(s, index);
+}
+
+static bool server_done(struct beam_server *base, struct beam_served *image, uint32_t index)
+{
+	for (const struct tcp_session *s = of(base)->sessions; s; s = s->next)
+		if (holds(s, image, index))
+			return false;
+	return true;
+}
+
+static uint32_t server_drop(struct beam_server *base, struct beam_served *image, uint32_t index,
+			    const char *why)
+{
+	struct tcp_server *server = of(base);
+	uint32_t n = 0;
+
+	tcp_server_enter(server);
+	for (struct tcp_session *s = server->sessions; s; s = s->next) {
+		if (!holds(s, image, index))
+			continue;
+		n++;
+		tcp_session_end(s, BEAM_WIRE_STALE, BEAM_E_STALE, why);
+		tcp_session_send(s);
+	}
+	tcp_server_leave(server);
+	return n;
+}
+
 static void server_counts(struct beam_server *base, struct beam_server_counts *out)
 {
 	const struct tcp_server *server = of(base);
@@ -361,6 +392,8 @@ const struct beam_server_ops beam_tcp_server = {
     .configure = server_configure,
     .published = server_published,
     .revoke = server_revoke,
+    .done = server_done,
+    .drop = server_drop,
     .counts = server_counts,
     .sessions = server_sessions,
     .close = server_close,

@@ -66,6 +66,9 @@ static void detach(struct tcp_session *session, int code)
 	tcp_bucket_leave(session);
 	places_leave(&session->server->places, &session->place);
 	untold_free(&session->untold);
+	free(session->taken);
+	session->taken = NULL;
+	session->taken_words = 0;
 	if (!session->own_payload)
 		session->payload_bytes = 0;
 	if (!image)
@@ -177,25 +180,61 @@ static void discover(struct tcp_session *session)
 	}
 }
 
+bool tcp_session_has_taken(const struct tcp_session *session, uint32_t index)
+{
+	return index / 64 < session->taken_words && session->taken[index / 64] >> (index % 64) & 1;
+}
+
+/* All that was asked of the segment before is with the kernel: its memory is not read again. */
+static void mark_taken(struct tcp_session *session, uint32_t index)
+{
+	const struct beam_serve_images *images = session->server->images;
+	uint32_t words = index / 64 + 1;
+
+	if (words > session->taken_words) {
+		uint32_t cap = words > 2 * session->taken_words ? words : 2 * session->taken_words;
+		uint64_t *grown = realloc(session->taken, cap * sizeof(*grown));
+
+		if (!grown)
+			return; /* the segment stays the session's */
+		memset(grown + session->taken_words, 0,
+		       (cap - session->taken_words) * sizeof(*grown));
+		session->taken = grown;
+		session->taken_words = cap;
+	}
+	session->taken[index / 64] |= 1ull << (index % 64);
+	if (images->taken)
+		images->taken(images->ctx, session->image, index);
+}
+
+static void put_answer(struct tcp_session *session, const struct tcp_request *request)
+{
+	struct beam_wire_message message = {.type = BEAM_WIRE_VALID,
+					    .valid = {.tag = request->tag}};
+
+	if (request->type == BEAM_WIRE_READ) {
+		message.type = BEAM_WIRE_DATA;
+		message.data.tag = request->tag;
+		message.data.len_bytes = request->len_bytes;
+		session->payload = request->base;
+		session->payload_bytes = request->len_bytes;
+		session->nreads--;
+	}
+	put(session, &message);
+}
+
 /* Moves requests into the output, up to the first with a payload. */
 static void answer(struct tcp_session *session)
 {
 	while (session->nrequests && !session->payload_bytes && has_room(session)) {
-		struct tcp_request *request = &session->requests[session->first_request];
-		struct beam_wire_message message = {.type = BEAM_WIRE_VALID,
-						    .valid = {.tag = request->tag}};
+		struct tcp_request request = session->requests[session->first_request];
 
-		if (request->base) {
-			message.type = BEAM_WIRE_DATA;
-			message.data.tag = request->tag;
-			message.data.len_bytes = request->len_bytes;
-			session->payload = request->base;
-			session->payload_bytes = request->len_bytes;
-			session->nreads--;
-		}
-		put(session, &message);
 		session->first_request = (session->first_request + 1) % TCP_REQUESTS_MAX;
 		session->nrequests--;
+		if (request.type == BEAM_WIRE_TAKEN)
+			mark_taken(session, request.tag);
+		else
+			put_answer(session, &request);
 	}
 }
 

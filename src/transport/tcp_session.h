@@ -16,7 +16,7 @@
 #include "untold.h"
 
 #define TCP_READS_MAX    64   /* READs queued in one session; more is a broken reader */
-#define TCP_REQUESTS_MAX 128  /* READs and CHECKs */
+#define TCP_REQUESTS_MAX 192  /* READs, CHECKs and TAKENs */
 #define TCP_CONTROL_CAP  4096 /* SEALEDs between two DATAs, at most */
 #define TCP_LISTENERS    8
 
@@ -28,11 +28,13 @@ enum session_state {
 	SESSION_DEAD,
 };
 
-/* A READ with its bytes, or a CHECK (base NULL). */
+/* What is answered in its turn: a READ with its bytes, a CHECK, or a TAKEN, which takes effect when
+ * all READs before it are sent. */
 struct tcp_request {
+	enum beam_wire_type type;
 	const uint8_t *base;
 	uint32_t len_bytes;
-	uint32_t tag;
+	uint32_t tag; /* TAKEN: the index */
 };
 
 struct tcp_session {
@@ -57,6 +59,8 @@ struct tcp_session {
 	bool discover; /* there may be news of segments */
 	bool told_complete;
 	struct untold untold;
+	uint64_t *taken; /* a bit for each segment that the reader is done with */
+	uint32_t taken_words;
 
 	/* In: at most one message is not whole. */
 	size_t in_bytes;
@@ -125,6 +129,8 @@ void tcp_session_send(struct tcp_session *session);
  * on for a moment so that the peer can read why. */
 void tcp_session_end(struct tcp_session *session, enum beam_wire_type type, int code,
 		     const char *text);
+/* Whether the reader has said that it is done with a segment. */
+bool tcp_session_has_taken(const struct tcp_session *session, uint32_t index);
 /* Ends at once. `code` 0: the reader was done. */
 void tcp_session_cut(struct tcp_session *session, int code);
 

@@ -237,6 +237,29 @@ void verbs_server_gone(struct verbs_session *session)
 		verbs_server_settle(server);
 }
 
+/* A session's keys are good for all that it was told of, until its end. */
+static bool server_done(struct beam_server *base, struct beam_served *image, uint32_t index)
+{
+	(void)index;
+	return !server_sessions(base, image);
+}
+
+static uint32_t server_drop(struct beam_server *base, struct beam_served *image, uint32_t index,
+			    const char *why)
+{
+	uint32_t n = 0;
+
+	(void)index;
+	(void)why; /* a queue pair that is cut carries no words */
+	for (struct verbs_session *s = of(base)->sessions; s; s = s->next) {
+		if (s->image != image || s->state == VERBS_ENDING)
+			continue;
+		n++;
+		verbs_session_end(s, BEAM_E_STALE);
+	}
+	return n;
+}
+
 static int server_revoke(struct beam_server *base, struct beam_served *image, const char *why,
 			 void (*fenced)(void *arg), void *arg)
 {
@@ -357,6 +380,8 @@ const struct beam_server_ops beam_verbs_server = {
     .configure = server_configure,
     .published = server_published,
     .revoke = server_revoke,
+    .done = server_done,
+    .drop = server_drop,
     .counts = server_counts,
     .sessions = server_sessions,
     .close = server_close,

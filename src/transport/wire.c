@@ -45,6 +45,7 @@ static uint32_t body_bytes(uint32_t type)
 		return 8;
 	case BEAM_WIRE_CHECK:
 	case BEAM_WIRE_VALID:
+	case BEAM_WIRE_TAKEN:
 		return 4;
 	default:
 		return 0;
@@ -214,6 +215,9 @@ size_t beam_wire_encode(const struct beam_wire_message *message, uint8_t *out)
 		put32(&at, message->waiting.position);
 		put32(&at, message->waiting.waiting);
 		break;
+	case BEAM_WIRE_TAKEN:
+		put32(&at, message->taken.index);
+		break;
 	case BEAM_WIRE_PLACED:
 		put32(&at, message->placed.index);
 		put32(&at, message->placed.rkey);
@@ -269,6 +273,9 @@ static int get_body(const uint8_t **at, struct beam_wire_message *out)
 		out->waiting.position = get32(at);
 		out->waiting.waiting = get32(at);
 		return out->waiting.position <= out->waiting.waiting ? 0 : BEAM_E_PROTO;
+	case BEAM_WIRE_TAKEN:
+		out->taken.index = get32(at);
+		return 0;
 	case BEAM_WIRE_PLACED:
 		out->placed.index = get32(at);
 		out->placed.rkey = get32(at);

@@ -13,6 +13,8 @@
  *	        <--- DATA     tag, len, then len bytes   (TCP only), in the order of the READs
  *	CHECK   tag                      --->     "is the generation still valid?"
  *	        <--- VALID    tag                 or STALE
+ *	TAKEN   index                    --->     the reader has it, checked, and reads it no more: its
+ *	                                          memory may be used again for a later segment
  *	PROGRESS bytes read, ms          --->     each second; over verbs only, where the server sees
  *	                                          nothing of the READs
  *	DONE    bytes read, ms           --->     the reader has all; the server closes
@@ -52,6 +54,7 @@ enum beam_wire_type {
 	BEAM_WIRE_WAITING, /* before WELCOME: all places are taken; position in the queue */
 	BEAM_WIRE_PLACED,
 	BEAM_WIRE_PROGRESS,
+	BEAM_WIRE_TAKEN,
 };
 
 /* Every message: type (u16), flags (u16, 0), body length (u32), body. */
@@ -105,6 +108,10 @@ struct beam_wire_tag { /* CHECK, VALID */
 	uint32_t tag;
 };
 
+struct beam_wire_taken {
+	uint32_t index;
+};
+
 struct beam_wire_done { /* DONE, PROGRESS */
 	uint64_t bytes;
 	uint64_t ms;
@@ -141,6 +148,7 @@ struct beam_wire_message {
 		struct beam_wire_text text;
 		struct beam_wire_waiting waiting;
 		struct beam_wire_placed placed;
+		struct beam_wire_taken taken;
 	};
 };
 

@@ -15,6 +15,10 @@
 
 #define KEYS 80 /* 5 MiB: 5 segments */
 
+/* Slots of the region: of all the image, or so few that they are used again. */
+#define LARGE 16
+#define SMALL 4
+
 static const struct save disk = {.kind = BEAM_SNAPSHOT_DISK,
 				 .estimate_bytes = KEYS * 65536ull + 2 * RIG_SEGMENT_BYTES,
 				 .nkeys = KEYS,
@@ -22,11 +26,11 @@ static const struct save disk = {.kind = BEAM_SNAPSHOT_DISK,
 
 /* Points that a save without faults passes. A few more or less are passed by chance: how many
  * extents come at once, how many completions. */
-static int points(bool of_daemon)
+static int points(bool of_daemon, uint32_t slots)
 {
 	struct rig rig;
 
-	assert_true(rig_open(&rig, 16, NULL));
+	assert_true(rig_open(&rig, slots, NULL));
 	assert_int_equal(rig_reap(rig_save(&rig, &disk)), 0);
 	int n = rig_points_passed(&rig, of_daemon);
 
@@ -52,16 +56,16 @@ static void check_end(struct rig *rig, int status, int *failures)
 	assert_true(rig_close(rig));
 }
 
-static void sweep_daemon(const char *action)
+static void sweep_daemon(const char *action, uint32_t slots)
 {
-	int n = points(true), failures = 0;
+	int n = points(true, slots), failures = 0;
 
 	for (int i = 1; i <= n; i++) {
 		char fault[64];
 		struct rig rig;
 
 		snprintf(fault, sizeof(fault), "*:%d:%s", i, action);
-		assert_true(rig_open(&rig, 16, fault));
+		assert_true(rig_open(&rig, slots, fault));
 		assert_true(rig_write_old_dump(&rig));
 		int status = rig_reap(rig_save(&rig, &disk));
 
@@ -76,7 +80,7 @@ static void sweep_daemon(const char *action)
 
 static void sweep_waiter(const char *action)
 {
-	int n = points(false), failures = 0;
+	int n = points(false, LARGE), failures = 0;
 
 	for (int i = 1; i <= n; i++) {
 		struct save save = disk;
@@ -85,7 +89,7 @@ static void sweep_waiter(const char *action)
 
 		snprintf(fault, sizeof(fault), "*:%d:%s", i, action);
 		save.waiter_fault = fault;
-		assert_true(rig_open(&rig, 16, NULL));
+		assert_true(rig_open(&rig, LARGE, NULL));
 		assert_true(rig_write_old_dump(&rig));
 		check_end(&rig, rig_reap(rig_save(&rig, &save)), &failures);
 	}
@@ -95,13 +99,15 @@ static void sweep_waiter(const char *action)
 static void daemon_killed_at_each_point(void **state)
 {
 	(void)state;
-	sweep_daemon("kill");
+	sweep_daemon("kill", LARGE);
+	sweep_daemon("kill", SMALL);
 }
 
 static void daemon_fails_at_each_point(void **state)
 {
 	(void)state;
-	sweep_daemon("errno=EIO");
+	sweep_daemon("errno=EIO", LARGE);
+	sweep_daemon("errno=EIO", SMALL);
 }
 
 static void waiter_killed_at_each_point(void **state)
@@ -117,11 +123,10 @@ static void waiter_fails_at_each_point(void **state)
 }
 
 /* The daemon dies and the waiter, writing by itself, fails: never a dump that is not whole. */
-static void rescue_fails_at_each_point(void **state)
+static void sweep_rescue(uint32_t slots)
 {
-	int failures = 0, n = points(false) + 2 * 5 + 8;
+	int failures = 0, n = points(false, slots) + 2 * 5 + 8;
 
-	(void)state;
 	for (int i = 1; i <= n; i++) {
 		struct save save = disk;
 		char fault[64];
@@ -129,8 +134,9 @@ static void rescue_fails_at_each_point(void **state)
 
 		snprintf(fault, sizeof(fault), "*:%d:errno=EIO", i);
 		save.waiter_fault = fault;
-		assert_true(rig_open(&rig, 16, NULL));
-		rig.config.flush_rate_limit = 64 << 10;
+		assert_true(rig_open(&rig, slots, NULL));
+		/* Slower than the kill, and with a small region not too slow for the copy. */
+		rig.config.flush_rate_limit = slots == LARGE ? 64 << 10 : 8 << 20;
 		rig_configure(&rig);
 		assert_true(rig_write_old_dump(&rig));
 		pid_t pid = rig_save(&rig, &save);
@@ -141,6 +147,13 @@ static void rescue_fails_at_each_point(void **state)
 	}
 	assert_true(failures > 5);
 	assert_true(failures < n);
+}
+
+static void rescue_fails_at_each_point(void **state)
+{
+	(void)state;
+	sweep_rescue(LARGE);
+	sweep_rescue(SMALL);
 }
 
 int main(void)

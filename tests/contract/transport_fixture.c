@@ -103,6 +103,17 @@ static bool complete(void *ctx, struct beam_served *image, struct beam_wire_comp
 	return true;
 }
 
+static void taken(void *ctx, struct beam_served *image, uint32_t index)
+{
+	struct fixture *f = ctx;
+
+	assert_ptr_equal(image, &f->image);
+	assert_true(index < image->nsegments);
+	pthread_mutex_lock(&f->lock);
+	f->ntaken++;
+	pthread_mutex_unlock(&f->lock);
+}
+
 static void sent(void *ctx, struct beam_served *image, uint64_t bytes)
 {
 	struct fixture *f = ctx;
@@ -206,6 +217,7 @@ void fixture_open(struct fixture *f, const struct beam_server_ops *ops, uint32_t
 					       .segment = segment,
 					       .claimed = claimed,
 					       .complete = complete,
+					       .taken = taken,
 					       .sent = sent,
 					       .ended = ended};
 	fill_image(&f->image, nsegments);

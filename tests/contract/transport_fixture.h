@@ -57,6 +57,7 @@ struct fixture {
 	uint32_t nended, nrefs;
 	int ended_code;
 	uint64_t sent_bytes;
+	uint32_t ntaken;
 };
 
 /* Serves an image of `nsegments`, none of them sealed. */

@@ -114,14 +114,23 @@ def test_title_that_hides_what_a_child_is_for(make):
 
 
 def test_region_that_is_too_small(make):
-    server = make("small", options={"region-size": "16mb"})
+    server = make("small", options={"region-size": "8mb"})
     cli("fill", "-p", server.port, "--keys", 24000, "--value-size", 1000, check=0)
-    found = only_failure(server, "region", "16.0 MiB", "rdbeam.region-size")
+    found = only_failure(server, "region", "8.00 MiB", "rdbeam.region-size")
     server.bgsave()
     wait_for(lambda: server.fallbacks() == 1, lambda: server.info("rdbeam"))
     assert found["fallbacks"][0] == "ok"
     level, text, _ = look(server, 1)["fallbacks"]  # what it foretold
     assert level == "warn" and server.value("rdbeam", "rdbeam_last_fallback_reason") in text
+
+
+def test_region_that_is_used_again(make):
+    server = make("again", options={"region-size": "16mb"})
+    cli("fill", "-p", server.port, "--keys", 24000, "--value-size", 1000, check=0)
+    level, text, remedy = look(server, 0)["region"]
+    assert level == "warn" and "16.0 MiB" in text and "rdbeam.region-size" in remedy
+    server.bgsave()
+    server.image_made()
 
 
 def test_mode_off(make):

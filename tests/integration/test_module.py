@@ -252,7 +252,7 @@ def falls_back(server, *words):
 
 
 def test_region_too_small_saves_stock(make, loads):
-    server = make("primary", options={"region-size": str(8 << 20), "segment-size": "2mb"})
+    server = make("primary", options={"region-size": str(4 << 20), "segment-size": "2mb"})
     data.fill_strings(server.client, 40, 1 << 20)
     falls_back(server, "region")
     assert loads(server.dump()).digest() == server.digest()

@@ -49,6 +49,7 @@ struct host {
 	int conns[CONNS];
 	uint32_t nconns, told_extents[CONNS];
 	/* behaviour */
+	uint32_t granted;    /* entries below have a slot */
 	uint32_t grant_step; /* slots granted at each NEED beyond the one asked for */
 	uint32_t fail_at;    /* NEED of this index or beyond is answered by FAILED */
 	uint32_t close_at;   /* ... by closing */
@@ -100,20 +101,23 @@ static void tell_extents(struct host *h, uint32_t conn)
 static void grant(struct host *h, uint32_t conn, uint32_t index)
 {
 	struct beam_ctl_index message = {0};
-	uint32_t granted = atomic_load(&h->table->granted);
 	uint32_t upto = index + 1 + h->grant_step;
 
 	upto = upto < CAPACITY ? upto : CAPACITY;
-	if (upto > granted)
-		host_grow(h, upto - granted);
+	if (upto > h->granted)
+		host_grow(h, upto - h->granted);
 	for (uint32_t i = 0; i < h->nconns; i++)
 		if (h->conns[i] >= 0)
 			tell_extents(h, i);
-	for (; granted < upto; granted++)
-		if (beam_region_take(h->region, &h->table->entry[granted].slot))
+	for (; h->granted < upto; h->granted++) {
+		uint32_t slot;
+
+		if (beam_region_take(h->region, &slot))
 			die("take");
-	atomic_store_explicit(&h->table->granted, granted, memory_order_release);
-	message.index = granted;
+		atomic_store_explicit(&h->table->entry[h->granted].slot, slot,
+				      memory_order_release);
+	}
+	message.index = index;
 	beam_ctl_send(h->conns[conn], BEAM_CTL_GRANTED, &message, sizeof(message), -1);
 }
 
@@ -285,10 +289,12 @@ static int write_segment(const struct beam_segment_source *source, uint32_t *ind
 static bool segment_is_right(const struct host *h, uint32_t index)
 {
 	/* What the host's thread did before it granted is seen behind this. */
-	if (atomic_load_explicit(&h->table->granted, memory_order_acquire) <= index)
-		return false;
 	const struct beam_table_entry *entry = &h->table->entry[index];
-	const uint8_t *at = beam_region_at(h->region, entry->slot);
+	uint32_t slot = atomic_load_explicit(&entry->slot, memory_order_acquire);
+
+	if (!slot)
+		return false;
+	const uint8_t *at = beam_region_at(h->region, slot);
 
 	return atomic_load(&entry->seal) == GEN && entry->crc == 1000 + index &&
 	       entry->len_bytes == SEGMENT && at[0] == index + 1 && at[SEGMENT - 1] == index + 1;

@@ -45,6 +45,7 @@ static const struct beam_wire_message samples[] = {
     {.type = BEAM_WIRE_PLACED,
      .placed = {.index = 3, .rkey = 0x89abcdef, .address = 0x1122334455667788}},
     {.type = BEAM_WIRE_PROGRESS, .done = {.bytes = 77, .ms = 88}},
+    {.type = BEAM_WIRE_TAKEN, .taken = {.index = 0x01020304}},
 };
 #define NSAMPLES (sizeof(samples) / sizeof(samples[0]))
 
@@ -123,7 +124,7 @@ static void a_bad_head_is_known_from_the_head_alone(void **state)
 	(void)state;
 	for (size_t i = 0; i < NSAMPLES; i++) {
 		assert_int_equal(decode_changed(i, 0, 0, 8), BEAM_E_PROTO);  /* type 0 */
-		assert_int_equal(decode_changed(i, 0, 16, 8), BEAM_E_PROTO); /* past the last */
+		assert_int_equal(decode_changed(i, 0, 17, 8), BEAM_E_PROTO); /* past the last */
 		assert_int_equal(decode_changed(i, 1, 1, 8), BEAM_E_PROTO);  /* type 256 + */
 		assert_int_equal(decode_changed(i, 2, 1, 8), BEAM_E_PROTO);  /* flags */
 		assert_int_equal(decode_changed(i, 3, 128, 8), BEAM_E_PROTO);
