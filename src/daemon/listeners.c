@@ -30,8 +30,8 @@ static struct beam_serve_images images;
 static bool wanted(const struct beam_ctl_config *config, const char *name)
 {
 	switch ((enum beam_transport_choice)config->transport) {
-	case BEAM_TRANSPORT_AUTO:
-		return config->port != 0;
+	case BEAM_TRANSPORT_AUTO: /* what travels by RDMA is not encrypted */
+		return config->port != 0 && (!config->must_tls || !strcmp(name, "tcp"));
 	case BEAM_TRANSPORT_TCP:
 	case BEAM_TRANSPORT_VERBS:
 		return config->port != 0 &&
@@ -76,7 +76,8 @@ void listeners_configure(struct daemon *d, const struct beam_ctl_config *old)
 					.bind = config->bind,
 					.max_pulls = config->max_pulls,
 					.rate_limit = config->rate_limit,
-					.stall_timeout_s = config->stall_timeout_s};
+					.stall_timeout_s = config->stall_timeout_s,
+					.must_tls = config->must_tls};
 	char error[BEAM_TEXT_BYTES] = "";
 	bool any = false;
 

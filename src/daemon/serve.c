@@ -71,6 +71,44 @@ static int authorize(void *ctx, const struct beam_wire_hello *hello, const char 
 	return 0;
 }
 
+static int ticket_key(void *ctx, const uint8_t id[BEAM_TICKET_ID_BYTES], const char *peer_addr,
+		      uint8_t key[BEAM_TICKET_KEY_BYTES])
+{
+	struct daemon *d = ctx;
+	const char *why = "";
+
+	control_drain(d);
+	const struct ticket *ticket = tickets_find(&d->tickets, id, peer_addr, beam_now_ms(), &why);
+
+	if (!ticket)
+		return denied(d, peer_addr, why);
+	memcpy(key, ticket->key, BEAM_TICKET_KEY_BYTES);
+	return 0;
+}
+
+static bool is_loopback(const char *addr)
+{
+	return strncmp(addr, "127.", 4) == 0 || strcmp(addr, "::1") == 0;
+}
+
+/* In Redis' protected mode nobody from elsewhere has a ticket, and so nothing to say. The news that
+ * the mode has ended comes before the first ticket for such an address. */
+static bool admits(void *ctx, const char *peer_addr)
+{
+	struct daemon *d = ctx;
+
+	if (!d->config.is_protected || is_loopback(peer_addr))
+		return true;
+	control_drain(d);
+	if (!d->config.is_protected)
+		return true;
+	beam_log(BEAM_LOG_INFO,
+		 "connection from %s refused: the server is in protected mode (set a password "
+		 "there, or protected-mode no)",
+		 peer_addr);
+	return false;
+}
+
 static void release(void *ctx, struct beam_served *image)
 {
 	struct daemon *d = ctx;
@@ -166,6 +204,8 @@ void serve_init(struct daemon *d, struct beam_serve_images *images)
 {
 	*images = (struct beam_serve_images){.ctx = d,
 					     .authorize = authorize,
+					     .ticket_key = ticket_key,
+					     .admits = admits,
 					     .release = release,
 					     .describe = describe,
 					     .segment = segment,

@@ -34,6 +34,7 @@ struct beam_config beam_config;
 static const char *mode_names[] = {"replace", "mirror", "off"};
 static const char *hugepages_names[] = {"try", "require", "no"};
 static const char *transport_names[] = {"auto", "verbs", "tcp", "off"};
+static const char *tls_names[] = {"auto", "yes", "no"};
 static const int enum_values[] = {0, 1, 2, 3};
 
 #define BYTES_MAX (1ll << 46)
@@ -92,6 +93,7 @@ static struct setting settings[] = {
      .min = 1,
      .max = 86400},
     {.name = "fast-path", .kind = KIND_BOOL, .value = &beam_config.fast_path, .preset = 1},
+    {.name = "tls", .kind = KIND_ENUM, .value = &beam_config.tls, .names = tls_names, .nnames = 3},
     {.name = "daemon",
      .kind = KIND_TEXT,
      .value = &beam_config.daemon,
@@ -368,6 +370,42 @@ static void split_bind(const char *text, struct beam_ctl_config *message)
 	}
 }
 
+/* auto: as the server's own replication. */
+static bool must_tls(RedisModuleCtx *ctx)
+{
+	char text[8];
+
+	if (beam_config.tls != BEAM_TLS_AUTO)
+		return beam_config.tls == BEAM_TLS_YES;
+	beam_config_get(ctx, "tls-replication", text, sizeof(text));
+	return strcmp(text, "yes") == 0;
+}
+
+/* Protected mode as the server applies it: on, and the default user without a password. */
+static bool is_protected(RedisModuleCtx *ctx)
+{
+	char text[8];
+	size_t len;
+
+	beam_config_get(ctx, "protected-mode", text, sizeof(text));
+	if (strcmp(text, "yes") != 0)
+		return false;
+	RedisModuleCallReply *user = RedisModule_Call(ctx, "ACL", "cc", "GETUSER", "default");
+	RedisModuleCallReply *flags = user ? RedisModule_CallReplyArrayElement(user, 1) : NULL;
+	size_t nflags = flags ? RedisModule_CallReplyLength(flags) : 0;
+	bool nopass = false;
+
+	for (size_t i = 0; i < nflags && !nopass; i++) {
+		RedisModuleCallReply *flag = RedisModule_CallReplyArrayElement(flags, i);
+		const char *name = flag ? RedisModule_CallReplyStringPtr(flag, &len) : NULL;
+
+		nopass = name && len == strlen("nopass") && memcmp(name, "nopass", len) == 0;
+	}
+	if (user)
+		RedisModule_FreeCallReply(user);
+	return nopass;
+}
+
 void beam_config_message(RedisModuleCtx *ctx, struct beam_ctl_config *message)
 {
 	char server_bind[1024];
@@ -382,6 +420,8 @@ void beam_config_message(RedisModuleCtx *ctx, struct beam_ctl_config *message)
 	message->rate_limit = (uint64_t)beam_config.rate_limit;
 	message->flush_rate_limit = (uint64_t)beam_config.flush_rate_limit;
 	message->stall_timeout_s = (uint32_t)beam_config.stall_timeout;
+	message->must_tls = must_tls(ctx);
+	message->is_protected = is_protected(ctx);
 	if (beam_config.transport == BEAM_TRANSPORT_OFF)
 		return;
 	message->port = beam_config.port ? (uint32_t)beam_config.port : default_port(ctx);

@@ -12,6 +12,7 @@
 #include "ctl.h"
 #include "redis_api.h"
 
+enum beam_tls { BEAM_TLS_AUTO, BEAM_TLS_YES, BEAM_TLS_NO };
 enum beam_mode { BEAM_MODE_REPLACE, BEAM_MODE_MIRROR, BEAM_MODE_OFF };
 
 struct beam_config {
@@ -30,6 +31,7 @@ struct beam_config {
 	long long flush_rate_limit;
 	long long stall_timeout;
 	int fast_path;
+	int tls;      /* enum beam_tls */
 	char *daemon; /* "": beside the module */
 };
 

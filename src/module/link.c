@@ -35,6 +35,7 @@ static struct {
 	uint8_t secret[BEAM_SECRET_BYTES];
 	struct beam_ctl_ready ready;
 	struct beam_ctl_status status;
+	struct beam_ctl_config configured; /* as sent last */
 	uint64_t started_ms;
 	uint64_t backoff_ms;
 	bool timer_set;
@@ -320,18 +321,36 @@ const struct beam_ctl_status *beam_link_status(void)
 	return &link_.status;
 }
 
-void beam_link_configure(void)
+static void configure(bool anyway)
 {
-	struct beam_ctl_config message;
+	struct beam_ctl_config message, sent;
 
 	if (link_.control < 0)
 		return;
 	beam_config_message(link_.ctx, &message);
-	int err = beam_ctl_send(link_.control, BEAM_CTL_CONFIG, &message, sizeof(message), -1);
+	if (!anyway && memcmp(&message, &link_.configured, sizeof(message)) == 0)
+		return;
+	link_.configured = sent = message;
+	int err = beam_ctl_send(link_.control, BEAM_CTL_CONFIG, &sent, sizeof(sent), -1);
 
 	if (err)
 		beam_log(BEAM_LOG_WARNING, "cannot send settings to rdbeamd: %s",
 			 beam_strerror(err));
+}
+
+void beam_link_configure(void)
+{
+	configure(true);
+}
+
+void beam_link_refresh(void)
+{
+	configure(false);
+}
+
+bool beam_link_by_tls(void)
+{
+	return link_.configured.must_tls;
 }
 
 int beam_link_ticket(struct beam_ctl_ticket *ticket)

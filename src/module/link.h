@@ -38,6 +38,10 @@ const struct beam_ctl_status *beam_link_status(void);
 
 /* Sends the settings anew. */
 void beam_link_configure(void);
+/* The same, but only if what the server's own settings lead to has changed. */
+void beam_link_refresh(void);
+/* Whether pulls over TCP must go by TLS. */
+bool beam_link_by_tls(void);
 /* Registers a ticket. 0 or an error (the daemon is gone or does not read). */
 int beam_link_ticket(struct beam_ctl_ticket *ticket);
 

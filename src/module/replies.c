@@ -38,11 +38,12 @@ static int reply_ticket(RedisModuleCtx *ctx, const struct request *request)
 	to_hex(request->ticket.key, BEAM_TICKET_KEY_BYTES, key);
 	snprintf(nonce, sizeof(nonce), "%" PRIu64, request->gen.nonce);
 	beam_config_get(ctx, "min-replicas-to-write", text, sizeof(text));
-	RedisModule_ReplyWithMap(ctx, 15);
+	RedisModule_ReplyWithMap(ctx, 16);
 	reply_pair(ctx, "id", id);
 	reply_pair(ctx, "key", key);
 	reply_pair(ctx, "transport", beam_link_transports());
 	reply_number(ctx, "port", beam_link_port());
+	reply_number(ctx, "tls", beam_link_by_tls());
 	reply_pair(ctx, "nonce", nonce);
 	reply_number(ctx, "counter", (long long)request->gen.counter);
 	reply_pair(ctx, "replid", request->cut.replid);

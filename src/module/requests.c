@@ -312,6 +312,8 @@ int beam_requests_ticket(RedisModuleCtx *ctx, bool fresh)
 
 	if (refuse_state(ctx))
 		return REDISMODULE_OK;
+	/* A password that was set meanwhile, TLS: the daemon hears of it before the puller comes. */
+	beam_link_refresh();
 	if (!beam_link_port()) {
 		snprintf(text, sizeof(text), "ERR nobody listens for pulls: %s",
 			 beam_link_error()[0]

@@ -103,7 +103,7 @@ struct beam_ctl_hello {
 	int32_t server_pid;
 	uint8_t secret[BEAM_SECRET_BYTES]; /* children prove themselves with it */
 };
-#define BEAM_CTL_PROTOCOL 2
+#define BEAM_CTL_PROTOCOL 3
 
 enum beam_hugepages { BEAM_HUGEPAGES_TRY, BEAM_HUGEPAGES_REQUIRE, BEAM_HUGEPAGES_NO };
 enum beam_transport_choice {
@@ -125,6 +125,9 @@ struct beam_ctl_config {
 	uint64_t rate_limit;       /* bytes per second of all pulls; 0: none */
 	uint64_t flush_rate_limit; /* bytes per second; 0: none */
 	uint32_t stall_timeout_s;
+	uint8_t must_tls;     /* pulls over TCP only, and only by TLS */
+	uint8_t is_protected; /* Redis' protected mode: connections from loopback only */
+	uint8_t pad[6];
 	uint32_t nbind;
 	char bind[8][BEAM_ADDR_BYTES]; /* "*" and "::*" as in redis.conf; leading "-" is stripped */
 };

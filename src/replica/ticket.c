@@ -78,10 +78,11 @@ static bool is_replid(const char *text)
 int beam_ticket_parse(const redisReply *map, struct beam_ticket *out)
 {
 	struct beam_ticket t = {0};
-	uint64_t port = 0, offset = 0, reused = 0, min_replicas = 0;
+	uint64_t port = 0, tls = 0, offset = 0, reused = 0, min_replicas = 0;
 
 	if (!map || map->type != REDIS_REPLY_ARRAY || get_hex(map, "id", t.id, sizeof(t.id)) ||
 	    get_hex(map, "key", t.key, sizeof(t.key)) || get_u64(map, "port", &port) ||
+	    get_u64(map, "tls", &tls) ||
 	    get_text(map, "transport", t.transport, sizeof(t.transport)) ||
 	    get_u64(map, "nonce", &t.gen.nonce) || get_u64(map, "counter", &t.gen.counter) ||
 	    get_text(map, "replid", t.replid, sizeof(t.replid)) ||
@@ -92,6 +93,7 @@ int beam_ticket_parse(const redisReply *map, struct beam_ticket *out)
 	if (!port || port > 65535 || offset > INT64_MAX || !is_replid(t.replid))
 		return BEAM_E_PROTO;
 	t.port = (uint32_t)port;
+	t.by_tls = tls != 0;
 	t.offset = (int64_t)offset;
 	t.reused = reused != 0;
 	t.min_replicas = (int64_t)(min_replicas & INT32_MAX);

@@ -16,6 +16,7 @@ struct beam_ticket {
 	uint8_t key[BEAM_TICKET_KEY_BYTES]; /* secret */
 	struct beam_gen gen;
 	uint32_t port;
+	bool by_tls;                    /* over TCP, only by TLS */
 	char transport[32];             /* what the primary offers: "verbs,tcp" */
 	char replid[BEAM_REPLID_BYTES]; /* "" when the image cannot be continued from */
 	int64_t offset;

@@ -80,6 +80,12 @@ static int transfer_tick(void *arg)
 	return rc ? rc : beam_pull_show(pull);
 }
 
+/* Where the primary demands it, and where the user talks to it so. */
+static bool by_tls(const struct beam_pull *pull)
+{
+	return pull->ticket.by_tls || pull->opts.from.use_tls;
+}
+
 static int open_with(struct beam_pull *pull, const struct beam_reader_ops *ops, char *text,
 		     struct beam_reader **out)
 {
@@ -87,7 +93,8 @@ static int open_with(struct beam_pull *pull, const struct beam_reader_ops *ops, 
 									: pull->opts.from.host,
 					.port = pull->ticket.port,
 					.gen = pull->ticket.gen,
-					.connect_timeout_ms = pull->opts.timeout_ms};
+					.connect_timeout_ms = pull->opts.timeout_ms,
+					.use_tls = by_tls(pull)};
 	char *name = pull->result->transport;
 	size_t cap = sizeof(pull->result->transport);
 
@@ -137,8 +144,14 @@ static int open_verbs(struct beam_pull *pull, struct beam_reader **out)
 	bool must = asks_for(pull, "verbs");
 	char text[BEAM_TEXT_BYTES] = "";
 
-	if (!must &&
-	    (pull->verbs_lost || asks_for(pull, "tcp") || !strstr(pull->ticket.transport, "verbs")))
+	if (must && by_tls(pull))
+		return beam_tell(
+		    pull->error, BEAM_E_UNSUPPORTED,
+		    "--transport verbs: RDMA is not encrypted, and this pull is to go "
+		    "by TLS (rdbeam.tls on the primary, or --from rediss://): use auto "
+		    "or tcp");
+	if (!must && (pull->verbs_lost || by_tls(pull) || asks_for(pull, "tcp") ||
+		      !strstr(pull->ticket.transport, "verbs")))
 		return -ENODEV;
 	int rc = open_with(pull, &beam_verbs_reader, text, out);
 

@@ -20,6 +20,7 @@
 #include "rdbeam/error.h"
 #include "sockets.h"
 #include "tcp_connect.h"
+#include "tls_socket.h"
 
 #define BUFFER_BYTES (64u << 10)
 
@@ -124,7 +125,7 @@ static int make_ssl(struct beam_tunnel *tunnel, const char *host, const struct b
 		SSL_CTX_set_verify(context, opts->insecure ? SSL_VERIFY_NONE : SSL_VERIFY_PEER,
 				   NULL);
 		tunnel->ssl = SSL_new(context); /* holds a reference of its own */
-		if (!tunnel->ssl || SSL_set_fd(tunnel->ssl, tunnel->sock) != 1)
+		if (!tunnel->ssl || tls_socket_set(tunnel->ssl, tunnel->sock))
 			rc = -ENOMEM;
 	}
 	const char *name = opts->sni ? opts->sni : host;

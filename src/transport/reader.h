@@ -7,6 +7,7 @@
 #ifndef BEAM_READER_H
 #define BEAM_READER_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -24,6 +25,7 @@ struct beam_reader_opts {
 	struct beam_gen gen; /* expected; another in WELCOME is BEAM_E_STALE */
 	uint32_t depth;      /* reads in flight; 0: the transport's default */
 	int connect_timeout_ms;
+	bool use_tls; /* TCP only */
 };
 
 enum beam_reader_event_type {

@@ -31,6 +31,12 @@ struct beam_serve_images {
 	 * returned: queueing is the server's. */
 	int (*authorize)(void *ctx, const struct beam_wire_hello *hello, const char *peer_addr,
 			 uint8_t key[BEAM_TICKET_KEY_BYTES], struct beam_served **image);
+	/* The key of a ticket that this address may use, for TLS; the ticket stays unused. 0 or
+	 * BEAM_E_DENIED (logged here). */
+	int (*ticket_key)(void *ctx, const uint8_t id[BEAM_TICKET_ID_BYTES], const char *peer_addr,
+			  uint8_t key[BEAM_TICKET_KEY_BYTES]);
+	/* Whether anybody at this address is to be heard at all, as in Redis' protected mode. */
+	bool (*admits)(void *ctx, const char *peer_addr);
 	void (*release)(void *ctx, struct beam_served *image);
 	void (*describe)(void *ctx, struct beam_served *image, struct beam_gen *gen,
 			 uint32_t *segment_bytes);
@@ -61,6 +67,7 @@ struct beam_server_opts {
 	uint32_t max_pulls;
 	uint64_t rate_limit;
 	uint32_t stall_timeout_s;
+	bool must_tls; /* no pull in clear */
 };
 
 /* The hardware that a transport serves from, where it has any of its own. */

@@ -13,6 +13,7 @@
 #include <sys/socket.h>
 #include <sys/uio.h>
 
+#include "channel.h"
 #include "clock.h"
 #include "fault.h"
 #include "rdbeam/error.h"
@@ -33,7 +34,7 @@ struct flight {
 
 struct tcp_reader {
 	struct beam_reader base;
-	int fd;
+	struct channel channel;
 	struct reader_talk talk;
 	uint32_t next_tag;
 	uint64_t heard_ms; /* last byte, or since when an answer is owed */
@@ -70,18 +71,22 @@ static int fail_socket(struct tcp_reader *r, int err)
 static int flush(struct tcp_reader *r)
 {
 	while (r->out_at < r->out_bytes) {
-		ssize_t n = send(r->fd, r->out + r->out_at, r->out_bytes - r->out_at,
-				 MSG_NOSIGNAL | MSG_DONTWAIT);
+		struct iovec iov = {r->out + r->out_at, r->out_bytes - r->out_at};
+		ssize_t n = channel_send(&r->channel, &iov, 1);
 
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0 && errno == EAGAIN)
+		if (n == -EAGAIN)
 			return 0;
 		if (n < 0)
-			return -errno;
+			return (int)n;
 		r->out_at += (size_t)n;
 	}
 	r->out_at = r->out_bytes = 0;
+	if (channel_has_output(&r->channel)) {
+		ssize_t n = channel_send(&r->channel, NULL, 0);
+
+		if (n < 0 && n != -EAGAIN)
+			return (int)n;
+	}
 	return 0;
 }
 
@@ -96,6 +101,26 @@ static void put(struct tcp_reader *r, const struct beam_wire_message *message)
 	(void)flush(r);
 }
 
+static int connect_channel(struct channel *channel, const struct beam_reader_opts *opts,
+			   char error_text[BEAM_TEXT_BYTES])
+{
+	channel->fd = tcp_connect(opts, error_text);
+	if (channel->fd < 0)
+		return channel->fd;
+	if (!opts->use_tls)
+		return 0;
+	int err = channel_connect_tls(channel, opts->id, opts->key, opts->connect_timeout_ms);
+
+	if (!err)
+		return 0;
+	snprintf(error_text, BEAM_TEXT_BYTES,
+		 "no TLS with %.100s port %u (%s): its rdbeamd does not know the ticket, or is of "
+		 "another version; see its log",
+		 opts->host, opts->port, beam_strerror(err));
+	channel_close(channel);
+	return err;
+}
+
 static int reader_open(const struct beam_reader_opts *opts, char error_text[BEAM_TEXT_BYTES],
 		       struct beam_reader **out)
 {
@@ -106,10 +131,9 @@ static int reader_open(const struct beam_reader_opts *opts, char error_text[BEAM
 			 opts->host, opts->port);
 		return -ENOMEM;
 	}
-	r->fd = tcp_connect(opts, error_text);
-	if (r->fd < 0) {
-		int err = r->fd;
+	int err = connect_channel(&r->channel, opts, error_text);
 
+	if (err) {
 		free(r);
 		return err;
 	}
@@ -261,17 +285,16 @@ static int receive(struct tcp_reader *r)
 	    {r->in_payload ? flight->buf + r->payload_done : NULL, payload},
 	    {r->in + r->in_bytes, sizeof(r->in) - r->in_bytes},
 	};
-	struct msghdr msg = {.msg_iov = iov, .msg_iovlen = 2};
 	int fault = BEAM_FAULT("tcp_pull_recv");
 
 	if (fault < 0 && fault > -4096)
 		return fail_socket(r, fault);
-	ssize_t n = recvmsg(r->fd, &msg, MSG_DONTWAIT);
+	ssize_t n = channel_recv(&r->channel, iov, 2);
 
-	if (n < 0 && (errno == EAGAIN || errno == EINTR))
+	if (n == -EAGAIN)
 		return -EAGAIN;
 	if (n < 0)
-		return fail_socket(r, -errno);
+		return fail_socket(r, (int)n);
 	if (n == 0)
 		return fail_socket(r, -ECONNRESET);
 	r->heard_ms = beam_now_ms();
@@ -301,7 +324,8 @@ static int wait_bytes(struct tcp_reader *r, uint64_t deadline, int timeout_ms)
 		if (ours)
 			wait_ms = silence_ms;
 	}
-	int err = tcp_wait_for(r->fd, POLLIN | (r->out_bytes ? POLLOUT : 0), wait_ms);
+	bool pending = r->out_bytes || channel_has_output(&r->channel);
+	int err = tcp_wait_for(r->channel.fd, POLLIN | (pending ? POLLOUT : 0), wait_ms);
 
 	if (err == -ETIMEDOUT && ours)
 		return reader_talk_fail(&r->talk, -ETIMEDOUT,
@@ -354,7 +378,7 @@ static void reader_close(struct beam_reader **reader, uint64_t bytes, uint64_t m
 	if (!r->talk.failed && r->talk.complete && !r->nflights && bytes >= r->talk.image_bytes)
 		put(r, &(struct beam_wire_message){.type = BEAM_WIRE_DONE,
 						   .done = {.bytes = bytes, .ms = ms}});
-	beam_close(&r->fd);
+	channel_close(&r->channel);
 	explicit_bzero(r->talk.key, sizeof(r->talk.key));
 	free(r);
 	*reader = NULL;
@@ -362,7 +386,7 @@ static void reader_close(struct beam_reader **reader, uint64_t bytes, uint64_t m
 
 static int reader_fd(const struct beam_reader *reader)
 {
-	return ((const struct tcp_reader *)reader)->fd;
+	return ((const struct tcp_reader *)reader)->channel.fd;
 }
 
 const struct beam_reader_ops beam_tcp_reader = {

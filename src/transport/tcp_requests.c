@@ -162,20 +162,58 @@ static void take_messages(struct tcp_session *session)
 	session->in_bytes -= at;
 }
 
+static int key_of(void *arg, const uint8_t id[BEAM_TICKET_ID_BYTES],
+		  uint8_t key[BEAM_TICKET_KEY_BYTES])
+{
+	struct tcp_session *session = arg;
+	const struct beam_serve_images *images = session->server->images;
+
+	return images->ticket_key(images->ctx, id, session->peer, key);
+}
+
+/* A HELLO in clear and a TLS handshake differ in their first byte. False: nothing came yet, or the
+ * session has ended. */
+static bool learn_channel(struct tcp_session *session)
+{
+	uint8_t first;
+	ssize_t n = recv(session->channel.fd, &first, 1, MSG_DONTWAIT | MSG_PEEK);
+	int err = 0;
+
+	if (n < 0 && (errno == EAGAIN || errno == EINTR))
+		return false;
+	if (n <= 0) {
+		tcp_session_cut(session, BEAM_E_GONE);
+		return false;
+	}
+	session->knows_channel = true;
+	if (first == CHANNEL_TLS_FIRST_BYTE)
+		err = channel_accept_tls(&session->channel, key_of, session);
+	else if (session->server->must_tls)
+		tcp_session_end(session, BEAM_WIRE_REFUSED, BEAM_E_DENIED,
+				"pulls from this primary go by TLS (rdbeam.tls): the ticket says "
+				"so; install the same rdbeam on both hosts");
+	if (err)
+		tcp_session_cut(session, err);
+	return !err;
+}
+
 void tcp_session_receive(struct tcp_session *session)
 {
-	for (int turn = 0; turn < INPUT_TURNS && session->state != SESSION_DEAD; turn++) {
+	if (!session->knows_channel && !learn_channel(session))
+		return;
+	/* What OpenSSL holds already is taken at once: the socket will not tell of it again. */
+	for (int turn = 0; session->state != SESSION_DEAD &&
+			   (turn < INPUT_TURNS || channel_has_input(&session->channel));
+	     turn++) {
 		/* A message is smaller than the buffer, so there is always room. */
-		ssize_t n = recv(session->fd, session->in + session->in_bytes,
-				 sizeof(session->in) - session->in_bytes, MSG_DONTWAIT);
+		struct iovec iov = {session->in + session->in_bytes,
+				    sizeof(session->in) - session->in_bytes};
+		ssize_t n = channel_recv(&session->channel, &iov, 1);
 
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0 && errno == EAGAIN)
+		if (n == -EAGAIN)
 			return;
 		if (n <= 0) {
-			tcp_session_cut(session,
-					n == 0 || errno == ECONNRESET ? BEAM_E_GONE : -errno);
+			tcp_session_cut(session, n == 0 || n == -ECONNRESET ? BEAM_E_GONE : (int)n);
 			return;
 		}
 		if (session->state == SESSION_CLOSING)

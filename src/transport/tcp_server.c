@@ -105,6 +105,10 @@ static void on_connect(int fd, uint32_t events, void *arg)
 			break;
 		}
 		server_talk_peer((struct sockaddr *)&addr, peer);
+		if (!server->images->admits(server->images->ctx, peer)) {
+			beam_close(&sock);
+			continue;
+		}
 		make_room(server, peer, UNPROVED_PER_ADDR);
 		make_room(server, NULL, UNPROVED_MAX);
 		set_options(sock);
@@ -239,6 +243,7 @@ static void server_configure(struct beam_server *base, const struct beam_server_
 	tcp_server_enter(server);
 	server->places.max = opts->max_pulls;
 	server->stall_ms = 1000ull * opts->stall_timeout_s;
+	server->must_tls = opts->must_tls;
 	tcp_bucket_configure(&server->bucket, opts->rate_limit);
 	tcp_server_leave(server);
 }

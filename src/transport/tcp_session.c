@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  * One reader's connection: its life and its output. Control bytes go from a small buffer, payload
- * straight from the segment's memory; sendmsg copies it into the socket, so that nothing refers to
+ * straight from the segment's memory; channel_send copies (or encrypts) it, so that nothing refers to
  * that memory once the call is over (no MSG_ZEROCOPY: a fence would have to wait for the peer).
  * Requests are answered in their order. */
 #include "tcp_session.h"
@@ -32,7 +32,7 @@ int tcp_session_start(struct tcp_server *server, int fd, const char *peer)
 	if (!session)
 		goto close_fd;
 	session->server = server;
-	session->fd = fd;
+	session->channel.fd = fd;
 	session->state = SESSION_HELLO;
 	session->watched = EPOLLIN;
 	session->start_ms = session->active_ms = beam_now_ms();
@@ -84,7 +84,7 @@ void tcp_session_cut(struct tcp_session *session, int code)
 		return;
 	session->state = SESSION_DEAD;
 	beam_watch_remove(&session->watch);
-	beam_close(&session->fd);
+	channel_close(&session->channel);
 	free(session->own_payload);
 	session->own_payload = NULL;
 	detach(session, code);
@@ -241,7 +241,7 @@ static void answer(struct tcp_session *session)
 /* Makes sure that what can be sent lies ready. False when there is nothing. */
 static bool fill(struct tcp_session *session)
 {
-	if (session->payload_bytes)
+	if (session->payload_bytes || channel_has_output(&session->channel))
 		return true;
 	if (session->state == SESSION_SERVED)
 		discover(session);
@@ -265,9 +265,8 @@ static ssize_t send_some(struct tcp_session *session)
 		payload = tcp_bucket_allow(session, payload);
 	struct iovec iov[2] = {{session->control + session->control_at, control},
 			       {(void *)(uintptr_t)session->payload, payload}};
-	struct msghdr msg = {.msg_iov = iov, .msg_iovlen = payload ? 2 : 1};
 
-	if (!control && !payload)
+	if (!control && !payload && !channel_has_output(&session->channel))
 		return 0;
 	int fault = BEAM_FAULT("tcp_serve_send");
 
@@ -275,10 +274,10 @@ static ssize_t send_some(struct tcp_session *session)
 		iov[1].iov_len = payload / 2;
 	else if (fault < 0 && fault > -4096)
 		return fault;
-	ssize_t n = sendmsg(session->fd, &msg, MSG_NOSIGNAL | MSG_DONTWAIT);
+	ssize_t n = channel_send(&session->channel, iov, payload ? 2 : 1);
 
 	if (n < 0)
-		return -errno;
+		return n;
 	if ((size_t)n < control) {
 		session->control_at += (size_t)n;
 		return n;
@@ -320,8 +319,6 @@ void tcp_session_send(struct tcp_session *session)
 		return;
 	while (turn_bytes < TURN_BYTES && fill(session)) {
 		n = send_some(session);
-		if (n == -EINTR)
-			continue;
 		if (n <= 0)
 			break;
 		turn_bytes += (uint64_t)n;
@@ -342,7 +339,7 @@ void tcp_session_send(struct tcp_session *session)
 	/* Closed by halves: the peer reads the last message, then closes; only then (or after a
 	 * moment) do we, because a close with unread input would reset the connection. */
 	if (!pending && session->state == SESSION_CLOSING)
-		shutdown(session->fd, SHUT_WR);
+		channel_finish(&session->channel);
 	watch(session, pending);
 }
 

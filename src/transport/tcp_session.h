@@ -12,6 +12,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "channel.h"
 #include "places.h"
 #include "untold.h"
 
@@ -41,7 +42,8 @@ struct tcp_session {
 	struct tcp_session *next;
 	struct tcp_server *server;
 	enum session_state state;
-	int fd;
+	struct channel channel;
+	bool knows_channel; /* its first byte has told whether it is TLS */
 	struct beam_watch *watch;
 	uint32_t watched; /* epoll events */
 	char peer[BEAM_ADDR_BYTES];
@@ -105,6 +107,7 @@ struct tcp_server {
 	const struct beam_serve_images *images;
 	struct places places;
 	uint64_t stall_ms;
+	bool must_tls;
 	struct tcp_listener listeners[TCP_LISTENERS];
 	uint32_t nlisteners;
 	bool paused;                  /* out of fds: nothing is accepted until the next tick */

@@ -12,6 +12,7 @@
 
 #include "rdb.h"
 #include "rdbeam/error.h"
+#include "sockets.h"
 
 #define HELLO_BYTES   (4 + 2 + 2 + BEAM_TICKET_ID_BYTES + BEAM_NONCE_BYTES + BEAM_PROOF_BYTES)
 #define WELCOME_BYTES (BEAM_PROOF_BYTES + 8 + 8 + 4 + 4)
@@ -320,6 +321,7 @@ int beam_wire_decode_hello(const uint8_t *buf, size_t len_bytes, struct beam_wir
 
 #define HELLO_LABEL   "rdbeam hello"
 #define WELCOME_LABEL "rdbeam welcome"
+#define TLS_LABEL     "rdbeam tls"
 
 /* What both proofs begin with; the labels differ, so that neither can be sent back as the other. */
 static void put_proved(uint8_t **at, const char *label, const struct beam_wire_hello *hello)
@@ -357,6 +359,17 @@ static bool welcome_proof(const uint8_t *key, const struct beam_wire_hello *hell
 	put64(&at, gen->nonce);
 	put64(&at, gen->counter);
 	return hmac(key, data, (size_t)(at - data), proof);
+}
+
+void beam_wire_tls_key(const uint8_t *key, const uint8_t id[BEAM_TICKET_ID_BYTES],
+		       uint8_t out[BEAM_PROOF_BYTES])
+{
+	uint8_t data[64], *at = data;
+
+	put_bytes(&at, TLS_LABEL, strlen(TLS_LABEL));
+	put_bytes(&at, id, BEAM_TICKET_ID_BYTES);
+	if (!hmac(key, data, (size_t)(at - data), out))
+		beam_random(out, BEAM_PROOF_BYTES);
 }
 
 void beam_wire_prove_hello(const uint8_t *key, struct beam_wire_hello *hello)

@@ -21,6 +21,9 @@
  * At any time the server may say STALE (the generation was revoked) or FAILED (text), and close.
  * A session starts as HELLO within 2 s; a session that reads nothing for stall-timeout is dropped.
  *
+ * Over TCP all of it may travel in TLS 1.3 (channel.h), whose pre-shared key has the ticket's id for
+ * identity and is HMAC-SHA256(ticket key, "rdbeam tls" | id).
+ *
  * proof  = HMAC-SHA256(ticket key, "rdbeam hello" | id | reader nonce)
  * answer = HMAC-SHA256(ticket key, "rdbeam welcome" | id | reader nonce | gen)
  */
@@ -168,6 +171,11 @@ int beam_wire_decode(const uint8_t *buf, size_t len_bytes, struct beam_wire_mess
 void beam_wire_encode_hello(const struct beam_wire_hello *hello,
 			    uint8_t out[BEAM_WIRE_HELLO_BYTES]);
 int beam_wire_decode_hello(const uint8_t *buf, size_t len_bytes, struct beam_wire_hello *out);
+
+/* The pre-shared key of a TLS connection for the ticket `id`. Without memory for the HMAC it is
+ * random: the handshake fails. */
+void beam_wire_tls_key(const uint8_t *key, const uint8_t id[BEAM_TICKET_ID_BYTES],
+		       uint8_t out[BEAM_PROOF_BYTES]);
 
 /* Fills in hello.proof / welcome.proof; checks compare in constant time: 0 or BEAM_E_DENIED. */
 void beam_wire_prove_hello(const uint8_t *key, struct beam_wire_hello *hello);

@@ -13,9 +13,20 @@
 static const struct transport {
 	const struct beam_server_ops *server;
 	const struct beam_reader_ops *reader;
-} transports[] = {{&beam_tcp_server, &beam_tcp_reader}};
+	const char *name;
+	bool by_tls;
+} transports[] = {{&beam_tcp_server, &beam_tcp_reader, "tcp", false},
+		  {&beam_tcp_server, &beam_tcp_reader, "tls", true}};
 
 static const struct transport *transport; /* of this run of the suite */
+
+static struct beam_reader_opts ticket_for(struct fixture *f)
+{
+	struct beam_reader_opts opts = fixture_ticket(f);
+
+	opts.use_tls = transport->by_tls;
+	return opts;
+}
 
 /* ---- a small puller ------------------------------------------------------------------------- */
 
@@ -36,7 +47,7 @@ struct puller {
 
 static void puller_open_deep(struct puller *p, struct fixture *f, uint32_t depth)
 {
-	struct beam_reader_opts opts = fixture_ticket(f);
+	struct beam_reader_opts opts = ticket_for(f);
 	char error_text[BEAM_TEXT_BYTES];
 
 	opts.depth = depth;
@@ -161,6 +172,21 @@ static int last_code(struct beam_reader *reader)
 	return n;
 }
 
+/* By the handshake, or by the answer to HELLO. */
+static void expect_denied(const struct beam_reader_opts *opts)
+{
+	char error_text[BEAM_TEXT_BYTES] = "";
+	struct beam_reader *reader = NULL;
+	int code = transport->reader->open(opts, error_text, &reader);
+
+	if (!code)
+		code = last_code(reader);
+	else
+		assert_string_not_equal(error_text, "");
+	assert_int_equal(code, BEAM_E_DENIED);
+	transport->reader->close(&reader, 0, 0);
+}
+
 static struct beam_reader *open_reader(const struct beam_reader_opts *opts)
 {
 	char error_text[BEAM_TEXT_BYTES];
@@ -222,7 +248,7 @@ static void finds_the_seals_of_a_large_image_cheaply(void **state)
 
 	(void)state;
 	fixture_open(&f, transport->server, n, NULL);
-	struct beam_reader_opts opts = fixture_ticket(&f);
+	struct beam_reader_opts opts = ticket_for(&f);
 	struct beam_reader *reader = open_reader(&opts);
 
 	expect_event(reader, BEAM_READER_WELCOME, &event);
@@ -249,13 +275,10 @@ static void refuses_wrong_key(void **state)
 
 	(void)state;
 	fixture_open(&f, transport->server, 2, NULL);
-	struct beam_reader_opts opts = fixture_ticket(&f);
+	struct beam_reader_opts opts = ticket_for(&f);
 
 	opts.key[31] ^= 1;
-	struct beam_reader *reader = open_reader(&opts);
-
-	assert_int_equal(last_code(reader), BEAM_E_DENIED);
-	transport->reader->close(&reader, 0, 0);
+	expect_denied(&opts);
 	fixture_close(&f);
 }
 
@@ -266,15 +289,12 @@ static void refuses_replayed_ticket(void **state)
 
 	(void)state;
 	fixture_open(&f, transport->server, 2, NULL);
-	struct beam_reader_opts opts = fixture_ticket(&f);
+	struct beam_reader_opts opts = ticket_for(&f);
 	struct beam_reader *first = open_reader(&opts);
 
 	expect_event(first, BEAM_READER_WELCOME, &event);
-	struct beam_reader *second = open_reader(&opts);
-
-	assert_int_equal(last_code(second), BEAM_E_DENIED);
+	expect_denied(&opts);
 	transport->reader->close(&first, 0, 0);
-	transport->reader->close(&second, 0, 0);
 	fixture_close(&f);
 }
 
@@ -284,7 +304,7 @@ static void refuses_another_generation(void **state)
 
 	(void)state;
 	fixture_open(&f, transport->server, 2, NULL);
-	struct beam_reader_opts opts = fixture_ticket(&f);
+	struct beam_reader_opts opts = ticket_for(&f);
 
 	opts.gen.counter++;
 	struct beam_reader *reader = open_reader(&opts);
@@ -304,7 +324,7 @@ static void expect_bad_read(uint32_t index, uint32_t offset, uint32_t len_bytes)
 	fixture_open(&f, transport->server, 3, NULL);
 	fixture_seal(&f, 0);
 	fixture_seal(&f, 2); /* the last one, 1000 bytes */
-	struct beam_reader_opts opts = fixture_ticket(&f);
+	struct beam_reader_opts opts = ticket_for(&f);
 	struct beam_reader *reader = open_reader(&opts);
 
 	expect_event(reader, BEAM_READER_WELCOME, &event);
@@ -340,7 +360,7 @@ static void does_not_send_reads_that_are_too_large(void **state)
 
 	(void)state;
 	fixture_open(&f, transport->server, 2, NULL);
-	struct beam_reader_opts opts = fixture_ticket(&f);
+	struct beam_reader_opts opts = ticket_for(&f);
 	struct beam_reader *reader = open_reader(&opts);
 
 	expect_event(reader, BEAM_READER_WELCOME, &event);
@@ -428,14 +448,14 @@ static void queues_above_max_pulls_and_refuses_above_the_queue(void **state)
 	(void)state;
 	fixture_open(&f, transport->server, 2, &limits);
 	for (uint32_t i = 0; i < 5; i++) {
-		struct beam_reader_opts opts = fixture_ticket(&f);
+		struct beam_reader_opts opts = ticket_for(&f);
 
 		readers[i] = open_reader(&opts);
 		expect_event(readers[i], i ? BEAM_READER_WAITING : BEAM_READER_WELCOME, &event);
 		if (i)
 			assert_int_equal(event.waiting.position, i);
 	}
-	struct beam_reader_opts opts = fixture_ticket(&f);
+	struct beam_reader_opts opts = ticket_for(&f);
 
 	readers[5] = open_reader(&opts);
 	assert_int_equal(last_code(readers[5]), BEAM_E_BUSY);
@@ -472,7 +492,7 @@ static void drops_reader_that_takes_no_bytes(void **state)
 	assert_non_null(buf);
 	fixture_open(&f, transport->server, 2, &limits);
 	fixture_seal(&f, 0);
-	struct beam_reader_opts opts = fixture_ticket(&f);
+	struct beam_reader_opts opts = ticket_for(&f);
 
 	opts.depth = 32; /* 64 MiB: more than socket buffers hold */
 	struct beam_reader *reader = open_reader(&opts);
@@ -499,7 +519,7 @@ static void drops_silent_reader(void **state)
 
 	(void)state;
 	fixture_open(&f, transport->server, 2, &limits);
-	struct beam_reader_opts opts = fixture_ticket(&f);
+	struct beam_reader_opts opts = ticket_for(&f);
 	struct beam_reader *reader = open_reader(&opts);
 	uint64_t from_ms = beam_now_ms();
 
@@ -567,7 +587,7 @@ static void connect_error_names_host_port_and_remedy(void **state)
 
 	(void)state;
 	fixture_open(&f, transport->server, 2, NULL);
-	struct beam_reader_opts opts = fixture_ticket(&f);
+	struct beam_reader_opts opts = ticket_for(&f);
 
 	fixture_close(&f);
 	assert_int_equal(transport->reader->open(&opts, error_text, &reader), -ECONNREFUSED);
@@ -595,6 +615,47 @@ static void port_in_use_is_told_with_its_remedy(void **state)
 	fixture_close(&f);
 }
 
+static void refuses_clear_where_tls_is_demanded(void **state)
+{
+	struct beam_server_opts limits = {.max_pulls = 4, .stall_timeout_s = 60, .must_tls = true};
+	struct beam_reader_event event;
+	struct fixture f;
+
+	(void)state;
+	fixture_open(&f, transport->server, 2, &limits);
+	struct beam_reader_opts opts = ticket_for(&f);
+
+	if (!transport->by_tls) {
+		expect_denied(&opts);
+		opts.use_tls = true; /* the ticket was not used up by that */
+	}
+	struct beam_reader *reader = open_reader(&opts);
+
+	expect_event(reader, BEAM_READER_WELCOME, &event);
+	transport->reader->close(&reader, 0, 0);
+	fixture_close(&f);
+}
+
+static void hears_nobody_behind_a_closed_door(void **state)
+{
+	struct fixture f;
+
+	(void)state;
+	fixture_open(&f, transport->server, 2, NULL);
+	f.closed_door = true;
+	struct beam_reader_opts opts = ticket_for(&f);
+	char error_text[BEAM_TEXT_BYTES];
+	struct beam_reader *reader = NULL;
+	int code = transport->reader->open(&opts, error_text, &reader);
+
+	if (!code)
+		code = last_code(reader);
+	assert_true(code == BEAM_E_GONE || code == -ECONNRESET);
+	transport->reader->close(&reader, 0, 0);
+	assert_int_equal(fixture_counts(&f).unauthenticated, 0);
+	fixture_close(&f);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -616,12 +677,14 @@ int main(void)
 	    cmocka_unit_test(a_reader_that_dies_gives_its_place_back),
 	    cmocka_unit_test(connect_error_names_host_port_and_remedy),
 	    cmocka_unit_test(port_in_use_is_told_with_its_remedy),
+	    cmocka_unit_test(refuses_clear_where_tls_is_demanded),
+	    cmocka_unit_test(hears_nobody_behind_a_closed_door),
 	};
 	int failed = 0;
 
 	for (size_t i = 0; i < sizeof(transports) / sizeof(transports[0]); i++) {
 		transport = &transports[i];
-		failed += cmocka_run_group_tests_name(transport->server->name, tests, NULL, NULL);
+		failed += cmocka_run_group_tests_name(transport->name, tests, NULL, NULL);
 	}
 	return failed;
 }

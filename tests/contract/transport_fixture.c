@@ -42,6 +42,29 @@ static int authorize(void *ctx, const struct beam_wire_hello *hello, const char 
 	return BEAM_E_DENIED;
 }
 
+static int ticket_key(void *ctx, const uint8_t id[BEAM_TICKET_ID_BYTES], const char *peer_addr,
+		      uint8_t key[BEAM_TICKET_KEY_BYTES])
+{
+	struct fixture *f = ctx;
+
+	(void)peer_addr;
+	for (uint32_t i = 0; i < f->ntickets; i++) {
+		if (f->tickets[i].used || memcmp(f->tickets[i].id, id, BEAM_TICKET_ID_BYTES) != 0)
+			continue;
+		memcpy(key, f->tickets[i].key, BEAM_TICKET_KEY_BYTES);
+		return 0;
+	}
+	return BEAM_E_DENIED;
+}
+
+static bool admits(void *ctx, const char *peer_addr)
+{
+	struct fixture *f = ctx;
+
+	(void)peer_addr;
+	return !f->closed_door;
+}
+
 static void release(void *ctx, struct beam_served *image)
 {
 	struct fixture *f = ctx;
@@ -212,6 +235,8 @@ void fixture_open(struct fixture *f, const struct beam_server_ops *ops, uint32_t
 	f->ops = ops;
 	f->images = (struct beam_serve_images){.ctx = f,
 					       .authorize = authorize,
+					       .ticket_key = ticket_key,
+					       .admits = admits,
 					       .release = release,
 					       .describe = describe,
 					       .segment = segment,
@@ -228,14 +253,20 @@ void fixture_open(struct fixture *f, const struct beam_server_ops *ops, uint32_t
 		f->opts = *limits;
 	assert_int_equal(beam_loop_open(&f->opts.loop), 0);
 	f->opts.images = &f->images;
-	f->opts.port = free_port();
 	f->opts.nbind = 1;
 	f->opts.bind = binds;
 	f->wakeup = eventfd(0, EFD_CLOEXEC);
 	assert_true(f->wakeup >= 0);
 	assert_int_equal(beam_watch_add(f->opts.loop, f->wakeup, EPOLLIN, on_wakeup, f, &f->watch),
 			 0);
-	assert_int_equal(ops->open(&f->opts, error_text, &f->server), 0);
+	/* A port that is free may be taken by another program before it is used. */
+	int code = -EADDRINUSE;
+
+	for (int tries = 0; code == -EADDRINUSE && tries < 10; tries++) {
+		f->opts.port = free_port();
+		code = ops->open(&f->opts, error_text, &f->server);
+	}
+	assert_int_equal(code, 0);
 	assert_int_equal(pthread_create(&f->thread, NULL, run_loop, f), 0);
 }
 

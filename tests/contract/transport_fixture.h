@@ -46,6 +46,7 @@ struct fixture {
 	struct beam_served image;
 	struct ticket tickets[TICKETS];
 	uint32_t ntickets;
+	bool closed_door; /* nobody is admitted */
 	pthread_t thread;
 	int wakeup; /* eventfd */
 	struct beam_watch *watch;

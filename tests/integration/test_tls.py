@@ -8,7 +8,7 @@ import pytest
 import data
 import harness
 from harness import cli, wait_for
-from test_pull import last_json, one_line, stats
+from test_pull import last_json, one_line, same_data, stats
 
 
 def openssl(root, *args):
@@ -110,6 +110,20 @@ def test_replica_by_tls(tls, root):
     wait_for(lambda: replica.value("replication", "slave_repl_offset")
              == primary.value("replication", "master_repl_offset"), "in sync")
     assert replica.digest() == primary.digest()
+
+
+def test_image_by_tls_needs_no_certificates(make):
+    """rdbeam.tls yes: the ticket's key is the pre-shared one."""
+    primary = make("primary", options={"tls": "yes"})
+    data.fill_strings(primary.client, 20000, 1000)
+    replica = make("replica", module=False)
+    assert last_json(cli("pull", "--json", "--from", f"127.0.0.1:{primary.port}", "--to",
+                         f"127.0.0.1:{replica.port}", check=0).stdout)["transport"] == "tcp"
+    assert primary.info("rdbeam")["rdbeam_transport"] == "tcp"
+    same_data(primary, replica)
+    # Not with RDMA, which has no encryption.
+    one_line(cli("pull", "--from", f"127.0.0.1:{primary.port}", "--discard", "--transport", "verbs",
+                 check=None), "verbs", "tls")
 
 
 def test_primary_and_target_must_agree_on_tls(tls, root):
