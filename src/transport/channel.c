@@ -303,8 +303,9 @@ bool channel_has_output(const struct channel *channel)
 
 void channel_finish(struct channel *channel)
 {
-	if (channel->tls)
-		SSL_shutdown(channel->tls->ssl); /* the peer's answer is not waited for */
+	/* Once: a second call would wait for the peer's answer, and take requests for a broken one. */
+	if (channel->tls && !(SSL_get_shutdown(channel->tls->ssl) & SSL_SENT_SHUTDOWN))
+		SSL_shutdown(channel->tls->ssl);
 	shutdown(channel->fd, SHUT_WR);
 }
 

