@@ -166,10 +166,11 @@ static void drop_readers(struct generation *gen)
 static void tick(void *arg)
 {
 	struct generation *gen = arg;
-	struct beam_ctl_progress progress = {.flushed_bytes = beam_flush_written(gen->flush)};
+	struct beam_ctl_progress progress = {0};
 
 	if (gen->state != GEN_FILLING)
 		return;
+	progress.flushed_bytes = beam_flush_written(gen->flush);
 	for (struct writer *w = gen->d->writers; w; w = w->next)
 		if (waits(gen, w) && !w->box.count)
 			writers_send(w, BEAM_CTL_PROGRESS, &progress, sizeof(progress), -1);
