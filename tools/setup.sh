@@ -14,23 +14,25 @@ die() {
 	exit 1
 }
 
+# missing_packages KIND...: those of tools/packages that are for one of the kinds and not installed.
 missing_packages() {
-	local package
-	grep -v '^#' "$repo/tools/packages" | while read -r package; do
+	local kind package
+	grep -v '^#' "$repo/tools/packages" | while read -r kind package; do
+		[[ " $* " == *" $kind "* ]] || continue
 		if [ "$(dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null)" != installed ]; then
 			echo "$package"
 		fi
 	done
 }
 
-# Installs what tools/packages names and the machine lacks. The redis-server package would start a
+# install_packages KIND...: installs what tools/packages names for them and the machine lacks. The redis-server package would start a
 # server on port 6379 and at every boot: nobody asked for one, so it is kept from doing both.
 install_packages() {
 	local -a missing
 	local policy=/usr/sbin/policy-rc.d ours=no status=0
 	command -v dpkg-query >/dev/null || die "needs Debian or Ubuntu: dpkg is not here; install" \
 		"by hand what tools/packages lists and build with cmake"
-	mapfile -t missing < <(missing_packages)
+	mapfile -t missing < <(missing_packages "$@")
 	[ ${#missing[@]} -gt 0 ] || return 0
 	[ "$(id -u)" = 0 ] || die "packages are missing (${missing[*]}): run it with sudo once"
 	say "installing ${missing[*]}"

@@ -6,25 +6,7 @@
 
 #include "command.h"
 #include "rdbeam/version.h"
-
-/* Text with what roff would take for its own escaped: backslashes, hyphens of options, and a
- * period or quote that begins a line. */
-static void put_roff(const char *text, FILE *out)
-{
-	bool line_begins = true;
-
-	for (; *text; text++) {
-		if (line_begins && (*text == '.' || *text == '\''))
-			fputs("\\&", out);
-		if (*text == '\\')
-			fputs("\\e", out);
-		else if (*text == '-')
-			fputs("\\-", out);
-		else
-			fputc(*text, out);
-		line_begins = *text == '\n';
-	}
-}
+#include "roff.h"
 
 static void put_paragraphs(const char *text, FILE *out)
 {
@@ -38,11 +20,11 @@ static void put_paragraphs(const char *text, FILE *out)
 			len = sizeof(part) - 1;
 		memcpy(part, text, len);
 		part[len] = '\0';
-		put_roff(part, out);
+		beam_roff_put(part, out);
 		fputs("\n.PP\n", out);
 		text = gap + 2;
 	}
-	put_roff(text, out);
+	beam_roff_put(text, out);
 	fputc('\n', out);
 }
 
@@ -52,17 +34,17 @@ static void put_option(const struct beam_option *option, FILE *out)
 	if (option->letter)
 		fprintf(out, "\\fB\\-%c\\fR, ", option->letter);
 	fputs("\\fB", out);
-	put_roff(option->name, out);
+	beam_roff_put(option->name, out);
 	fputs("\\fR", out);
 	if (option->kind == BEAM_OPT_CHOICE) {
 		fputs(" \\fI", out);
-		put_roff(option->choices, out);
+		beam_roff_put(option->choices, out);
 		fputs("\\fR", out);
 	} else if (option->kind != BEAM_OPT_FLAG) {
 		fprintf(out, " \\fI%s\\fR", option->value ? option->value : "VALUE");
 	}
 	fputc('\n', out);
-	put_roff(option->help, out);
+	beam_roff_put(option->help, out);
 	fputc('\n', out);
 }
 
@@ -71,7 +53,7 @@ static void put_examples(const char *examples, FILE *out)
 	if (!*examples)
 		return;
 	fputs(".SH EXAMPLES\n.nf\n", out);
-	put_roff(examples, out);
+	beam_roff_put(examples, out);
 	fputs("\n.fi\n", out);
 }
 
@@ -101,7 +83,7 @@ static void put_see_also(const struct beam_command *command, FILE *out)
 		fprintf(out, "%s.BR rdbeam\\-%s (1)", separator, beam_commands[i]->name);
 		separator = ",\n";
 	}
-	fputc('\n', out);
+	fputs(",\n.BR rdbeam.so (7),\n.BR rdbeamd (8)\n", out);
 }
 
 static void print_command(const struct beam_command *command, FILE *out)
@@ -109,9 +91,9 @@ static void print_command(const struct beam_command *command, FILE *out)
 	fprintf(out, ".TH RDBEAM\\-%s 1 \"\" \"rdbeam " RDBEAM_VERSION "\" \"rdbeam manual\"\n",
 		command->name);
 	fprintf(out, ".SH NAME\nrdbeam\\-%s \\- ", command->name);
-	put_roff(command->summary, out);
+	beam_roff_put(command->summary, out);
 	fprintf(out, "\n.SH SYNOPSIS\n\\fBrdbeam %s\\fR [\\fIoptions\\fR] ", command->name);
-	put_roff(command->synopsis, out);
+	beam_roff_put(command->synopsis, out);
 	fputs("\n.SH DESCRIPTION\n", out);
 	put_paragraphs(command->text, out);
 	fputs(".SH OPTIONS\n", out);
@@ -135,7 +117,7 @@ static void print_program(FILE *out)
 	      out);
 	for (size_t i = 0; beam_commands[i]; i++) {
 		fprintf(out, ".TP\n\\fBrdbeam %s\\fR\n", beam_commands[i]->name);
-		put_roff(beam_commands[i]->summary, out);
+		beam_roff_put(beam_commands[i]->summary, out);
 		fputs(".\n", out);
 	}
 	fputs(".SH ENVIRONMENT\n"

@@ -16,6 +16,7 @@
 
 #include "daemon.h"
 #include "fault.h"
+#include "help.h"
 #include "log.h"
 #include "rdbeam/error.h"
 #include "rdbeam/version.h"
@@ -23,16 +24,6 @@
 #include "waiter.h"
 
 static struct daemon daemon_state;
-
-static void help(void)
-{
-	puts("Usage: rdbeamd [--version] [--help]\n"
-	     "\n"
-	     "The daemon behind rdbeam.so: it keeps snapshots in shared memory, writes them to\n"
-	     "disk and serves them to replicas. redis-server starts it by loading the module\n"
-	     "(loadmodule rdbeam.so) and it ends with its server; there is nothing to configure\n"
-	     "here: see CONFIG GET rdbeam.* on the server.");
-}
 
 static bool is_packet_socket(int fd)
 {
@@ -120,7 +111,11 @@ int main(int argc, char **argv)
 		return 0;
 	}
 	if (argc > 1 && !strcmp(argv[1], "--help")) {
-		help();
+		help_print(stdout);
+		return 0;
+	}
+	if (argc > 1 && !strcmp(argv[1], "--man")) {
+		help_man(stdout);
 		return 0;
 	}
 	if (argc > 1) {

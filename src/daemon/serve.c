@@ -193,9 +193,10 @@ static void ended(void *ctx, struct beam_served *image, const char *peer_addr, i
 	struct daemon *d = ctx;
 
 	beam_log(code ? BEAM_LOG_WARNING : BEAM_LOG_NOTICE,
-		 "pull of generation %llu by %s %s: %llu bytes in %llu ms%s%s",
+		 "pull of generation %llu by %s %s: %llu bytes in %llu ms (%llu MB/s)%s%s",
 		 (unsigned long long)image->gen->id.counter, peer_addr, code ? "failed" : "done",
-		 (unsigned long long)bytes, (unsigned long long)ms, code ? ", " : "",
+		 (unsigned long long)bytes, (unsigned long long)ms,
+		 (unsigned long long)(bytes / 1000 / (ms ? ms : 1)), code ? ", " : "",
 		 code ? beam_strerror(code) : "");
 	status_moved(d);
 }

@@ -240,6 +240,7 @@ typedef struct {
 	X(int, GetLFU, (RedisModuleKey *, long long *))
 
 #define BEAM_REDIS_API_OPTIONAL(X)                                                                 \
+	X(void, LatencyAddSample, (const char *, mstime_t))                                        \
 	X(int, SetCommandACLCategories, (RedisModuleCommand *, const char *))                      \
 	X(int, GetModuleOptionsAll, (void))
 

@@ -19,6 +19,7 @@ enum kind { KIND_ENUM, KIND_BOOL, KIND_NUMBER, KIND_BYTES, KIND_TEXT };
 
 struct setting {
 	const char *name;
+	const char *help; /* sentences, for the man page */
 	enum kind kind;
 	void *value; /* int *, long long *, char ** by kind */
 	long long preset;
@@ -41,16 +42,25 @@ static const int enum_values[] = {0, 1, 2, 3};
 
 static struct setting settings[] = {
     {.name = "mode",
+     .help = "replace: what BGSAVE writes is the table. mirror: the table is made, and "
+	     "stock saving goes on too. off: stock saving only.",
      .kind = KIND_ENUM,
      .value = &beam_config.mode,
      .names = mode_names,
      .nnames = 3},
-    {.name = "durable", .kind = KIND_BOOL, .value = &beam_config.durable, .preset = 1},
+    {.name = "durable",
+     .help = "Write the table to dir/dbfilename. no: keep it in memory only, for replicas.",
+     .kind = KIND_BOOL,
+     .value = &beam_config.durable,
+     .preset = 1},
     {.name = "region-size",
+     .help = "Most bytes of shared memory for tables. 0: as needed, up to half of the "
+	     "memory available.",
      .kind = KIND_BYTES,
      .value = &beam_config.region_size,
      .max = BYTES_MAX},
     {.name = "segment-size",
+     .help = "Bytes of a segment, the piece that is sealed, sent, and written.",
      .kind = KIND_BYTES,
      .value = &beam_config.segment_size,
      .preset = BEAM_SEGMENT_DEFAULT,
@@ -58,43 +68,79 @@ static struct setting settings[] = {
      .max = BEAM_SEGMENT_MAX,
      .multiple = BEAM_SEGMENT_ALIGN},
     {.name = "hugepages",
+     .help = "Whether the table takes pages of 2 MiB from vm.nr_hugepages: if there are "
+	     "any, always, or never.",
      .kind = KIND_ENUM,
      .value = &beam_config.hugepages,
      .names = hugepages_names,
      .nnames = 3},
-    {.name = "workers", .kind = KIND_NUMBER, .value = &beam_config.workers, .max = 64},
+    {.name = "workers",
+     .help = "Processes that read the keyspace beside each other. 0: by the CPUs and the "
+	     "number of keys.",
+     .kind = KIND_NUMBER,
+     .value = &beam_config.workers,
+     .max = 64},
     {.name = "retain",
+     .help = "Seconds an image stays in memory for later replicas.",
      .kind = KIND_NUMBER,
      .value = &beam_config.retain,
      .preset = 300,
      .max = INT_MAX},
     {.name = "transport",
+     .help = "How pulls read: auto is verbs (RDMA) where there is a device, and tcp. off: "
+	     "no pulls.",
      .kind = KIND_ENUM,
      .value = &beam_config.transport,
      .names = transport_names,
      .nnames = 4},
-    {.name = "bind", .kind = KIND_TEXT, .value = &beam_config.bind},
-    {.name = "port", .kind = KIND_NUMBER, .value = &beam_config.port, .max = 65535},
+    {.name = "bind",
+     .help = "Addresses where pulls connect, with spaces between. Empty: the server's own.",
+     .kind = KIND_TEXT,
+     .value = &beam_config.bind},
+    {.name = "port",
+     .help = "Port where pulls connect. 0: the server's plus 20000.",
+     .kind = KIND_NUMBER,
+     .value = &beam_config.port,
+     .max = 65535},
     {.name = "max-pulls",
+     .help = "Pulls at the same time; more wait for a place.",
      .kind = KIND_NUMBER,
      .value = &beam_config.max_pulls,
      .preset = 16,
      .min = 1,
      .max = 1024},
-    {.name = "rate-limit", .kind = KIND_BYTES, .value = &beam_config.rate_limit, .max = BYTES_MAX},
+    {.name = "rate-limit",
+     .help = "Bytes per second of all pulls together. 0: no limit.",
+     .kind = KIND_BYTES,
+     .value = &beam_config.rate_limit,
+     .max = BYTES_MAX},
     {.name = "flush-rate-limit",
+     .help = "Bytes per second to the disk. 0: no limit.",
      .kind = KIND_BYTES,
      .value = &beam_config.flush_rate_limit,
      .max = BYTES_MAX},
     {.name = "stall-timeout",
+     .help = "Seconds after which a pull that reads nothing is dropped.",
      .kind = KIND_NUMBER,
      .value = &beam_config.stall_timeout,
      .preset = 60,
      .min = 1,
      .max = 86400},
-    {.name = "fast-path", .kind = KIND_BOOL, .value = &beam_config.fast_path, .preset = 1},
-    {.name = "tls", .kind = KIND_ENUM, .value = &beam_config.tls, .names = tls_names, .nnames = 3},
+    {.name = "fast-path",
+     .help = "Read values by their layout where a self-test at load allows it. no: by the "
+	     "public module API only.",
+     .kind = KIND_BOOL,
+     .value = &beam_config.fast_path,
+     .preset = 1},
+    {.name = "tls",
+     .help = "Whether pulls over TCP are encrypted, by the server's own certificate. auto: as its "
+	     "replication is.",
+     .kind = KIND_ENUM,
+     .value = &beam_config.tls,
+     .names = tls_names,
+     .nnames = 3},
     {.name = "daemon",
+     .help = "Path of rdbeamd. Empty: beside the module.",
      .kind = KIND_TEXT,
      .value = &beam_config.daemon,
      .flags = REDISMODULE_CONFIG_IMMUTABLE},
@@ -126,6 +172,31 @@ static void allowed_text(const struct setting *s, char *out, size_t cap)
 			snprintf(out + len, cap - len, ", a multiple of %lld", s->multiple);
 		return;
 	}
+}
+
+static void preset_text(const struct setting *s, char *out, size_t cap)
+{
+	if (s->kind == KIND_TEXT)
+		snprintf(out, cap, "empty");
+	else if (s->kind == KIND_BOOL)
+		snprintf(out, cap, "%s", s->preset ? "yes" : "no");
+	else if (s->kind == KIND_ENUM)
+		snprintf(out, cap, "%s", s->names[s->preset]);
+	else if (s->kind == KIND_BYTES && s->preset && s->preset % (1 << 20) == 0)
+		snprintf(out, cap, "%lldmb", s->preset >> 20);
+	else
+		snprintf(out, cap, "%lld", s->preset);
+}
+
+bool beam_config_describe(size_t i, struct beam_config_text *out)
+{
+	if (i >= NSETTINGS)
+		return false;
+	out->name = settings[i].name;
+	out->help = settings[i].help;
+	preset_text(&settings[i], out->preset, sizeof(out->preset));
+	allowed_text(&settings[i], out->allowed, sizeof(out->allowed));
+	return true;
 }
 
 static bool number_allowed(const struct setting *s, long long value)

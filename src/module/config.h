@@ -50,6 +50,16 @@ void beam_config_message(RedisModuleCtx *ctx, struct beam_ctl_config *message);
 /* Path of rdbeamd as configured, or beside this shared object. */
 void beam_config_daemon_path(char *out, size_t cap);
 
+/* A setting as people read of it. */
+struct beam_config_text {
+	const char *name, *help; /* static */
+	char preset[32];
+	char allowed[256];
+};
+
+/* Row `i` of the table; false behind its end. Of use without a server too: for the man page. */
+bool beam_config_describe(size_t i, struct beam_config_text *out);
+
 const char *beam_config_mode_name(void);
 const char *beam_config_transport_name(void);
 

@@ -7,6 +7,7 @@
 
 #include "config.h"
 #include "fields.h"
+#include "help.h"
 #include "hook.h"
 #include "link.h"
 #include "log.h"
@@ -15,6 +16,7 @@
 #include "redis_api.h"
 #include "requests.h"
 #include "shared.h"
+#include "witness.h"
 
 #define MODULE_VERSION                                                                             \
 	(RDBEAM_VERSION_MAJOR * 10000 + RDBEAM_VERSION_MINOR * 100 + RDBEAM_VERSION_PATCH)
@@ -65,28 +67,16 @@ static int status_command(RedisModuleCtx *ctx, RedisModuleString **argv, int arg
 
 static int help_command(RedisModuleCtx *ctx, RedisModuleString **argv, int argc)
 {
-	static const char *const lines[] = {
-	    "RDBEAM.SNAPSHOT [WAIT <ms>]",
-	    "    Make the table (an image of the keyspace in shared memory) without a disk.",
-	    "    With WAIT answer when it is whole, or after <ms> with the state by then.",
-	    "RDBEAM.TICKET [FRESH]",
-	    "    Hand out a one-use ticket to pull the image: used by 'rdbeam pull'.",
-	    "    A retained image is reused while the backlog reaches it, unless FRESH.",
-	    "RDBEAM.STATUS",
-	    "    The fields of INFO rdbeam as a map.",
-	    "RDBEAM.HELP",
-	    "    Print this help.",
-	    "BGSAVE, save points and disk-based syncs use the table by themselves.",
-	    "Settings: CONFIG GET rdbeam.*",
-	};
-	long n = sizeof(lines) / sizeof(lines[0]);
+	long n = 0;
 
 	(void)argv;
+	while (beam_command_help[n])
+		n++;
 	if (argc != 1)
 		return RedisModule_WrongArity(ctx);
 	RedisModule_ReplyWithArray(ctx, n);
 	for (long i = 0; i < n; i++)
-		RedisModule_ReplyWithSimpleString(ctx, lines[i]);
+		RedisModule_ReplyWithSimpleString(ctx, beam_command_help[i]);
 	return REDISMODULE_OK;
 }
 
@@ -166,11 +156,17 @@ __attribute__((visibility("default"))) int RedisModule_OnLoad(RedisModuleCtx *ct
 							      RedisModuleString **argv, int argc);
 __attribute__((visibility("default"))) int RedisModule_OnUnload(RedisModuleCtx *ctx);
 
+static void on_status(const struct beam_ctl_status *status)
+{
+	beam_witness_status(status);
+	beam_requests_on_status(status);
+}
+
 static int open_all(RedisModuleCtx *ctx, RedisModuleString **argv, int argc)
 {
 	static const struct beam_link_events events = {
 	    .opened = beam_requests_on_opened,
-	    .status = beam_requests_on_status,
+	    .status = on_status,
 	};
 	int err = beam_shared_open();
 
@@ -184,6 +180,8 @@ static int open_all(RedisModuleCtx *ctx, RedisModuleString **argv, int argc)
 		err = beam_requests_open(ctx);
 	if (!err)
 		err = beam_hook_open(ctx, beam_requests_on_child);
+	if (!err)
+		err = beam_witness_open(ctx);
 	if (!err)
 		err = beam_link_open(ctx, &events);
 	return err;

@@ -10,7 +10,13 @@ import redis
 
 import data
 import harness
-from harness import alive, check_rdb, wait_for
+from harness import alive, check_rdb, cli, wait_for
+
+COPIED = re.compile(r"snapshot ([0-9a-f]{16}-\d+): (\d+) keys \(\d+ expired left out\), (\d+) bytes, "
+                    r"\d+ workers; copied in \d+ ms \(\d+ MB/s\), copy-on-write for \d+ ms, "
+                    r"(kept in memory|flushed in \d+ ms \(\d+ MB/s\))")
+PULLED = re.compile(r"pull of generation (\d+) by 127\.0\.0\.1 done: (\d+) bytes in \d+ ms "
+                    r"\(\d+ MB/s\)")
 
 DEFAULTS = {
     "mode": "replace", "durable": "yes", "region-size": "0", "segment-size": str(4 << 20),
@@ -369,3 +375,40 @@ def socket_inodes(pid, port):
             if int(words[1].split(":")[1], 16) == port:
                 inodes.add(f"socket:[{words[9]}]")
     return inodes
+
+
+def test_one_line_for_each_snapshot_and_pull(make, binary):
+    server = make("server")
+    server.client.execute_command("DEBUG", "POPULATE", 1000, "key", 100)
+    server.bgsave()
+    server.image_made()
+    first = wait_for(lambda: COPIED.findall(server.log()), "the line of the first snapshot")
+    info = server.info("rdbeam")
+    assert first == [(info["rdbeam_generation"], "1000", info["rdbeam_snapshot_bytes"],
+                      first[0][3])] and first[0][3].startswith("flushed in")
+    server.client.execute_command("RDBEAM.SNAPSHOT", "WAIT", 30000)
+    lines = wait_for(lambda: COPIED.findall(server.log())[1:], "the line of the second")
+    assert [line[3] for line in lines] == ["kept in memory"]
+    cli("pull", "--from", f"127.0.0.1:{server.port}", "--discard", "--quiet", check=0)
+    pulls = wait_for(lambda: PULLED.findall(server.log()), "the line of the pull")
+    lines = wait_for(lambda: [line for line in COPIED.findall(server.log())
+                              if line[0].split("-")[1] == pulls[0][0]], "its image's line")
+    assert pulls == [(pulls[0][0], lines[0][2])] and len(lines) == 1
+
+
+def test_latency_monitor_has_the_copy(make, binary):
+    server = make("server")
+    server.client.set("key", "value")
+    server.bgsave()
+    server.image_made()
+    assert server.client.execute_command("LATENCY", "HISTORY", "rdbeam-copy") == []  # it is off
+    server.client.config_set("latency-monitor-threshold", 1)
+    server.client.config_set("rdb-key-save-delay", 20000)  # one key: the copy takes 20 ms
+    server.bgsave()
+    samples = wait_for(lambda: server.client.execute_command("LATENCY", "HISTORY", "rdbeam-copy"),
+                       "a sample")
+    assert len(samples) == 1 and samples[0][1] >= 20
+    server.client.config_set("latency-monitor-threshold", 60000)
+    server.bgsave()
+    wait_for(lambda: len(COPIED.findall(server.log())) == 3, "the third snapshot's line")
+    assert len(server.client.execute_command("LATENCY", "HISTORY", "rdbeam-copy")) == 1

@@ -1,0 +1,62 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "help.h"
+
+#include "rdbeam/version.h"
+#include "roff.h"
+
+static const char *const paragraphs[] = {
+    "The daemon behind rdbeam.so: it keeps snapshots in shared memory, writes them to\n"
+    "disk and serves them to replicas. redis-server starts it by loading the module\n"
+    "(loadmodule rdbeam.so), it runs as the server's user and ends with its server.",
+    "There is nothing to configure here: see CONFIG GET rdbeam.* on the server. What it\n"
+    "has to say stands in the server's log and in INFO rdbeam.",
+};
+
+static const struct {
+	const char *name, *text;
+} options[] = {
+    {"--help", "Print this help and exit."},
+    {"--man", "Print the man page in roff and exit."},
+    {"--version", "Print the version and exit."},
+    {"--wait", "Of the server's saving child, which turns into this: wait until the dump is\n"
+	       "on disk and rename it. Not for people."},
+};
+
+#define COUNT(table) (sizeof(table) / sizeof((table)[0]))
+
+void help_print(FILE *out)
+{
+	fputs("Usage: rdbeamd [option]\n", out);
+	for (size_t i = 0; i < COUNT(paragraphs); i++)
+		fprintf(out, "\n%s\n", paragraphs[i]);
+	fputs("\nOptions:\n", out);
+	for (size_t i = 0; i < COUNT(options); i++) {
+		fprintf(out, "  %-10s ", options[i].name);
+		for (const char *c = options[i].text; *c; c++)
+			fprintf(out, *c == '\n' ? "\n             " : "%c", *c);
+		fputc('\n', out);
+	}
+}
+
+void help_man(FILE *out)
+{
+	fputs(".TH RDBEAMD 8 \"\" \"rdbeam " RDBEAM_VERSION "\" \"rdbeam manual\"\n"
+	      ".SH NAME\nrdbeamd \\- keeps and serves snapshots of Redis and Valkey\n"
+	      ".SH SYNOPSIS\n.B rdbeamd\n[\\fIoption\\fR]\n.SH DESCRIPTION\n",
+	      out);
+	for (size_t i = 0; i < COUNT(paragraphs); i++) {
+		if (i)
+			fputs(".PP\n", out);
+		beam_roff_put(paragraphs[i], out);
+		fputc('\n', out);
+	}
+	fputs(".SH OPTIONS\n", out);
+	for (size_t i = 0; i < COUNT(options); i++) {
+		fputs(".TP\n.B ", out);
+		beam_roff_put(options[i].name, out);
+		fputc('\n', out);
+		beam_roff_put(options[i].text, out);
+		fputc('\n', out);
+	}
+	fputs(".SH SEE ALSO\n.BR rdbeam (1),\n.BR rdbeam.so (7)\n", out);
+}

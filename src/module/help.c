@@ -1,0 +1,20 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "help.h"
+
+#include <stddef.h>
+
+const char *const beam_command_help[] = {
+    "RDBEAM.SNAPSHOT [WAIT <ms>]",
+    "    Make the table (an image of the keyspace in shared memory) without a disk.",
+    "    With WAIT answer when it is whole, or after <ms> with the state by then.",
+    "RDBEAM.TICKET [FRESH]",
+    "    Hand out a one-use ticket to pull the image: used by 'rdbeam pull'.",
+    "    A retained image is reused while the backlog reaches it, unless FRESH.",
+    "RDBEAM.STATUS",
+    "    The fields of INFO rdbeam as a map.",
+    "RDBEAM.HELP",
+    "    Print this help.",
+    "BGSAVE, save points and disk-based syncs use the table by themselves.",
+    "Settings: CONFIG GET rdbeam.*",
+    NULL,
+};

@@ -1,0 +1,64 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "witness.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "log.h"
+#include "snapshot_facts.h"
+
+static RedisModuleCtx *detached;
+static struct beam_gen told;
+
+int beam_witness_open(RedisModuleCtx *ctx)
+{
+	detached = RedisModule_GetDetachedThreadSafeContext(ctx);
+	return detached ? 0 : -ENOMEM;
+}
+
+/* The time in which each first write to a page copies it: what clients feel of a snapshot after the
+ * fork. The server compares with its threshold, but takes 0, which means off, for a low one (source:
+ * RM_LatencyAddSample of Redis 7.0.15 module.c). */
+static void add_sample(const struct beam_ctl_status *s)
+{
+	char threshold[32];
+
+	if (!RedisModule_LatencyAddSample)
+		return;
+	beam_config_get(detached, "latency-monitor-threshold", threshold, sizeof(threshold));
+	if (strtoll(threshold, NULL, 10) > 0)
+		RedisModule_LatencyAddSample("rdbeam-copy", (mstime_t)s->cow_window_ms);
+}
+
+static uint64_t mb_per_s(uint64_t bytes, uint64_t ms)
+{
+	return bytes / 1000 / (ms ? ms : 1);
+}
+
+static void tell(const struct beam_ctl_status *s)
+{
+	char disk[96] = "kept in memory";
+
+	if (s->flush_ms)
+		snprintf(disk, sizeof(disk), "flushed in %" PRIu64 " ms (%" PRIu64 " MB/s)",
+			 s->flush_ms, mb_per_s(s->flushed_bytes, s->flush_ms));
+	beam_log(BEAM_LOG_NOTICE,
+		 "snapshot %016" PRIx64 "-%" PRIu64 ": %" PRIu64 " keys (%" PRIu64
+		 " expired left out), %" PRIu64 " bytes, %" PRIu32 " workers; copied in %" PRIu64
+		 " ms (%" PRIu64 " MB/s), copy-on-write for %" PRIu64 " ms, %s",
+		 s->gen.nonce, s->gen.counter, s->keys, s->expired, s->image_bytes, s->nworkers,
+		 s->copy_ms, mb_per_s(s->image_bytes, s->copy_ms), s->cow_window_ms, disk);
+}
+
+void beam_witness_status(const struct beam_ctl_status *status)
+{
+	if (!status || status->state != BEAM_STATE_READY || !status->gen.counter)
+		return;
+	if (status->gen.nonce == told.nonce && status->gen.counter == told.counter)
+		return;
+	told = status->gen;
+	tell(status);
+	add_sample(status);
+}
