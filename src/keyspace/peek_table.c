@@ -11,6 +11,7 @@
 #define PROOF_KEYS   48   /* compared with RM_Scan before the layout is believed */
 #define PROOF_STEPS  4096 /* buckets looked at for them, at most */
 #define PROOF_BUCKET 32   /* keys of one bucket that can be compared */
+#define PROOF_RATIO  1024 /* buckets of one table in mid-rehash to one of the other, at most */
 #define STORE_WORDS  96   /* of a kvstore, in which its list of tables is looked for */
 #define BATCH        64   /* keys in flight */
 #define VALUE_WORD   3    /* of a key handle: ctx, db, name, value, iterator, mode */
@@ -49,7 +50,9 @@ static bool read_dict(uintptr_t at, uint64_t keys, struct dict_view *dict)
 {
 	return at && at % sizeof(void *) == 0 && read_memory(at, dict, sizeof(*dict)) &&
 	       dict->used[0] + dict->used[1] == keys && dict->table[0] && dict->exponent[0] >= 2 &&
-	       dict->exponent[0] < 48 && dict->rehash_at >= -1;
+	       dict->exponent[0] < 48 &&
+	       (dict->rehash_at == -1 || (dict->rehash_at >= 0 && dict->table[1] &&
+					  dict->exponent[1] >= 2 && dict->exponent[1] < 48));
 }
 
 /* A database's first word is its dict, or (7.4, Valkey 8) a store with a list of dicts. */
@@ -99,18 +102,22 @@ static inline bool entry_read(uintptr_t tagged, struct entry *entry)
 
 struct proof {
 	struct beam_peek_table *table;
-	uint64_t bucket;
+	uint64_t bucket; /* of the smaller table; its step also covers all those of the larger
+			  * table that it splits into */
 	unsigned seen, total;
 	bool failed, have_handle;
-	/* the bucket by RM_Scan */
-	uintptr_t values[PROOF_BUCKET];
 };
 
-/* The entry with this value must be in the bucket, under this name. */
-static bool in_bucket(const struct proof *proof, uintptr_t value, const char *name,
-		      size_t name_bytes)
+static uint64_t smaller_size(const struct beam_peek_table *table)
 {
-	uintptr_t at = proof->table->buckets[proof->bucket];
+	uint64_t a = table->nbuckets[0], b = table->nbuckets[1];
+
+	return b && b < a ? b : a;
+}
+
+/* The entry with this value must be in the bucket at `at`, under this name. */
+static bool in_bucket(uintptr_t at, uintptr_t value, const char *name, size_t name_bytes)
+{
 	struct entry entry;
 	size_t len;
 
@@ -128,13 +135,30 @@ static bool in_bucket(const struct proof *proof, uintptr_t value, const char *na
 	return false;
 }
 
-static unsigned chain_length(uintptr_t at)
+static bool in_step(const struct proof *proof, uintptr_t value, const char *name, size_t name_bytes)
 {
+	const struct beam_peek_table *table = proof->table;
+	uint64_t step = smaller_size(table);
+
+	for (int t = 0; t < 2; t++)
+		for (uint64_t b = proof->bucket; b < table->nbuckets[t]; b += step)
+			if (in_bucket(table->buckets[t][b], value, name, name_bytes))
+				return true;
+	return false;
+}
+
+static unsigned step_length(const struct proof *proof)
+{
+	const struct beam_peek_table *table = proof->table;
+	uint64_t step = smaller_size(table);
 	struct entry entry;
 	unsigned n = 0;
 
-	for (; at && n < PROOF_BUCKET && entry_read(at, &entry); at = entry.next)
-		n++;
+	for (int t = 0; t < 2; t++)
+		for (uint64_t b = proof->bucket; b < table->nbuckets[t]; b += step)
+			for (uintptr_t at = table->buckets[t][b]; at && entry_read(at, &entry);
+			     at = entry.next)
+				n++;
 	return n;
 }
 
@@ -156,7 +180,7 @@ static void on_proof_key(RedisModuleCtx *ctx, RedisModuleString *name, RedisModu
 	}
 	proof->seen++;
 	proof->total++;
-	if (proof->table->buckets && !in_bucket(proof, words[VALUE_WORD], text, name_bytes))
+	if (proof->table->buckets[0] && !in_step(proof, words[VALUE_WORD], text, name_bytes))
 		proof->failed = true;
 }
 
@@ -169,18 +193,29 @@ static bool prove(RedisModuleCtx *ctx, RedisModuleScanCursor *cursor, struct pro
 		uint64_t at;
 
 		memcpy(&at, cursor, sizeof(at));
-		proof->bucket = at & (proof->table->nbuckets - 1);
+		proof->bucket = at & (smaller_size(proof->table) - 1);
 		proof->seen = 0;
 		int more = RedisModule_Scan(ctx, cursor, on_proof_key, proof);
 
-		if (proof->table->buckets &&
-		    (proof->failed ||
-		     proof->seen != chain_length(proof->table->buckets[proof->bucket])))
+		if (proof->table->buckets[0] &&
+		    (proof->failed || proof->seen != step_length(proof)))
 			return false;
 		if (!more)
 			break;
 	}
 	return proof->have_handle && !proof->failed;
+}
+
+/* Takes the tables over. False if one is so much larger that a proof would take long. */
+static bool set_tables(struct beam_peek_table *table, const struct dict_view *dict)
+{
+	table->nbuckets[1] = 0;
+	for (int t = 0; t < (dict->rehash_at == -1 ? 1 : 2); t++) {
+		table->buckets[t] = (uintptr_t *)dict->table[t];
+		table->nbuckets[t] = 1ull << dict->exponent[t];
+	}
+	return !table->nbuckets[1] || (table->nbuckets[0] / PROOF_RATIO <= table->nbuckets[1] &&
+				       table->nbuckets[1] / PROOF_RATIO <= table->nbuckets[0]);
 }
 
 bool beam_peek_table_open(RedisModuleCtx *ctx, RedisModuleScanCursor *cursor, uint64_t keys,
@@ -190,13 +225,11 @@ bool beam_peek_table_open(RedisModuleCtx *ctx, RedisModuleScanCursor *cursor, ui
 	struct dict_view dict;
 
 	memset(table, 0, sizeof(*table));
-	table->nbuckets = 1;
+	table->nbuckets[0] = 1;
 	if (!prove(ctx, cursor, &proof, 1)) /* the first key shows the database */
 		return false;
-	if (!find_dict((uintptr_t)table->handle[DB_WORD], keys, &dict) || dict.rehash_at != -1)
+	if (!find_dict((uintptr_t)table->handle[DB_WORD], keys, &dict) || !set_tables(table, &dict))
 		return false;
-	table->buckets = (uintptr_t *)dict.table[0];
-	table->nbuckets = 1ull << dict.exponent[0];
 	table->may_expire = expires != 0;
 	proof = (struct proof){.table = table};
 	if (!prove(ctx, cursor, &proof, PROOF_KEYS))
@@ -274,16 +307,13 @@ static int batch_run(struct beam_peek_table *table, struct batch *batch, beam_op
 	return 0;
 }
 
-int beam_peek_table_walk(struct beam_peek_table *table, uint32_t part, uint32_t parts,
-			 beam_open_key_fn *each, void *arg)
+static int walk_buckets(struct beam_peek_table *table, const uintptr_t *from, uint64_t n,
+			beam_open_key_fn *each, void *arg)
 {
-	uint64_t first = table->nbuckets / parts * part;
-	uint64_t end = table->nbuckets / parts * (part + 1);
 	struct batch batch = {.n = 0};
-	int err;
 
-	for (uint64_t b = first; b < end; b++) {
-		uintptr_t at = table->buckets[b];
+	for (uint64_t b = 0; b < n; b++) {
+		uintptr_t at = from[b];
 
 		if (!at)
 			continue;
@@ -291,9 +321,26 @@ int beam_peek_table_walk(struct beam_peek_table *table, uint32_t part, uint32_t 
 		batch.at[batch.n++] = at;
 		if (batch.n < BATCH)
 			continue;
-		err = batch_run(table, &batch, each, arg);
+		int err = batch_run(table, &batch, each, arg);
+
 		if (err)
 			return err;
 	}
 	return batch_run(table, &batch, each, arg);
+}
+
+int beam_peek_table_walk(struct beam_peek_table *table, uint32_t part, uint32_t parts,
+			 beam_open_key_fn *each, void *arg)
+{
+	int err = 0;
+
+	for (int t = 0; t < 2 && !err; t++) {
+		uint64_t first = table->nbuckets[t] * part / parts;
+		uint64_t end = table->nbuckets[t] * (part + 1) / parts;
+
+		if (first < end)
+			err =
+			    walk_buckets(table, table->buckets[t] + first, end - first, each, arg);
+	}
+	return err;
 }

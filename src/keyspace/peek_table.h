@@ -5,8 +5,8 @@
  * can only wait for one key at a time. Layout (source: dict.h, dict.c, kvstore.c, server.h of
  * Redis 7.0.15, 7.2.6, 7.4.1, Valkey 8.0.1): found by looking, with reads that cannot fault; then
  * believed only after some dozens of buckets were compared with what RM_Scan says of them; and the
- * caller compares the number of keys with DBSIZE in the end. A table in mid-rehash is left to the
- * public scan. In a forked child, where the table is frozen. One thread.
+ * caller compares the number of keys with DBSIZE in the end. In mid-rehash there are two tables, and
+ * each key is in one of them. In a forked child, where they are frozen. One thread.
  */
 #ifndef BEAM_PEEK_TABLE_H
 #define BEAM_PEEK_TABLE_H
@@ -18,8 +18,8 @@
 #include "redis_api.h"
 
 struct beam_peek_table {
-	uintptr_t *buckets;
-	uint64_t nbuckets;
+	uintptr_t *buckets[2];
+	uint64_t nbuckets[2]; /* powers of two; the second is 0 but in mid-rehash */
 	bool may_expire;
 	/* A key handle as the scan makes it; name and value are put in for each key. */
 	uint64_t handle[64];
@@ -30,11 +30,11 @@ struct beam_peek_table {
 typedef int beam_open_key_fn(void *arg, const struct beam_open_key *key);
 
 /* Opens the table of the selected database, which holds `keys` keys (> 0), `expires` of them with a
- * TTL. False: not there, in mid-rehash, or not as expected. */
+ * TTL. False: not there, or not as expected. */
 bool beam_peek_table_open(RedisModuleCtx *ctx, RedisModuleScanCursor *cursor, uint64_t keys,
 			  uint64_t expires, struct beam_peek_table *table);
 
-/* Walks part `part` of `parts` (a power of two, at most nbuckets). 0, or what `each` returned. */
+/* Walks part `part` of `parts`: that share of each table's buckets. 0, or what `each` returned. */
 int beam_peek_table_walk(struct beam_peek_table *table, uint32_t part, uint32_t parts,
 			 beam_open_key_fn *each, void *arg);
 

@@ -168,7 +168,7 @@ static int run_job(struct worker *worker, uint32_t part, uint32_t parts)
 
 	if (err)
 		return err;
-	if (worker->has_table && parts <= worker->table_view.nbuckets)
+	if (worker->has_table)
 		return beam_peek_table_walk(&worker->table_view, part, parts, on_open_key, worker);
 	err = beam_partition_scan(opts->ctx, worker->cursor, opts->facts->partition, part, parts,
 				  on_scanned_key, worker, &worker->stop);

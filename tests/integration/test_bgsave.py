@@ -53,13 +53,30 @@ def test_many_workers_write_each_key_once(make, loads):
     same_after_load(server, loads)
 
 
-def test_dump_in_mid_rehash_loads(make, loads):
-    """The child walks both tables of a dictionary that grows."""
-    server = make("primary", options={"workers": 2}, activerehashing="no")
-    data.fill_strings(server.client, 65536, 10)
-    server.client.set("one more", "starts a rehash")
+@pytest.mark.parametrize("fast_path", ["yes", "no"])
+@pytest.mark.parametrize("workers", [1, 2, 8])
+def test_dump_in_mid_rehash_loads(make, loads, workers, fast_path):
+    """The child walks both tables of a dictionary that grows, or shrinks: each key once."""
+    server = make("primary", options={"workers": workers, "fast-path": fast_path},
+                  activerehashing="no")
+    client = server.client
+
+    def rehashes():
+        return b"rehashing target" in client.execute_command("DEBUG", "HTSTATS", 0)
+
+    data.fill_strings(client, 65536, 10)
+    client.set("one more", "starts a rehash")
+    assert rehashes()
     server.bgsave()
-    server.image_made()
+    assert server.image_made()["rdbeam_snapshot_keys"] == "65537"
+    same_after_load(server, loads, dbs=1)
+    client.eval("for _, k in ipairs(redis.call('KEYS', '*')) do "
+                "if #k < 3 or k:sub(-2) ~= '77' then redis.call('DEL', k) end end", 0)
+    wait_for(rehashes, "the dictionary shrinks")
+    keys = client.dbsize()
+    assert 0 < keys < 1000
+    server.bgsave()
+    assert server.image_made()["rdbeam_snapshot_keys"] == str(keys)
     same_after_load(server, loads, dbs=1)
 
 
