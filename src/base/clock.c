@@ -25,3 +25,24 @@ uint64_t beam_wall_ms(void)
 {
 	return read_ns(CLOCK_REALTIME) / 1000000u;
 }
+
+void beam_cond_init(pthread_cond_t *cond)
+{
+	pthread_condattr_t attr;
+
+	pthread_condattr_init(&attr);
+	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+	pthread_cond_init(cond, &attr);
+	pthread_condattr_destroy(&attr);
+}
+
+void beam_deadline_in(struct timespec *at, int timeout_ms)
+{
+	clock_gettime(CLOCK_MONOTONIC, at);
+	at->tv_sec += timeout_ms / 1000;
+	at->tv_nsec += (long)(timeout_ms % 1000) * 1000000;
+	if (at->tv_nsec >= 1000000000) {
+		at->tv_sec++;
+		at->tv_nsec -= 1000000000;
+	}
+}

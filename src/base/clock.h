@@ -4,10 +4,16 @@
 #ifndef BEAM_CLOCK_H
 #define BEAM_CLOCK_H
 
+#include <pthread.h>
 #include <stdint.h>
+#include <time.h>
 
 uint64_t beam_now_ns(void);  /* CLOCK_MONOTONIC */
 uint64_t beam_now_ms(void);  /* CLOCK_MONOTONIC */
 uint64_t beam_wall_ms(void); /* CLOCK_REALTIME */
+
+/* A condition variable, and the moment for its timed wait, by the same clock. */
+void beam_cond_init(pthread_cond_t *cond);
+void beam_deadline_in(struct timespec *at, int timeout_ms);
 
 #endif

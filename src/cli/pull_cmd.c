@@ -28,6 +28,7 @@ struct pull_opts {
 	const char *spill_dir;
 	uint64_t spill;
 	const char *transport;
+	const char *loader;
 	int64_t timeout_s;
 	int64_t handover_timeout_s;
 	struct beam_connect_tls tls;
@@ -126,6 +127,14 @@ static const struct beam_option pull_options[] = {
      .help =
 	 "How the image travels. Default auto: verbs (RDMA) where both hosts have a device and a "
 	 "route, else tcp."},
+    {.name = "--loader",
+     .kind = BEAM_OPT_CHOICE,
+     .offset = offsetof(struct pull_opts, loader),
+     .choices = "auto|module|stock",
+     .help = "Who makes the keys at the server to fill: its own loading alone (stock), or with it "
+	     "threads of rdbeam.so there, from memory shared with this program (module). Default "
+	     "auto: module where the server is empty and has rdbeam.so of this version, and this "
+	     "program runs as its user or as root; else stock."},
     {.name = "--timeout",
      .kind = BEAM_OPT_INT,
      .offset = offsetof(struct pull_opts, timeout_s),
@@ -149,6 +158,7 @@ static const struct pull_opts pull_defaults = {
     .buffer = 256ull << 20,
     .spill = 64ull << 30,
     .transport = "auto",
+    .loader = "auto",
     .timeout_s = 10,
     .handover_timeout_s = 60,
 };
@@ -197,6 +207,7 @@ static int make_opts(const struct pull_opts *opts, struct beam_pull_opts *pull)
 					 &pull->primary);
 	pull->file = opts->to_file;
 	pull->transport = opts->transport;
+	pull->loader = opts->loader;
 	pull->stream = opts->stream;
 	pull->force = opts->force;
 	pull->fresh = opts->fresh;
@@ -305,6 +316,8 @@ static void print_json(const struct beam_pull_result *result)
 		 result->gen.counter);
 	beam_json_text(object, "generation", gen);
 	beam_json_text(object, "transport", result->transport);
+	if (result->loader[0])
+		beam_json_text(object, "loader", result->loader);
 	beam_json_bool(object, "reused", result->reused);
 	beam_json_u64(object, "keys", result->keys);
 	beam_json_u64(object, "image_bytes", result->image_bytes);
@@ -369,7 +382,7 @@ const struct beam_command beam_pull_command = {
 	"the server then continues from the real primary by partial resync. Data that the server\n"
 	"holds is replaced only after the image is verified, unless --stream is given.\n\n"
 	"In the end it prints how long each stage took; with --json it prints one object with the\n"
-	"members generation, transport, reused, keys, image_bytes, segments, reread_segments,\n"
+	"members generation, transport, loader, reused, keys, image_bytes, segments, reread_segments,\n"
 	"stream_bytes, spilled_bytes, copy_ms, ticket_ms, transfer_ms, load_ms, catchup_ms,\n"
 	"handover_ms, total_ms, partial_resyncs, full_resyncs, replid, offset, or with error and\n"
 	"code.",

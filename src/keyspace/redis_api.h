@@ -19,6 +19,8 @@ typedef struct RedisModuleBlockedClient RedisModuleBlockedClient;
 typedef struct RedisModuleInfoCtx RedisModuleInfoCtx;
 typedef struct RedisModuleServerInfoData RedisModuleServerInfoData;
 typedef struct RedisModuleCommand RedisModuleCommand;
+typedef struct RedisModuleIO RedisModuleIO;
+typedef struct RedisModuleType RedisModuleType;
 typedef uint64_t RedisModuleTimerID;
 typedef long long mstime_t;
 
@@ -38,6 +40,7 @@ enum redis_key_type {
 };
 
 #define REDISMODULE_READ      (1 << 0)
+#define REDISMODULE_WRITE     (1 << 1)
 #define REDISMODULE_NO_EXPIRE (-1)
 
 #define REDISMODULE_REPLY_STRING  0
@@ -48,20 +51,33 @@ enum redis_key_type {
 
 #define REDISMODULE_CTX_FLAGS_LUA   (1 << 0)
 #define REDISMODULE_CTX_FLAGS_MULTI (1 << 1)
+#define REDISMODULE_CTX_FLAGS_SLAVE (1 << 3)
+#define REDISMODULE_CTX_FLAGS_LOADING (1 << 13)
 
 #define REDISMODULE_OPTIONS_HANDLE_IO_ERRORS       (1 << 0)
 #define REDISMODULE_OPTIONS_HANDLE_REPL_ASYNC_LOAD (1 << 2)
 
-#define REDISMODULE_EVENT_PERSISTENCE 1
-#define REDISMODULE_EVENT_SHUTDOWN    5
-#define REDISMODULE_EVENT_FORK_CHILD  13
-#define REDISMODULE_EVENT_CONFIG      16
+#define REDISMODULE_EVENT_ROLE_CHANGED    0
+#define REDISMODULE_EVENT_PERSISTENCE     1
+#define REDISMODULE_EVENT_LOADING         3
+#define REDISMODULE_EVENT_SHUTDOWN        5
+#define REDISMODULE_EVENT_FORK_CHILD      13
+#define REDISMODULE_EVENT_REPL_ASYNC_LOAD 14
+#define REDISMODULE_EVENT_CONFIG          16
+
+#define REDISMODULE_LOADING_REPL_START 2
+#define REDISMODULE_LOADING_ENDED      3
+#define REDISMODULE_LOADING_FAILED     4
+
+#define REDISMODULE_REPL_ASYNC_LOAD_STARTED 0
 
 #define REDISMODULE_PERSISTENCE_RDB_START 0
 #define REDISMODULE_FORK_CHILD_BORN       0
 #define REDISMODULE_FORK_CHILD_DIED       1
 
 #define REDISMODULE_EVENTLOOP_READABLE 1
+
+#define REDISMODULE_YIELD_FLAG_CLIENTS (1 << 1)
 
 #define REDISMODULE_CONFIG_DEFAULT   0
 #define REDISMODULE_CONFIG_IMMUTABLE (1 << 0)
@@ -90,6 +106,7 @@ typedef void (*RedisModuleForkDoneHandler)(int exitcode, int bysignal, void *dat
 typedef void (*RedisModuleTimerProc)(RedisModuleCtx *, void *);
 typedef void (*RedisModuleEventLoopFunc)(int fd, void *data, int mask);
 typedef void (*RedisModuleInfoFunc)(RedisModuleInfoCtx *, int for_crash_report);
+typedef void (*RedisModuleEventLoopOneShotFunc)(void *data);
 typedef RedisModuleString *(*RedisModuleConfigGetStringFunc)(const char *name, void *data);
 typedef long long (*RedisModuleConfigGetNumericFunc)(const char *name, void *data);
 typedef int (*RedisModuleConfigGetBoolFunc)(const char *name, void *data);
@@ -103,6 +120,23 @@ typedef int (*RedisModuleConfigSetBoolFunc)(const char *name, int value, void *d
 typedef int (*RedisModuleConfigSetEnumFunc)(const char *name, int value, void *data,
 					    RedisModuleString **err);
 typedef int (*RedisModuleConfigApplyFunc)(RedisModuleCtx *, void *data, RedisModuleString **err);
+
+/* Version 2 of the struct: what stands behind is not read. A type must be able to say that it cannot
+ * load a key, since anybody's RDB file may hold one. */
+typedef struct RedisModuleTypeMethods {
+	uint64_t version;
+	void *(*rdb_load)(RedisModuleIO *, int encver);
+	void (*rdb_save)(RedisModuleIO *, void *);
+	void (*aof_rewrite)(RedisModuleIO *, RedisModuleString *, void *);
+	size_t (*mem_usage)(const void *);
+	void (*digest)(void *, void *);
+	void (*free)(void *);
+	int (*aux_load)(RedisModuleIO *, int encver, int when);
+	void (*aux_save)(RedisModuleIO *, int when);
+	int aux_save_triggers;
+} RedisModuleTypeMethods;
+
+#define REDISMODULE_TYPE_METHODS_VERSION 2
 
 /* Command documentation, as RM_SetCommandInfo takes it. */
 typedef enum {
@@ -237,7 +271,22 @@ typedef struct {
 	X(char *, StringDMA, (RedisModuleKey *, size_t *, int))                                    \
 	X(mstime_t, GetAbsExpire, (RedisModuleKey *))                                              \
 	X(int, GetLRU, (RedisModuleKey *, mstime_t *))                                             \
-	X(int, GetLFU, (RedisModuleKey *, long long *))
+	X(int, GetLFU, (RedisModuleKey *, long long *))                                            \
+	X(int, GetServerVersion, (void))                                                           \
+	X(RedisModuleType *, CreateDataType,                                                       \
+	  (RedisModuleCtx *, const char *, int, RedisModuleTypeMethods *))                         \
+	X(uint64_t, LoadUnsigned, (RedisModuleIO *))                                               \
+	X(char *, LoadStringBuffer, (RedisModuleIO *, size_t *))                                   \
+	X(int, IsIOError, (RedisModuleIO *))                                                       \
+	X(void, Free, (void *))                                                                    \
+	X(RedisModuleKey *, OpenKey, (RedisModuleCtx *, RedisModuleString *, int))                 \
+	X(void, CloseKey, (RedisModuleKey *))                                                      \
+	X(int, StringSet, (RedisModuleKey *, RedisModuleString *))                                 \
+	X(int, SetAbsExpire, (RedisModuleKey *, mstime_t))                                         \
+	X(int, SetLRU, (RedisModuleKey *, mstime_t))                                               \
+	X(int, SetLFU, (RedisModuleKey *, long long))                                              \
+	X(void, Yield, (RedisModuleCtx *, int, const char *))                                      \
+	X(int, EventLoopAddOneShot, (RedisModuleEventLoopOneShotFunc, void *))
 
 #define BEAM_REDIS_API_OPTIONAL(X)                                                                 \
 	X(void, LatencyAddSample, (const char *, mstime_t))                                        \

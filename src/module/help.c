@@ -10,6 +10,8 @@ const char *const beam_command_help[] = {
     "RDBEAM.TICKET [FRESH]",
     "    Hand out a one-use ticket to pull the image: used by 'rdbeam pull'.",
     "    A retained image is reused while the backlog reaches it, unless FRESH.",
+    "RDBEAM.LOAD",
+    "    Offer a load by module to a pull on this host: used by 'rdbeam pull'.",
     "RDBEAM.STATUS",
     "    The fields of INFO rdbeam as a map.",
     "RDBEAM.HELP",

@@ -10,6 +10,7 @@
 #include "help.h"
 #include "hook.h"
 #include "link.h"
+#include "load.h"
 #include "log.h"
 #include "rdbeam/error.h"
 #include "rdbeam/version.h"
@@ -65,6 +66,14 @@ static int status_command(RedisModuleCtx *ctx, RedisModuleString **argv, int arg
 	return beam_fields_reply(ctx);
 }
 
+static int load_command(RedisModuleCtx *ctx, RedisModuleString **argv, int argc)
+{
+	(void)argv;
+	if (argc != 1)
+		return RedisModule_WrongArity(ctx);
+	return beam_load_command(ctx);
+}
+
 static int help_command(RedisModuleCtx *ctx, RedisModuleString **argv, int argc)
 {
 	long n = 0;
@@ -114,6 +123,8 @@ static const struct {
     {"rdbeam.ticket", ticket_command, "admin deny-script", -1,
      "Hands out a one-use ticket for pulling the image.",
      "O(1) for a retained image, else as RDBEAM.SNAPSHOT.", ticket_args},
+    {"rdbeam.load", load_command, "admin deny-script", 1,
+     "Offers this server's loading by module to a pull on this host.", "O(1)", NULL},
     {"rdbeam.status", status_command, "admin fast allow-loading allow-stale", 1,
      "Returns the state of daemon, region, image and pulls.", "O(1)", NULL},
     {"rdbeam.help", help_command, "admin fast allow-loading allow-stale", 1,
@@ -183,6 +194,8 @@ static int open_all(RedisModuleCtx *ctx, RedisModuleString **argv, int argc)
 	if (!err)
 		err = beam_witness_open(ctx);
 	if (!err)
+		err = beam_load_open(ctx);
+	if (!err)
 		err = beam_link_open(ctx, &events);
 	return err;
 }
@@ -222,6 +235,7 @@ int RedisModule_OnLoad(RedisModuleCtx *ctx, RedisModuleString **argv, int argc)
 int RedisModule_OnUnload(RedisModuleCtx *ctx)
 {
 	(void)ctx;
+	beam_load_close();
 	beam_link_close();
 	return REDISMODULE_OK;
 }

@@ -78,6 +78,14 @@ static int reply_snapshot(RedisModuleCtx *ctx, const struct request *request)
 	return REDISMODULE_OK;
 }
 
+void beam_reply_hex(RedisModuleCtx *ctx, const uint8_t *bytes, size_t len)
+{
+	char text[2 * BEAM_TICKET_KEY_BYTES + 1] = "";
+
+	to_hex(bytes, len < BEAM_TICKET_KEY_BYTES ? len : BEAM_TICKET_KEY_BYTES, text);
+	RedisModule_ReplyWithCString(ctx, text);
+}
+
 int beam_request_reply(RedisModuleCtx *ctx, const struct request *request)
 {
 	if (request->error[0])

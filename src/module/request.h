@@ -31,4 +31,7 @@ struct request {
 /* Replies the error, the ticket, or the snapshot's state. */
 int beam_request_reply(RedisModuleCtx *ctx, const struct request *request);
 
+/* Replies up to BEAM_TICKET_KEY_BYTES bytes as hex digits. */
+void beam_reply_hex(RedisModuleCtx *ctx, const uint8_t *bytes, size_t len);
+
 #endif

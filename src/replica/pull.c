@@ -38,7 +38,8 @@ int beam_pull_show(struct beam_pull *pull)
 	shown->elapsed_ms = now - pull->began_ms;
 	if (pull->feed) {
 		beam_feed_status(pull->feed, &status);
-		shown->fed_bytes = status.fed_bytes;
+		shown->fed_bytes = pull->module_feed ? beam_module_feed_bytes(pull->module_feed)
+						     : status.fed_bytes;
 	}
 	if (pull->stream)
 		shown->stream_bytes = beam_stream_received(pull->stream);
@@ -271,6 +272,8 @@ static void fill_defaults(struct beam_pull_opts *opts)
 		opts->spill_dir = default_dir();
 	if (!opts->transport)
 		opts->transport = "auto";
+	if (!opts->loader)
+		opts->loader = "auto";
 	if (opts->timeout_ms <= 0)
 		opts->timeout_ms = TIMEOUT_DEFAULT;
 	if (opts->handover_timeout_ms <= 0)

@@ -33,6 +33,7 @@ struct beam_pull_opts {
 	const char *file;         /* FILE */
 	struct beam_stage **kept; /* KEEP: set on success, the caller's to close */
 	const char *transport;    /* "auto", "tcp", "verbs" */
+	const char *loader;       /* REPLICA: "auto", "module", "stock" */
 	bool stream; /* feed before the whole image is verified, whatever the target holds */
 	bool force;  /* replace foreign keys (REPLICA), overwrite keys (COPY) */
 	bool fresh;  /* do not use a retained image */
@@ -68,6 +69,7 @@ struct beam_pull_result {
 	struct beam_gen gen;
 	struct beam_cut cut;
 	char transport[16];
+	char loader[8]; /* REPLICA: "stock", "module" */
 	bool reused; /* a retained image, no fork for this pull */
 	uint64_t keys;
 	uint64_t image_bytes;

@@ -9,6 +9,7 @@
 #include "fetch.h"
 #include "guard.h"
 #include "image_file.h"
+#include "module_feed.h"
 #include "pull.h"
 #include "servers.h"
 #include "stage.h"
@@ -45,6 +46,8 @@ struct beam_pull {
 	struct beam_window *window;
 	struct beam_stage *staged;
 	struct beam_image_file *file;
+	bool by_module; /* the window is shared with the target's module */
+	struct beam_module_feed *module_feed;
 	struct beam_feed *feed;
 };
 

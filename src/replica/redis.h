@@ -63,6 +63,9 @@ int beam_redis_info_field(const char *info, const char *field, char *out, size_t
 /* Looks a key up in a flat map reply ["k", v, "k", v ...] (RESP2 form of a map); NULL if absent. */
 const redisReply *beam_reply_field(const redisReply *map, const char *key);
 
+/* A field's text of 2 * len_bytes hex digits as bytes. 0 or BEAM_E_PROTO. */
+int beam_reply_hex(const redisReply *map, const char *field, uint8_t *out, size_t len_bytes);
+
 /* No reply within this: -ETIMEDOUT. 0: wait for ever. */
 int beam_redis_set_timeout(struct beam_redis *redis, int timeout_ms);
 

@@ -40,6 +40,38 @@ int beam_replicate_open_stream(struct beam_pull *pull)
 	return beam_stream_open(&opts, pull->error, &pull->stream);
 }
 
+/* The offer that the window was made for may be void by now; this one is taken up at once. */
+static int share(struct beam_pull *pull)
+{
+	bool must = strcmp(pull->opts.loader, "module") == 0;
+	char why[BEAM_REDIS_ERROR_BYTES] = "";
+	struct beam_module_offer offer;
+	int rc = beam_module_ask(pull->to, why, &offer);
+
+	if (!rc)
+		rc = beam_module_feed_open(&offer, pull->window, must, why, &pull->module_feed);
+	explicit_bzero(&offer, sizeof(offer));
+	if (!rc)
+		return 0;
+	if (must)
+		return beam_tell(pull->error, rc, "%s", why);
+	beam_log(BEAM_LOG_NOTICE, "%s", why);
+	return 0;
+}
+
+static int open_source(struct beam_pull *pull, struct beam_image_source *out)
+{
+	int rc = pull->by_module ? share(pull) : 0;
+
+	if (pull->module_feed)
+		beam_module_feed_source(pull->module_feed, out);
+	else if (pull->window)
+		beam_window_source(pull->window, out);
+	else
+		beam_stage_source(pull->staged, out);
+	return rc;
+}
+
 static int begin_feed(struct beam_pull *pull)
 {
 	struct beam_feed_opts opts = {.target_sock = beam_redis_socket(pull->to),
@@ -50,12 +82,10 @@ static int begin_feed(struct beam_pull *pull)
 							? pull->opts.timeout_ms
 							: FEED_LEAST_MS};
 
-	if (pull->window)
-		beam_window_source(pull->window, &opts.image);
-	else
-		beam_stage_source(pull->staged, &opts.image);
-	int rc = beam_target_credentials(pull->to, &pull->lead_addr, pull->state, pull->error);
+	int rc = open_source(pull, &opts.image);
 
+	if (!rc)
+		rc = beam_target_credentials(pull->to, &pull->lead_addr, pull->state, pull->error);
 	if (!rc)
 		rc = beam_target_tls_off(pull->to, pull->state, pull->error);
 	if (rc)
@@ -141,6 +171,10 @@ int beam_replicate_finish(struct beam_pull *pull)
 	h.to = pull->to;
 	h.feed = pull->feed;
 	rc = lead(pull, &h);
+	bool agreed = pull->module_feed && beam_module_feed_agreed(pull->module_feed);
+
+	snprintf(pull->result->loader, sizeof(pull->result->loader), "%s",
+		 agreed ? "module" : "stock");
 	pull->result->partial_resyncs = h.partial_resyncs;
 	pull->result->full_resyncs = h.full_resyncs;
 	return rc;
@@ -168,9 +202,14 @@ void beam_replicate_close(struct beam_pull *pull, int code)
 		beam_window_abort(pull->window, BEAM_E_ABORTED);
 	if (pull->feed) {
 		beam_feed_status(pull->feed, &status);
-		pull->shown.fed_bytes = status.fed_bytes;
+		pull->shown.fed_bytes = pull->module_feed
+					    ? beam_module_feed_bytes(pull->module_feed)
+					    : status.fed_bytes;
 	}
+	if (pull->module_feed)
+		beam_module_feed_abort(pull->module_feed);
 	beam_feed_close(&pull->feed);
+	beam_module_feed_close(&pull->module_feed);
 	if (pull->stream) {
 		pull->result->stream_bytes = beam_stream_received(pull->stream);
 		pull->result->spilled_bytes = beam_stream_spilled(pull->stream);

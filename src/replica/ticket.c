@@ -14,31 +14,6 @@
 
 #define BACKLOG_LOOK_MS 5
 
-static int hex_value(char c)
-{
-	if (c >= '0' && c <= '9')
-		return c - '0';
-	if (c >= 'a' && c <= 'f')
-		return c - 'a' + 10;
-	return -1;
-}
-
-static int get_hex(const redisReply *map, const char *field, uint8_t *out, size_t len_bytes)
-{
-	const redisReply *value = beam_reply_field(map, field);
-
-	if (!value || value->type != REDIS_REPLY_STRING || (size_t)value->len != 2 * len_bytes)
-		return BEAM_E_PROTO;
-	for (size_t i = 0; i < len_bytes; i++) {
-		int high = hex_value(value->str[2 * i]), low = hex_value(value->str[2 * i + 1]);
-
-		if (high < 0 || low < 0)
-			return BEAM_E_PROTO;
-		out[i] = (uint8_t)(high << 4 | low);
-	}
-	return 0;
-}
-
 /* A number, whether it came as an integer or as text. */
 static int get_u64(const redisReply *map, const char *field, uint64_t *out)
 {
@@ -80,8 +55,9 @@ int beam_ticket_parse(const redisReply *map, struct beam_ticket *out)
 	struct beam_ticket t = {0};
 	uint64_t port = 0, tls = 0, offset = 0, reused = 0, min_replicas = 0;
 
-	if (!map || map->type != REDIS_REPLY_ARRAY || get_hex(map, "id", t.id, sizeof(t.id)) ||
-	    get_hex(map, "key", t.key, sizeof(t.key)) || get_u64(map, "port", &port) ||
+	if (!map || map->type != REDIS_REPLY_ARRAY ||
+	    beam_reply_hex(map, "id", t.id, sizeof(t.id)) ||
+	    beam_reply_hex(map, "key", t.key, sizeof(t.key)) || get_u64(map, "port", &port) ||
 	    get_u64(map, "tls", &tls) ||
 	    get_text(map, "transport", t.transport, sizeof(t.transport)) ||
 	    get_u64(map, "nonce", &t.gen.nonce) || get_u64(map, "counter", &t.gen.counter) ||

@@ -33,18 +33,51 @@ static bool verify_first(const struct beam_pull *pull)
 	       !pull->opts.stream;
 }
 
+/* Asks the target's module before the window is made: a window is shared or it is not. */
+static int choose_loader(struct beam_pull *pull)
+{
+	struct beam_module_offer offer;
+	char why[BEAM_REDIS_ERROR_BYTES] = "";
+	const char *loader = pull->opts.loader;
+
+	pull->by_module = false;
+	if (strcmp(loader, "stock") == 0 || pull->target.has_keys)
+		return 0;
+	int rc = beam_module_ask(pull->to, why, &offer);
+
+	pull->by_module = rc == 0;
+	if (!rc)
+		return 0;
+	if (strcmp(loader, "module") == 0)
+		return beam_tell(pull->error, rc, "%s", why);
+	/* Without the module there it is no news. */
+	if (rc != BEAM_E_UNSUPPORTED)
+		beam_log(BEAM_LOG_NOTICE, "%s", why);
+	return 0;
+}
+
 int beam_transfer_open(struct beam_pull *pull)
 {
 	struct beam_segment_sink sink;
 	uint64_t memory = image_memory(pull);
-	int rc;
+	bool stage = verify_first(pull);
+	int rc = 0;
 
-	if (verify_first(pull)) {
+	if (stage && strcmp(pull->opts.loader, "module") == 0 &&
+	    pull->opts.target == BEAM_PULL_REPLICA)
+		return beam_tell(pull->error, BEAM_E_UNSUPPORTED,
+				 "%s holds keys, so it loads into a second database, where a module "
+				 "cannot insert: --loader auto, or empty it first",
+				 beam_redis_name(pull->to));
+	if (stage) {
 		rc = beam_stage_open(memory, pull->opts.spill_dir, &pull->staged);
 		if (!rc)
 			beam_stage_sink(pull->staged, &sink);
 	} else if (pull->opts.target == BEAM_PULL_REPLICA) {
-		rc = beam_window_open(memory, &pull->window);
+		rc = choose_loader(pull);
+		if (rc)
+			return rc;
+		rc = beam_window_open(memory, pull->by_module, &pull->window);
 		if (!rc)
 			beam_window_sink(pull->window, &sink);
 	} else {

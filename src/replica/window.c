@@ -3,14 +3,15 @@
 #include "window.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
-#include <time.h>
 #include <unistd.h>
 
+#include "clock.h"
 #include "sockets.h"
 
 #define SLOTS_MIN 2
@@ -18,6 +19,8 @@
 
 struct beam_window {
 	uint64_t memory_bytes;
+	bool shared;
+	int fd;   /* of the memory, -1 unless shared */
 	int wake; /* eventfd: a slot became free */
 	uint8_t *base;
 	uint32_t segment_bytes;
@@ -31,14 +34,15 @@ struct beam_window {
 	int code;
 };
 
-int beam_window_open(uint64_t memory_bytes, struct beam_window **out)
+int beam_window_open(uint64_t memory_bytes, bool shared, struct beam_window **out)
 {
 	struct beam_window *window = calloc(1, sizeof(*window));
-	pthread_condattr_t attr;
 
 	if (!window)
 		return -ENOMEM;
 	window->memory_bytes = memory_bytes;
+	window->shared = shared;
+	window->fd = -1;
 	window->wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	if (window->wake < 0) {
 		int err = -errno;
@@ -47,10 +51,7 @@ int beam_window_open(uint64_t memory_bytes, struct beam_window **out)
 		return err;
 	}
 	pthread_mutex_init(&window->lock, NULL);
-	pthread_condattr_init(&attr);
-	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-	pthread_cond_init(&window->changed, &attr);
-	pthread_condattr_destroy(&attr);
+	beam_cond_init(&window->changed);
 	*out = window;
 	return 0;
 }
@@ -64,11 +65,29 @@ void beam_window_close(struct beam_window **window)
 	if (w->base)
 		munmap(w->base, (size_t)w->nslots * w->segment_bytes);
 	free(w->len_bytes);
+	beam_close(&w->fd);
 	beam_close(&w->wake);
 	pthread_cond_destroy(&w->changed);
 	pthread_mutex_destroy(&w->lock);
 	free(w);
 	*window = NULL;
+}
+
+/* Memory that nobody can shrink, so that the one it is shared with need not fear SIGBUS. */
+static int open_memfd(uint64_t bytes)
+{
+	int fd = memfd_create("rdbeam-window", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+
+	if (fd < 0)
+		return -errno;
+	if (ftruncate(fd, (off_t)bytes) ||
+	    fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL)) {
+		int err = -errno;
+
+		close(fd);
+		return err;
+	}
+	return fd;
 }
 
 static int window_begin(void *ctx, uint32_t segment_bytes)
@@ -80,8 +99,13 @@ static int window_begin(void *ctx, uint32_t segment_bytes)
 		nslots = SLOTS_MIN;
 	if (nslots > SLOTS_MAX)
 		nslots = SLOTS_MAX;
+	if (window->shared) {
+		window->fd = open_memfd(nslots * segment_bytes);
+		if (window->fd < 0)
+			return window->fd;
+	}
 	void *base = mmap(NULL, nslots * segment_bytes, PROT_READ | PROT_WRITE,
-			  MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+			  window->shared ? MAP_SHARED : MAP_PRIVATE | MAP_ANONYMOUS, window->fd, 0);
 
 	if (base == MAP_FAILED)
 		return -errno;
@@ -144,48 +168,56 @@ void beam_window_sink(struct beam_window *window, struct beam_segment_sink *out)
 					  .wake_fd = window->wake};
 }
 
-static void deadline_in(struct timespec *at, int timeout_ms)
+/* By index, whatever was released; the caller holds the lock. 1, 0 or -EAGAIN as below. */
+static int look(const struct beam_window *window, uint32_t index, const uint8_t **base,
+		uint32_t *len_bytes)
 {
-	clock_gettime(CLOCK_MONOTONIC, at);
-	at->tv_sec += timeout_ms / 1000;
-	at->tv_nsec += (long)(timeout_ms % 1000) * 1000000;
-	if (at->tv_nsec >= 1000000000) {
-		at->tv_sec++;
-		at->tv_nsec -= 1000000000;
-	}
+	if (window->code)
+		return window->code;
+	if (window->nsegments && index >= window->nsegments)
+		return 0;
+	if (!window->nslots || index - window->fed >= window->nslots)
+		return -EAGAIN;
+	*len_bytes = window->len_bytes[index % window->nslots];
+	*base = slot_at(window, index);
+	return *len_bytes ? 1 : -EAGAIN;
+}
+
+static int wait_for(struct beam_window *window, const uint32_t *index, const uint8_t **base,
+		    uint32_t *len_bytes, int timeout_ms)
+{
+	struct timespec deadline;
+	int rc, err = 0;
+
+	beam_deadline_in(&deadline, timeout_ms);
+	pthread_mutex_lock(&window->lock);
+	while ((rc = look(window, *index, base, len_bytes)) == -EAGAIN && err != ETIMEDOUT)
+		err = timeout_ms ? pthread_cond_timedwait(&window->changed, &window->lock,
+							  &deadline)
+				 : ETIMEDOUT;
+	pthread_mutex_unlock(&window->lock);
+	return rc == -EAGAIN ? -ETIMEDOUT : rc;
+}
+
+int beam_window_look(struct beam_window *window, uint32_t index, const uint8_t **base,
+		     uint32_t *len_bytes, int timeout_ms)
+{
+	return wait_for(window, &index, base, len_bytes, timeout_ms);
 }
 
 static int window_next(void *ctx, const uint8_t **base, uint32_t *len_bytes, int timeout_ms)
 {
 	struct beam_window *window = ctx;
-	struct timespec deadline;
-	int rc = 0;
 
-	deadline_in(&deadline, timeout_ms);
-	pthread_mutex_lock(&window->lock);
-	for (;;) {
-		uint32_t len = window->nslots ? window->len_bytes[window->fed % window->nslots] : 0;
+	return wait_for(window, &window->fed, base, len_bytes, timeout_ms);
+}
 
-		if (window->code) {
-			rc = window->code;
-		} else if (window->nsegments && window->fed == window->nsegments) {
-			rc = 0;
-		} else if (len) {
-			*base = slot_at(window, window->fed);
-			*len_bytes = len;
-			rc = 1;
-		} else {
-			int err =
-			    pthread_cond_timedwait(&window->changed, &window->lock, &deadline);
-
-			if (err != ETIMEDOUT)
-				continue;
-			rc = -ETIMEDOUT;
-		}
-		break;
-	}
-	pthread_mutex_unlock(&window->lock);
-	return rc;
+void beam_window_shape(const struct beam_window *window, struct beam_window_shape *out)
+{
+	*out = (struct beam_window_shape){.fd = window->fd,
+					  .base = window->base,
+					  .segment_bytes = window->segment_bytes,
+					  .nslots = window->nslots};
 }
 
 static void window_release(void *ctx)
@@ -196,6 +228,7 @@ static void window_release(void *ctx)
 	pthread_mutex_lock(&window->lock);
 	window->len_bytes[window->fed % window->nslots] = 0;
 	window->fed++;
+	pthread_cond_signal(&window->changed);
 	/* Fails only when the counter is full: then it is readable anyhow. */
 	if (write(window->wake, &one, sizeof(one)) < 0)
 		errno = 0;

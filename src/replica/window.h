@@ -13,13 +13,29 @@
 
 struct beam_window;
 
-/* At least two segments, whatever memory_bytes says. 0 or -errno. */
-int beam_window_open(uint64_t memory_bytes, struct beam_window **out);
+/* At least two segments, whatever memory_bytes says. `shared`: in a memfd that cannot shrink, for
+ * the target's module to map. 0 or -errno. */
+int beam_window_open(uint64_t memory_bytes, bool shared, struct beam_window **out);
 /* Neither thread may use it any more. NULL-safe, clears the pointer. */
 void beam_window_close(struct beam_window **window);
 
 void beam_window_sink(struct beam_window *window, struct beam_segment_sink *out);
 void beam_window_source(struct beam_window *window, struct beam_image_source *out);
+
+/* Instead of the source's next, for a reader that looks at several segments before it releases them
+ * (in order, by the source's release): segment `index`, not released yet. 1; 0: the image ends before
+ * it; -ETIMEDOUT; or the code of the pull's failure. */
+int beam_window_look(struct beam_window *window, uint32_t index, const uint8_t **base,
+		     uint32_t *len_bytes, int timeout_ms);
+
+struct beam_window_shape {
+	int fd; /* the memfd of a shared window, still the window's */
+	const uint8_t *base;
+	uint32_t segment_bytes, nslots;
+};
+
+/* Of a window that has begun. */
+void beam_window_shape(const struct beam_window *window, struct beam_window_shape *out);
 
 /* True once segment 0 is there: the feed can begin. */
 bool beam_window_ready(struct beam_window *window);

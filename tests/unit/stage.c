@@ -110,7 +110,7 @@ static int open_window(void **state)
 {
 	static struct window_ends ends;
 
-	assert_int_equal(beam_window_open(3 * SEGMENT, &ends.window), 0);
+	assert_int_equal(beam_window_open(3 * SEGMENT, false, &ends.window), 0);
 	beam_window_sink(ends.window, &ends.sink);
 	beam_window_source(ends.window, &ends.source);
 	assert_int_equal(ends.sink.begin(ends.sink.ctx, SEGMENT), 0);

@@ -1,0 +1,73 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ *
+ * How a pull and the module of the target server share the load of an image; both are of one
+ * version, on one host. The pull keeps the segments in a memfd that the module maps, and names
+ * chunks; threads of the module make the values that they take; what they do not take goes into the
+ * RDB stream of an ordinary full resync, in which an AUX record of the module's stands where those
+ * keys would be.
+ *
+ *	pull                              module
+ *	RDBEAM.LOAD (Redis command) --->
+ *	        <--- socket's name, secret, nonce
+ *	HELLO, fd: the memory       --->          over that socket
+ *	AUX BEGIN                   --->          in the RDB stream
+ *	        <--- READY                        or REFUSED: then all goes into the stream
+ *	JOB, for each shared chunk  --->
+ *	        <--- DECODED                      the chunk's memory is the pull's again
+ *	AUX CHUNK                   --->          in the RDB stream: the main thread inserts the keys
+ *	AUX END                     --->          before the FF: the count of all
+ *
+ * Native byte order: both run on one machine. AUX: unsigned kind, number, count; string nonce.
+ */
+#ifndef BEAM_LOAD_SHARE_H
+#define BEAM_LOAD_SHARE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "image_reader.h"
+
+#define BEAM_LOAD_TYPE_NAME    "rdbeam-ld" /* the server wants nine characters */
+#define BEAM_LOAD_TYPE_VERSION 1
+#define BEAM_LOAD_SECRET_BYTES 16
+#define BEAM_LOAD_AUX_MAX      80           /* bytes of one AUX record */
+#define BEAM_LOAD_MEMORY_MAX   (1ull << 36) /* of the memfd */
+
+enum beam_load_aux { BEAM_LOAD_BEGIN = 1, BEAM_LOAD_CHUNK, BEAM_LOAD_END };
+
+/* pull -> module, with the memfd: sealed against shrinking, so that reading it cannot raise SIGBUS */
+struct beam_load_hello {
+	uint8_t secret[BEAM_LOAD_SECRET_BYTES];
+	uint64_t memory_bytes;
+};
+
+/* pull -> module */
+struct beam_load_job {
+	uint64_t offset; /* of the chunk, in the memfd */
+	uint64_t len_bytes;
+	uint32_t number; /* 0, 1, ... as in the AUX CHUNK records */
+	uint32_t first;  /* the pull's: its first segment */
+};
+
+enum beam_load_word { BEAM_LOAD_READY = 1, BEAM_LOAD_REFUSED, BEAM_LOAD_DECODED };
+
+/* module -> pull */
+struct beam_load_news {
+	uint32_t word; /* enum beam_load_word */
+	uint32_t pad;
+	uint64_t len_bytes; /* DECODED: the job's */
+	uint32_t first;
+	char text[124]; /* REFUSED: why */
+};
+
+/* True when the module takes the item, false when it goes into the stream. Both sides ask. */
+bool beam_load_takes(const struct beam_item *item);
+
+/* False: the chunk's items are too small on average for handing them over to pay. */
+bool beam_load_worth(const struct beam_chunk_footer *footer);
+
+/* Writes an AUX record to `out` (BEAM_LOAD_AUX_MAX). Returns its length. */
+size_t beam_load_put_aux(uint8_t *out, enum beam_load_aux kind, uint64_t number, uint64_t count,
+			 const uint8_t nonce[BEAM_LOAD_SECRET_BYTES]);
+
+#endif

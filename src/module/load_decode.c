@@ -1,0 +1,301 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * The kernel hands each packet of the socket to one thread: it is the queue of jobs. */
+#include "load_decode.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "clock.h"
+#include "fault.h"
+#include "load_share.h"
+#include "rdbeam/error.h"
+#include "sockets.h"
+
+#define THREADS_MAX 4
+#define AHEAD_MAX   16 /* batches made and not inserted: bounds the memory of their keys */
+
+struct beam_decoder {
+	int sock;
+	const uint8_t *memory;
+	uint64_t memory_bytes;
+	void (*ended)(void);
+	pthread_t threads[THREADS_MAX];
+	int nthreads;
+
+	pthread_mutex_t lock;
+	pthread_cond_t changed;
+	struct beam_load_batch *batches;
+	uint32_t nbatches;
+	int code; /* 0 while jobs may come */
+};
+
+void beam_load_batch_free(struct beam_load_batch *batch)
+{
+	if (!batch)
+		return;
+	for (uint32_t i = 0; i < batch->nitems; i++) {
+		if (batch->items[i].key)
+			RedisModule_FreeString(NULL, batch->items[i].key);
+		if (batch->items[i].value)
+			RedisModule_FreeString(NULL, batch->items[i].value);
+	}
+	free(batch);
+}
+
+/* ---- threads -------------------------------------------------------------------------------- */
+
+static int fill(const struct beam_item *item, struct beam_load_item *out)
+{
+	size_t pos = 0;
+	uint64_t len;
+	int enc;
+	int rc = beam_rdb_get_len(item->value, item->value_bytes, &pos, &len, &enc);
+
+	if (rc)
+		return rc;
+	/* The memory is the pull's: what was checked a moment ago is checked again. */
+	if (enc >= 0 || len != item->value_bytes - pos)
+		return BEAM_E_FORMAT;
+	out->expire_ms = item->expire_ms;
+	out->idle_s = item->idle_s;
+	out->freq = item->freq;
+	out->db = item->db;
+	out->key = RedisModule_CreateString(NULL,
+					    item->key ? (const char *)item->key : item->key_text,
+					    item->key_bytes);
+	out->value =
+	    RedisModule_CreateString(NULL, (const char *)item->value + pos, (size_t)len);
+	return out->key && out->value ? 0 : -ENOMEM;
+}
+
+static int decode(const struct beam_chunk *chunk, struct beam_load_batch *batch)
+{
+	struct beam_chunk_cursor cursor = {0};
+	struct beam_item item;
+	int rc;
+
+	while ((rc = beam_chunk_next(chunk, &cursor, &item)) == 1) {
+		if (!beam_load_takes(&item))
+			continue;
+		struct beam_load_item *out = &batch->items[batch->nitems++];
+
+		memset(out, 0, sizeof(*out));
+		rc = fill(&item, out);
+		if (rc)
+			return rc;
+	}
+	return rc;
+}
+
+static int make_batch(const struct beam_decoder *d, const struct beam_load_job *job,
+		      struct beam_load_batch **out)
+{
+	struct beam_load_batch *batch;
+	struct beam_chunk chunk;
+
+	if (job->len_bytes > d->memory_bytes || job->offset > d->memory_bytes - job->len_bytes)
+		return BEAM_E_PROTO;
+	/* The pull has checked the CRC of each segment. */
+	int rc = beam_chunk_open(d->memory + job->offset, (size_t)job->len_bytes, false, &chunk);
+
+	if (rc)
+		return rc;
+	/* An item takes at least one byte of index, so this is bounded by the chunk. */
+	batch = malloc(sizeof(*batch) + chunk.footer.nitems * sizeof(batch->items[0]));
+	if (!batch)
+		return -ENOMEM;
+	batch->next = NULL;
+	batch->number = job->number;
+	batch->nitems = 0;
+	rc = decode(&chunk, batch);
+	if (rc) {
+		beam_load_batch_free(batch);
+		return rc;
+	}
+	*out = batch;
+	return 0;
+}
+
+/* Waits, too, while the main thread is far behind. That ends: it is never behind a batch that is
+ * not made, because jobs are taken in order and each thread gives its batch away before it waits. */
+static void give(struct beam_decoder *d, struct beam_load_batch *batch)
+{
+	pthread_mutex_lock(&d->lock);
+	batch->next = d->batches;
+	d->batches = batch;
+	d->nbatches++;
+	pthread_cond_broadcast(&d->changed);
+	while (d->nbatches > AHEAD_MAX && !d->code)
+		pthread_cond_wait(&d->changed, &d->lock);
+	pthread_mutex_unlock(&d->lock);
+}
+
+static int run_job(struct beam_decoder *d)
+{
+	struct beam_load_batch *batch = NULL;
+	struct beam_load_job job;
+	ssize_t n = beam_packet_recv(d->sock, &job, sizeof(job), NULL, NULL, -1);
+
+	if (n < 0)
+		return (int)n;
+	if (n != sizeof(job))
+		return BEAM_E_PROTO;
+	int rc = BEAM_FAULT("load-decode");
+
+	if (!rc)
+		rc = make_batch(d, &job, &batch);
+	if (rc)
+		return rc;
+	struct beam_load_news news = {
+	    .word = BEAM_LOAD_DECODED, .first = job.first, .len_bytes = job.len_bytes};
+
+	give(d, batch);
+	return beam_packet_send(d->sock, &news, sizeof(news), NULL, 0);
+}
+
+static void *decoder_thread(void *arg)
+{
+	struct beam_decoder *d = arg;
+	int rc;
+
+	do {
+		rc = run_job(d);
+	} while (!rc);
+	pthread_mutex_lock(&d->lock);
+	bool first = !d->code;
+
+	if (first)
+		d->code = rc;
+	pthread_cond_broadcast(&d->changed);
+	pthread_mutex_unlock(&d->lock);
+	if (first)
+		d->ended();
+	return NULL;
+}
+
+/* ---- the main thread ------------------------------------------------------------------------ */
+
+static int nthreads_wanted(void)
+{
+	long cpus = sysconf(_SC_NPROCESSORS_ONLN) - 1; /* the main thread has one */
+
+	return cpus < 1 ? 1 : cpus > THREADS_MAX ? THREADS_MAX : (int)cpus;
+}
+
+static int start_threads(struct beam_decoder *d)
+{
+	sigset_t all, old;
+	int err = 0;
+
+	/* Signals are the main thread's. */
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &old);
+	while (!err && d->nthreads < nthreads_wanted()) {
+		err = pthread_create(&d->threads[d->nthreads], NULL, decoder_thread, d);
+		if (!err)
+			d->nthreads++;
+	}
+	pthread_sigmask(SIG_SETMASK, &old, NULL);
+	return d->nthreads ? 0 : -err; /* one will do */
+}
+
+int beam_decoder_open(int sock, int memory_fd, uint64_t memory_bytes, void (*ended)(void),
+		      struct beam_decoder **out)
+{
+	struct beam_decoder *d = calloc(1, sizeof(*d));
+
+	if (!d)
+		return -ENOMEM;
+	void *memory = mmap(NULL, memory_bytes, PROT_READ, MAP_SHARED, memory_fd, 0);
+
+	if (memory == MAP_FAILED) {
+		int err = -errno;
+
+		free(d);
+		return err;
+	}
+	/* A child of the server has no use for it, nor has a core dump. */
+	madvise(memory, memory_bytes, MADV_DONTFORK);
+	madvise(memory, memory_bytes, MADV_DONTDUMP);
+	d->sock = sock;
+	d->memory = memory;
+	d->memory_bytes = memory_bytes;
+	d->ended = ended;
+	pthread_mutex_init(&d->lock, NULL);
+	beam_cond_init(&d->changed);
+	int rc = start_threads(d);
+
+	if (rc) {
+		beam_decoder_close(&d);
+		return rc;
+	}
+	*out = d;
+	return 0;
+}
+
+void beam_decoder_close(struct beam_decoder **decoder)
+{
+	struct beam_decoder *d = *decoder;
+
+	if (!d)
+		return;
+	pthread_mutex_lock(&d->lock);
+	if (!d->code)
+		d->code = BEAM_E_ABORTED;
+	pthread_cond_broadcast(&d->changed);
+	pthread_mutex_unlock(&d->lock);
+	shutdown(d->sock, SHUT_RDWR);
+	for (int i = 0; i < d->nthreads; i++)
+		pthread_join(d->threads[i], NULL);
+	while (d->batches) {
+		struct beam_load_batch *next = d->batches->next;
+
+		beam_load_batch_free(d->batches);
+		d->batches = next;
+	}
+	munmap((void *)(uintptr_t)d->memory, d->memory_bytes);
+	pthread_cond_destroy(&d->changed);
+	pthread_mutex_destroy(&d->lock);
+	free(d);
+	*decoder = NULL;
+}
+
+static struct beam_load_batch *unlink_batch(struct beam_decoder *d, uint32_t number)
+{
+	for (struct beam_load_batch **at = &d->batches; *at; at = &(*at)->next) {
+		struct beam_load_batch *batch = *at;
+
+		if (batch->number != number)
+			continue;
+		*at = batch->next;
+		d->nbatches--;
+		pthread_cond_broadcast(&d->changed);
+		return batch;
+	}
+	return NULL;
+}
+
+int beam_decoder_take(struct beam_decoder *d, uint32_t number, int timeout_ms,
+		      struct beam_load_batch **out)
+{
+	struct timespec until;
+	int rc = 0;
+
+	beam_deadline_in(&until, timeout_ms);
+	pthread_mutex_lock(&d->lock);
+	while (!(*out = unlink_batch(d, number)) && !rc) {
+		if (d->code)
+			rc = d->code;
+		else if (pthread_cond_timedwait(&d->changed, &d->lock, &until) == ETIMEDOUT)
+			rc = -ETIMEDOUT;
+	}
+	pthread_mutex_unlock(&d->lock);
+	return *out ? 0 : rc;
+}
