@@ -300,9 +300,10 @@ static void print_text(const struct beam_pull_opts *pull, const struct beam_pull
 		put_stage("hand-over", result->handover_ms, 0);
 	}
 	put_stage("total", result->total_ms, result->image_bytes);
-	printf("%s: %s keys, %s in %s by %s, %s, cut %s:%" PRId64 "\n", handover_text(pull, result),
-	       beam_text_count(keys, result->keys), beam_text_bytes(bytes, result->image_bytes),
-	       beam_text_ms(time, result->total_ms), result->transport,
+	printf("%s: %s keys, %s in %s by %s%s%s, %s, cut %s:%" PRId64 "\n",
+	       handover_text(pull, result), beam_text_count(keys, result->keys),
+	       beam_text_bytes(bytes, result->image_bytes), beam_text_ms(time, result->total_ms),
+	       result->transport, result->loader[0] ? ", loader " : "", result->loader,
 	       result->reused ? "image reused" : "image made for this pull", result->cut.replid,
 	       result->cut.offset);
 }
@@ -382,7 +383,8 @@ const struct beam_command beam_pull_command = {
 	"the server then continues from the real primary by partial resync. Data that the server\n"
 	"holds is replaced only after the image is verified, unless --stream is given.\n\n"
 	"In the end it prints how long each stage took; with --json it prints one object with the\n"
-	"members generation, transport, loader, reused, keys, image_bytes, segments, reread_segments,\n"
+	"members generation, transport, loader, reused, keys, image_bytes, segments, "
+	"reread_segments,\n"
 	"stream_bytes, spilled_bytes, copy_ms, ticket_ms, transfer_ms, load_ms, catchup_ms,\n"
 	"handover_ms, total_ms, partial_resyncs, full_resyncs, replid, offset, or with error and\n"
 	"code.",

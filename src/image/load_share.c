@@ -8,7 +8,7 @@
 /* The server makes a number of a text of up to 20 digits, and keeps one of up to 44 bytes within
  * the object: as it loads them itself, cheaper than they can be handed over. */
 #define VALUE_LEAST_BYTES 64
-/* Measured (docs/adr/0008): below this the server's own loading is not slower. */
+/* Measured (docs/adr/0009): below this the server's own loading is not slower. */
 #define ITEM_LEAST_BYTES 256
 
 enum module_opcode { MODULE_EOF = 0, MODULE_UINT = 2, MODULE_STRING = 5 };
@@ -27,7 +27,8 @@ bool beam_load_worth(const struct beam_chunk_footer *footer)
 
 static uint64_t type_id(void)
 {
-	static const char set[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+	static const char set[] =
+	    "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
 	uint64_t id = 0;
 
 	for (const char *c = BEAM_LOAD_TYPE_NAME; *c; c++)

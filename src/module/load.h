@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * Loading by module (docs/adr/0008): within an ordinary full resync, AUX records of our own type
+ * Loading by module (docs/adr/0009): within an ordinary full resync, AUX records of our own type
  * stand where string keys would be; their values were made by threads from the pull's memory, and
  * the main thread inserts them. Main thread.
  */

@@ -67,11 +67,9 @@ static int fill(const struct beam_item *item, struct beam_load_item *out)
 	out->idle_s = item->idle_s;
 	out->freq = item->freq;
 	out->db = item->db;
-	out->key = RedisModule_CreateString(NULL,
-					    item->key ? (const char *)item->key : item->key_text,
-					    item->key_bytes);
-	out->value =
-	    RedisModule_CreateString(NULL, (const char *)item->value + pos, (size_t)len);
+	out->key = RedisModule_CreateString(
+	    NULL, item->key ? (const char *)item->key : item->key_text, item->key_bytes);
+	out->value = RedisModule_CreateString(NULL, (const char *)item->value + pos, (size_t)len);
 	return out->key && out->value ? 0 : -ENOMEM;
 }
 

@@ -41,8 +41,8 @@ struct beam_module_feed {
 	struct beam_module_part parts[PARTS_MAX]; /* a ring */
 	uint32_t head, nparts;
 	enum agreement known; /* what it has seen of `agreement` */
-	uint32_t next; /* segment to look at */
-	bool in_long;  /* within a chunk that the window cannot hold, which begins at: */
+	uint32_t next;        /* segment to look at */
+	bool in_long;         /* within a chunk that the window cannot hold, which begins at: */
 	uint32_t long_first;
 	bool ended;
 	uint64_t asked_ms;
@@ -166,8 +166,7 @@ static bool is_last(const struct beam_module_feed *m, const uint8_t *base, uint3
 	const uint32_t tail = BEAM_LAST_TAIL_BYTES + BEAM_MANIFEST_FOOTER_BYTES;
 	struct beam_manifest_footer footer;
 
-	return len < m->segment_bytes ||
-	       beam_manifest_footer_get(base + len - tail, &footer) == 0;
+	return len < m->segment_bytes || beam_manifest_footer_get(base + len - tail, &footer) == 0;
 }
 
 static bool ends_chunk(const uint8_t *base, uint32_t len, uint32_t first, uint32_t index,
@@ -210,11 +209,10 @@ static int prepare_shared(struct beam_module_feed *m, const struct beam_chunk *c
 	uint32_t n = chunk->footer.nsegments;
 	struct beam_module_part *part = new_part(m, n);
 	uint64_t taken;
-	struct beam_load_job job = {
-	    .offset = (uint64_t)(chunk->base - m->shape.base),
-	    .len_bytes = n * m->segment_bytes,
-	    .number = m->njobs,
-	    .first = part->first};
+	struct beam_load_job job = {.offset = (uint64_t)(chunk->base - m->shape.base),
+				    .len_bytes = n * m->segment_bytes,
+				    .number = m->njobs,
+				    .first = part->first};
 	int rc = beam_module_part_split(part, chunk, &taken);
 
 	if (rc || !taken) {
@@ -344,8 +342,7 @@ static void source_release(void *ctx)
 
 void beam_module_feed_source(struct beam_module_feed *m, struct beam_image_source *out)
 {
-	*out = (struct beam_image_source){
-	    .ctx = m, .next = source_next, .release = source_release};
+	*out = (struct beam_image_source){.ctx = m, .next = source_next, .release = source_release};
 }
 
 /* ---- open, close ---------------------------------------------------------------------------- */
@@ -393,7 +390,8 @@ static int say_hello(struct beam_module_feed *m, const struct beam_module_offer 
 	memcpy(hello.secret, offer->secret, sizeof(hello.secret));
 	hello.memory_bytes = m->shape.nslots * m->segment_bytes;
 	m->sock = beam_packet_connect(offer->name, offer->name_len);
-	return m->sock < 0 ? m->sock : beam_packet_send(m->sock, &hello, sizeof(hello), &m->shape.fd, 1);
+	return m->sock < 0 ? m->sock
+			   : beam_packet_send(m->sock, &hello, sizeof(hello), &m->shape.fd, 1);
 }
 
 int beam_module_feed_open(const struct beam_module_offer *offer, struct beam_window *window,

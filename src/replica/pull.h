@@ -70,7 +70,7 @@ struct beam_pull_result {
 	struct beam_cut cut;
 	char transport[16];
 	char loader[8]; /* REPLICA: "stock", "module" */
-	bool reused; /* a retained image, no fork for this pull */
+	bool reused;    /* a retained image, no fork for this pull */
 	uint64_t keys;
 	uint64_t image_bytes;
 	uint32_t nsegments;

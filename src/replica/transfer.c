@@ -65,10 +65,11 @@ int beam_transfer_open(struct beam_pull *pull)
 
 	if (stage && strcmp(pull->opts.loader, "module") == 0 &&
 	    pull->opts.target == BEAM_PULL_REPLICA)
-		return beam_tell(pull->error, BEAM_E_UNSUPPORTED,
-				 "%s holds keys, so it loads into a second database, where a module "
-				 "cannot insert: --loader auto, or empty it first",
-				 beam_redis_name(pull->to));
+		return beam_tell(
+		    pull->error, BEAM_E_UNSUPPORTED,
+		    "%s holds keys, so it loads into a second database, where a module "
+		    "cannot insert: --loader auto, or empty it first",
+		    beam_redis_name(pull->to));
 	if (stage) {
 		rc = beam_stage_open(memory, pull->opts.spill_dir, &pull->staged);
 		if (!rc)

@@ -192,9 +192,9 @@ static int wait_for(struct beam_window *window, const uint32_t *index, const uin
 	beam_deadline_in(&deadline, timeout_ms);
 	pthread_mutex_lock(&window->lock);
 	while ((rc = look(window, *index, base, len_bytes)) == -EAGAIN && err != ETIMEDOUT)
-		err = timeout_ms ? pthread_cond_timedwait(&window->changed, &window->lock,
-							  &deadline)
-				 : ETIMEDOUT;
+		err = timeout_ms
+			  ? pthread_cond_timedwait(&window->changed, &window->lock, &deadline)
+			  : ETIMEDOUT;
 	pthread_mutex_unlock(&window->lock);
 	return rc == -EAGAIN ? -ETIMEDOUT : rc;
 }

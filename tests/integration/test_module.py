@@ -44,7 +44,7 @@ INFO_FIELDS = """mode daemon_state transport region_bytes region_page_bytes gene
 snapshot_keys snapshot_bytes snapshot_copy_ms snapshot_copy_mb_per_s cow_window_ms flush_ms
 flush_mb_per_s last_durable_unixtime progress_pct pulls_active pulls_total pull_bytes_total
 fallback_total last_fallback_reason last_error""".split()
-COMMANDS = ["rdbeam.snapshot", "rdbeam.ticket", "rdbeam.status", "rdbeam.help"]
+COMMANDS = ["rdbeam.snapshot", "rdbeam.ticket", "rdbeam.load", "rdbeam.status", "rdbeam.help"]
 
 
 def daemon_up(server, other_than=None):
