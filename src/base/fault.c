@@ -5,8 +5,10 @@
 #ifdef RDBEAM_FAULTS
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -23,13 +25,10 @@ static const struct {
 
 static atomic_long passages;
 
-static void trace(const char *name)
+/* Appends a line "pid name" to a file. */
+static void note(const char *path, const char *name)
 {
-	const char *path = getenv("RDBEAM_FAULT_TRACE");
 	char line[128];
-
-	if (!path)
-		return;
 	int fd = open(path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0600);
 	int len = snprintf(line, sizeof(line), "%ld %s\n", (long)getpid(), name);
 
@@ -60,20 +59,61 @@ static int act(const char *action)
 	return -atoi(action + 6);
 }
 
-int beam_fault(const char *name)
+/* True at the wanted passage of a wanted point; *action is filled. */
+static bool is_due(const char *spec, const char *name, char action[32])
 {
-	const char *spec = getenv("RDBEAM_FAULT");
-	char wanted[64], action[32];
+	char wanted[64];
 	long nth;
 
-	trace(name);
-	if (!spec || sscanf(spec, "%63[^:]:%ld:%31s", wanted, &nth, action) != 3)
-		return 0;
+	if (sscanf(spec, "%63[^:]:%ld:%31s", wanted, &nth, action) != 3)
+		return false;
 	if (strcmp(wanted, "*") != 0 && strcmp(wanted, name) != 0)
+		return false;
+	return atomic_fetch_add(&passages, 1) + 1 == nth;
+}
+
+static int from_file(const char *path, const char *name)
+{
+	static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+	static char seen[160];
+	char spec[160] = "", action[32], fired[4096];
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+
+	if (fd < 0)
 		return 0;
-	if (atomic_fetch_add(&passages, 1) + 1 != nth)
+	ssize_t n = read(fd, spec, sizeof(spec) - 1);
+
+	close(fd);
+	if (n <= 0)
 		return 0;
+	pthread_mutex_lock(&lock);
+	if (strcmp(seen, spec) != 0) {
+		memcpy(seen, spec, sizeof(seen));
+		atomic_store(&passages, 0);
+	}
+	bool due = is_due(spec, name, action);
+
+	pthread_mutex_unlock(&lock);
+	/* Of several processes that come here at once the one fires that takes the file away. */
+	if (!due || unlink(path))
+		return 0;
+	snprintf(fired, sizeof(fired), "%s.fired", path);
+	note(fired, name);
 	return act(action);
+}
+
+int beam_fault(const char *name)
+{
+	const char *spec = getenv("RDBEAM_FAULT"), *trace = getenv("RDBEAM_FAULT_TRACE");
+	char action[32];
+
+	if (trace)
+		note(trace, name);
+	if (!spec)
+		return 0;
+	if (spec[0] == '@')
+		return from_file(spec + 1, name);
+	return is_due(spec, name, action) ? act(action) : 0;
 }
 #else
 typedef int beam_fault_points_are_compiled_out;

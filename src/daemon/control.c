@@ -67,6 +67,7 @@ static void hello(struct daemon *d, const struct beam_ctl_hello *message)
 		beam_loop_stop(d->loop);
 		return;
 	}
+	(void)BEAM_FAULT("daemon.hello");
 	d->greeted = true;
 	memcpy(d->secret, message->secret, sizeof(d->secret));
 	d->server_pidfd = (int)syscall(SYS_pidfd_open, message->server_pid, 0);
@@ -136,7 +137,7 @@ static void dispatch(struct daemon *d, const void *packet, uint32_t type)
 	else if (type == BEAM_CTL_CONFIG)
 		config(d, packet);
 	else if (type == BEAM_CTL_TICKET) {
-		if (tickets_add(&d->tickets, packet, beam_now_ms()))
+		if (BEAM_FAULT("daemon.ticket") || tickets_add(&d->tickets, packet, beam_now_ms()))
 			beam_log(BEAM_LOG_WARNING, "ticket refused: it has no address or no time");
 	} else {
 		beam_log(BEAM_LOG_WARNING, "unexpected message %u from the module", type);

@@ -80,6 +80,7 @@ static void tell_outcome(struct generation *gen)
 
 	if (!gen->coordinator)
 		return;
+	(void)BEAM_FAULT("daemon.outcome");
 	if (gen->outcome == OUTCOME_DURABLE)
 		writers_send(gen->coordinator, BEAM_CTL_DURABLE, &durable, sizeof(durable), -1);
 	else if (gen->outcome == OUTCOME_FAILED)
@@ -95,6 +96,7 @@ static void heartbeat(void *arg)
 
 	if (!gen->coordinator)
 		return;
+	(void)BEAM_FAULT("daemon.heartbeat");
 	if (gen->flush)
 		progress.flushed_bytes = beam_flush_written(gen->flush);
 	/* Each says more than the one before: nothing is queued for a waiter that does not read. */
@@ -112,6 +114,7 @@ void generation_finish(struct generation *gen, int code, const char *text)
 	struct daemon *d = gen->d;
 	uint64_t now = beam_now_ms();
 
+	(void)BEAM_FAULT("daemon.finish");
 	if (gen->flush_start_ms)
 		gen->flush_ms = now - gen->flush_start_ms;
 	flushes_close(gen);

@@ -80,8 +80,9 @@ int flushes_open(struct generation *gen, bool direct)
 				       .direct = direct,
 				       .engine = BEAM_DISK_AUTO,
 				       .rate_limit = d->config.flush_rate_limit};
-	int err = beam_flush_open(&opts, &gen->flush);
+	int err = BEAM_FAULT("daemon.flush-open");
 
+	err = err ? err : beam_flush_open(&opts, &gen->flush);
 	if (err)
 		return err;
 	err = beam_watch_add(d->loop, beam_flush_fd(gen->flush), EPOLLIN, flush_event, gen,
@@ -109,7 +110,9 @@ void flushes_write(struct generation *gen, uint32_t index)
 
 void flushes_finish(struct generation *gen)
 {
-	int err = beam_flush_finish(gen->flush, gen->copied.image_bytes);
+	int err = BEAM_FAULT("daemon.flush-finish");
+
+	err = err ? err : beam_flush_finish(gen->flush, gen->copied.image_bytes);
 
 	if (err)
 		write_done(gen, BEAM_FLUSH_FINISHED, err);

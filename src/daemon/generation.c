@@ -165,7 +165,7 @@ static struct generation *create(struct writer *writer, const struct beam_ctl_be
 				 int file_fd, uint32_t need, int *err)
 {
 	struct daemon *d = writer->d;
-	struct generation *gen = calloc(1, sizeof(*gen));
+	struct generation *gen = BEAM_FAULT("daemon.create") ? NULL : calloc(1, sizeof(*gen));
 
 	if (!gen) {
 		beam_close(&file_fd);
@@ -202,6 +202,7 @@ static void announce(struct generation *gen, struct writer *writer)
 	struct beam_ctl_opened opened = {
 	    .gen = gen->id, .pid = writer->pid, .kind = gen->begin.kind, .cut = gen->begin.cut};
 
+	(void)BEAM_FAULT("daemon.announce");
 	writers_send(writer, BEAM_CTL_GENERATION, &message, sizeof(message), gen->table_fd);
 	control_send(gen->d, BEAM_CTL_OPENED, &opened, sizeof(opened));
 }

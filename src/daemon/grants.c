@@ -39,6 +39,7 @@ static void announce_extent(struct generation *gen, uint32_t extent)
 	void *base;
 	int fd;
 
+	(void)BEAM_FAULT("daemon.extent");
 	gen->extents[extent] = true;
 	for (struct writer *w = gen->d->writers; w; w = w->next)
 		if (w->gen == gen)
@@ -99,6 +100,7 @@ static void take_slots(struct generation *gen, uint32_t want)
 		grants_put(gen, gen->reach, slot);
 	if (gen->reach == reach)
 		return;
+	(void)BEAM_FAULT("daemon.granted");
 	for (struct writer *w = gen->d->writers; w; w = w->next)
 		if (w->gen == gen)
 			grants_answer(w);

@@ -110,8 +110,9 @@ static int find_segment(const struct waiter *w, const struct beam_table *table, 
 	if (extent >= w->nextents || w->extents[extent] < 0)
 		return BEAM_E_TORN;
 	if (!extents[extent].base) {
-		int err = map(w->extents[extent], &extents[extent]);
+		int err = BEAM_FAULT("rescue.map");
 
+		err = err ? err : map(w->extents[extent], &extents[extent]);
 		if (err)
 			return err;
 	}
@@ -210,8 +211,9 @@ int rescue_write(struct waiter *w)
 {
 	struct mapping table;
 	uint64_t file_bytes;
-	int err = map(w->table, &table);
+	int err = BEAM_FAULT("rescue.table");
 
+	err = err ? err : map(w->table, &table);
 	if (!err)
 		err = check_table((const struct beam_table *)table.base, table.bytes);
 	if (err)
@@ -229,8 +231,9 @@ int rescue_write(struct waiter *w)
 	err = write_all(w, (const struct beam_table *)table.base, &file_bytes);
 	if (err)
 		return err;
-	if (ftruncate(w->file, (off_t)file_bytes))
-		return failed(-errno, "setting the file's size");
+	err = BEAM_FAULT("rescue.trim");
+	if (err || ftruncate(w->file, (off_t)file_bytes))
+		return failed(err ? err : -errno, "setting the file's size");
 	err = BEAM_FAULT("rescue.fsync");
 	if (err || fsync(w->file))
 		return failed(err ? err : -errno, "fsync of the file");

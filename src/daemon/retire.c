@@ -50,6 +50,7 @@ void generation_fence(struct generation *gen)
 		if (w->gen == gen)
 			writers_detach(w);
 	}
+	(void)BEAM_FAULT("daemon.fenced");
 	generation_give_slots(gen, 0);
 	gen->state = GEN_FENCED;
 	d->trim_at_ms = beam_now_ms() + d->config.retain_s * 1000ull;
@@ -163,9 +164,11 @@ static void chores(void *arg)
 {
 	struct daemon *d = arg;
 
+	(void)BEAM_FAULT("daemon.chores");
 	retire_superseded(d);
 	retire_expired(d);
 	if (d->trim_at_ms && beam_now_ms() >= d->trim_at_ms && can_trim(d)) {
+		(void)BEAM_FAULT("daemon.trim");
 		beam_region_trim(d->region);
 		d->trim_at_ms = 0;
 		status_moved(d);

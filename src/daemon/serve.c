@@ -65,6 +65,7 @@ static int authorize(void *ctx, const struct beam_wire_hello *hello, const char 
 	if (!gen)
 		return BEAM_E_STALE;
 	gen->refs++;
+	(void)BEAM_FAULT("daemon.authorized");
 	d->pulls_total++;
 	*image = &gen->served;
 	status_moved(d);
@@ -114,6 +115,7 @@ static void release(void *ctx, struct beam_served *image)
 	struct daemon *d = ctx;
 	struct generation *gen = image->gen;
 
+	(void)BEAM_FAULT("daemon.release");
 	gen->refs--;
 	reuse_later(gen);
 	generation_free_if_unused(gen);

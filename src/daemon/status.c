@@ -8,6 +8,7 @@
 
 #include "clock.h"
 #include "daemon.h"
+#include "fault.h"
 
 #define STATUS_PERIOD_MS 100
 
@@ -133,6 +134,7 @@ static void send_now(void *arg)
 		beam_timer_set(d->loop, STATUS_PERIOD_MS, send_now, d, &d->status_timer);
 		return;
 	}
+	(void)BEAM_FAULT("daemon.status");
 	build(d, &s);
 	d->status_sent_ms = beam_now_ms();
 	control_send(d, BEAM_CTL_STATUS, &s, sizeof(s));

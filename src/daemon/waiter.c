@@ -77,6 +77,7 @@ static int become_waiter(const struct waiter *w)
 {
 	reset_signals();
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	(void)BEAM_FAULT("waiter.become");
 	if (getppid() != w->server) {
 		fprintf(stderr, "rdbeamd: waiter: server %d is gone\n", (int)w->server);
 		return -ESRCH;
@@ -114,7 +115,8 @@ static int next_message(struct waiter *w, union packet *packet)
 {
 	int fds[BEAM_PACKET_FDS_MAX], nfds = 0;
 	ssize_t n = beam_packet_recv(w->sock, packet, sizeof(*packet), fds, &nfds, SILENCE_MS);
-	int err = n < 0 ? (int)n : beam_ctl_check(packet, (uint32_t)n);
+	int fault = BEAM_FAULT("waiter.message");
+	int err = n < 0 ? (int)n : fault ? fault : beam_ctl_check(packet, (uint32_t)n);
 
 	if (!err && packet->head.type == BEAM_CTL_EXTENT && nfds)
 		keep_extent(w, packet->extent.extent, &fds[0]);

@@ -192,6 +192,7 @@ static int dispatch(struct writer *writer, const void *packet, uint32_t type, in
 		return type == BEAM_CTL_JOIN ? join(writer, packet) : BEAM_E_PROTO;
 	switch (type) {
 	case BEAM_CTL_NEED:
+		(void)BEAM_FAULT("daemon.need");
 		if (at->index >= gen->capacity || gen->segments[at->index].len_bytes)
 			return BEAM_E_PROTO;
 		writer->waiting = true;
@@ -270,6 +271,7 @@ static void process_ended(int fd, uint32_t events, void *arg)
 
 	(void)fd;
 	(void)events;
+	(void)BEAM_FAULT("daemon.writer-gone");
 	drain(writer);
 	for (struct writer *w = d->writers; w; w = w->next) {
 		if (w != writer)
@@ -308,7 +310,7 @@ static uint32_t strangers(const struct daemon *d)
 
 static void adopt(struct daemon *d, int fd)
 {
-	struct writer *writer = calloc(1, sizeof(*writer));
+	struct writer *writer = BEAM_FAULT("daemon.adopt") ? NULL : calloc(1, sizeof(*writer));
 	uid_t uid = 0;
 
 	if (!writer) {

@@ -358,7 +358,7 @@ int beam_flush_fd(const struct beam_flush *f)
 int beam_flush_write(struct beam_flush *f, const void *buf, size_t len_bytes, uint64_t offset,
 		     uint64_t cookie)
 {
-	struct beam_disk_write *write = calloc(1, sizeof(*write));
+	struct beam_disk_write *write = BEAM_FAULT("disk.queue") ? NULL : calloc(1, sizeof(*write));
 
 	if (!write)
 		return -ENOMEM;
@@ -393,6 +393,7 @@ int beam_flush_reap(struct beam_flush *f, beam_flush_done_fn *done, void *arg)
 	struct beam_disk_write *write;
 	struct beam_disk_op *op;
 
+	(void)BEAM_FAULT("disk.reap");
 	beam_disk_pace_clear(&f->pace);
 	while ((op = f->ops->next_done(f->engine, false)))
 		complete(f, op);

@@ -123,7 +123,9 @@ static void uring_start(struct beam_disk_engine_state *engine, struct beam_disk_
 
 static int uring_submit(struct beam_disk_engine_state *engine)
 {
-	int n = io_uring_submit(&engine->ring);
+	int n = BEAM_FAULT("disk.submit");
+
+	n = n ? n : io_uring_submit(&engine->ring);
 
 	if (n > 0)
 		engine->submitted += (uint32_t)n;

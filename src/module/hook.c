@@ -13,6 +13,7 @@
 
 #include "clock.h"
 #include "config.h"
+#include "fault.h"
 #include "link.h"
 #include "log.h"
 #include "save.h"
@@ -105,6 +106,7 @@ static void on_rdb_start(RedisModuleCtx *ctx)
 	if (getppid() != parent)
 		_exit(1);
 	beam_link_child_detach();
+	(void)BEAM_FAULT("hook.child");
 	if (beam_config.mode == BEAM_MODE_MIRROR)
 		beam_save_to_memory(ctx, now_ns);
 	else if (beam_config.durable)
@@ -135,6 +137,7 @@ static void mark_cut(RedisModuleCtx *ctx)
 		      !beam_facts_replica_waits(info);
 
 	RedisModule_FreeServerInfo(ctx, info);
+	(void)BEAM_FAULT("hook.cut");
 	for (int db = 0; wanted && db < 2; db++) {
 		if (RedisModule_SelectDb(ctx, db) != REDISMODULE_OK)
 			continue;

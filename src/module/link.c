@@ -14,6 +14,7 @@
 
 #include "clock.h"
 #include "config.h"
+#include "fault.h"
 #include "log.h"
 #include "rdbeam/error.h"
 #include "sockets.h"
@@ -100,6 +101,7 @@ static void take(const void *packet)
 {
 	const struct beam_ctl_head *head = packet;
 
+	(void)BEAM_FAULT("link.take");
 	switch (head->type) {
 	case BEAM_CTL_READY:
 		link_.ready = *(const struct beam_ctl_ready *)packet;
@@ -170,7 +172,10 @@ static int spawn(int control, int listener)
 	posix_spawnattr_setsigmask(&attr, &none);
 	posix_spawnattr_setsigdefault(&attr, &all);
 	posix_spawnattr_setflags(&attr, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
-	int err = posix_spawn(&pid, path, &actions, &attr, argv, environ);
+	int err = -BEAM_FAULT("link.spawn");
+
+	if (!err)
+		err = posix_spawn(&pid, path, &actions, &attr, argv, environ);
 
 	posix_spawnattr_destroy(&attr);
 	posix_spawn_file_actions_destroy(&actions);
@@ -195,7 +200,10 @@ static int spawn(int control, int listener)
 static int send_hello(void)
 {
 	struct beam_ctl_hello hello = {.protocol = BEAM_CTL_PROTOCOL, .server_pid = getpid()};
+	int err = BEAM_FAULT("link.hello");
 
+	if (err)
+		return err;
 	beam_random(link_.secret, sizeof(link_.secret));
 	memcpy(hello.secret, link_.secret, sizeof(hello.secret));
 	return beam_ctl_send(link_.control, BEAM_CTL_HELLO, &hello, sizeof(hello), -1);
@@ -214,8 +222,10 @@ static int high_fd(int *fd)
 
 static int connect_daemon(void)
 {
-	int pair[2] = {-1, -1}, listener = -1, err;
+	int pair[2] = {-1, -1}, listener = -1, err = BEAM_FAULT("link.connect");
 
+	if (err)
+		return err;
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair))
 		return -errno;
 	listener = beam_packet_listen(link_.name, &link_.name_len);
@@ -331,7 +341,10 @@ static void configure(bool anyway)
 	if (!anyway && memcmp(&message, &link_.configured, sizeof(message)) == 0)
 		return;
 	link_.configured = sent = message;
-	int err = beam_ctl_send(link_.control, BEAM_CTL_CONFIG, &sent, sizeof(sent), -1);
+	int err = BEAM_FAULT("link.configure");
+
+	if (!err)
+		err = beam_ctl_send(link_.control, BEAM_CTL_CONFIG, &sent, sizeof(sent), -1);
 
 	if (err)
 		beam_log(BEAM_LOG_WARNING, "cannot send settings to rdbeamd: %s",
@@ -355,9 +368,10 @@ bool beam_link_by_tls(void)
 
 int beam_link_ticket(struct beam_ctl_ticket *ticket)
 {
-	if (link_.control < 0)
-		return BEAM_E_GONE;
-	return beam_ctl_send(link_.control, BEAM_CTL_TICKET, ticket, sizeof(*ticket), -1);
+	int err = link_.control < 0 ? BEAM_E_GONE : BEAM_FAULT("link.ticket");
+
+	return err ? err
+		   : beam_ctl_send(link_.control, BEAM_CTL_TICKET, ticket, sizeof(*ticket), -1);
 }
 
 bool beam_link_child_address(const uint8_t **name, size_t *name_len, const uint8_t **secret)

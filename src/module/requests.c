@@ -14,6 +14,7 @@
 
 #include "clock.h"
 #include "config.h"
+#include "fault.h"
 #include "hook.h"
 #include "link.h"
 #include "rdbeam/error.h"
@@ -238,7 +239,7 @@ static void start(RedisModuleCtx *ctx, void *arg)
 	if (!wanted || forking)
 		return;
 	beam_hook_own_fork(1);
-	int pid = RedisModule_Fork(on_own_child_done, NULL);
+	int pid = BEAM_FAULT("request.fork") ? -1 : RedisModule_Fork(on_own_child_done, NULL);
 
 	if (pid == 0)
 		child_main(ctx, self);
@@ -289,7 +290,7 @@ static void client_address(RedisModuleCtx *ctx, char out[BEAM_ADDR_BYTES])
 
 static int wait_for_generation(RedisModuleCtx *ctx, const struct request *prepared)
 {
-	struct request *request = malloc(sizeof(*request));
+	struct request *request = BEAM_FAULT("request.wait") ? NULL : malloc(sizeof(*request));
 
 	if (!request)
 		return RedisModule_ReplyWithError(ctx, "ERR out of memory");
@@ -354,6 +355,7 @@ void beam_requests_on_opened(const struct beam_ctl_opened *opened)
 	struct request *next;
 
 	newest = *opened;
+	(void)BEAM_FAULT("request.opened");
 	read_stream(detached, &stream);
 	if (opened->kind == BEAM_SNAPSHOT_MEMORY)
 		forking = false;

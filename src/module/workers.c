@@ -212,6 +212,9 @@ static int worker_run(struct worker *worker, struct board *board, uint32_t numbe
 	if (reply)
 		RedisModule_FreeCallReply(reply);
 	worker->cursor = RedisModule_ScanCursorCreate();
+	err = BEAM_FAULT("worker-start");
+	if (err)
+		return err;
 	err = beam_lane_join(opts->lane, number, &worker->lane);
 	if (err)
 		return err;
@@ -221,6 +224,8 @@ static int worker_run(struct worker *worker, struct board *board, uint32_t numbe
 		err = beam_record_reader_open(opts->ctx, &record, &worker->reader);
 	if (!err)
 		err = run_jobs(worker, board);
+	if (!err)
+		err = BEAM_FAULT("worker-flush");
 	if (!err)
 		err = beam_record_flush(worker->reader);
 	if (!err)
@@ -283,6 +288,7 @@ static int reap(struct crew *crew, uint32_t i, char *why)
 	const struct report *report = &crew->board->report[i];
 	int status = 0;
 
+	(void)BEAM_FAULT("worker-reap");
 	while (waitpid(crew->pid[i], &status, 0) < 0 && errno == EINTR)
 		;
 	beam_close(&crew->pidfd[i]);

@@ -129,6 +129,10 @@ static int open_memfd(unsigned flags, uint64_t bytes, int *fd)
  * what can be truncated under a mapping is a SIGBUS in waiting. */
 static int settle(int fd, uint64_t bytes)
 {
+	int err = BEAM_FAULT("extent.settle");
+
+	if (err)
+		return err;
 	if (ftruncate(fd, (off_t)bytes) ||
 	    fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL))
 		return -errno;

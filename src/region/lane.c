@@ -138,6 +138,7 @@ static int lane_slot(void *ctx, uint32_t index, uint8_t **base)
 	struct beam_lane *lane = ctx;
 	int err = check_alive(lane);
 
+	err = err ? err : BEAM_FAULT("lane.slot");
 	if (err)
 		return err;
 	if (index >= lane->table->capacity)
@@ -197,6 +198,7 @@ static int lane_crcs(void *ctx, uint32_t count, uint64_t *crcs)
 	struct beam_lane *lane = ctx;
 	int err = check_alive(lane);
 
+	err = err ? err : BEAM_FAULT("lane.crcs");
 	if (err)
 		return err;
 	if (count > lane->table->capacity)
@@ -222,7 +224,10 @@ static int lane_crcs(void *ctx, uint32_t count, uint64_t *crcs)
 static int open_table(struct beam_lane *lane, const struct beam_ctl_generation *told, int fd)
 {
 	struct stat st;
+	int err = BEAM_FAULT("lane.table");
 
+	if (err)
+		return err;
 	if (fd < 0 || fstat(fd, &st) || told->table_bytes < sizeof(struct beam_table) ||
 	    (uint64_t)st.st_size < told->table_bytes)
 		return beam_lane_break("a table of another size than its file");
@@ -404,8 +409,9 @@ static int complete_extents(struct beam_lane *lane)
 
 int beam_lane_inherit(struct beam_lane *lane, int *sock, int *fds, int cap, int *nfds)
 {
-	int err = complete_extents(lane);
+	int err = BEAM_FAULT("lane.inherit");
 
+	err = err ? err : complete_extents(lane);
 	if (err)
 		return err;
 	if (cap < 1 || lane->nextents > (uint32_t)cap - 1) {

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "extent.h"
+#include "fault.h"
 #include "log.h"
 #include "rdbeam/error.h"
 #include "sockets.h"
@@ -34,8 +35,10 @@ static int learn_extent(struct beam_lane *lane, const struct beam_ctl_extent *me
 {
 	struct beam_lane_extent extent = {.fd = fd, .bytes = message->bytes};
 	struct stat st;
-	int err;
+	int err = BEAM_FAULT("lane.extent");
 
+	if (err)
+		goto close_fd;
 	if (fd < 0 || message->extent >= BEAM_EXTENTS_MAX || message->bytes == 0 ||
 	    message->bytes > BEAM_EXTENT_MAX_BYTES || message->bytes % BEAM_SEGMENT_ALIGN) {
 		err = beam_lane_break("a bad extent");

@@ -53,7 +53,7 @@ int beam_region_open(const struct beam_region_opts *opts, struct beam_region **o
 
 	if (err)
 		return err;
-	struct beam_region *r = calloc(1, sizeof(*r));
+	struct beam_region *r = BEAM_FAULT("region.open") ? NULL : calloc(1, sizeof(*r));
 
 	if (!r)
 		return -ENOMEM;
@@ -275,7 +275,7 @@ static uint32_t first_clear(const uint64_t *busy)
 
 int beam_region_take(struct beam_region *r, uint32_t *slot)
 {
-	if (r->nfree == 0)
+	if (BEAM_FAULT("region.take") || r->nfree == 0)
 		return -EAGAIN;
 	uint32_t number = 0;
 

@@ -164,7 +164,8 @@ static void grow_once(struct beam_region *r)
 		fail_for_room(r, &opts);
 		return;
 	}
-	struct beam_holder *holder = calloc(1, sizeof(*holder));
+	struct beam_holder *holder =
+	    BEAM_FAULT("region.holder") ? NULL : calloc(1, sizeof(*holder));
 
 	pthread_mutex_unlock(&r->lock);
 	int err = holder ? make_extent(r, &opts, bytes, pool, &holder->extent) : -ENOMEM;
@@ -194,6 +195,7 @@ static void bury_once(struct beam_region *r)
 
 	r->dead = holder->next;
 	pthread_mutex_unlock(&r->lock);
+	(void)BEAM_FAULT("region.bury");
 	beam_extent_free(&holder->extent);
 	free(holder);
 	pthread_mutex_lock(&r->lock);

@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "crc64.h"
+#include "fault.h"
 #include "image_reader.h"
 #include "rdbeam/error.h"
 #include "tell.h"
@@ -61,6 +62,10 @@ static int drain(struct copier *c)
 
 static int append(struct copier *c, int argc, const char **argv, const size_t *lens)
 {
+	int rc = BEAM_FAULT("copy-restore");
+
+	if (rc)
+		return beam_tell(c->error, rc, "copying a key: %s", beam_strerror(rc));
 	if (redisAppendCommandArgv(c->context, argc, argv, lens) != REDIS_OK)
 		return lost(c);
 	c->replies++;
@@ -68,8 +73,7 @@ static int append(struct copier *c, int argc, const char **argv, const size_t *l
 		c->inflight_bytes += lens[i];
 	if (c->replies < INFLIGHT_REPLIES && c->inflight_bytes < INFLIGHT_BYTES)
 		return 0;
-	int rc = drain(c);
-
+	rc = drain(c);
 	return rc ? rc : c->copy->tick(c->copy->tick_arg);
 }
 

@@ -167,6 +167,7 @@ static int answer_psync(struct beam_feed *feed)
 {
 	char line[128];
 
+	(void)BEAM_FAULT("feed-psync");
 	snprintf(line, sizeof(line), "+FULLRESYNC %s %lld\r\n", feed->opts.replid,
 		 (long long)feed->opts.offset);
 	return send_text(feed, line);
@@ -330,6 +331,7 @@ static void on_ack(struct beam_feed *feed, const struct beam_resp_command *comma
 			return;
 		offset = offset * 10 + (c - '0');
 	}
+	(void)BEAM_FAULT("feed-ack");
 	pthread_mutex_lock(&feed->lock);
 	feed->status.acked_offset = offset;
 	if (!feed->status.loaded) {
@@ -369,7 +371,9 @@ static int send_stream(struct beam_feed *feed)
 
 		if (may_send && at == len) {
 			long n = beam_stream_take(stream, feed->out, CHUNK_BYTES);
+			int fault = n > 0 ? BEAM_FAULT("feed-stream") : 0;
 
+			n = fault ? fault : n;
 			if (n < 0)
 				return (int)n;
 			at = 0;
@@ -471,6 +475,7 @@ int beam_feed_open(const struct beam_feed_opts *opts, char *error, struct beam_f
 		beam_feed_close(&feed);
 		return beam_tell(error, rc, "cannot listen for the target: %s", beam_strerror(rc));
 	}
+	(void)BEAM_FAULT("feed-open");
 	feed->started = true;
 	*out = feed;
 	return 0;

@@ -12,6 +12,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "fault.h"
 #include "log.h"
 #include "sockets.h"
 
@@ -59,6 +60,9 @@ int beam_feed_listen_open(int target_sock, struct beam_feed_listen *out)
 	socklen_t local_len = sizeof(local), peer_len = sizeof(l.peer);
 	int rc;
 
+	rc = BEAM_FAULT("feed-listen");
+	if (rc)
+		return rc;
 	if (getsockname(target_sock, (struct sockaddr *)&local, &local_len) ||
 	    getpeername(target_sock, (struct sockaddr *)&l.peer, &peer_len))
 		return -errno;

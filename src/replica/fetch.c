@@ -125,7 +125,9 @@ static int know(struct beam_fetch *fetch, uint32_t index)
 
 		while (cap <= index)
 			cap *= 2;
-		struct segment *grown = realloc(fetch->segments, cap * sizeof(*grown));
+		struct segment *grown = BEAM_FAULT("fetch-know")
+					    ? NULL
+					    : realloc(fetch->segments, cap * sizeof(*grown));
 
 		if (!grown)
 			return -ENOMEM;
@@ -339,7 +341,7 @@ static int check_file(struct beam_fetch *fetch)
 {
 	struct beam_crc64_shift shift;
 	uint32_t last = fetch->totals.nsegments - 1;
-	uint64_t crc = 0;
+	uint64_t crc = BEAM_FAULT("pull-verify") == BEAM_FAULT_FLIP;
 
 	beam_crc64_shift_init(&shift, fetch->segment_bytes);
 	for (uint32_t i = 0; i < last; i++) {
@@ -436,8 +438,9 @@ void beam_fetch_detach(struct beam_fetch *fetch)
 int beam_fetch_check(struct beam_reader *reader, int timeout_ms, char *error)
 {
 	uint64_t deadline = beam_now_ms() + (uint64_t)timeout_ms;
-	int rc = reader->ops->check(reader);
+	int rc = BEAM_FAULT("pull-valid");
 
+	rc = rc ? rc : reader->ops->check(reader);
 	while (!rc) {
 		struct beam_reader_event event;
 		uint64_t now = beam_now_ms();

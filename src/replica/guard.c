@@ -13,6 +13,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "fault.h"
 #include "log.h"
 #include "sockets.h"
 
@@ -49,6 +50,7 @@ static void put_back(const struct beam_redis_addr *target, const struct beam_tar
 	char error[BEAM_REDIS_ERROR_BYTES];
 	struct beam_redis *redis = NULL;
 
+	(void)BEAM_FAULT("guard-put-back");
 	beam_log(BEAM_LOG_WARNING, "the pull was killed: putting the target back");
 	if (beam_redis_open(target, TARGET_TIMEOUT_MS, error, &redis)) {
 		beam_log(BEAM_LOG_WARNING, "the target was not put back: %s", error);
@@ -87,9 +89,10 @@ int beam_guard_open(const struct beam_redis_addr *target, struct beam_guard **ou
 		rc = -errno;
 		goto unmap;
 	}
-	guard->pid = fork();
+	rc = BEAM_FAULT("pull-guard");
+	guard->pid = rc ? -1 : fork();
 	if (guard->pid < 0) {
-		rc = -errno;
+		rc = rc ? rc : -errno;
 		goto close_pipe;
 	}
 	if (guard->pid == 0) {

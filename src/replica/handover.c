@@ -101,6 +101,7 @@ int beam_handover_catch_up(struct beam_handover *h, char *error)
 {
 	uint64_t deadline = beam_now_ms() + (uint64_t)h->timeout_ms;
 
+	(void)BEAM_FAULT("pull-catch-up");
 	if (!h->stream)
 		return 0;
 	for (;;) {
@@ -181,6 +182,7 @@ int beam_handover_run(struct beam_handover *h, char *error)
 		return beam_tell(error, rc, "%s: REPLICAOF: %s", beam_redis_name(h->to),
 				 beam_redis_error(h->to));
 	h->told = true;
+	(void)BEAM_FAULT("pull-handed-over");
 	rc = wait_link(h, &saw_sync, error);
 	if (rc)
 		return rc;

@@ -13,6 +13,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "fault.h"
 #include "sockets.h"
 #include "tell.h"
 
@@ -151,7 +152,10 @@ static int file_take(void *ctx, uint32_t index, uint8_t *buf, uint32_t len_bytes
 	struct beam_image_file *file = ctx;
 	uint64_t offset = (uint64_t)index * file->segment_bytes;
 	uint32_t done = 0;
+	int rc = BEAM_FAULT("to-file-write");
 
+	if (rc)
+		return rc;
 	while (file->fd >= 0 && done < len_bytes) {
 		ssize_t n = pwrite(file->fd, buf + done, len_bytes - done, (off_t)(offset + done));
 
@@ -199,12 +203,15 @@ int beam_image_file_commit(struct beam_image_file *file, uint64_t image_bytes, c
 
 	if (file->fd < 0)
 		return 0;
-	if (fstat(file->fd, &st) || fsync(file->fd))
+	rc = BEAM_FAULT("to-file-fsync");
+	if (!rc && (fstat(file->fd, &st) || fsync(file->fd)))
 		rc = -errno;
-	else if ((uint64_t)st.st_size != image_bytes)
+	if (!rc && (uint64_t)st.st_size != image_bytes)
 		rc = -EIO;
 	if (!rc)
 		rc = name_it(file);
+	if (!rc)
+		rc = BEAM_FAULT("to-file-rename");
 	if (!rc && renameat(file->dir, file->temp, file->dir, file->name))
 		rc = -errno;
 	if (rc)

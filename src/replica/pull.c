@@ -10,6 +10,7 @@
 
 #include "clock.h"
 #include "copy.h"
+#include "fault.h"
 #include "pull_run.h"
 #include "rdbeam/error.h"
 #include "tell.h"
@@ -107,8 +108,9 @@ static bool has_target_server(const struct beam_pull *pull)
 /* Everything that can be refused is refused here, before anything is changed. */
 static int check(struct beam_pull *pull)
 {
-	int rc = beam_transfer_check(pull);
+	int rc = BEAM_FAULT("pull-check");
 
+	rc = rc ? rc : beam_transfer_check(pull);
 	if (rc)
 		return rc;
 	rc = open_server(pull, &pull->opts.from, &pull->from, &pull->source);
@@ -137,7 +139,9 @@ static int get_ticket(struct beam_pull *pull, bool fresh)
 	pull->stage = BEAM_STAGE_TICKET;
 	pull->shown_ms = 0;
 	beam_pull_show(pull);
-	int rc = beam_ticket_get(pull->from, &opts, pull->error, &pull->ticket);
+	int rc = BEAM_FAULT("pull-ticket");
+
+	rc = rc ? rc : beam_ticket_get(pull->from, &opts, pull->error, &pull->ticket);
 
 	result->ticket_ms += beam_now_ms() - began_ms;
 	if (rc)
@@ -156,8 +160,10 @@ static int copy_to(struct beam_pull *pull);
 static int deliver(struct beam_pull *pull)
 {
 	uint64_t began_ms = beam_now_ms();
-	int rc;
+	int rc = BEAM_FAULT("pull-deliver");
 
+	if (rc)
+		return rc;
 	switch (pull->opts.target) {
 	case BEAM_PULL_REPLICA:
 		return beam_replicate_finish(pull);

@@ -11,6 +11,7 @@
 #include <string.h>
 #include <sys/time.h>
 
+#include "fault.h"
 #include "rdbeam/error.h"
 
 struct beam_redis {
@@ -247,7 +248,8 @@ int beam_redis_open(const struct beam_redis_addr *addr, int timeout_ms, char *er
 		return -ENOMEM;
 	}
 	name_connection(addr, redis->name, sizeof(redis->name));
-	code = connect_any(redis, addr, timeout_ms);
+	code = BEAM_FAULT("redis-connect");
+	code = code ? code : connect_any(redis, addr, timeout_ms);
 	if (code == 0 && addr->password[0])
 		code = authenticate(redis, addr);
 	if (code == 0)

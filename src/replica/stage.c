@@ -11,6 +11,7 @@
 #include <string.h>
 #include <sys/mman.h>
 
+#include "fault.h"
 #include "log.h"
 #include "rdbeam/image_format.h"
 #include "scratch.h"
@@ -116,8 +117,10 @@ static int stage_room(void *ctx, uint32_t index, uint8_t **buf)
 {
 	struct beam_stage *stage = ctx;
 	uint64_t offset = (uint64_t)index * stage->segment_bytes;
-	int rc = 0;
+	int rc = BEAM_FAULT("stage-room");
 
+	if (rc)
+		return rc;
 	if (offset >= stage->reserved_bytes)
 		return -EFBIG;
 	*buf = stage->base + offset;

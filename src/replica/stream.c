@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "clock.h"
+#include "fault.h"
 #include "link_line.h"
 #include "rdbeam/error.h"
 #include "sockets.h"
@@ -102,7 +103,9 @@ static int receive(struct beam_stream *stream)
 		return BEAM_E_GONE;
 	}
 	pthread_mutex_lock(&stream->lock);
-	int rc = beam_spool_put(stream->spool, stream->buf, (size_t)n);
+	int rc = BEAM_FAULT("pull-spool");
+
+	rc = rc ? rc : beam_spool_put(stream->spool, stream->buf, (size_t)n);
 
 	if (!rc)
 		stream->received += (uint64_t)n;
@@ -190,7 +193,8 @@ int beam_stream_open(const struct beam_stream_opts *opts, char *error, struct be
 			  beam_redis_error(stream->redis));
 		goto failed;
 	}
-	rc = request(stream, opts, error);
+	rc = BEAM_FAULT("pull-stream");
+	rc = rc ? rc : request(stream, opts, error);
 	if (!rc)
 		rc = start(stream, opts, error);
 	if (rc)

@@ -7,6 +7,7 @@
 #include <time.h>
 
 #include "clock.h"
+#include "fault.h"
 #include "log.h"
 #include "rdbeam/error.h"
 #include "tell.h"
@@ -146,6 +147,7 @@ int beam_target_attach(struct beam_redis *redis, const char *host, uint32_t port
 {
 	snprintf(state->feed_host, sizeof(state->feed_host), "%s", host);
 	state->feed_port = port;
+	(void)BEAM_FAULT("target-attach");
 	int rc = replicaof(redis, host, port);
 
 	if (rc)
@@ -184,6 +186,8 @@ bool beam_target_changed(const struct beam_target_state *state)
 int beam_target_restore(struct beam_redis *redis, const struct beam_target_state *state)
 {
 	bool at_feed;
+
+	(void)BEAM_FAULT("target-restore");
 	int rc = follows_feed(redis, state, &at_feed);
 	/* Told to come to us and not with us any more: it was handed over. */
 	bool handed_over = state->feed_host[0] && !at_feed;

@@ -11,6 +11,7 @@
 #include <sys/socket.h>
 
 #include "clock.h"
+#include "fault.h"
 #include "rdbeam/error.h"
 #include "sockets.h"
 
@@ -40,10 +41,12 @@ static int connect_one(const struct addrinfo *info, int64_t timeout_ms)
 {
 	int on = 1, err = 0;
 	socklen_t err_bytes = sizeof(err);
-	int fd = socket(info->ai_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	int fault = BEAM_FAULT("tcp_pull_connect");
+	int fd =
+	    fault ? -1 : socket(info->ai_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 
 	if (fd < 0)
-		return -errno;
+		return fault ? fault : -errno;
 	if (connect(fd, info->ai_addr, info->ai_addrlen) && errno != EINPROGRESS) {
 		err = -errno;
 	} else {

@@ -124,7 +124,7 @@ static int connect_channel(struct channel *channel, const struct beam_reader_opt
 static int reader_open(const struct beam_reader_opts *opts, char error_text[BEAM_TEXT_BYTES],
 		       struct beam_reader **out)
 {
-	struct tcp_reader *r = calloc(1, sizeof(*r));
+	struct tcp_reader *r = BEAM_FAULT("tcp_pull_open") ? NULL : calloc(1, sizeof(*r));
 
 	if (!r) {
 		snprintf(error_text, BEAM_TEXT_BYTES, "no memory for a pull from %.100s port %u",

@@ -9,6 +9,7 @@
 #include <sys/socket.h>
 
 #include "clock.h"
+#include "fault.h"
 #include "rdbeam/error.h"
 #include "server_talk.h"
 
@@ -21,9 +22,12 @@ static void broken(struct tcp_session *session, const char *text)
 
 static void take_hello(struct tcp_session *session, const struct beam_wire_hello *hello)
 {
-	char text[BEAM_TEXT_BYTES];
-	int err = server_talk_hello(session->server->images, hello, session->peer, &session->image,
-				    &session->welcome, text);
+	char text[BEAM_TEXT_BYTES] = "";
+	int err = BEAM_FAULT("tcp_hello");
+
+	err = err ? err
+		  : server_talk_hello(session->server->images, hello, session->peer,
+				      &session->image, &session->welcome, text);
 
 	if (err)
 		tcp_session_end(session, BEAM_WIRE_REFUSED, err, text);
@@ -209,6 +213,9 @@ void tcp_session_receive(struct tcp_session *session)
 		struct iovec iov = {session->in + session->in_bytes,
 				    sizeof(session->in) - session->in_bytes};
 		ssize_t n = channel_recv(&session->channel, &iov, 1);
+		int fault = n > 0 ? BEAM_FAULT("tcp_serve_recv") : 0;
+
+		n = fault ? fault : n;
 
 		if (n == -EAGAIN)
 			return;

@@ -14,6 +14,7 @@
 #include <sys/socket.h>
 
 #include "clock.h"
+#include "fault.h"
 #include "log.h"
 #include "rdbeam/error.h"
 #include "server_talk.h"
@@ -334,6 +335,7 @@ static int server_revoke(struct beam_server *base, struct beam_served *image, co
 	for (struct tcp_session *s = server->sessions; s; s = s->next) {
 		if (s->image != image)
 			continue;
+		(void)BEAM_FAULT("tcp_revoke");
 		tcp_session_end(s, BEAM_WIRE_STALE, BEAM_E_STALE, why);
 		tcp_session_send(s);
 	}

@@ -25,7 +25,7 @@ static void on_event(int fd, uint32_t events, void *arg);
 
 int tcp_session_start(struct tcp_server *server, int fd, const char *peer)
 {
-	struct tcp_session *session = calloc(1, sizeof(*session));
+	struct tcp_session *session = BEAM_FAULT("tcp_accept") ? NULL : calloc(1, sizeof(*session));
 	struct tcp_session **at = &server->sessions;
 	int err = -ENOMEM;
 
@@ -345,6 +345,7 @@ void tcp_session_send(struct tcp_session *session)
 
 void tcp_session_serve(struct tcp_session *session)
 {
+	(void)BEAM_FAULT("tcp_serve");
 	session->state = SESSION_SERVED;
 	session->discover = true;
 	if (!has_room(session)) {

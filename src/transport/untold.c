@@ -29,7 +29,9 @@ static int remember(struct untold *untold, uint32_t index)
 {
 	if (untold->nunsealed == untold->unsealed_cap) {
 		uint32_t cap = untold->unsealed_cap ? 2 * untold->unsealed_cap : 64;
-		uint32_t *grown = realloc(untold->unsealed, cap * sizeof(*grown));
+		uint32_t *grown = BEAM_FAULT("tcp_unsealed")
+				      ? NULL
+				      : realloc(untold->unsealed, cap * sizeof(*grown));
 
 		if (!grown)
 			return -ENOMEM;

@@ -1,0 +1,330 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""What goes on while a fault strikes: each scenario does one thing, then checks what it has promised.
+
+run(rig, arm) calls arm() at the moment from which the fault may strike. A server that dies of it is
+restarted by the checks. PULLER_POINTS are struck in the pulling process."""
+import json
+import signal
+import time
+
+import redis
+
+import harness
+import rig as rigs
+from harness import alive, kill, wait_for
+from rig import Violation, sha
+
+GONE = (redis.ConnectionError, redis.TimeoutError)
+# Points at which an error is reported by the puller for what it is, not repaired.
+PATIENCE_S = 90
+
+
+def until_over(rig, done, what):
+    """Waits for done(), or for the server's end. True if the server lives."""
+    def over():
+        if rig.server_died():
+            return True
+        try:
+            return done()
+        except GONE:
+            return False
+    wait_for(over, what, PATIENCE_S)
+    return not rig.server_died()
+
+
+def note(rig):
+    info = rig.primary.info("persistence")
+    return {"saves": int(info["rdb_saves"]), "sha": sha(rig.primary.dump()),
+            "lastsave": rig.primary.client.lastsave(), "daemon": rig.primary.daemon()}
+
+
+def after(rig, before):
+    """What holds after every fault that the server survived."""
+    rig.disarm()  # what was not reached by now would strike the checks
+    rig.primary.childless()
+    rig.check_family()
+    if rig.primary.daemon() != before["daemon"]:
+        rig.deaths += 1
+    if rig.deaths >= rigs.DEATHS_BEFORE_RESTART:
+        rig.restart()
+        return
+    rig.clean_save()
+    if not rig.deaths:
+        rig.check_leaks()
+    else:
+        rig.note_baseline()
+
+
+class Save:
+    """BGSAVE, with a write right after the fork, which the dump must not have."""
+    name = "bgsave"
+
+    def settings(self, rig):
+        pass
+
+    def strike(self, rig, arm):
+        arm()
+        rig.primary.client.execute_command("BGSAVE")
+        rig.primary.client.set("after the fork", rig.serial)
+
+    def undo(self, rig):
+        pass
+
+    def run(self, rig, arm):
+        digest = rig.change_data()
+        old_digest, before = rig.dump_digest(), note(rig)
+        self.settings(rig)
+        try:
+            self.strike(rig, arm)
+        except GONE:
+            pass
+        if not until_over(rig, lambda: not rig.primary.saving(), "the save ends"):
+            rig.check_dead_server({digest, old_digest})
+            return
+        self.undo(rig)
+        rig.check_save(before, digest)
+        after(rig, before)
+
+
+class Rescue(Save):
+    """The daemon dies while a slow flush is under way: the waiter writes the file."""
+    name = "rescue"
+
+    def settings(self, rig):
+        rig.primary.client.config_set("rdbeam.flush-rate-limit", 65536)
+
+    def strike(self, rig, arm):
+        rig.primary.client.execute_command("BGSAVE")
+        wait_for(lambda: rig.primary.value("rdbeam", "rdbeam_state") == "flushing",
+                 lambda: f"flushing: {rig.primary.info('rdbeam')}")
+        arm()
+        kill(rig.primary.daemon())
+
+    def undo(self, rig):
+        rig.primary.client.config_set("rdbeam.flush-rate-limit", 0)
+
+
+class Memory:
+    """RDBEAM.SNAPSHOT: the dump stays as it is."""
+    name = "snapshot"
+
+    def run(self, rig, arm):
+        rig.change_data()
+        before, old_digest = note(rig), rig.dump_digest()
+        arm()
+        try:
+            rig.primary.client.execute_command("RDBEAM.SNAPSHOT", "WAIT", 20000)
+        except redis.ResponseError:
+            pass
+        except GONE:
+            pass
+        busy = lambda: rig.primary.number("persistence", "module_fork_in_progress") == 0
+        if not until_over(rig, busy, "the snapshot's child ends"):
+            rig.check_dead_server({old_digest})
+            return
+        if sha(rig.primary.dump()) != before["sha"]:
+            raise Violation("a snapshot in memory has changed the dump")
+        after(rig, before)
+
+
+class Restart:
+    """The daemon is killed and started again."""
+    name = "daemon"
+
+    def run(self, rig, arm):
+        before, digest = note(rig), rig.dump_digest()
+        arm()
+        kill(before["daemon"])
+        back = lambda: rig.primary.value("rdbeam", "rdbeam_daemon_state") == "up" \
+            and rig.primary.daemon() != before["daemon"]
+        if not until_over(rig, back, "the daemon comes back"):
+            rig.check_dead_server({digest})
+            return
+        rig.deaths = rigs.DEATHS_BEFORE_RESTART  # each start that failed makes the next wait longer
+        after(rig, before)
+
+
+class Expire:
+    """The retained image goes, its memory is given back, and the next save begins from nothing."""
+    name = "expire"
+
+    def run(self, rig, arm):
+        before, digest = note(rig), rig.dump_digest()
+        arm()
+        try:
+            rig.primary.client.config_set("rdbeam.retain", 0)
+            given = lambda: rig.primary.number("rdbeam", "rdbeam_region_bytes") == 0 \
+                or rig.primary.daemon() != before["daemon"]
+            lives = until_over(rig, given, lambda: f"trimmed: {rig.primary.info('rdbeam')}")
+        except GONE:
+            lives = until_over(rig, lambda: True, "the server ends")
+        if not lives:
+            rig.check_dead_server({digest})
+            return
+        rig.primary.client.config_set("rdbeam.retain", 300)
+        Save().run(rig, lambda: None)
+
+
+class Pull:
+    """A pull; the target ends as a replica with the same data, or as it was."""
+    name = "pull"
+    keys = False  # in the target before
+    options = ()
+    image = "pulled.rdb"
+    with_server = True
+
+    def prepare(self, rig):
+        target = rig.target(self.name)
+        target.client.execute_command("REPLICAOF", "NO", "ONE")
+        wait_for(lambda: target.info("replication")["role"] == "master", "role")
+        target.client.flushall()
+        if self.keys:
+            target.client.set("old", "data of the target")
+        return target
+
+    def arguments(self, rig, target):
+        return ["--to", f"127.0.0.1:{target.port}", *self.options]
+
+    def run(self, rig, arm):
+        rig.change_data()
+        # Of an image that is there, or of one that is made for it: the data is the same.
+        fresh = rig.dice.random() < 0.5
+        if not fresh:
+            rig.primary.bgsave()
+        target, before = self.prepare(rig), note(rig)
+        old, old_digest = self.state(rig, target), rig.dump_digest()
+        arm()
+        mark = f"puller-{rig.serial}-{id(self)}"
+        process = rigs.run_cli(["pull", "--timeout", "5", "--from",
+                                f"127.0.0.1:{rig.primary.port}", *self.arguments(rig, target),
+                                *(["--fresh"] if fresh else [])],
+                               {"RDBEAM_FAULT": f"@{rig.primary.fault.path}", "RDBEAM_PULL": mark,
+                                **({"RDBEAM_FAULT_TRACE": str(rig.primary.trace)}
+                                   if rig.primary.trace else {})})
+        self.meanwhile(rig, target, process)
+        try:
+            said = process.communicate(timeout=PATIENCE_S)[1].decode(errors="replace")
+        except Exception as error:
+            process.kill()
+            raise Violation(f"the pull does not end: {error}") from None
+        found = harness.CRASHES.search(said)
+        if found and process.returncode != -signal.SIGABRT:
+            raise Violation(f"the puller crashed: {said[-2000:]}")
+        wait_for(lambda: not holders(mark), "the pull and its guard have ended", PATIENCE_S)
+        digest = rig.primary.digest() if until_over(rig, rig.primary.client.ping, "ping") else None
+        self.check(rig, target, process.returncode, digest, old, said)
+        if rig.server_died():
+            rig.check_dead_server({old_digest})
+            return
+        rig.pulls += 1
+        after(rig, before)
+
+    def meanwhile(self, rig, target, process):
+        pass
+
+    def state(self, rig, target):
+        return target.digest()
+
+    def check(self, rig, target, code, digest, old, said):
+        def steady():
+            try:
+                return target.client.ping()
+            except redis.BusyLoadingError:
+                return False
+        wait_for(steady, "the target answers", PATIENCE_S)
+        info = target.info("replication")
+        followed = info["role"] == "slave" and info["master_port"] == str(rig.primary.port)
+        if code == 0 and not followed:
+            raise Violation(f"the pull succeeded, and its target is no replica: {info}\n{said}")
+        if followed and digest is not None:
+            wait_for(lambda: target.info("replication")["master_link_status"] == "up" and
+                     target.digest() == rig.primary.digest(), lambda: "the replica has diverged: "
+                     f"{target.info('replication')} {rig.primary.info('replication')}", PATIENCE_S)
+            return
+        if not followed and info["role"] != "master":
+            raise Violation(f"the target is left with a primary that is gone: {info}\n{said}")
+        empty = "0" * 40
+        allowed = {old, digest, empty if not self.keys else old}
+        if not followed and digest and target.digest() not in allowed:
+            raise Violation(f"a failed pull (exit {code}) left mixed data in its target\n{said}")
+
+
+class PullStaged(Pull):
+    """Onto a server with keys: the image is verified before any of it is fed."""
+    name = "pull-staged"
+    keys = True
+    options = ("--force",)
+
+
+class PullCopy(Pull):
+    """--as copy: keys are added to a server that stays independent."""
+    name = "pull-copy"
+    options = ("--as", "copy")
+
+    def check(self, rig, target, code, digest, old, said):
+        if target.info("replication")["role"] != "master":
+            raise Violation("--as copy has made a replica")
+        if code == 0 and digest and target.digest() != digest:
+            raise Violation(f"--as copy is another data set\n{said}")
+
+
+class PullFile(Pull):
+    """--to-file: a whole new file or the old one."""
+    name = "pull-file"
+
+    def prepare(self, rig):
+        place = rig.root / "files"
+        place.mkdir(exist_ok=True)
+        (place / self.image).write_bytes(b"old file")
+        return place
+
+    def state(self, rig, target):
+        return None
+
+    def arguments(self, rig, target):
+        return ["--to-file", target / self.image]
+
+    def check(self, rig, target, code, digest, old, said):
+        names = sorted(path.name for path in target.iterdir())
+        if names != [self.image] and code >= 0:
+            raise Violation(f"--to-file leaves {names}")
+        for name in names:
+            if name != self.image:  # of a puller that was killed between link and rename
+                (target / name).unlink()
+        text = (target / self.image).read_bytes()
+        if text == b"old file":
+            if code == 0:
+                raise Violation("--to-file succeeded without a file")
+            return
+        done = harness.cli("verify", "--json", target / self.image)
+        if done.returncode != 0 or not json.loads(done.stdout)["keys"]:
+            raise Violation(f"--to-file left a broken file (exit {code}): {done.stdout}")
+
+
+class PullKilled(Pull):
+    """The puller is killed while the target follows it: the guard puts the target back."""
+    name = "pull-killed"
+
+    def meanwhile(self, rig, target, process):
+        deadline = time.monotonic() + 10
+        while process.poll() is None and time.monotonic() < deadline:
+            if target.info("replication")["role"] == "slave":
+                kill(process.pid)
+                return
+
+
+def holders(mark):
+    """Processes that have a mark in their environment."""
+    found = []
+    for pid in map(int, filter(str.isdigit, harness.os.listdir("/proc"))):
+        try:
+            with open(f"/proc/{pid}/environ", "rb") as file:
+                if mark.encode() in file.read() and alive(pid):
+                    found.append(pid)
+        except OSError:
+            continue
+    return found
+
+
+ALL = [Save(), Rescue(), Memory(), Restart(), Expire(), Pull(), PullStaged(), PullCopy(), PullFile(),
+       PullKilled()]

@@ -1,0 +1,291 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""Strikes every process at every fault point, damages images, pulls under writes: see --help."""
+import argparse
+import collections
+import json
+import pathlib
+import random
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
+import rig as rigs  # noqa: E402
+import harness  # noqa: E402
+import load  # noqa: E402
+import scenarios  # noqa: E402
+import soak  # noqa: E402
+
+ERRORS = ("EIO", "ENOMEM", "ENOSPC", "EAGAIN", "EPERM")
+# Points that know more than failing, and those at which only some actions make sense.
+SPECIAL = {"disk.write": ("short",), "tcp_serve_send": ("short",), "pull-segment": ("flip",),
+           "tcp_pull_recv": ("flip",), "pull-verify": ("flip",)}
+# A guard that is killed too is a second fault: nobody is left to put the target back.
+ONLY = {"guard-put-back": ("stop",), "target-restore": ("stop", "errno=EIO")}
+STOPS_S = (0.05, 0.3, 1.0)
+LONG_STOP_S = 6.5  # longer than waiter and lane wait for the daemon
+
+
+def options():
+    parser = argparse.ArgumentParser(
+        prog="tools/torture", description="Kills, stops and fails redis-server, its saving child, "
+        "the workers, the waiter, rdbeamd and the puller at each fault point and checks after each "
+        "what docs/reliability.md promises.")
+    parser.add_argument("--seed", type=int, default=1, help="of all that is random; default 1")
+    parser.add_argument("--minutes", type=float, default=10, help="most of them; default 10")
+    parser.add_argument("--soak", type=float, metavar="MIN",
+                        help="instead: writes, saves, pulls and kills for so long, then growth")
+    parser.add_argument("--interval", type=float, default=60, metavar="SEC",
+                        help="between the saves of --soak; default 60")
+    parser.add_argument("--json", action="store_true", help="print one object, last")
+    parser.add_argument("--points", action="store_true", help="list the fault points and end")
+    parser.add_argument("--only", metavar="REGEX", help="only points that match")
+    parser.add_argument("--ctest", choices=("sweep", "corrupt"), help="the short forms for ctest")
+    return parser.parse_args()
+
+
+class Torture:
+    def __init__(self, opts, root):
+        self.opts, self.root = opts, root
+        self.dice = random.Random(opts.seed)
+        self.began = time.monotonic()
+        self.result = collections.OrderedDict(
+            points=0, runs=0, violations=0, corruptions_tried=0, corruptions_accepted=0, pulls=0,
+            diverged=0, generations=0, mixed_images=0, leaks=0, not_run=[])
+        self.struck = collections.Counter()  # (point, action)
+        self.broken = []
+        self.passes = {}  # point: [(scenario, passages)]
+
+    def say(self, text):
+        print(f"{time.monotonic() - self.began:7.1f} s  {text}", file=sys.stderr, flush=True)
+
+    def left_s(self, share=1.0):
+        return self.opts.minutes * 60 * share - (time.monotonic() - self.began)
+
+    # ---- what can be struck ---------------------------------------------------------------
+
+    def learn(self):
+        """Runs each scenario once, undisturbed, to see which points it passes and how often."""
+        trace = self.root / "trace"
+        rig = rigs.Rig(self.root / "learn", self.dice, trace=trace).open()
+        try:
+            for scenario in scenarios.ALL:
+                trace.write_text("")
+                scenario.run(rig, lambda: trace.write_text(""))
+                counts = collections.Counter(trace.read_text().split("\n"))
+                most = collections.defaultdict(int)
+                for line, count in counts.items():
+                    if line:
+                        name = line.split(" ", 1)[1]
+                        most[name] = max(most[name], count)
+                for name, count in most.items():
+                    self.passes.setdefault(name, []).append((scenario, count))
+        finally:
+            rig.close()
+        self.say(f"{len(self.passes)} of {len(rigs.point_names())} points are passed")
+
+    def trials(self):
+        """Endless (point, action), every point killed and stopped before any twice."""
+        points = [p for p in sorted(self.passes) if re.search(self.opts.only or ".", p)]
+        while points:
+            round_ = []
+            for point in points:
+                actions = ONLY.get(point) or \
+                    ("kill", "stop", self.error(), self.dice.choice(("abort", self.error())),
+                     *SPECIAL.get(point, ()))
+                round_ += [(point, action) for action in actions]
+            self.dice.shuffle(round_)
+            # Kill and stop first: a short run has then seen each point at least once.
+            round_.sort(key=lambda trial: trial[1] not in ("kill", "stop"))
+            yield from round_
+
+    def error(self):
+        return f"errno={self.dice.choice(ERRORS)}"
+
+    # ---- the sweep ------------------------------------------------------------------------
+
+    @staticmethod
+    def run_scenario(rig, scenario, arm):
+        """A server struck late dies under the hands of whoever asks it something."""
+        try:
+            scenario.run(rig, arm)
+        except (scenarios.redis.RedisError, AssertionError):
+            time.sleep(0.05)  # a killed process is a zombie a moment after its sockets are closed
+            if not rig.server_died():
+                raise
+            rig.disarm()
+            rig.check_dead_server(set(rig.forked))
+
+    def strike(self, rig, point, action):
+        scenario, passages = self.dice.choice(self.passes[point])
+        nth = self.dice.randint(1, min(passages, 12))
+        stop_s = LONG_STOP_S if self.dice.random() < 0.03 else self.dice.choice(STOPS_S)
+        fault = rig.primary.fault
+        text = f"{scenario.name}: {point}:{nth}:{action}"
+        rig.fired = False
+        try:
+            self.run_scenario(rig, scenario, lambda: fault.arm(point, nth, action, stop_s))
+            rig.disarm()
+        except (rigs.Violation, AssertionError, scenarios.redis.RedisError) as error:
+            fault.disarm()
+            self.broken.append(f"{text}: {error}")
+            self.say(f"VIOLATION {text}: {error}")
+            return False
+        if rig.fired:
+            self.struck[point, action.split("=")[0]] += 1
+            self.result["runs"] += 1
+        return True
+
+    def sweep(self, share):
+        rig = None
+        try:
+            for point, action in self.trials():
+                if self.left_s(share) <= 0:
+                    break
+                if rig is None:
+                    rig = self.new_rig("sweep")
+                if not self.strike(rig, point, action):
+                    self.keep_logs(rig)
+                    self.end_rig(rig)  # whatever it is in: the next trial gets a fresh one
+                    rig = None
+        finally:
+            if rig:
+                self.end_rig(rig)
+
+    def new_rig(self, name):
+        rig = rigs.Rig(pathlib.Path(tempfile.mkdtemp(prefix=name, dir=self.root)), self.dice)
+        return rig.open()
+
+    def end_rig(self, rig):
+        self.result["pulls"] += rig.pulls
+        self.result["leaks"] += len(rig.leaks)
+        try:
+            self.result["generations"] += load.generation(rig)
+        except (OSError, scenarios.redis.RedisError, AssertionError, ValueError):
+            pass  # the server is gone
+        try:
+            rig.close()
+        except AssertionError as error:
+            self.broken.append(f"at the end: {error}")
+
+    def keep_logs(self, rig):
+        for server in (rig.primary, *rig.targets.values()):
+            tail = "\n".join(server.log().splitlines()[-12:])
+            print(f"---- {server.name}\n{tail}", file=sys.stderr)
+
+    # ---- damage ---------------------------------------------------------------------------
+
+    def corrupt(self, payload):
+        rig = self.new_rig("corrupt")
+        try:
+            rig.primary.client.config_set("rdbeam.workers", 1)
+            images = []
+            for number in range(2):
+                rig.change_data()
+                rig.primary.bgsave()
+                image = self.root / f"image{number}.rdb"
+                shutil.copyfile(rig.primary.dump(), image)
+                images.append(image)
+        finally:
+            self.end_rig(rig)
+        tool = harness.BUILD / "tests/torture/torture-corrupt"
+        done = subprocess.run([tool, "--payload", str(payload), "--seed", str(self.opts.seed),
+                               *images], capture_output=True, text=True)
+        if done.returncode not in (0, 1):
+            raise SystemExit(f"torture: {done.stderr}")
+        said = json.loads(done.stdout)
+        self.result["corruptions_tried"] += said["tried"]
+        self.result["corruptions_accepted"] += said["accepted"]
+        self.say(f"corruptions: {said}")
+
+    # ---- the end --------------------------------------------------------------------------
+
+    def unreached(self):
+        hit = {point for point, _ in self.struck}
+        reasons = []
+        for name in rigs.point_names():
+            if name in hit or not re.search(self.opts.only or ".", name):
+                continue
+            if name.startswith("verbs"):
+                why = "needs an RDMA device: the lab's guest (ctest -R rdma) stands in"
+            elif name == "file.create":
+                why = "only where the file system has no O_TMPFILE: contract-disk-faults stands in"
+            elif name in self.passes:
+                why = "passed, but not struck within --minutes"
+            else:
+                why = "no scenario passes it"
+            reasons.append(f"{name}: {why}")
+        return reasons
+
+    def finish(self):
+        hit = {point for point, _ in self.struck}
+        self.result["points"] = len(hit)
+        self.result["violations"] = len(self.broken)
+        self.result["not_run"] += self.unreached()
+        kills = sum(n for (_, action), n in self.struck.items() if action == "kill")
+        stops = sum(n for (_, action), n in self.struck.items() if action == "stop")
+        self.say(f"struck {len(hit)} points: {kills} kills, {stops} stops, "
+                 f"{sum(self.struck.values()) - kills - stops} others")
+        for text in self.broken:
+            self.say(f"violation: {text[:400]}")
+        for key, value in self.result.items():
+            if key != "not_run":
+                print(f"{key:22} {value}")
+        for text in self.result["not_run"]:
+            print(f"not run                {text}")
+        if self.opts.json:
+            print(json.dumps(self.result))
+        bad = ("violations", "corruptions_accepted", "diverged", "mixed_images", "leaks")
+        return 1 if any(self.result[key] for key in bad) else 0
+
+
+def long_run(torture):
+    torture.corrupt(payload=int(min(1000000, torture.opts.minutes * 100000)))
+    torture.learn()
+    torture.sweep(share=0.75)
+    for part, share in ((load.pulls, 0.88), (load.generations, 1.0)):
+        rig = torture.new_rig(part.__name__)
+        try:
+            part(torture, rig, share)
+        finally:
+            torture.end_rig(rig)
+    return torture.finish()
+
+
+def short_run(torture, part):
+    if part == "corrupt":
+        torture.corrupt(payload=20000)
+        return 1 if torture.result["corruptions_accepted"] else 0
+    torture.opts.minutes = 0.7 * harness.SLOWER
+    torture.learn()
+    torture.sweep(share=1.0)
+    torture.result["not_run"].append("corruptions, pulls, generations: see tools/torture")
+    return torture.finish()
+
+
+def main():
+    opts = options()
+    if opts.points:
+        print("\n".join(rigs.point_names()))
+        return 0
+    if not harness.servers():
+        print("SKIP: no redis-server in PATH")
+        return 77
+    if not harness.FAULTS and opts.ctest != "corrupt":
+        print("SKIP: needs a build with RDBEAM_FAULTS")
+        return 77
+    root = pathlib.Path(tempfile.mkdtemp(prefix="rdbeam-torture-"))
+    try:
+        torture = Torture(opts, root)
+        if opts.soak:
+            return soak.run(torture)
+        return short_run(torture, opts.ctest) if opts.ctest else long_run(torture)
+    finally:
+        shutil.rmtree(root, ignore_errors=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
