@@ -6,6 +6,8 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "fault.h"
+
 struct walk {
 	struct untold *untold;
 	const struct beam_serve_images *images;

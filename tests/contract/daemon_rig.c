@@ -425,14 +425,25 @@ bool rig_old_dump_is_there(const struct rig *rig)
 	return n == 3 && !memcmp(text, "old", 3);
 }
 
-int rig_points_passed(const struct rig *rig, bool of_daemon)
+static bool is_known(char names[RIG_POINTS_MAX][RIG_POINT_BYTES], int count, const char *name)
+{
+	for (int i = 0; i < count; i++)
+		if (!strcmp(names[i], name))
+			return true;
+	return false;
+}
+
+int rig_points_passed(const struct rig *rig, bool of_daemon,
+		      char names[RIG_POINTS_MAX][RIG_POINT_BYTES])
 {
 	int fd = openat(rig->dirfd, TRACE, O_RDONLY | O_CLOEXEC), count = 0;
 	FILE *trace = fd < 0 ? NULL : fdopen(fd, "r");
-	char line[128];
+	char name[RIG_POINT_BYTES];
+	long pid;
 
-	while (trace && fgets(line, sizeof(line), trace))
-		count += (strtol(line, NULL, 10) == rig->daemon) == of_daemon;
+	while (trace && count < RIG_POINTS_MAX && fscanf(trace, "%ld %47s", &pid, name) == 2)
+		if ((pid == rig->daemon) == of_daemon && !is_known(names, count, name))
+			memcpy(names[count++], name, sizeof(name));
 	if (trace)
 		fclose(trace);
 	return count;

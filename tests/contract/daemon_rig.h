@@ -71,7 +71,11 @@ int rig_files(const struct rig *rig);
 /* A dump.rdb from before, and whether it is still there, byte by byte. */
 bool rig_write_old_dump(const struct rig *rig);
 bool rig_old_dump_is_there(const struct rig *rig);
-/* Fault points that the daemon (or, false, its waiters) passed so far. 0 without RDBEAM_FAULTS. */
-int rig_points_passed(const struct rig *rig, bool of_daemon);
+/* Names of the fault points that the daemon (or, false, its waiters) passed so far, each once. Their
+ * number, at most RIG_POINTS_MAX; 0 without RDBEAM_FAULTS. */
+#define RIG_POINTS_MAX  128
+#define RIG_POINT_BYTES 48
+int rig_points_passed(const struct rig *rig, bool of_daemon,
+		      char names[RIG_POINTS_MAX][RIG_POINT_BYTES]);
 
 #endif

@@ -101,6 +101,9 @@ def generations(torture, rig, share):
     """A reader is stopped in mid-pull, images come and go, the reader goes on: it has one image."""
     digests = {rig.dump_digest()}
     stale = whole = 0
+    # Room for one image and a half: whoever reads the old one stands in the way of the new one.
+    image_bytes = rig.primary.number("rdbeam", "rdbeam_snapshot_bytes")
+    rig.primary.client.config_set("rdbeam.region-size", int(image_bytes * 1.5))
     place = rig.root / "slow"
     place.mkdir()
     while torture.left_s(share) > 0:

@@ -40,6 +40,8 @@ def options():
                         help="instead: writes, saves, pulls and kills for so long, then growth")
     parser.add_argument("--interval", type=float, default=60, metavar="SEC",
                         help="between the saves of --soak; default 60")
+    parser.add_argument("--corruptions", type=int, default=100000, metavar="N",
+                        help="payload bytes to damage, before the minutes begin; default 100000")
     parser.add_argument("--json", action="store_true", help="print one object, last")
     parser.add_argument("--points", action="store_true", help="list the fault points and end")
     parser.add_argument("--only", metavar="REGEX", help="only points that match")
@@ -243,7 +245,8 @@ class Torture:
 
 
 def long_run(torture):
-    torture.corrupt(payload=int(min(1000000, torture.opts.minutes * 100000)))
+    torture.corrupt(torture.opts.corruptions)
+    torture.began = time.monotonic()  # the damage has a number to reach, not a time
     torture.learn()
     torture.sweep(share=0.75)
     for part, share in ((load.pulls, 0.88), (load.generations, 1.0)):
