@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * A segment is unknown, sealed (in the heap, lowest index first), reading, or done. One segment at
- * a time is being posted; several are in flight. */
+ * A segment is unknown, sealed (in the heap, lowest index first), reading, being checked, or done.
+ * One segment at a time is being posted; several are in flight. */
 #include "fetch.h"
 
 #include <errno.h>
@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "checker.h"
 #include "clock.h"
 #include "crc64.h"
 #include "fault.h"
@@ -24,11 +25,11 @@
 #define GONE_AFTER_MS  20000 /* then give the connection up */
 #define NONE           UINT32_MAX
 
-enum segment_state { UNKNOWN, SEALED, READING, DONE };
+enum segment_state { UNKNOWN, SEALED, READING, CHECKING, DONE };
 
 struct segment {
 	uint64_t crc;
-	uint8_t *buf; /* while reading */
+	uint8_t *buf; /* while reading and being checked */
 	uint32_t len_bytes;
 	uint32_t pieces; /* in flight */
 	uint8_t state;
@@ -37,6 +38,7 @@ struct segment {
 
 struct beam_fetch {
 	struct beam_segment_sink sink;
+	struct beam_checker *checker;
 	struct beam_reader *reader;
 	char *error;
 	uint32_t segment_bytes; /* 0 until the first WELCOME */
@@ -68,6 +70,12 @@ int beam_fetch_open(const struct beam_segment_sink *sink, struct beam_fetch **ou
 		return -ENOMEM;
 	fetch->sink = *sink;
 	fetch->posting = NONE;
+	int err = beam_checker_open(&fetch->checker);
+
+	if (err) {
+		free(fetch);
+		return err;
+	}
 	*out = fetch;
 	return 0;
 }
@@ -76,6 +84,10 @@ void beam_fetch_close(struct beam_fetch **fetch)
 {
 	if (!*fetch)
 		return;
+	beam_checker_close(&(*fetch)->checker);
+	for (uint32_t i = 0; i < (*fetch)->nknown; i++)
+		if ((*fetch)->segments[i].state == CHECKING)
+			(*fetch)->segments[i].state = READING;
 	beam_fetch_detach(*fetch);
 	free((*fetch)->segments);
 	beam_index_heap_free(&(*fetch)->sealed);
@@ -94,6 +106,15 @@ static int bad(struct beam_fetch *fetch, const char *what, uint64_t value)
 			 (unsigned long long)value);
 }
 
+static void tell_memory(struct beam_fetch *fetch)
+{
+	uint64_t len_bytes = 0;
+	void *base = fetch->sink.memory(fetch->sink.ctx, &len_bytes);
+
+	if (len_bytes)
+		fetch->reader->ops->memory(fetch->reader, base, len_bytes);
+}
+
 static int on_welcome(struct beam_fetch *fetch, const struct beam_wire_welcome *welcome)
 {
 	uint32_t bytes = welcome->segment_bytes;
@@ -104,10 +125,12 @@ static int on_welcome(struct beam_fetch *fetch, const struct beam_wire_welcome *
 		return bad(fetch, "a wrong read size", welcome->read_max);
 	fetch->counts.queue_position = 0;
 	fetch->piece_bytes = welcome->read_max < PIECE_BYTES ? welcome->read_max : PIECE_BYTES;
-	if (fetch->segment_bytes)
-		return fetch->segment_bytes == bytes
-			   ? 0
-			   : bad(fetch, "another segment size than before:", bytes);
+	if (fetch->segment_bytes && fetch->segment_bytes != bytes)
+		return bad(fetch, "another segment size than before:", bytes);
+	if (fetch->segment_bytes) {
+		tell_memory(fetch);
+		return 0;
+	}
 	int rc = fetch->sink.begin(fetch->sink.ctx, bytes);
 
 	if (rc)
@@ -115,6 +138,7 @@ static int on_welcome(struct beam_fetch *fetch, const struct beam_wire_welcome *
 				 beam_strerror(rc));
 	fetch->segment_bytes = bytes;
 	fetch->counts.segment_bytes = bytes;
+	tell_memory(fetch);
 	return 0;
 }
 
@@ -183,41 +207,62 @@ static int on_complete(struct beam_fetch *fetch, const struct beam_wire_complete
 	return 0;
 }
 
-/* Checks the bytes of a segment whose reads are all done. */
-static int verify(struct beam_fetch *fetch, uint32_t index)
+/* All reads of a segment are done. */
+static int check(struct beam_fetch *fetch, uint32_t index)
 {
 	struct segment *segment = &fetch->segments[index];
-	uint8_t *buf = segment->buf;
-	uint32_t tail = segment->len_bytes < 8 ? segment->len_bytes : 8;
-	uint8_t last[8] = {0};
 
 	if (BEAM_FAULT("pull-segment") == BEAM_FAULT_FLIP)
-		buf[segment->len_bytes / 2] ^= 1;
-	uint64_t prefix = beam_crc64(0, buf, segment->len_bytes - tail);
+		segment->buf[segment->len_bytes / 2] ^= 1;
+	segment->state = CHECKING;
+	return beam_checker_give(fetch->checker, &(struct beam_check){
+						     .index = index,
+						     .len_bytes = segment->len_bytes,
+						     .buf = segment->buf,
+						 });
+}
 
-	memcpy(last, buf + segment->len_bytes - tail, tail);
-	if (beam_crc64(prefix, last, tail) != segment->crc) {
-		fetch->sink.back(fetch->sink.ctx, index, buf);
-		if (segment->rereads++ == BEAM_FETCH_REREADS)
-			return beam_tell(fetch->error, BEAM_E_CRC,
-					 "segment %u: wrong checksum in %d readings; nothing of it "
-					 "was used (memory or network damage: see the primary's "
-					 "kernel log)",
-					 index, BEAM_FETCH_REREADS + 1);
-		fetch->counts.rereads++;
-		segment->state = SEALED;
-		return beam_index_heap_push(&fetch->sealed, index);
-	}
-	if (index >= fetch->last_index) {
-		struct beam_manifest manifest;
+static int read_again(struct beam_fetch *fetch, uint32_t index)
+{
+	struct segment *segment = &fetch->segments[index];
 
-		if (beam_manifest_open(buf, segment->len_bytes, &manifest) == 0)
-			fetch->counts.keys = manifest.footer.nitems;
-		fetch->last_index = index;
-		fetch->last_prefix_crc = prefix;
-		fetch->last_tail = beam_get_le64(last);
-	}
-	int rc = fetch->sink.take(fetch->sink.ctx, index, buf, segment->len_bytes);
+	fetch->sink.back(fetch->sink.ctx, index, segment->buf);
+	segment->buf = NULL;
+	segment->state = SEALED;
+	if (segment->rereads++ == BEAM_FETCH_REREADS)
+		return beam_tell(fetch->error, BEAM_E_CRC,
+				 "segment %u: wrong checksum in %d readings; nothing of it "
+				 "was used (memory or network damage: see the primary's "
+				 "kernel log)",
+				 index, BEAM_FETCH_REREADS + 1);
+	fetch->counts.rereads++;
+	return beam_index_heap_push(&fetch->sealed, index);
+}
+
+static void remember_last(struct beam_fetch *fetch, const struct beam_check *checked)
+{
+	struct beam_manifest manifest;
+	uint32_t tail = checked->len_bytes < 8 ? checked->len_bytes : 8;
+	uint8_t last[8] = {0};
+
+	memcpy(last, checked->buf + checked->len_bytes - tail, tail);
+	if (beam_manifest_open(checked->buf, checked->len_bytes, &manifest) == 0)
+		fetch->counts.keys = manifest.footer.nitems;
+	fetch->last_index = checked->index;
+	fetch->last_prefix_crc = checked->prefix_crc;
+	fetch->last_tail = beam_get_le64(last);
+}
+
+static int on_checked(struct beam_fetch *fetch, const struct beam_check *checked)
+{
+	uint32_t index = checked->index;
+	struct segment *segment = &fetch->segments[index];
+
+	if (checked->crc != segment->crc)
+		return read_again(fetch, index);
+	if (index >= fetch->last_index)
+		remember_last(fetch, checked);
+	int rc = fetch->sink.take(fetch->sink.ctx, index, segment->buf, segment->len_bytes);
 
 	if (rc)
 		return beam_tell(fetch->error, rc, "cannot keep segment %u of the image: %s", index,
@@ -231,6 +276,16 @@ static int verify(struct beam_fetch *fetch, uint32_t index)
 	return 0;
 }
 
+static int take_checked(struct beam_fetch *fetch)
+{
+	struct beam_check checked;
+	int rc = 0;
+
+	while (!rc && beam_checker_take(fetch->checker, &checked))
+		rc = on_checked(fetch, &checked);
+	return rc;
+}
+
 static int on_done(struct beam_fetch *fetch, uint64_t cookie)
 {
 	if (cookie >= fetch->nknown || fetch->segments[cookie].state != READING ||
@@ -238,7 +293,9 @@ static int on_done(struct beam_fetch *fetch, uint64_t cookie)
 		return bad(fetch, "data nobody asked for, segment", cookie);
 	if (--fetch->segments[cookie].pieces || fetch->posting == cookie)
 		return 0;
-	return verify(fetch, (uint32_t)cookie);
+	int rc = check(fetch, (uint32_t)cookie);
+
+	return rc ? beam_tell(fetch->error, rc, "out of memory") : 0;
 }
 
 static int on_event(struct beam_fetch *fetch, const struct beam_reader_event *event)
@@ -319,7 +376,7 @@ static int post(struct beam_fetch *fetch)
 	}
 }
 
-/* The next event, or 0 when there is none within a tick or the sink has room again. */
+/* The next event, or 0 when there is none within a tick, or something else has happened. */
 static int wait_event(struct beam_fetch *fetch, struct beam_reader_event *event)
 {
 	int fd = fetch->reader->ops->fd(fetch->reader);
@@ -327,11 +384,12 @@ static int wait_event(struct beam_fetch *fetch, struct beam_reader_event *event)
 
 	if (rc || fd < 0)
 		return rc;
-	struct pollfd pfds[2] = {
+	struct pollfd pfds[3] = {
 	    {.fd = fd, .events = POLLIN},
+	    {.fd = beam_checker_fd(fetch->checker), .events = POLLIN},
 	    {.fd = fetch->no_room ? fetch->sink.wake_fd : -1, .events = POLLIN}};
 
-	if (poll(pfds, 2, TICK_MS) <= 0 || !pfds[0].revents)
+	if (poll(pfds, 3, TICK_MS) <= 0 || !pfds[0].revents)
 		return 0;
 	return fetch->reader->ops->next(fetch->reader, event, 0);
 }
@@ -384,10 +442,15 @@ int beam_fetch_run(struct beam_fetch *fetch, struct beam_reader *reader, beam_fe
 	fetch->reader = reader;
 	fetch->welcomed = false;
 	fetch->error = error;
-	while (!finished(fetch)) {
+	for (;;) {
 		struct beam_reader_event event;
-		int rc = fetch->welcomed ? post(fetch) : 0;
+		int rc = take_checked(fetch);
 
+		if (rc)
+			return rc;
+		if (finished(fetch))
+			break;
+		rc = fetch->welcomed ? post(fetch) : 0;
 		if (rc)
 			return error[0] ? rc : transport_failed(fetch, rc);
 		rc = wait_event(fetch, &event);

@@ -9,11 +9,11 @@
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "fault.h"
+#include "pages.h"
 #include "sockets.h"
 #include "tell.h"
 
@@ -101,8 +101,7 @@ void beam_image_file_close(struct beam_image_file **file)
 		unlinkat(f->dir, f->temp, 0);
 	beam_close(&f->fd);
 	beam_close(&f->dir);
-	if (f->base)
-		munmap(f->base, (size_t)f->nbuffers * f->segment_bytes);
+	beam_pages_unmap(f->base, (size_t)f->nbuffers * f->segment_bytes);
 	free(f);
 	*file = NULL;
 }
@@ -113,11 +112,10 @@ static int file_begin(void *ctx, uint32_t segment_bytes)
 	uint64_t n = file->memory_bytes / segment_bytes;
 
 	n = n < BUFFERS_MIN ? BUFFERS_MIN : n > BUFFERS_MAX ? BUFFERS_MAX : n;
-	void *base = mmap(NULL, n * segment_bytes, PROT_READ | PROT_WRITE,
-			  MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	void *base = beam_pages_map(n * segment_bytes);
 
-	if (base == MAP_FAILED)
-		return -errno;
+	if (!base)
+		return -ENOMEM;
 	file->base = base;
 	file->segment_bytes = segment_bytes;
 	file->nbuffers = (uint32_t)n;
@@ -137,6 +135,14 @@ static int file_room(void *ctx, uint32_t index, uint8_t **buf)
 		return -EAGAIN;
 	*buf = file->unused[--file->nunused];
 	return 0;
+}
+
+static void *file_memory(void *ctx, uint64_t *len_bytes)
+{
+	const struct beam_image_file *file = ctx;
+
+	*len_bytes = (uint64_t)file->nbuffers * file->segment_bytes;
+	return file->base;
 }
 
 static void file_back(void *ctx, uint32_t index, uint8_t *buf)
@@ -176,6 +182,7 @@ void beam_image_file_sink(struct beam_image_file *file, struct beam_segment_sink
 					  .room = file_room,
 					  .take = file_take,
 					  .back = file_back,
+					  .memory = file_memory,
 					  .wake_fd = -1};
 }
 

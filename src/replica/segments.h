@@ -21,6 +21,8 @@ struct beam_segment_sink {
 	int (*take)(void *ctx, uint32_t index, uint8_t *buf, uint32_t len_bytes);
 	/* The buffer was not used; the index will be asked for again. */
 	void (*back)(void *ctx, uint32_t index, uint8_t *buf);
+	/* Where all rooms are, once begun; *len_bytes 0: nowhere in particular. */
+	void *(*memory)(void *ctx, uint64_t *len_bytes);
 	int wake_fd; /* -1: room never fails for long */
 };
 

@@ -140,6 +140,14 @@ static int stage_take(void *ctx, uint32_t index, uint8_t *buf, uint32_t len_byte
 	return 0;
 }
 
+/* Reserved addresses are no memory yet. */
+static void *stage_memory(void *ctx, uint64_t *len_bytes)
+{
+	(void)ctx;
+	*len_bytes = 0;
+	return NULL;
+}
+
 static void stage_back(void *ctx, uint32_t index, uint8_t *buf)
 {
 	(void)ctx, (void)index, (void)buf;
@@ -152,6 +160,7 @@ void beam_stage_sink(struct beam_stage *stage, struct beam_segment_sink *out)
 					  .room = stage_room,
 					  .take = stage_take,
 					  .back = stage_back,
+					  .memory = stage_memory,
 					  .wake_fd = -1};
 }
 

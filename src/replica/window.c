@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "clock.h"
+#include "pages.h"
 #include "sockets.h"
 
 #define SLOTS_MIN 2
@@ -56,14 +57,21 @@ int beam_window_open(uint64_t memory_bytes, bool shared, struct beam_window **ou
 	return 0;
 }
 
+static void unmap_slots(const struct beam_window *window, void *base, size_t bytes)
+{
+	if (window->shared && base)
+		munmap(base, bytes);
+	else if (base)
+		beam_pages_unmap(base, bytes);
+}
+
 void beam_window_close(struct beam_window **window)
 {
 	struct beam_window *w = *window;
 
 	if (!w)
 		return;
-	if (w->base)
-		munmap(w->base, (size_t)w->nslots * w->segment_bytes);
+	unmap_slots(w, w->base, (size_t)w->nslots * w->segment_bytes);
 	free(w->len_bytes);
 	beam_close(&w->fd);
 	beam_close(&w->wake);
@@ -90,6 +98,19 @@ static int open_memfd(uint64_t bytes)
 	return fd;
 }
 
+static int map_slots(struct beam_window *window, size_t bytes, void **base)
+{
+	if (!window->shared) {
+		*base = beam_pages_map(bytes);
+		return *base ? 0 : -ENOMEM;
+	}
+	window->fd = open_memfd(bytes);
+	if (window->fd < 0)
+		return window->fd;
+	*base = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, window->fd, 0);
+	return *base == MAP_FAILED ? -errno : 0;
+}
+
 static int window_begin(void *ctx, uint32_t segment_bytes)
 {
 	struct beam_window *window = ctx;
@@ -99,19 +120,14 @@ static int window_begin(void *ctx, uint32_t segment_bytes)
 		nslots = SLOTS_MIN;
 	if (nslots > SLOTS_MAX)
 		nslots = SLOTS_MAX;
-	if (window->shared) {
-		window->fd = open_memfd(nslots * segment_bytes);
-		if (window->fd < 0)
-			return window->fd;
-	}
-	void *base = mmap(NULL, nslots * segment_bytes, PROT_READ | PROT_WRITE,
-			  window->shared ? MAP_SHARED : MAP_PRIVATE | MAP_ANONYMOUS, window->fd, 0);
+	void *base = NULL;
+	int err = map_slots(window, nslots * segment_bytes, &base);
 
-	if (base == MAP_FAILED)
-		return -errno;
+	if (err)
+		return err;
 	window->len_bytes = calloc(nslots, sizeof(*window->len_bytes));
 	if (!window->len_bytes) {
-		munmap(base, nslots * segment_bytes);
+		unmap_slots(window, base, nslots * segment_bytes);
 		return -ENOMEM;
 	}
 	window->base = base;
@@ -153,6 +169,14 @@ static int window_take(void *ctx, uint32_t index, uint8_t *buf, uint32_t len_byt
 	return 0;
 }
 
+static void *window_memory(void *ctx, uint64_t *len_bytes)
+{
+	const struct beam_window *window = ctx;
+
+	*len_bytes = (uint64_t)window->nslots * window->segment_bytes;
+	return window->base;
+}
+
 static void window_back(void *ctx, uint32_t index, uint8_t *buf)
 {
 	(void)ctx, (void)index, (void)buf; /* the slot is the index's own */
@@ -165,6 +189,7 @@ void beam_window_sink(struct beam_window *window, struct beam_segment_sink *out)
 					  .room = window_room,
 					  .take = window_take,
 					  .back = window_back,
+					  .memory = window_memory,
 					  .wake_fd = window->wake};
 }
 

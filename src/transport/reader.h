@@ -55,6 +55,9 @@ struct beam_reader_ops {
 	 * remedy. */
 	int (*open)(const struct beam_reader_opts *opts, char error_text[BEAM_TEXT_BYTES],
 		    struct beam_reader **out);
+	/* Most reads to come, of this reader, go into this memory, which stays mapped until close: a
+	 * transport may register it by large parts. */
+	void (*memory)(struct beam_reader *reader, void *base, uint64_t len_bytes);
 	/* Queues one read: len_bytes <= read_max. buf stays the reader's until DONE or close.
 	 * Its memory stays mapped until close: a transport may keep it registered. 0, or -EAGAIN when
 	 * `depth` reads are in flight. */

@@ -6,13 +6,13 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 
 #include "log.h"
+#include "pages.h"
 
-#define RANGES_MAX 16384
-#define PINNED_MAX (1ull << 30)
-#define HUGE_BYTES (2u << 20)
+#define RANGES_MAX      16384
+#define PINNED_MAX      (1ull << 30)
+#define AREA_PART_BYTES (16ull << 20)
 
 struct range {
 	const uint8_t *base;
@@ -25,6 +25,8 @@ struct verbs_buffers {
 	struct range *ranges; /* by base, then by bytes */
 	uint32_t nranges, cap;
 	uint64_t pinned_bytes;
+	uint8_t *area; /* where most reads go */
+	uint64_t area_bytes;
 	uint32_t nbounces, bounce_bytes;
 	uint8_t *bounces;
 	uint64_t bounces_bytes;
@@ -55,8 +57,7 @@ void verbs_buffers_close(struct verbs_buffers **at)
 		ibv_dereg_mr(buffers->ranges[i].mr);
 	if (buffers->bounces_mr)
 		ibv_dereg_mr(buffers->bounces_mr);
-	if (buffers->bounces)
-		munmap(buffers->bounces, buffers->bounces_bytes);
+	beam_pages_unmap(buffers->bounces, buffers->bounces_bytes);
 	free(buffers->ranges);
 	free(buffers);
 	*at = NULL;
@@ -89,7 +90,7 @@ static struct ibv_mr *known(const struct verbs_buffers *buffers, const uint8_t *
 	return range->mr;
 }
 
-static struct ibv_mr *add(struct verbs_buffers *buffers, uint8_t *buf, uint32_t bytes)
+static struct ibv_mr *add(struct verbs_buffers *buffers, uint8_t *buf, uint64_t bytes)
 {
 	if (buffers->pinned_bytes + bytes > PINNED_MAX || buffers->nranges == RANGES_MAX)
 		return NULL;
@@ -115,26 +116,45 @@ static struct ibv_mr *add(struct verbs_buffers *buffers, uint8_t *buf, uint32_t 
 	return mr;
 }
 
+void verbs_buffers_area(struct verbs_buffers *buffers, uint8_t *base, uint64_t bytes)
+{
+	buffers->area = base;
+	buffers->area_bytes = bytes;
+}
+
+/* The part of the area around buf, so that registrations are few; what is outside of the area is
+ * registered by itself. Only what is used: the area can be much larger than the image. */
+static struct ibv_mr *add_around(struct verbs_buffers *buffers, uint8_t *buf, uint32_t bytes)
+{
+	uintptr_t offset = (uintptr_t)buf - (uintptr_t)buffers->area;
+	struct ibv_mr *mr = NULL;
+
+	if (buffers->area && buf >= buffers->area && offset + bytes <= buffers->area_bytes) {
+		uint64_t from = offset / AREA_PART_BYTES * AREA_PART_BYTES;
+		uint64_t to = from + AREA_PART_BYTES;
+
+		to = to < offset + bytes ? offset + bytes : to;
+		to = to < buffers->area_bytes ? to : buffers->area_bytes;
+		mr = add(buffers, buffers->area + from, to - from);
+	}
+	return mr ? mr : add(buffers, buf, bytes);
+}
+
 static int open_bounces(struct verbs_buffers *buffers)
 {
 	uint64_t bytes = (uint64_t)buffers->nbounces * buffers->bounce_bytes;
-	void *memory = MAP_FAILED;
 
 	if (buffers->bounces_mr)
 		return 0;
-	bytes = (bytes + HUGE_BYTES - 1) / HUGE_BYTES * HUGE_BYTES;
-	memory = mmap(NULL, bytes, PROT_READ | PROT_WRITE,
-		      MAP_PRIVATE | MAP_ANONYMOUS | MAP_HUGETLB, -1, 0);
-	if (memory == MAP_FAILED)
-		memory =
-		    mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	if (memory == MAP_FAILED)
-		return -errno;
+	void *memory = beam_pages_map(bytes);
+
+	if (!memory)
+		return -ENOMEM;
 	buffers->bounces_mr = ibv_reg_mr(buffers->pd, memory, bytes, IBV_ACCESS_LOCAL_WRITE);
 	if (!buffers->bounces_mr) {
 		int err = -errno;
 
-		munmap(memory, bytes);
+		beam_pages_unmap(memory, bytes);
 		return err;
 	}
 	buffers->bounces = memory;
@@ -150,7 +170,7 @@ int verbs_buffers_find(struct verbs_buffers *buffers, uint8_t *buf, uint32_t len
 	struct ibv_mr *mr = known(buffers, buf, len_bytes);
 
 	if (!mr)
-		mr = add(buffers, buf, len_bytes);
+		mr = add_around(buffers, buf, len_bytes);
 	if (mr) {
 		*out =
 		    (struct ibv_sge){.addr = (uintptr_t)buf, .length = len_bytes, .lkey = mr->lkey};

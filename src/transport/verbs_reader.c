@@ -24,7 +24,6 @@
 #define DEPTH_DEFAULT 32
 #define DEPTH_MAX     256
 #define BOUNCE_BYTES  (1u << 20)
-#define PROGRESS_MS   1000
 #define SPIN_NS       20000 /* most of one look */
 
 struct place {
@@ -189,7 +188,7 @@ static int say_due(struct verbs_reader *r)
 		err = say(r, &(struct beam_wire_message){.type = BEAM_WIRE_CHECK});
 		r->check_unsent = err == -EAGAIN;
 	}
-	if (r->talk.welcomed && now - r->told_ms >= PROGRESS_MS && (!err || err == -EAGAIN)) {
+	if (r->talk.welcomed && now - r->told_ms >= VERBS_PROGRESS_MS && (!err || err == -EAGAIN)) {
 		err = say(r, &(struct beam_wire_message){
 				 .type = BEAM_WIRE_PROGRESS,
 				 .done = {.bytes = r->read_bytes, .ms = now - r->began_ms}});
@@ -243,6 +242,11 @@ static void reader_close(struct beam_reader **reader, uint64_t bytes, uint64_t m
 }
 
 /* ---- reads ---------------------------------------------------------------------------------- */
+
+static void reader_memory(struct beam_reader *reader, void *base, uint64_t len_bytes)
+{
+	verbs_buffers_area(of(reader)->buffers, base, len_bytes);
+}
 
 static int reader_read(struct beam_reader *reader, uint32_t index, uint32_t offset, void *buf,
 		       uint32_t len_bytes, uint64_t cookie)
@@ -449,8 +453,8 @@ static int reader_next(struct beam_reader *reader, struct beam_reader_event *eve
 		struct epoll_event ready[2];
 
 		/* Wakes at least for the next PROGRESS. */
-		if (timeout_ms < 0 || wait_ms > PROGRESS_MS)
-			wait_ms = PROGRESS_MS;
+		if (timeout_ms < 0 || wait_ms > VERBS_PROGRESS_MS)
+			wait_ms = VERBS_PROGRESS_MS;
 		int nready = epoll_wait(r->epoll, ready, 2, wait_ms);
 
 		if (nready > 0) {
@@ -483,6 +487,7 @@ static int reader_fd(const struct beam_reader *reader)
 const struct beam_reader_ops beam_verbs_reader = {
     .name = "verbs",
     .open = reader_open,
+    .memory = reader_memory,
     .read = reader_read,
     .check = reader_check,
     .taken = reader_taken,

@@ -79,26 +79,27 @@ int64_t verbs_server_allowed(struct verbs_server *server)
 
 /* ---- time ----------------------------------------------------------------------------------- */
 
-static void check_session(struct verbs_server *server, struct verbs_session *s, uint64_t now)
+/* A reader speaks only now and then while it reads (VERBS_PROGRESS_MS). */
+static uint64_t silence_ms(const struct verbs_server *server)
 {
-	switch (s->state) {
-	case VERBS_CONNECTING:
-		if (now - s->start_ms >= CONNECT_MS)
-			verbs_session_end(s, -ETIMEDOUT);
-		break;
-	case VERBS_WAITING:
-	case VERBS_SERVED:
-		if (s->unsent_ms && now - s->unsent_ms >= server->stall_ms)
-			verbs_session_end(s, -ETIMEDOUT);
-		else if (s->state == VERBS_SERVED &&
-			 now - s->heard_ms >= IDLE_STALLS * server->stall_ms)
-			verbs_session_end(s, -ETIMEDOUT);
-		else if (server->rate)
-			verbs_session_pump(s);
-		break;
-	case VERBS_ENDING:
-		break;
-	}
+	uint64_t ms = IDLE_STALLS * server->stall_ms;
+
+	return ms < 3 * VERBS_PROGRESS_MS ? 3 * VERBS_PROGRESS_MS : ms;
+}
+
+/* When something is due for a session: its end if nothing comes until then. */
+static uint64_t end_ms(const struct verbs_server *server, const struct verbs_session *s)
+{
+	uint64_t end = UINT64_MAX;
+
+	if (s->state == VERBS_CONNECTING)
+		end = s->start_ms + CONNECT_MS;
+	if (s->state == VERBS_SERVED)
+		end = s->heard_ms + silence_ms(server);
+	if ((s->state == VERBS_SERVED || s->state == VERBS_WAITING) && s->unsent_ms &&
+	    s->unsent_ms + server->stall_ms < end)
+		end = s->unsent_ms + server->stall_ms;
+	return end;
 }
 
 static void on_tick(void *arg)
@@ -106,9 +107,36 @@ static void on_tick(void *arg)
 	struct verbs_server *server = arg;
 	uint64_t now = beam_now_ms();
 
-	for (struct verbs_session *s = server->sessions; s; s = s->next)
-		check_session(server, s, now);
+	for (struct verbs_session *s = server->sessions; s; s = s->next) {
+		if (end_ms(server, s) <= now)
+			verbs_session_end(s, -ETIMEDOUT);
+		else if (server->rate)
+			verbs_session_pump(s);
+	}
 	verbs_server_settle(server);
+}
+
+/* The next moment at which time alone changes something: while readers READ, that is far away, and
+ * the processor is left alone. */
+static void set_tick(struct verbs_server *server)
+{
+	uint64_t now = beam_now_ms(), due = UINT64_MAX;
+
+	for (const struct verbs_session *s = server->sessions; s; s = s->next) {
+		uint64_t end = end_ms(server, s);
+
+		if (server->rate && s->state == VERBS_SERVED && !s->told_complete)
+			end = now + TICK_MS;
+		due = end < due ? end : due;
+	}
+	if (due == UINT64_MAX) {
+		beam_timer_cancel(&server->tick);
+		return;
+	}
+	uint64_t after = due > now + TICK_MS ? due - now : TICK_MS;
+
+	if (beam_timer_set(server->loop, after, on_tick, server, &server->tick))
+		beam_log(BEAM_LOG_WARNING, "no memory for the timeouts of pulls");
 }
 
 /* Sessions are freed by their end jobs only, never while a list of them is walked. */
@@ -119,11 +147,7 @@ void verbs_server_settle(struct verbs_server *server)
 	while ((next = places_next(&server->places)))
 		verbs_session_serve(of_place(next));
 	tell_positions(server);
-	if (!server->sessions)
-		beam_timer_cancel(&server->tick);
-	else if (!server->tick &&
-		 beam_timer_set(server->loop, TICK_MS, on_tick, server, &server->tick))
-		beam_log(BEAM_LOG_WARNING, "no memory for the timeouts of pulls");
+	set_tick(server);
 }
 
 /* ---- what the device says ------------------------------------------------------------------- */
@@ -288,9 +312,9 @@ static void server_configure(struct beam_server *base, const struct beam_server_
 	server->stall_ms = 1000ull * opts->stall_timeout_s;
 	server->rate = opts->rate_limit;
 	server->refilled_ms = beam_now_ms();
-	verbs_server_settle(server);
 	for (struct verbs_session *s = server->sessions; s; s = s->next)
 		verbs_session_pump(s);
+	verbs_server_settle(server);
 }
 
 static void server_published(struct beam_server *base, struct beam_served *image)
@@ -301,6 +325,7 @@ static void server_published(struct beam_server *base, struct beam_served *image
 		s->discover = true;
 		verbs_session_pump(s);
 	}
+	set_tick(of(base));
 }
 
 static void server_counts(struct beam_server *base, struct beam_server_counts *out)

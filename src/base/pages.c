@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Huge pages of the pool are reserved by mmap itself (no MAP_NORESERVE), so that a pool which is
+ * empty fails there and not by SIGBUS at the first touch. */
+#include "pages.h"
+
+#include <stdint.h>
+#include <sys/mman.h>
+
+#define HUGE_BYTES ((size_t)2 << 20)
+
+static size_t whole(size_t len_bytes)
+{
+	return (len_bytes + HUGE_BYTES - 1) / HUGE_BYTES * HUGE_BYTES;
+}
+
+void *beam_pages_map(size_t len_bytes)
+{
+	size_t bytes = whole(len_bytes);
+	uint8_t *base = mmap(NULL, bytes, PROT_READ | PROT_WRITE,
+			     MAP_PRIVATE | MAP_ANONYMOUS | MAP_HUGETLB, -1, 0);
+
+	if (base != MAP_FAILED)
+		return base;
+	/* More than wanted, so that an aligned part is in it; the rest goes back at once. */
+	base = mmap(NULL, bytes + HUGE_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS,
+		    -1, 0);
+	if (base == MAP_FAILED)
+		return NULL;
+	size_t before = (HUGE_BYTES - (uintptr_t)base % HUGE_BYTES) % HUGE_BYTES;
+
+	if (before)
+		munmap(base, before);
+	munmap(base + before + bytes, HUGE_BYTES - before);
+	madvise(base + before, bytes, MADV_HUGEPAGE); /* a wish: small pages do too */
+	return base + before;
+}
+
+void beam_pages_unmap(void *base, size_t len_bytes)
+{
+	if (base)
+		munmap(base, whole(len_bytes));
+}

@@ -1,0 +1,18 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ *
+ * Private memory for large buffers, in huge pages where that is possible: fewer faults, and fewer
+ * entries in a device's table once it is registered.
+ */
+#ifndef BEAM_PAGES_H
+#define BEAM_PAGES_H
+
+#include <stddef.h>
+
+/* Zeroed memory, aligned to 2 MiB: of the pool of huge pages (hugetlb) if that has enough of them,
+ * else transparent huge pages if the kernel gives them, else small ones. NULL when there is none.
+ * Any thread. */
+void *beam_pages_map(size_t len_bytes);
+/* Gives back what beam_pages_map returned for the same length; nothing for NULL. */
+void beam_pages_unmap(void *base, size_t len_bytes);
+
+#endif
