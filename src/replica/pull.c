@@ -217,7 +217,7 @@ static int copy_to(struct beam_pull *pull)
 	return rc;
 }
 
-/* One image's worth. BEAM_E_STALE with nothing fed: another one may do. */
+/* One image's worth. BEAM_E_STALE: another one may do. */
 static int attempt(struct beam_pull *pull, bool fresh)
 {
 	int64_t copy_ms;
@@ -239,6 +239,14 @@ static int attempt(struct beam_pull *pull, bool fresh)
 	return deliver(pull);
 }
 
+/* The image is gone, by its child's death or because the backlog has run away. What was fed of it
+ * is no loss where nothing was before. */
+static bool may_try_again(const struct beam_pull *pull, int rc)
+{
+	return rc == BEAM_E_STALE && !pull->result->load_ms &&
+	       (!pull->feed || !pull->target.has_keys);
+}
+
 static int run(struct beam_pull *pull)
 {
 	int rc = check(pull);
@@ -246,7 +254,7 @@ static int run(struct beam_pull *pull)
 	if (rc)
 		return rc;
 	rc = attempt(pull, pull->opts.fresh);
-	if (rc == BEAM_E_STALE && !pull->feed && !pull->result->load_ms) {
+	if (may_try_again(pull, rc)) {
 		pull->error[0] = '\0';
 		beam_replicate_close(pull, rc);
 		beam_transfer_close(pull);
