@@ -148,7 +148,8 @@ static const struct beam_option pull_options[] = {
      .value = "SECONDS",
      .min = 1,
      .max = TIMEOUT_MAX_S,
-     .help = "For the replica to continue from the primary by itself. Default 60."},
+     .help = "For the replica to catch up with the writes made since, and then to continue from "
+	     "the primary by itself. Default 60."},
     BEAM_CONNECT_TLS_OPTIONS(struct pull_opts, tls),
     BEAM_COMMON_OPTIONS(struct pull_opts),
 };

@@ -25,30 +25,25 @@
 
 #include "clock.h"
 #include "fault.h"
+#include "feed_link.h"
 #include "feed_listen.h"
 #include "rdbeam/error.h"
-#include "resp.h"
 #include "sockets.h"
 #include "tell.h"
 
 #define MARK_BYTES       40
 #define CHUNK_BYTES      (256u << 10)
 #define NEWLINE_EVERY_MS 1000
-/* A target that takes nothing for so long while it loads one key or frees its old data is stuck. */
-#define STALL_MS 300000
 
 struct beam_feed {
 	struct beam_feed_opts opts;
 	struct beam_feed_listen listen;
-	int stop;    /* eventfd: to the thread */
 	int changed; /* eventfd: to the owner */
 	pthread_t thread;
 	bool started;
 
-	int sock; /* the thread's: the target */
-	uint8_t in[BEAM_RESP_COMMAND_MAX];
-	size_t in_bytes;
-	uint8_t *out; /* CHUNK_BYTES of stream */
+	struct beam_feed_link link; /* the thread's */
+	uint8_t *out;               /* CHUNK_BYTES of stream */
 	char mark[MARK_BYTES + 1];
 
 	pthread_mutex_t lock;
@@ -75,163 +70,19 @@ static int failed(struct beam_feed *feed, int code, const char *what)
 	return code;
 }
 
-static bool stopped(struct beam_feed *feed)
-{
-	struct pollfd pfd = {.fd = feed->stop, .events = POLLIN};
-
-	return poll(&pfd, 1, 0) > 0;
-}
-
-/* Waits for `events` on the target's socket. 1, 0 after timeout_ms, BEAM_E_ABORTED, or -errno. */
-static int wait_sock(struct beam_feed *feed, int fd, short events, int timeout_ms)
-{
-	struct pollfd pfds[2] = {{.fd = fd, .events = events},
-				 {.fd = feed->stop, .events = POLLIN}};
-	int n;
-
-	do {
-		n = poll(pfds, 2, timeout_ms);
-	} while (n < 0 && errno == EINTR);
-	if (n < 0)
-		return -errno;
-	if (pfds[1].revents)
-		return BEAM_E_ABORTED;
-	return pfds[0].revents ? 1 : 0;
-}
-
-static int send_all(struct beam_feed *feed, const void *data, size_t len)
-{
-	const uint8_t *at = data;
-
-	while (len) {
-		ssize_t n = send(feed->sock, at, len, MSG_NOSIGNAL | MSG_DONTWAIT);
-
-		if (n > 0) {
-			at += n;
-			len -= (size_t)n;
-			continue;
-		}
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0 && errno != EAGAIN)
-			return BEAM_E_GONE;
-		int rc = wait_sock(feed, feed->sock, POLLOUT, STALL_MS);
-
-		if (rc == 0)
-			return -ETIMEDOUT;
-		if (rc < 0)
-			return rc;
-	}
-	return 0;
-}
-
-static int send_text(struct beam_feed *feed, const char *text)
-{
-	return send_all(feed, text, strlen(text));
-}
-
-/* Reads what has come. 0, or BEAM_E_GONE. */
-static int receive(struct beam_feed *feed)
-{
-	ssize_t n = recv(feed->sock, feed->in + feed->in_bytes, sizeof(feed->in) - feed->in_bytes,
-			 MSG_DONTWAIT);
-
-	if (n < 0 && (errno == EAGAIN || errno == EINTR))
-		return 0;
-	if (n <= 0)
-		return BEAM_E_GONE;
-	feed->in_bytes += (size_t)n;
-	return 0;
-}
-
-/* Takes one command off the input. 1, 0 when there is none yet, BEAM_E_PROTO. The arguments are
- * valid until the next consume. */
-static int next_command(struct beam_feed *feed, struct beam_resp_command *command)
-{
-	while (feed->in_bytes && (feed->in[0] == '\n' || feed->in[0] == '\r'))
-		memmove(feed->in, feed->in + 1, --feed->in_bytes);
-	int used = beam_resp_parse(feed->in, feed->in_bytes, command);
-
-	if (used == 0 && feed->in_bytes == sizeof(feed->in))
-		return BEAM_E_PROTO;
-	return used;
-}
-
-static void consume(struct beam_feed *feed, int used)
-{
-	feed->in_bytes -= (size_t)used;
-	memmove(feed->in, feed->in + used, feed->in_bytes);
-}
-
-static int answer_psync(struct beam_feed *feed)
-{
-	char line[128];
-
-	(void)BEAM_FAULT("feed-psync");
-	snprintf(line, sizeof(line), "+FULLRESYNC %s %lld\r\n", feed->opts.replid,
-		 (long long)feed->opts.offset);
-	return send_text(feed, line);
-}
-
-/* Answers one command of the handshake. 1 after PSYNC, 0, or an error. */
-static int answer(struct beam_feed *feed, const struct beam_resp_command *command)
-{
-	if (beam_resp_is(command, 0, "PING"))
-		return send_text(feed, "+PONG\r\n");
-	if (beam_resp_is(command, 0, "AUTH"))
-		return send_text(feed, "+OK\r\n");
-	if (beam_resp_is(command, 0, "REPLCONF"))
-		return beam_resp_is(command, 1, "ACK") ? 0 : send_text(feed, "+OK\r\n");
-	if (beam_resp_is(command, 0, "PSYNC")) {
-		int rc = answer_psync(feed);
-
-		return rc ? rc : 1;
-	}
-	return send_text(feed, "-ERR unknown command, this is rdbeam pull\r\n");
-}
-
-/* 0 once the target waits for the payload. */
-static int handshake(struct beam_feed *feed, uint64_t deadline_ms)
-{
-	struct beam_resp_command command;
-
-	feed->in_bytes = 0;
-	for (;;) {
-		int used = next_command(feed, &command);
-
-		if (used < 0)
-			return used;
-		if (used > 0) {
-			int rc = answer(feed, &command);
-
-			consume(feed, used);
-			if (rc)
-				return rc == 1 ? 0 : rc;
-			continue;
-		}
-		uint64_t now = beam_now_ms();
-		int rc = now < deadline_ms
-			     ? wait_sock(feed, feed->sock, POLLIN, (int)(deadline_ms - now))
-			     : 0;
-
-		if (rc <= 0)
-			return rc ? rc : -ETIMEDOUT;
-		rc = receive(feed);
-		if (rc)
-			return rc;
-	}
-}
-
 /* Waits for the target and leads it through the handshake; it may come more than once. */
 static int meet(struct beam_feed *feed)
 {
 	uint64_t deadline = beam_now_ms() + (uint64_t)feed->opts.timeout_ms;
+	char line[128];
 
+	snprintf(line, sizeof(line), "+FULLRESYNC %s %lld\r\n", feed->opts.replid,
+		 (long long)feed->opts.offset);
 	for (;;) {
 		uint64_t now = beam_now_ms();
-		int rc = now < deadline
-			     ? wait_sock(feed, feed->listen.fd, POLLIN, (int)(deadline - now))
-			     : 0;
+		int rc = now < deadline ? beam_feed_link_wait(&feed->link, feed->listen.fd, POLLIN,
+							      (int)(deadline - now))
+					: 0;
 
 		if (rc == 0)
 			return failed(feed, -ETIMEDOUT,
@@ -239,13 +90,13 @@ static int meet(struct beam_feed *feed)
 				      "REPLICAOF (firewall? run rdbeam on the target's host)");
 		if (rc < 0)
 			return rc;
-		feed->sock = beam_feed_accept(&feed->listen);
-		if (feed->sock < 0)
+		feed->link.sock = beam_feed_accept(&feed->listen);
+		if (feed->link.sock < 0)
 			continue;
-		rc = handshake(feed, deadline);
+		rc = beam_feed_link_handshake(&feed->link, line, deadline);
 		if (!rc || rc == BEAM_E_ABORTED)
 			return rc;
-		beam_close(&feed->sock);
+		beam_close(&feed->link.sock);
 	}
 }
 
@@ -257,13 +108,13 @@ static int send_begin(struct beam_feed *feed)
 	if (feed->opts.image.length_bytes) {
 		snprintf(line, sizeof(line), "$%llu\r\n",
 			 (unsigned long long)feed->opts.image.length_bytes);
-		return send_text(feed, line);
+		return beam_feed_link_text(&feed->link, line);
 	}
 	beam_random(random, sizeof(random));
 	for (size_t i = 0; i < sizeof(random); i++)
 		snprintf(feed->mark + 2 * i, 3, "%02x", random[i]);
 	snprintf(line, sizeof(line), "$EOF:%s\r\n", feed->mark);
-	return send_text(feed, line);
+	return beam_feed_link_text(&feed->link, line);
 }
 
 static void note_fed(struct beam_feed *feed, uint32_t len_bytes)
@@ -294,16 +145,16 @@ static int send_image(struct beam_feed *feed)
 		uint32_t len;
 		int rc = image->next(image->ctx, &base, &len, NEWLINE_EVERY_MS);
 
-		if (stopped(feed))
+		if (beam_feed_link_stopped(&feed->link))
 			return BEAM_E_ABORTED;
 		if (rc == -ETIMEDOUT) {
-			rc = begun ? 0 : send_text(feed, "\n");
+			rc = begun ? 0 : beam_feed_link_text(&feed->link, "\n");
 			if (rc)
 				return rc;
 			continue;
 		}
 		if (rc <= 0)
-			return rc ? rc : send_text(feed, feed->mark);
+			return rc ? rc : beam_feed_link_text(&feed->link, feed->mark);
 		if (!begun) {
 			note_begun(feed);
 			rc = send_begin(feed);
@@ -312,7 +163,7 @@ static int send_image(struct beam_feed *feed)
 			begun = true;
 		}
 		(void)BEAM_FAULT("feed-segment");
-		rc = send_all(feed, base, len);
+		rc = beam_feed_link_send(&feed->link, base, len);
 		if (rc)
 			return rc;
 		image->release(image->ctx);
@@ -345,17 +196,17 @@ static void on_ack(struct beam_feed *feed, const struct beam_resp_command *comma
 static int read_acks(struct beam_feed *feed)
 {
 	struct beam_resp_command command;
-	int rc = receive(feed);
+	int rc = beam_feed_link_receive(&feed->link);
 
 	while (!rc) {
-		int used = next_command(feed, &command);
+		int used = beam_feed_link_next(&feed->link, &command);
 
 		if (used <= 0)
 			return used;
 		if (beam_resp_is(&command, 0, "REPLCONF") && beam_resp_is(&command, 1, "ACK") &&
 		    command.nargs >= 3)
 			on_ack(feed, &command);
-		consume(feed, used);
+		beam_feed_link_consume(&feed->link, used);
 	}
 	return rc;
 }
@@ -380,8 +231,8 @@ static int send_stream(struct beam_feed *feed)
 			len = (size_t)n;
 		}
 		struct pollfd pfds[3] = {
-		    {.fd = feed->sock, .events = (short)(POLLIN | (at < len ? POLLOUT : 0))},
-		    {.fd = feed->stop, .events = POLLIN},
+		    {.fd = feed->link.sock, .events = (short)(POLLIN | (at < len ? POLLOUT : 0))},
+		    {.fd = feed->link.stop, .events = POLLIN},
 		    {.fd = may_send && at == len ? beam_stream_fd(stream) : -1, .events = POLLIN}};
 
 		if (poll(pfds, 3, -1) < 0 && errno != EINTR)
@@ -396,7 +247,8 @@ static int send_stream(struct beam_feed *feed)
 		}
 		if (at == len)
 			continue;
-		ssize_t n = send(feed->sock, feed->out + at, len - at, MSG_NOSIGNAL | MSG_DONTWAIT);
+		ssize_t n =
+		    send(feed->link.sock, feed->out + at, len - at, MSG_NOSIGNAL | MSG_DONTWAIT);
 
 		if (n < 0 && errno != EAGAIN && errno != EINTR)
 			return BEAM_E_GONE;
@@ -445,7 +297,7 @@ static void *feed_thread(void *arg)
 	int rc = run(feed);
 
 	failed(feed, rc, rc == BEAM_E_GONE ? "it closed the link" : beam_strerror(rc));
-	beam_close(&feed->sock);
+	beam_close(&feed->link.sock);
 	pthread_mutex_lock(&feed->lock);
 	feed->status.code = rc;
 	pthread_mutex_unlock(&feed->lock);
@@ -461,12 +313,12 @@ int beam_feed_open(const struct beam_feed_opts *opts, char *error, struct beam_f
 	if (!feed)
 		return beam_tell(error, -ENOMEM, "out of memory");
 	feed->opts = *opts;
-	feed->sock = feed->listen.fd = -1;
+	feed->link.sock = feed->listen.fd = -1;
 	pthread_mutex_init(&feed->lock, NULL);
-	feed->stop = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	feed->link.stop = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	feed->changed = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	feed->out = malloc(CHUNK_BYTES);
-	rc = feed->stop < 0 || feed->changed < 0 || !feed->out ? -ENOMEM : 0;
+	rc = feed->link.stop < 0 || feed->changed < 0 || !feed->out ? -ENOMEM : 0;
 	if (!rc)
 		rc = beam_feed_listen_open(opts->target_sock, &feed->listen);
 	if (!rc)
@@ -534,12 +386,12 @@ void beam_feed_close(struct beam_feed **feed)
 	if (!f)
 		return;
 	if (f->started) {
-		signal_fd(f->stop);
+		signal_fd(f->link.stop);
 		pthread_join(f->thread, NULL);
 	}
 	beam_feed_listen_close(&f->listen);
-	beam_close(&f->sock);
-	beam_close(&f->stop);
+	beam_close(&f->link.sock);
+	beam_close(&f->link.stop);
 	beam_close(&f->changed);
 	free(f->out);
 	pthread_mutex_destroy(&f->lock);

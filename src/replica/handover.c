@@ -14,6 +14,10 @@
 #define LOOK_EVERY_MS 10
 #define NEAR_BYTES    65536
 #define LINK_LEAST_MS 30000 /* the replica connects anew only once a second */
+/* What is written while the target changes its link must fit into the backlog beside the gap. */
+#define CHANGE_MS     100
+#define PATIENT_MS    1000
+#define BACKLOG_LEAST (1 << 20) /* of a primary that does not tell: the default */
 
 struct target_view {
 	bool link_up, syncing, loading;
@@ -90,20 +94,65 @@ int beam_handover_wait_loaded(struct beam_handover *h, char *error)
 	}
 }
 
-static uint64_t near_bytes(const struct beam_handover *h)
-{
-	uint64_t quarter = (uint64_t)h->backlog_bytes / 4;
+struct catch_up {
+	uint64_t began_ms;
+	int64_t received, applied; /* offsets at the begin */
+};
 
-	return quarter && quarter < NEAR_BYTES ? quarter : NEAR_BYTES;
+struct gap {
+	int64_t bytes;
+	double written_per_ms, applied_per_ms;
+};
+
+static struct gap measure_gap(const struct catch_up *begin, int64_t received, int64_t applied)
+{
+	double ms = (double)(beam_now_ms() - begin->began_ms) + 1;
+
+	return (struct gap){.bytes = received - applied,
+			    .written_per_ms = (double)(received - begin->received) / ms,
+			    .applied_per_ms = (double)(applied - begin->applied) / ms};
+}
+
+/* A gap of next to nothing is waited for a moment; then one is enough that leaves the backlog half
+ * empty at the hand-over's end. */
+static bool is_near(const struct beam_handover *h, const struct gap *gap, uint64_t elapsed_ms)
+{
+	int64_t backlog = h->backlog_bytes ? h->backlog_bytes : BACKLOG_LEAST;
+	int64_t least = backlog / 4 < NEAR_BYTES ? backlog / 4 : NEAR_BYTES;
+
+	if (gap->bytes <= least)
+		return true;
+	return elapsed_ms >= PATIENT_MS &&
+	       (double)gap->bytes + gap->written_per_ms * CHANGE_MS <= (double)backlog / 2;
+}
+
+static int too_far(const struct beam_handover *h, const struct gap *gap, char *error)
+{
+	return beam_tell(
+	    error, -ETIMEDOUT,
+	    "%s is %lld KB behind after %d s: the primary writes %.1f MB/s and it applies %.1f "
+	    "MB/s, and the backlog of %lld KB does not hold the rest (write less meanwhile, or "
+	    "raise "
+	    "repl-backlog-size or --handover-timeout)",
+	    beam_redis_name(h->to), (long long)gap->bytes / 1024, h->timeout_ms / 1000,
+	    gap->written_per_ms / 1000, gap->applied_per_ms / 1000,
+	    (long long)(h->backlog_bytes ? h->backlog_bytes : BACKLOG_LEAST) / 1024);
+}
+
+static int64_t received_offset(const struct beam_handover *h)
+{
+	return h->cut_offset + (int64_t)beam_stream_received(h->stream);
 }
 
 int beam_handover_catch_up(struct beam_handover *h, char *error)
 {
-	uint64_t deadline = beam_now_ms() + (uint64_t)h->timeout_ms;
+	struct catch_up begin = {.began_ms = beam_now_ms()};
 
 	(void)BEAM_FAULT("pull-catch-up");
 	if (!h->stream)
 		return 0;
+	/* It has loaded: from here on one that does not answer for so long is not catching up. */
+	beam_redis_set_timeout(h->to, h->timeout_ms);
 	for (;;) {
 		struct target_view view;
 		int rc = look(h, &view, error);
@@ -112,10 +161,17 @@ int beam_handover_catch_up(struct beam_handover *h, char *error)
 			rc = beam_feed_error(h->feed, error);
 		if (rc)
 			return rc;
-		int64_t received = h->cut_offset + (int64_t)beam_stream_received(h->stream);
+		if (!begin.received) {
+			begin.received = received_offset(h);
+			begin.applied = view.offset;
+		}
+		struct gap gap = measure_gap(&begin, received_offset(h), view.offset);
+		uint64_t elapsed_ms = beam_now_ms() - begin.began_ms;
 
-		if (received - view.offset <= (int64_t)near_bytes(h) || beam_now_ms() >= deadline)
+		if (is_near(h, &gap, elapsed_ms))
 			return 0;
+		if (elapsed_ms >= (uint64_t)h->timeout_ms)
+			return too_far(h, &gap, error);
 		rc = pause_for_news(h);
 		if (rc)
 			return rc;

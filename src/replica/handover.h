@@ -27,7 +27,8 @@ struct beam_handover {
 
 /* Waits until the image is loaded. 0, or an error with its line. */
 int beam_handover_wait_loaded(struct beam_handover *h, char *error);
-/* Waits until little is left or the time is up, which is no error. */
+/* Waits until little is left, or after a second until the backlog surely holds what is left. 0; or
+ * -ETIMEDOUT with both rates in the line when the target does not get there in timeout_ms. */
 int beam_handover_catch_up(struct beam_handover *h, char *error);
 /* Hands over and finds out how the target went on. */
 int beam_handover_run(struct beam_handover *h, char *error);

@@ -11,6 +11,7 @@ import harness
 
 def pytest_addoption(parser):
     parser.addoption("--full", action="store_true", help="full sizes, as in the figures to reach")
+    parser.addoption("--pulls", type=int, default=5, help="how many pulls test_catchup.py makes")
 
 
 def pytest_sessionfinish(session, exitstatus):

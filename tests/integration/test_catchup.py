@@ -1,0 +1,102 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""Pulls while writes go on all the time, over many databases: no full resync, no difference. And
+replicas that cannot catch up: the pull says so. `--pulls N` makes more of them."""
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import threading
+
+import pytest
+
+import data
+import harness
+from harness import wait_for
+from test_pull import in_sync, one_line, pull, stats
+
+DBS = 16
+WRITES = pathlib.Path(__file__).with_name("writes.py")
+
+
+class Writes:
+    """writes.py as a context; `rate` is what it tries, `done` and `seconds` what it did."""
+
+    def __init__(self, server, rate, dbs=DBS, size=60):
+        self.args = [sys.executable, str(WRITES), *map(str, (server.port, rate, dbs, size))]
+
+    def __enter__(self):
+        self.process = subprocess.Popen(self.args, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                                        text=True)
+        assert self.process.stdout.readline() == "ready\n"
+        return self
+
+    def __exit__(self, *_):
+        out, _ = self.process.communicate(timeout=harness.DEADLINE_S * 4)
+        assert self.process.returncode == 0
+        done, seconds = out.split()
+        self.done, self.seconds = int(done), float(seconds)
+
+
+@pytest.fixture
+def pulls(request):
+    return request.config.getoption("--pulls")
+
+
+def test_pulls_under_writes_over_all_databases(make, pulls):
+    """Every third target still holds the data of the pull before, and is loaded by swapdb."""
+    primary = make("primary", databases=DBS, options={"segment-size": "2mb"})
+    data.fill_strings(primary.client, 20000, 200)
+    target = make("target", module=False, databases=DBS)
+    pull(primary, None, "--discard")  # makes the backlog
+    full = stats(primary)["sync_full"]
+    rates = []
+    for number in range(pulls):
+        target.client.replicaof("NO", "ONE")
+        if number % 3:
+            target.client.flushall()
+        with Writes(primary, 50000 // harness.SLOWER) as writes:
+            said = pull(primary, target, *([] if number % 3 else ["--force"]),
+                        *(["--fresh"] if number % 2 else []))
+        rates.append(writes.done / writes.seconds)
+        assert said["full_resyncs"] == 0 and said["partial_resyncs"] == 1, (number, said)
+        in_sync(primary, target)
+        assert target.digest() == primary.digest(), f"pull {number}"
+    assert stats(primary)["sync_full"] == full
+    print(f"{pulls} pulls under {min(rates):.0f} to {max(rates):.0f} writes/s")
+
+
+class Jerky:
+    """Lets a process run a tenth of the time."""
+
+    def __init__(self, pid):
+        self.pid, self.end = pid, threading.Event()
+        self.thread = threading.Thread(target=self.run)
+
+    def run(self):
+        while not self.end.is_set():
+            os.kill(self.pid, signal.SIGSTOP)
+            self.end.wait(0.18)
+            os.kill(self.pid, signal.SIGCONT)
+            self.end.wait(0.02)
+
+    def __enter__(self):
+        self.thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self.end.set()
+        self.thread.join()
+
+
+def test_a_replica_slower_than_the_writes_is_told(make):
+    """The backlog is small, so a hand-over would end in a full resync; the pull ends in a line with
+    both rates, and the target is as it was."""
+    primary = make("primary", repl_backlog_size="16kb", databases=DBS)
+    data.fill_strings(primary.client, 100, 100)
+    target = make("target", module=False, databases=DBS)
+    with Jerky(target.pid), Writes(primary, 20000 // harness.SLOWER, size=2000):
+        done = harness.cli("pull", "--from", f"127.0.0.1:{primary.port}", "--to",
+                           f"127.0.0.1:{target.port}", "--handover-timeout", 3, "--quiet", check=1)
+    one_line(done, "behind after 3 s", "writes", "applies", "repl-backlog-size")
+    wait_for(lambda: target.value("replication", "role") == "master", "the target is its own again")

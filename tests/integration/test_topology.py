@@ -1,0 +1,205 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""rdbeam beside Redis Cluster and Sentinel: a cluster node seeded by a file continues by a partial
+resync, and a failover during or after a pull ends in no difference."""
+import shutil
+
+import pytest
+
+import data
+import harness
+from harness import wait_for
+from test_pull import MIB, in_sync, last_json, pull, stats
+
+SLOTS = 16384
+
+
+# ---- Cluster --------------------------------------------------------------------------------
+
+def node(make, name, **kwargs):
+    return make(name, cluster_enabled="yes", cluster_config_file="nodes.conf",
+                cluster_node_timeout=15000, cluster_require_full_coverage="no", **kwargs)
+
+
+def cluster_id(server):
+    return server.client.execute_command("CLUSTER", "MYID").decode()
+
+
+def cluster_of(make, shards=3):
+    """Primaries with all slots, and the node that is to be one more replica of the first."""
+    primaries = [node(make, f"shard{number}") for number in range(shards)]
+    replica = node(make, "replica", module=False)
+    for number, server in enumerate(primaries):
+        first, last = SLOTS * number // shards, SLOTS * (number + 1) // shards - 1
+        server.client.execute_command("CLUSTER", "ADDSLOTSRANGE", first, last)
+        server.client.execute_command("CONFIG", "SET", "repl-diskless-sync", "yes")
+    for server in (*primaries[1:], replica):
+        server.client.execute_command("CLUSTER", "MEET", "127.0.0.1", primaries[0].port)
+    everyone = [*primaries, replica]
+    wait_for(lambda: all(known_nodes(server) == shards + 1 for server in everyone),
+             lambda: f"all know all: {[known_nodes(server) for server in everyone]}")
+    wait_for(lambda: b"cluster_state:ok" in primaries[0].client.execute_command("CLUSTER", "INFO"),
+             "the cluster is up")
+    return primaries, replica
+
+
+def known_nodes(server):
+    text = server.client.execute_command("CLUSTER", "INFO").decode()
+    return int(dict(line.split(":") for line in text.split())["cluster_known_nodes"])
+
+
+def fill_shards(primaries, count, prefix):
+    """Keys to where they belong, by the slot that the first shard tells."""
+    pipes = [server.client.pipeline(transaction=False) for server in primaries]
+    for number in range(count):
+        key = f"{prefix}:{number}"
+        slot = key_slot(key.encode())
+        pipes[slot * len(primaries) // SLOTS].set(key, "v" * 100)
+    for pipe in pipes:
+        pipe.execute()
+
+
+def key_slot(key):
+    """CRC16 (XMODEM) of the key, modulo 16384: the cluster specification."""
+    crc = 0
+    for byte in key:
+        crc ^= byte << 8
+        for _ in range(8):
+            crc = (crc << 1 ^ 0x1021 if crc & 0x8000 else crc << 1) & 0xffff
+    return crc % SLOTS
+
+
+def follows(replica, primary):
+    wait_for(lambda: replica.info("replication").get("master_link_status") == "up"
+             and replica.value("replication", "master_port") == str(primary.port),
+             lambda: f"follows: {replica.info('replication')}\n{replica.log()[-2000:]}")
+
+
+def test_a_cluster_replica_is_seeded_by_a_file(make):
+    """docs/operations.md, "Cluster": the node is down, the file takes the place of its dump, and at
+    its start it continues by a partial resync. Then it can take its shard over."""
+    primaries, replica = cluster_of(make)
+    fill_shards(primaries, 3000, "first")
+    replica.client.execute_command("CLUSTER", "REPLICATE", cluster_id(primaries[0]))
+    follows(replica, primaries[0])
+    replica.stop()
+    replica.dump().unlink(missing_ok=True)
+    fill_shards(primaries, 3000, "second")
+    before = stats(primaries[0])
+    pull(primaries[0], None, "--fresh", "--to-file", replica.dump())
+    fill_shards(primaries, 1000, "third")  # after the cut: it must come by the stream
+    replica.start()
+    follows(replica, primaries[0])
+    in_sync(primaries[0], replica)
+    after = stats(primaries[0])
+    assert after["sync_full"] == before["sync_full"]
+    assert after["sync_partial_ok"] == before["sync_partial_ok"] + 1
+    assert replica.digest() == primaries[0].digest() and replica.client.dbsize() > 2000
+    replica.client.execute_command("CLUSTER", "FAILOVER")
+    follows(primaries[0], replica)
+    in_sync(replica, primaries[0])
+    assert replica.digest() == primaries[0].digest()
+
+
+# ---- Sentinel -------------------------------------------------------------------------------
+
+class Sentinel(harness.Server):
+    """One is quorum enough for these tests."""
+
+    def __init__(self, root, primary):
+        super().__init__(root, "sentinel", primary.binary, module=False)
+        self.primary = primary
+        program = self.dir / "redis-sentinel"  # by its name the server is a Sentinel
+        program.symlink_to(shutil.which(self.binary))
+        self.binary = str(program)
+
+    def write_config(self):
+        path = self.dir / "sentinel.conf"
+        path.write_text(f"port {self.port}\nbind 127.0.0.1\ndir {self.dir}\n"
+                        f"logfile {self.dir}/server.log\nprotected-mode no\n"
+                        f"sentinel monitor group 127.0.0.1 {self.primary.port} 1\n"
+                        "sentinel down-after-milliseconds group 1000\n"
+                        "sentinel failover-timeout group 10000\n")
+        return path
+
+    def current(self):
+        return int(self.client.execute_command("SENTINEL", "GET-MASTER-ADDR-BY-NAME", "group")[1])
+
+    def replicas(self):
+        reply = self.client.execute_command("SENTINEL", "REPLICAS", "group")
+        return [dict(zip(entry[::2], entry[1::2]))[b"name"] for entry in reply]
+
+    def knows(self, server):
+        # It asks the primary every ten seconds.
+        wait_for(lambda: f"127.0.0.1:{server.port}".encode() in self.replicas(),
+                 lambda: f"Sentinel knows {server.name}: {self.replicas()}")
+
+
+@pytest.fixture
+def sentinel_for(root):
+    started = []
+
+    def start(primary):
+        started.append(Sentinel(root, primary))
+        return started[-1].start()
+
+    yield start
+    for sentinel in started:
+        sentinel.stop()
+
+
+def promoted(sentinel, old, candidates):
+    port = wait_for(lambda: sentinel.current() != old.port and sentinel.current(),
+                    lambda: f"a failover\n{sentinel.log()[-2000:]}")
+    new = next(server for server in candidates if server.port == port)
+    wait_for(lambda: new.value("replication", "role") == "master", f"{new.name} is primary")
+    return new
+
+
+def test_failover_after_a_pull(make, sentinel_for):
+    """A pulled replica is a replica as any other: Sentinel finds it, and it takes over; then its
+    module serves the next pull."""
+    primary, second, third = (make(f"server{number}") for number in range(3))
+    data.fill_strings(primary.client, 2000, 200)
+    sentinel = sentinel_for(primary)
+    assert pull(primary, second)["full_resyncs"] == 0
+    sentinel.knows(second)
+    primary.client.set("last", "word")
+    in_sync(primary, second)
+    digest = primary.digest()
+    primary.kill()
+    assert promoted(sentinel, primary, [second]) is second
+    assert second.digest() == digest
+    second.client.set("after", "failover")
+    assert pull(second, third)["full_resyncs"] == 0
+    in_sync(second, third)
+    assert third.digest() == second.digest()
+
+
+def test_failover_during_a_pull(make, sentinel_for):
+    """The pull ends well or with a line; either way the target is not left different, and a pull
+    from the new primary works."""
+    primary = make("primary", options={"rate-limit": 4 * MIB, "segment-size": "2mb"})
+    data.fill_strings(primary.client, 40, MIB)
+    other = make("other")
+    sentinel = sentinel_for(primary)
+    other.client.replicaof("127.0.0.1", primary.port)
+    in_sync(primary, other)
+    sentinel.knows(other)
+    target = make("target", module=False)
+    process = harness.cli_start("pull", "--json", "--from", f"127.0.0.1:{primary.port}", "--to",
+                                f"127.0.0.1:{target.port}")
+    wait_for(lambda: primary.number("rdbeam", "rdbeam_pull_bytes_total") > 5 * MIB, "bytes flow")
+    sentinel.client.execute_command("SENTINEL", "FAILOVER", "group")
+    new = promoted(sentinel, primary, [other])
+    new.client.set("written", "by the new primary")
+    out, err = process.communicate(timeout=harness.DEADLINE_S * 4)
+    assert process.returncode in (0, 1, 4), err
+    if process.returncode:
+        assert err.strip()
+        wait_for(lambda: target.value("replication", "role") == "master", "target is its own again")
+    else:
+        assert last_json(out)["partial_resyncs"] + last_json(out)["full_resyncs"] == 1
+    wait_for(lambda: primary.value("replication", "role") == "slave", "the old primary follows")
+    assert pull(new, target, "--force")["full_resyncs"] == 0
+    in_sync(new, target)
+    assert target.digest() == new.digest() and target.client.get("written")
