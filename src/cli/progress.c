@@ -32,12 +32,10 @@ static const char *amount(const struct beam_progress *progress, char *out, uint6
 	return beam_text_count(out, value);
 }
 
-static void put_bar(const struct beam_progress *progress, char *out, size_t cap)
+void beam_progress_bar(char *out, size_t cap, uint64_t done, uint64_t total)
 {
 	char cells[BAR_CELLS + 1];
-	unsigned percent = progress->done >= progress->total
-			       ? 100
-			       : (unsigned)((double)progress->done * 100 / (double)progress->total);
+	unsigned percent = done >= total ? 100 : (unsigned)((double)done * 100 / (double)total);
 	size_t full = percent * BAR_CELLS / 100;
 
 	memset(cells, '#', full);
@@ -86,12 +84,12 @@ static size_t columns(void)
 
 static void draw(struct beam_progress *progress, bool last)
 {
-	char bar[BAR_CELLS + 16] = "", rate[80], number[BEAM_TEXT_CAP] = "", line[320];
+	char bar[BEAM_PROGRESS_BAR_CAP] = "", rate[80], number[BEAM_TEXT_CAP] = "", line[320];
 	int len;
 
 	progress->drawn_ms = beam_now_ms();
 	if (progress->total)
-		put_bar(progress, bar, sizeof(bar));
+		beam_progress_bar(bar, sizeof(bar), progress->done, progress->total);
 	if (progress->unit != BEAM_PROGRESS_PERCENT)
 		amount(progress, number, progress->done);
 	put_rate(progress, rate, sizeof(rate));

@@ -7,6 +7,7 @@
 #define BEAM_PROGRESS_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 enum beam_progress_unit {
@@ -26,6 +27,11 @@ struct beam_progress {
 	uint64_t first_done; /* at the stage's begin, so that rates are of this stage */
 	uint64_t drawn_ms;
 };
+
+#define BEAM_PROGRESS_BAR_CAP 40
+
+/* "[########................]  33%" into `out`. total is not 0. */
+void beam_progress_bar(char *out, size_t cap, uint64_t done, uint64_t total);
 
 void beam_progress_init(struct beam_progress *progress, bool quiet);
 

@@ -13,6 +13,7 @@
 #include "command.h"
 #include "connect.h"
 #include "report.h"
+#include "stages.h"
 #include "view.h"
 
 struct status_opts {
@@ -118,24 +119,20 @@ static void put_module(const struct beam_view *view, FILE *out)
 	    beam_text_bytes(page, (uint64_t)beam_view_status_number(view, "region_page_bytes", 0)));
 }
 
-static void put_image(const struct beam_view *view, FILE *out)
+static void put_image(const struct beam_view *view, struct beam_stages *stages, FILE *out)
 {
 	const char *state = beam_view_status(view, "state");
 	const char *generation = beam_view_status(view, "generation");
-	char keys[BEAM_TEXT_CAP], bytes[BEAM_TEXT_CAP], copy[BEAM_TEXT_CAP], cow[BEAM_TEXT_CAP];
+	char keys[BEAM_TEXT_CAP], bytes[BEAM_TEXT_CAP], cow[BEAM_TEXT_CAP];
 
-	fprintf(out, "state      %s", state);
-	if (strcmp(state, "copying") == 0 || strcmp(state, "flushing") == 0)
-		fprintf(out, ", %" PRId64 " %%", beam_view_status_number(view, "progress_pct", 0));
-	fprintf(out, ", generation %s\n", *generation ? generation : "none");
+	fprintf(out, "state      %s, generation %s\n", state, *generation ? generation : "none");
+	beam_stages_print(stages, view, out);
 	if (!*generation)
 		return;
 	fprintf(
-	    out, "snapshot   %s keys, %s, copied in %s at %" PRId64 " MB/s, copy-on-write for %s\n",
+	    out, "snapshot   %s keys, %s, copy-on-write for %s\n",
 	    beam_text_count(keys, (uint64_t)beam_view_status_number(view, "snapshot_keys", 0)),
 	    beam_text_bytes(bytes, (uint64_t)beam_view_status_number(view, "snapshot_bytes", 0)),
-	    beam_text_ms(copy, (uint64_t)beam_view_status_number(view, "snapshot_copy_ms", 0)),
-	    beam_view_status_number(view, "snapshot_copy_mb_per_s", 0),
 	    beam_text_ms(cow, (uint64_t)beam_view_status_number(view, "cow_window_ms", 0)));
 	if (*beam_view_status(view, "replid"))
 		fprintf(out, "cut        %s:%" PRId64 "\n", beam_view_status(view, "replid"),
@@ -147,19 +144,13 @@ static void put_image(const struct beam_view *view, FILE *out)
 static void put_flush(const struct beam_view *view, FILE *out)
 {
 	int64_t durable = beam_view_status_number(view, "last_durable_unixtime", 0);
-	int64_t took = beam_view_status_number(view, "flush_ms", 0);
 	char text[BEAM_TEXT_CAP];
 
 	if (durable <= 0) {
 		fputs("durable    no image of this daemon yet\n", out);
 		return;
 	}
-	fprintf(out, "durable    %s ago", age_text(text, server_now(view) - durable));
-	if (took > 0) /* 0: the last snapshot was in memory only */
-		fprintf(out, ", flushed in %s at %" PRId64 " MB/s",
-			beam_text_ms(text, (uint64_t)took),
-			beam_view_status_number(view, "flush_mb_per_s", 0));
-	fputc('\n', out);
+	fprintf(out, "durable    %s ago\n", age_text(text, server_now(view) - durable));
 }
 
 static void put_counters(const struct beam_view *view, FILE *out)
@@ -169,8 +160,7 @@ static void put_counters(const struct beam_view *view, FILE *out)
 	char count[BEAM_TEXT_CAP], bytes[BEAM_TEXT_CAP];
 
 	fprintf(
-	    out, "pulls      %" PRId64 " active, %s in all, %s sent\n",
-	    beam_view_status_number(view, "pulls_active", 0),
+	    out, "served     %s pulls, %s\n",
 	    beam_text_count(count, (uint64_t)beam_view_status_number(view, "pulls_total", 0)),
 	    beam_text_bytes(bytes, (uint64_t)beam_view_status_number(view, "pull_bytes_total", 0)));
 	fprintf(out, "fallbacks  %" PRId64 "%s%s\n",
@@ -179,7 +169,8 @@ static void put_counters(const struct beam_view *view, FILE *out)
 	fprintf(out, "last error %s\n", *error ? error : "none");
 }
 
-static void put_screen(const struct beam_view *view, const char *name, FILE *out)
+static void put_screen(const struct beam_view *view, const char *name, struct beam_stages *stages,
+		       FILE *out)
 {
 	put_server(view, name, out);
 	put_saving(view, out);
@@ -191,7 +182,7 @@ static void put_screen(const struct beam_view *view, const char *name, FILE *out
 		return;
 	}
 	put_module(view, out);
-	put_image(view, out);
+	put_image(view, stages, out);
 	put_flush(view, out);
 	put_counters(view, out);
 }
@@ -271,7 +262,7 @@ static void redraw(const char *screen, bool first)
 }
 
 static int show(const struct status_opts *opts, const struct beam_view *view, const char *name,
-		bool first)
+		struct beam_stages *stages, bool first)
 {
 	char *screen = NULL;
 	size_t len;
@@ -284,7 +275,7 @@ static int show(const struct status_opts *opts, const struct beam_view *view, co
 	out = open_memstream(&screen, &len);
 	if (!out)
 		return beam_fail(&opts->common, -ENOMEM, "out of memory: screen: free some");
-	put_screen(view, name, out);
+	put_screen(view, name, stages, out);
 	fclose(out);
 	if (opts->watch && isatty(STDOUT_FILENO) == 1) {
 		redraw(screen, first);
@@ -303,6 +294,7 @@ static int status_run(void *arg, int nargs, char **args)
 	const struct timespec second = {.tv_sec = 1};
 	struct beam_redis *redis;
 	struct beam_view view = {0};
+	struct beam_stages stages = {0};
 	bool first = true;
 	int code;
 
@@ -316,7 +308,7 @@ static int status_run(void *arg, int nargs, char **args)
 		if (code != 0)
 			code = beam_fail_redis(&opts->common, redis, code, "status");
 		else
-			code = show(opts, &view, beam_redis_name(redis), first);
+			code = show(opts, &view, beam_redis_name(redis), &stages, first);
 		first = false;
 		/* The reader of a pipe may have gone; nobody would stop us then. */
 		if (code == 0 && fflush(stdout) != 0)
