@@ -13,7 +13,9 @@ foreach(component server tools library dev)
 	install(FILES LICENSE DESTINATION ${doc_dir} RENAME copyright COMPONENT ${component})
 	install(FILES CHANGELOG.md DESTINATION ${doc_dir} RENAME changelog COMPONENT ${component})
 endforeach()
-install(FILES README.md docs/architecture.md docs/image-format.md docs/operations.md docs/faq.md
+install(FILES README.md docs/architecture.md docs/faq.md docs/getting-started.md
+	docs/image-format.md docs/operations.md docs/performance.md docs/protocol.md docs/security.md
+	docs/tuning.md
 	DESTINATION ${CMAKE_INSTALL_DATAROOTDIR}/doc/rdbeam COMPONENT server)
 install(DIRECTORY docs/examples/ DESTINATION ${CMAKE_INSTALL_DATAROOTDIR}/doc/librdbeam-dev/examples
 	COMPONENT dev)

@@ -207,6 +207,25 @@ def test_snapshot_by_the_module(make, root):
     assert "mode replace" in text and server.generation() in text and "2,000 keys" in text
 
 
+def test_status_shows_stages_as_bars(make):
+    server = make("primary", options={"flush-rate-limit": "4mb"})
+    cli(*at(server, "fill", "--keys", 20000, "--value-size", 1000), check=0)
+    server.client.bgsave()
+    wait_for(lambda: server.value("rdbeam", "rdbeam_state") == "flushing", "the flush")
+    process = cli_start(*at(server, "status", "--watch"))
+    try:
+        wait_for(lambda: re.search(r"^flush +\[#*\.+\] +\d+%  [\d.]+ [KM]iB/s  ETA ",
+                                   process.stdout.readline()), "a bar with rate and ETA")
+    finally:
+        process.kill()
+        process.communicate()
+    server.saved()
+    text = cli(*at(server, "status"), check=0).stdout
+    assert re.search(r"^copy +\[#+\] 100%  in .* MB/s$", text, re.M), text
+    assert re.search(r"^flush +\[#+\] 100%  in .* MB/s$", text, re.M), text
+    assert re.search(r"^durable +\d+ s ago$", text, re.M), text
+
+
 def test_memory_snapshot_leaves_the_dump_alone(make, root):
     server = make("primary")
     cli(*at(server, "fill", "--keys", 500), check=0)

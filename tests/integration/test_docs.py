@@ -60,7 +60,7 @@ def test_command_blocks_run(make, root):
     env = dict(os.environ, PATH=f"{bins}:{os.environ['PATH']}", NODE_DIR=str(node),
                PRIMARY=f"127.0.0.1:{server.port}", **harness.sanitizer_env(leaks=False))
     ran = 0
-    for name in ("operations.md", "monitoring/README.md"):
+    for name in ("tuning.md", "operations.md", "monitoring/README.md"):
         for block in blocks(name):
             if block.startswith("cmake "):
                 continue
@@ -90,3 +90,81 @@ def test_monitoring_names_are_what_the_script_returns(make, binary):
     used = set(re.findall(r"rdbeam_\w+",
                           dashboard + (MONITORING / "rdbeam-alerts.yml").read_text()))
     assert used <= set(found), used - set(found)
+
+
+def enumerated(header, prefix):
+    """{number: name} of the enumerators in a header that begin with the prefix."""
+    found, number = {}, 0
+    for name, value in re.findall(rf"^\t{prefix}([A-Z]+)(?: = (\d+))?,",
+                                  (harness.REPO / "src" / header).read_text(), re.M):
+        number = int(value) if value else number + 1
+        found[number] = name
+    return found
+
+
+@pytest.mark.parametrize("header, prefix, heading", [
+    ("transport/wire.h", "BEAM_WIRE_", "## Pulls"),
+    ("region/ctl.h", "BEAM_CTL_", "## Inside one host"),
+])
+def test_protocol_names_all_messages(header, prefix, heading):
+    section = (DOCS / "protocol.md").read_text().split(heading)[1].split("\n## ")[0]
+    told = {int(number): name for number, name in re.findall(r"^\| (\d+) \| ([A-Z]+) \|", section,
+                                                           re.M)}
+    assert told == enumerated(header, prefix) and len(told) > 10
+
+
+def test_protocol_names_all_fields_of_a_ticket(make):
+    server = make("server")
+    cli("pull", "--from", f"127.0.0.1:{server.port}", "--discard", "--quiet", check=0)  # a backlog
+    reply = server.client.execute_command("RDBEAM.TICKET")
+    fields = {key.decode() for key in reply[::2]}
+    section = (DOCS / "protocol.md").read_text().split("## The ticket")[1].split("\n## ")[0]
+    rows = "".join(re.findall(r"^\| (`.*?) \|", section, re.M))
+    assert set(re.findall(r"`(\w+)`", rows)) == fields
+
+
+def test_readme_has_all_settings(make):
+    server = make("server")
+    settings = {key.decode() if isinstance(key, bytes) else key
+                for key in server.client.config_get("rdbeam.*")}
+    rows = set(re.findall(r"^\| (.*?) \|", (harness.REPO / "README.md").read_text(), re.M))
+    told = set(re.findall(r"`(rdbeam\.[a-z-]+)`", " ".join(rows)))
+    assert told == settings
+
+
+def test_links_lead_somewhere():
+    pages = [harness.REPO / "README.md", *DOCS.glob("*.md"), *DOCS.glob("adr/*.md"),
+             *MONITORING.glob("*.md")]
+    anchors = {page: {re.sub(r"[^a-z0-9 _-]", "", title.lower()).replace(" ", "-") for title in
+                      re.findall(r"^#+ (.*)$", page.read_text(), re.M)} for page in pages}
+    for page in pages:
+        for target in re.findall(r"\]\(([^)\s]+)\)", page.read_text()):
+            if target.startswith("http"):
+                continue
+            path, _, anchor = target.partition("#")
+            place = (page.parent / path).resolve() if path else page
+            assert place.exists(), f"{page.name}: {target}"
+            assert not anchor or anchor in anchors[place], f"{page.name}: {target}"
+
+
+def test_getting_started_gets_there(root):
+    """Its blocks in one shell, as a reader runs them; the one that builds is the package test's."""
+    bins = root / "bin"
+    bins.mkdir()
+    (bins / "rdbeam").symlink_to(harness.artifact("rdbeam"))
+    env = dict(os.environ, PATH=f"{bins}:{os.environ['PATH']}", WORK=str(root),
+               MODULE=str(harness.artifact("rdbeam.so")), A=str(harness.free_port()),
+               B=str(harness.free_port()), PULLS=str(harness.free_port()),
+               **harness.sanitizer_env(leaks=False))
+    steps = [block for block in blocks("getting-started.md") if not block.startswith("cmake ")]
+    assert len(steps) == 4
+    if harness.ASAN:
+        pytest.skip("a stock server needs more than the page says to load a sanitized module")
+    script = "\n".join(["set -euo pipefail", *steps[:-1], "echo ARRIVED"])
+    try:
+        done = subprocess.run(["bash", "-c", script], env=env, cwd=root, capture_output=True,
+                              text=True, timeout=harness.DEADLINE_S)
+    finally:
+        subprocess.run(["bash", "-c", steps[-1]], env=env, capture_output=True)
+    assert done.returncode == 0 and "ARRIVED" in done.stdout, (done.stdout, done.stderr)
+    assert "partial resync" in done.stdout
