@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
  * rdbeamd: started by rdbeam.so with two sockets, it owns the region, the disk's and the network's
- * side of snapshots, and ends with its server. Called as `rdbeamd --wait` it is the waiter.
+ * side of snapshots, and ends with its server. Called as `rdbeamd --wait` it is the waiter,
+ * as `rdbeamd --test-thp` the test of rdbeam.fork-thp.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -21,6 +22,7 @@
 #include "rdbeam/error.h"
 #include "rdbeam/version.h"
 #include "sockets.h"
+#include "thp_test.h"
 #include "waiter.h"
 
 static struct daemon daemon_state;
@@ -106,6 +108,8 @@ int main(int argc, char **argv)
 {
 	if (argc > 1 && !strcmp(argv[1], "--wait"))
 		return waiter_main(argc - 2, argv + 2);
+	if (argc > 1 && !strcmp(argv[1], "--test-thp"))
+		return thp_test_main();
 	if (argc > 1 && !strcmp(argv[1], "--version")) {
 		printf("rdbeamd %s\n", RDBEAM_VERSION);
 		return 0;

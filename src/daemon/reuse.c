@@ -8,7 +8,7 @@
  *	sealed -> nunwritten -> written queue -> gone: entry.slot 0, bytes in the file only
  *
  * Readers may hold a writer up for rdbeam.stall-timeout, then those that do are dropped; the disk
- * may for ever. See docs/adr/0008.
+ * may for ever. See docs/adr/0010.
  */
 #include <errno.h>
 #include <stdio.h>

@@ -31,6 +31,7 @@ struct beam_config {
 	long long flush_rate_limit;
 	long long stall_timeout;
 	int fast_path;
+	int fork_thp;
 	int tls;      /* enum beam_tls */
 	char *daemon; /* "": beside the module */
 };

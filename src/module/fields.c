@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "config.h"
+#include "fork_thp.h"
 #include "link.h"
 #include "shared.h"
 
@@ -103,6 +104,8 @@ NUMBER(rdma_depth, s->device.depth)
 NUMBER(rdma_registered_bytes, s->device.registered_bytes)
 TEXT(replid, s->cut.replid)
 NUMBER(offset, s->cut.offset)
+TEXT(fork_thp, beam_fork_thp_state())
+NUMBER(fork_thp_bytes, beam_fork_thp_bytes())
 NUMBER(fallback_total, atomic_load(&beam_shared->fallbacks))
 TEXT(last_fallback_reason, beam_shared->reason)
 TEXT(last_error, last_error(s))
@@ -145,6 +148,8 @@ static const struct field fields[] = {
     FIELD(rdma_registered_bytes),
     FIELD(replid),
     FIELD(offset),
+    FIELD(fork_thp),
+    FIELD(fork_thp_bytes),
     FIELD(fallback_total),
     FIELD(last_fallback_reason),
     FIELD(last_error),

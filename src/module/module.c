@@ -7,6 +7,7 @@
 
 #include "config.h"
 #include "fields.h"
+#include "fork_thp.h"
 #include "help.h"
 #include "hook.h"
 #include "link.h"
@@ -173,6 +174,12 @@ static void on_status(const struct beam_ctl_status *status)
 	beam_requests_on_status(status);
 }
 
+static void on_config(void)
+{
+	beam_link_configure();
+	beam_fork_thp_configure();
+}
+
 static int open_all(RedisModuleCtx *ctx, RedisModuleString **argv, int argc)
 {
 	static const struct beam_link_events events = {
@@ -182,7 +189,7 @@ static int open_all(RedisModuleCtx *ctx, RedisModuleString **argv, int argc)
 	int err = beam_shared_open();
 
 	if (!err)
-		err = beam_config_load(ctx, argv, argc, beam_link_configure);
+		err = beam_config_load(ctx, argv, argc, on_config);
 	if (!err)
 		err = add_commands(ctx);
 	if (!err && RedisModule_RegisterInfoFunc(ctx, beam_fields_info) != REDISMODULE_OK)
@@ -229,12 +236,14 @@ int RedisModule_OnLoad(RedisModuleCtx *ctx, RedisModuleString **argv, int argc)
 		RedisModule_Log(ctx, "warning", "not loaded: %s", beam_strerror(err));
 		return REDISMODULE_ERR;
 	}
+	beam_fork_thp_open(log_ctx);
 	return REDISMODULE_OK;
 }
 
 int RedisModule_OnUnload(RedisModuleCtx *ctx)
 {
 	(void)ctx;
+	beam_fork_thp_close();
 	beam_load_close();
 	beam_link_close();
 	return REDISMODULE_OK;
