@@ -145,6 +145,22 @@ static void copy_refused(struct generation *gen, int code, const char *text)
 	generation_fail(gen, code, text);
 }
 
+static void end_cow_window(struct generation *gen)
+{
+	uint64_t now_ns = beam_now_ns();
+
+	if (gen->begin.fork_ns && gen->begin.fork_ns < now_ns)
+		gen->cow_window_ms = (now_ns - gen->begin.fork_ns) / 1000000;
+}
+
+void generation_waiting(struct generation *gen)
+{
+	if (gen->state != GEN_FLUSHING && gen->state != GEN_READY)
+		return;
+	end_cow_window(gen);
+	status_changed(gen->d);
+}
+
 void generation_copied(struct writer *writer, const struct beam_ctl_copied *copied)
 {
 	struct generation *gen = writer->gen;
@@ -168,8 +184,7 @@ void generation_copied(struct writer *writer, const struct beam_ctl_copied *copi
 	gen->copied = *copied;
 	gen->total = total;
 	gen->copy_ms = beam_now_ms() - gen->begin_ms;
-	if (gen->begin.fork_ns && gen->begin.fork_ns < beam_now_ns())
-		gen->cow_window_ms = (beam_now_ns() - gen->begin.fork_ns) / 1000000;
+	end_cow_window(gen);
 	gen->silent_writers = true;
 	d->filling = NULL;
 	/* Nobody needs to map the table for writing any more. */

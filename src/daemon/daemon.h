@@ -217,6 +217,8 @@ void generation_fail(struct generation *gen, int code, const char *text);
 
 /* copied.c: the end of a copy */
 void generation_copied(struct writer *writer, const struct beam_ctl_copied *copied);
+/* The child has become the waiter: nothing of the server's memory is held any more. */
+void generation_waiting(struct generation *gen);
 /* All that was promised is done (or failed): the image is whole in memory from here on. */
 void generation_finish(struct generation *gen, int code, const char *text);
 

@@ -88,6 +88,14 @@ static int become_waiter(const struct waiter *w)
 	return 0;
 }
 
+/* If nobody hears it, the wait will show. */
+static void say_waiting(const struct waiter *w)
+{
+	struct beam_ctl_head waiting;
+
+	beam_ctl_send(w->sock, BEAM_CTL_WAITING, &waiting, sizeof(waiting), -1);
+}
+
 /* ---- the wait ----------------------------------------------------------------------------- */
 
 union packet {
@@ -174,6 +182,7 @@ int waiter_main(int argc, char **argv)
 		return 2;
 	if (become_waiter(&w))
 		return 1;
+	say_waiting(&w);
 	result = BEAM_FAULT("waiter.start");
 	if (!result)
 		result = wait_for_daemon(&w);

@@ -203,6 +203,9 @@ static int dispatch(struct writer *writer, const void *packet, uint32_t type, in
 	case BEAM_CTL_SEALED:
 		generation_sealed(gen, at->index);
 		return 0;
+	case BEAM_CTL_WAITING:
+		generation_waiting(gen);
+		return 0;
 	case BEAM_CTL_COPIED:
 	case BEAM_CTL_ABORT:
 		return from_coordinator(writer, packet, type);

@@ -12,6 +12,7 @@
 #include <sys/prctl.h>
 #include <unistd.h>
 
+#include "child_info.h"
 #include "clock.h"
 #include "config.h"
 #include "fault.h"
@@ -217,12 +218,18 @@ static void on_own_child_done(int exitcode, int bysignal, void *data)
 static void child_main(RedisModuleCtx *ctx, pid_t parent)
 {
 	uint64_t now_ns = beam_now_ns();
+	char cpus[256];
 
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	if (getppid() != parent)
 		_exit(1);
 	beam_link_child_detach();
-	_exit(beam_save_to_memory(ctx, now_ns) != 0);
+	beam_config_get(ctx, "bgsave_cpulist", cpus, sizeof(cpus));
+	beam_child_take_cpus(cpus);
+	int err = beam_save_to_memory(ctx, now_ns);
+
+	beam_child_info_cow(true);
+	_exit(err != 0);
 }
 
 static void plan_start(void);

@@ -17,6 +17,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "child_info.h"
 #include "clock.h"
 #include "config.h"
 #include "disk.h"
@@ -447,6 +448,7 @@ static int become_waiter(struct snapshot *s)
 	err = announce(s);
 	if (err)
 		return err;
+	beam_child_info_cow(false); /* replicas have it all already */
 	take_stock_temp_name(s);
 	err = prepare_waiter(s, &args, getppid());
 	if (err)

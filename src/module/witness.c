@@ -40,16 +40,22 @@ static uint64_t mb_per_s(uint64_t bytes, uint64_t ms)
 static void tell(const struct beam_ctl_status *s)
 {
 	char disk[96] = "kept in memory";
+	RedisModuleServerInfoData *info = RedisModule_GetServerInfo(detached, "stats");
+	int err = 0;
+	long long fork_us = RedisModule_ServerInfoGetFieldSigned(info, "latest_fork_usec", &err);
+
+	RedisModule_FreeServerInfo(detached, info);
 
 	if (s->flush_ms)
 		snprintf(disk, sizeof(disk), "flushed in %" PRIu64 " ms (%" PRIu64 " MB/s)",
 			 s->flush_ms, mb_per_s(s->flushed_bytes, s->flush_ms));
 	beam_log(BEAM_LOG_NOTICE,
 		 "snapshot %016" PRIx64 "-%" PRIu64 ": %" PRIu64 " keys (%" PRIu64
-		 " expired left out), %" PRIu64 " bytes, %" PRIu32 " workers; copied in %" PRIu64
-		 " ms (%" PRIu64 " MB/s), copy-on-write for %" PRIu64 " ms, %s",
+		 " expired left out), %" PRIu64 " bytes, %" PRIu32
+		 " workers; fork took %lld us, copied in %" PRIu64 " ms (%" PRIu64
+		 " MB/s), copy-on-write for %" PRIu64 " ms, %s",
 		 s->gen.nonce, s->gen.counter, s->keys, s->expired, s->image_bytes, s->nworkers,
-		 s->copy_ms, mb_per_s(s->image_bytes, s->copy_ms), s->cow_window_ms, disk);
+		 fork_us, s->copy_ms, mb_per_s(s->image_bytes, s->copy_ms), s->cow_window_ms, disk);
 }
 
 void beam_witness_status(const struct beam_ctl_status *status)

@@ -42,6 +42,8 @@ static uint32_t message_bytes(uint32_t type)
 		return sizeof(struct beam_ctl_index);
 	case BEAM_CTL_COPIED:
 		return sizeof(struct beam_ctl_copied);
+	case BEAM_CTL_WAITING:
+		return sizeof(struct beam_ctl_head);
 	case BEAM_CTL_GENERATION:
 		return sizeof(struct beam_ctl_generation);
 	case BEAM_CTL_EXTENT:

@@ -17,6 +17,7 @@
  *	       <------ GRANTED       it has one
  *	SEALED ------>               entry `index` was sealed; sent by whoever sealed it
  *	COPIED ------>               all sealed, `total` set; the child becomes the waiter
+ *	WAITING ----->               the waiter runs: the server's memory was given back
  *	       <------ PROGRESS      each second, so that silence means a dead or stopped daemon; also
  *	                             to a writer that waits for memory to be used again
  *	       <------ DURABLE       or FAILED (a memory snapshot's COPIED gets DURABLE at once)
@@ -62,6 +63,7 @@ enum beam_ctl_type {
 	BEAM_CTL_SEALED,     /* struct beam_ctl_index */
 	BEAM_CTL_COPIED,     /* struct beam_ctl_copied */
 	BEAM_CTL_ABORT,      /* struct beam_ctl_text: why */
+	BEAM_CTL_WAITING,    /* struct beam_ctl_head */
 	/* daemon -> child */
 	BEAM_CTL_GENERATION = 60, /* struct beam_ctl_generation + table fd */
 	BEAM_CTL_EXTENT,          /* struct beam_ctl_extent + memfd */
@@ -178,7 +180,7 @@ struct beam_ctl_status {
 	uint64_t keys, expired;
 	uint64_t image_bytes;
 	uint64_t copy_ms;         /* BEGIN to COPIED */
-	uint64_t cow_window_ms;   /* fork to exec (or exit), from the child's clock at the fork */
+	uint64_t cow_window_ms;   /* fork to the waiter's start (without one: to COPIED) */
 	uint64_t flush_ms;        /* first write to fsync done */
 	uint64_t last_durable_ms; /* wall clock, 0: never in this daemon's life */
 	uint64_t flushed_bytes;

@@ -80,6 +80,41 @@ def test_dump_in_mid_rehash_loads(make, loads, workers, fast_path):
     same_after_load(server, loads, dbs=1)
 
 
+def test_server_is_told_what_was_copied_on_write(make):
+    server = make("primary")
+    client = server.client
+
+    def saving():
+        return server.info("persistence")["rdb_bgsave_in_progress"]
+
+    for number in range(100):
+        client.set(f"large:{number}", b"a" * 100000)
+    client.config_set("rdb-key-save-delay", 10000)
+    client.bgsave()
+    for number in range(100):
+        client.setrange(f"large:{number}", 0, b"b" * 65536)
+    assert saving() == "1", "all written in time"
+    wait_for(lambda: saving() == "0", "the save's end")
+    assert server.info("persistence")["rdb_last_bgsave_status"] == "ok"
+    assert 6 << 20 <= int(server.info("persistence")["rdb_last_cow_size"]) < 20 << 20
+    server.image_made()
+
+
+@pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="one CPU")
+def test_children_keep_to_bgsave_cpulist(make):
+    cpu = min(os.sched_getaffinity(0))
+    server = make("primary")
+    server.stop()
+    server.conf["bgsave_cpulist"] = cpu  # the one name with an underscore
+    server.start()
+    data.fill_strings(server.client, 20, 4 << 20)
+    server.bgsave()
+    assert server.image_made()["rdbeam_workers"] == "1"
+    server.client.execute_command("RDBEAM.SNAPSHOT", "WAIT", 20000)
+    info = server.info("rdbeam")
+    assert (info["rdbeam_state"], info["rdbeam_workers"]) == ("ready", "1")
+
+
 def test_empty_database_loads(make, loads, binary):
     server = make("primary")
     server.bgsave()
