@@ -4,7 +4,9 @@
  */
 #include <errno.h>
 #include <inttypes.h>
+#include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "command.h"
 #include "connect.h"
@@ -209,6 +211,7 @@ static int make_opts(const struct pull_opts *opts, struct beam_pull_opts *pull)
 	pull->file = opts->to_file;
 	pull->transport = opts->transport;
 	pull->loader = opts->loader;
+	pull->pull_id = getenv("RDBEAM_PULL_ID"); /* set by rdbeam.auto-pull */
 	pull->stream = opts->stream;
 	pull->force = opts->force;
 	pull->fresh = opts->fresh;
@@ -341,6 +344,18 @@ static void print_json(const struct beam_pull_result *result)
 	beam_json_print(object);
 }
 
+/* Run by a server (rdbeam.auto-pull), which must not have a child that is not its own: its child ends
+ * here, and says who goes on. */
+static void detach(void)
+{
+	pid_t pid = fork();
+
+	if (pid > 0)
+		_exit(0);
+	setsid();
+	fprintf(stderr, "pid %d\n", (int)getpid());
+}
+
 static int pull_run(void *arg, int nargs, char **args)
 {
 	const struct pull_opts *opts = arg;
@@ -353,6 +368,8 @@ static int pull_run(void *arg, int nargs, char **args)
 	(void)args;
 	if (code != 0)
 		return code;
+	if (pull.pull_id)
+		detach();
 	beam_progress_init(&progress, opts->common.quiet);
 	code = beam_pull_run(&pull, show_progress, &progress, &result);
 	if (code == 0)
@@ -367,6 +384,9 @@ static int pull_run(void *arg, int nargs, char **args)
 	if (code != 0)
 		return beam_fail(&opts->common, code, "%s",
 				 result.error[0] ? result.error : beam_strerror(code));
+	if (pull.pull_id)
+		fprintf(stderr, "%s, %" PRIu64 " keys in %" PRIu64 " ms, loader %s\n",
+			handover_text(&pull, &result), result.keys, result.total_ms, result.loader);
 	if (opts->common.json)
 		print_json(&result);
 	else

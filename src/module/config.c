@@ -145,6 +145,11 @@ static struct setting settings[] = {
      .value = &beam_config.tls,
      .names = tls_names,
      .nnames = 3},
+    {.name = "auto-pull",
+     .help = "On a replica: whoever tells it its primary (REPLICAOF, Sentinel, redis.conf) has it "
+	     "pulled; the server's own sync goes on wherever that does not work.",
+     .kind = KIND_BOOL,
+     .value = &beam_config.auto_pull},
     {.name = "daemon",
      .help = "Path of rdbeamd. Empty: beside the module.",
      .kind = KIND_TEXT,

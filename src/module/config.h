@@ -32,7 +32,8 @@ struct beam_config {
 	long long stall_timeout;
 	int fast_path;
 	int fork_thp;
-	int tls;      /* enum beam_tls */
+	int tls; /* enum beam_tls */
+	int auto_pull;
 	char *daemon; /* "": beside the module */
 };
 

@@ -12,6 +12,8 @@ const char *const beam_command_help[] = {
     "    A retained image is reused while the backlog reaches it, unless FRESH.",
     "RDBEAM.LOAD",
     "    Offer a load by module to a pull on this host: used by 'rdbeam pull'.",
+    "RDBEAM.FOLLOW <host> <port> [<id>]",
+    "    REPLICAOF, said by a pull: used by 'rdbeam pull'.",
     "RDBEAM.STATUS",
     "    The fields of INFO rdbeam as a map.",
     "RDBEAM.HELP",

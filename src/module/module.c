@@ -5,6 +5,7 @@
 #include <string.h>
 #include <strings.h>
 
+#include "auto_pull.h"
 #include "config.h"
 #include "fields.h"
 #include "fork_thp.h"
@@ -75,6 +76,13 @@ static int load_command(RedisModuleCtx *ctx, RedisModuleString **argv, int argc)
 	return beam_load_command(ctx);
 }
 
+static int follow_command(RedisModuleCtx *ctx, RedisModuleString **argv, int argc)
+{
+	if (argc != 3 && argc != 4)
+		return RedisModule_WrongArity(ctx);
+	return beam_auto_pull_follow(ctx, argv, argc);
+}
+
 static int help_command(RedisModuleCtx *ctx, RedisModuleString **argv, int argc)
 {
 	long n = 0;
@@ -124,8 +132,10 @@ static const struct {
     {"rdbeam.ticket", ticket_command, "admin deny-script", -1,
      "Hands out a one-use ticket for pulling the image.",
      "O(1) for a retained image, else as RDBEAM.SNAPSHOT.", ticket_args},
-    {"rdbeam.load", load_command, "admin deny-script", 1,
+    {"rdbeam.load", load_command, "admin deny-script allow-stale", 1,
      "Offers this server's loading by module to a pull on this host.", "O(1)", NULL},
+    {"rdbeam.follow", follow_command, "admin deny-script allow-stale", -3,
+     "REPLICAOF by a pull: starts no pull of its own.", "O(1)", NULL},
     {"rdbeam.status", status_command, "admin fast allow-loading allow-stale", 1,
      "Returns the state of daemon, region, image and pulls.", "O(1)", NULL},
     {"rdbeam.help", help_command, "admin fast allow-loading allow-stale", 1,
@@ -203,6 +213,8 @@ static int open_all(RedisModuleCtx *ctx, RedisModuleString **argv, int argc)
 	if (!err)
 		err = beam_load_open(ctx);
 	if (!err)
+		err = beam_auto_pull_open(ctx);
+	if (!err)
 		err = beam_link_open(ctx, &events);
 	return err;
 }
@@ -244,6 +256,7 @@ int RedisModule_OnUnload(RedisModuleCtx *ctx)
 {
 	(void)ctx;
 	beam_fork_thp_close();
+	beam_auto_pull_close();
 	beam_load_close();
 	beam_link_close();
 	return REDISMODULE_OK;

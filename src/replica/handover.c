@@ -9,6 +9,7 @@
 #include "clock.h"
 #include "fault.h"
 #include "rdbeam/error.h"
+#include "target.h"
 #include "tell.h"
 
 #define LOOK_EVERY_MS 10
@@ -231,8 +232,8 @@ int beam_handover_run(struct beam_handover *h, char *error)
 	count_syncs(h, &before);
 	beam_feed_release(h->feed);
 	(void)BEAM_FAULT("pull-handover");
-	int rc = beam_redis_command(h->to, NULL, "REPLICAOF %s %u", h->primary_addr->host,
-				    h->primary_addr->port);
+	int rc =
+	    beam_target_follow(h->to, h->primary_addr->host, h->primary_addr->port, h->pull_id);
 
 	if (rc)
 		return beam_tell(error, rc, "%s: REPLICAOF: %s", beam_redis_name(h->to),

@@ -13,6 +13,7 @@
 struct beam_handover {
 	struct beam_redis *primary, *to;
 	const struct beam_redis_addr *primary_addr; /* as the target reaches it */
+	const char *pull_id;                        /* of an automatic pull, may be NULL */
 	struct beam_feed *feed;
 	struct beam_stream *stream; /* may be NULL */
 	int64_t cut_offset;

@@ -124,8 +124,10 @@ static int check(struct beam_pull *pull)
 	if (!rc)
 		rc = beam_check_pair(&pull->opts, &pull->lead_addr, &pull->source, pull->to,
 				     &pull->target, pull->error);
+	if (!rc && pull->opts.pull_id)
+		rc = beam_check_needed(pull->from, pull->to, pull->error);
 	if (!rc && pull->guard)
-		beam_target_record(&pull->target, pull->state);
+		beam_target_record(&pull->target, pull->opts.pull_id, pull->state);
 	return rc;
 }
 
@@ -221,8 +223,10 @@ static int copy_to(struct beam_pull *pull)
 static int attempt(struct beam_pull *pull, bool fresh)
 {
 	int64_t copy_ms;
-	int rc = get_ticket(pull, fresh);
+	int rc = pull->opts.pull_id ? beam_replicate_park(pull) : 0;
 
+	if (!rc)
+		rc = get_ticket(pull, fresh);
 	if (!rc && pull->opts.target == BEAM_PULL_REPLICA)
 		rc = beam_replicate_open_stream(pull);
 	if (!rc)
@@ -301,6 +305,7 @@ int beam_pull_run(const struct beam_pull_opts *opts, beam_pull_progress_fn *prog
 				 .progress = progress,
 				 .progress_arg = arg,
 				 .result = result,
+				 .parking.fd = -1,
 				 .error = result->error,
 				 .began_ms = beam_now_ms()};
 	int rc = 0;
@@ -320,6 +325,7 @@ int beam_pull_run(const struct beam_pull_opts *opts, beam_pull_progress_fn *prog
 		rc = run(&pull);
 	beam_replicate_close(&pull, rc);
 	beam_transfer_close(&pull);
+	beam_feed_listen_close(&pull.parking);
 	beam_guard_close(&pull.guard);
 	if (pull.lead != pull.from)
 		beam_redis_close(&pull.lead);

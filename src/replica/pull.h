@@ -40,6 +40,7 @@ struct beam_pull_opts {
 	uint64_t buffer_bytes; /* memory for image and stream on this host */
 	uint64_t spill_bytes;  /* most bytes of stream on disk */
 	const char *spill_dir; /* default TMPDIR or /tmp */
+	const char *pull_id;   /* REPLICA: an automatic pull, as the target's module named it */
 	int handover_timeout_ms;
 	int timeout_ms; /* for single steps: connect, ticket */
 };

@@ -6,6 +6,7 @@
 #define BEAM_PULL_RUN_H
 
 #include "feed.h"
+#include "feed_listen.h"
 #include "fetch.h"
 #include "guard.h"
 #include "image_file.h"
@@ -48,6 +49,7 @@ struct beam_pull {
 	struct beam_image_file *file;
 	bool by_module; /* the window is shared with the target's module */
 	struct beam_module_feed *module_feed;
+	struct beam_feed_listen parking; /* of an automatic pull */
 	struct beam_feed *feed;
 };
 
@@ -67,6 +69,9 @@ void beam_transfer_close(struct beam_pull *pull);
 
 /* ---- replicate.c -------------------------------------------------------------------------- */
 
+/* Of an automatic pull: takes the target away from its primary, whose snapshot for it would be for
+ * nothing, and keeps others from being continued from. It waits at an address that says nothing. */
+int beam_replicate_park(struct beam_pull *pull);
 /* The stream behind the cut. BEAM_E_STALE (no line): a younger image is needed. */
 int beam_replicate_open_stream(struct beam_pull *pull);
 /* For the transfer's tick: starts the feed when the window has its first segment, and tells the

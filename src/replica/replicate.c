@@ -40,6 +40,20 @@ int beam_replicate_open_stream(struct beam_pull *pull)
 	return beam_stream_open(&opts, pull->error, &pull->stream);
 }
 
+int beam_replicate_park(struct beam_pull *pull)
+{
+	int rc = 0;
+
+	if (pull->parking.fd < 0)
+		rc = beam_feed_listen_open(beam_redis_socket(pull->to), &pull->parking);
+
+	if (rc)
+		return beam_tell(pull->error, rc, "cannot listen for the target: %s",
+				 beam_strerror(rc));
+	return beam_target_attach(pull->to, pull->parking.host, pull->parking.port, pull->state,
+				  pull->error);
+}
+
 /* The offer that the window was made for may be void by now; this one is taken up at once. */
 static int share(struct beam_pull *pull)
 {
@@ -157,6 +171,7 @@ int beam_replicate_finish(struct beam_pull *pull)
 {
 	struct beam_handover h = {.primary = pull->lead,
 				  .primary_addr = &pull->lead_addr,
+				  .pull_id = pull->opts.pull_id,
 				  .stream = pull->stream,
 				  .cut_offset = pull->ticket.offset,
 				  .backlog_bytes = pull->lead_facts.backlog_bytes,
@@ -222,5 +237,5 @@ void beam_replicate_close(struct beam_pull *pull, int code)
 	else if (beam_target_changed(pull->state))
 		put_back(pull);
 	memset(pull->state, 0, sizeof(*pull->state));
-	beam_target_record(&pull->target, pull->state);
+	beam_target_record(&pull->target, pull->opts.pull_id, pull->state);
 }

@@ -242,3 +242,42 @@ int beam_check_pair(const struct beam_pull_opts *opts, const struct beam_redis_a
 		return check_copy(opts, to, target, error);
 	return check_replica(opts, lead, source, to, target, error);
 }
+
+/* As the primary's masterTryPartialResynchronization would (Redis 7.0.15 replication.c). */
+static bool continues(struct beam_redis *from, const char *replid, int64_t next)
+{
+	char mine[BEAM_REPLID_BYTES] = "", former[BEAM_REPLID_BYTES] = "";
+	int64_t former_end = -1, first = 0, held = 0;
+
+	if (beam_redis_info(from, "replication", "master_replid", mine, sizeof(mine)) ||
+	    beam_redis_info(from, "replication", "master_replid2", former, sizeof(former)) ||
+	    beam_redis_info_int(from, "replication", "second_repl_offset", &former_end) ||
+	    beam_redis_info_int(from, "replication", "repl_backlog_first_byte_offset", &first) ||
+	    beam_redis_info_int(from, "replication", "repl_backlog_histlen", &held))
+		return false;
+	if (strcmp(replid, mine) != 0 && (strcmp(replid, former) != 0 || next > former_end))
+		return false;
+	return next >= first && next <= first + held;
+}
+
+int beam_check_needed(struct beam_redis *from, struct beam_redis *to, char *error)
+{
+	char replid[BEAM_REPLID_BYTES], status[16] = "";
+	int64_t offset;
+
+	beam_redis_info(from, "rdbeam", "rdbeam_daemon_state", status, sizeof(status));
+	if (strcmp(status, "up") != 0)
+		return beam_tell(
+		    error, BEAM_E_UNSUPPORTED,
+		    "%s cannot be pulled from: the rdbeam module is not loaded there, or "
+		    "its daemon is down",
+		    beam_redis_name(from));
+	beam_redis_info(to, "replication", "master_link_status", status, sizeof(status));
+	if (strcmp(status, "up") != 0 &&
+	    (beam_redis_info(to, "replication", "master_replid", replid, sizeof(replid)) ||
+	     beam_redis_info_int(to, "replication", "slave_repl_offset", &offset) ||
+	     !continues(from, replid, offset + 1)))
+		return 0;
+	return beam_tell(error, BEAM_E_BUSY, "no pull is needed: %s goes on by a partial resync",
+			 beam_redis_name(to));
+}

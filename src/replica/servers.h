@@ -35,6 +35,10 @@ int beam_check_lead(const struct beam_redis *lead, const struct beam_server_fact
 		    const struct beam_server_facts *source, const struct beam_server_facts *target,
 		    char *error);
 
+/* For a target that tries by itself, too: BEAM_E_BUSY when it goes on by a partial resync,
+ * BEAM_E_UNSUPPORTED when the primary has no rdbeam. */
+int beam_check_needed(struct beam_redis *from, struct beam_redis *to, char *error);
+
 /* All checks of source against target. `lead`: whom a REPLICA target follows in the end. 0, -EINVAL,
  * BEAM_E_DENIED, ... */
 int beam_check_pair(const struct beam_pull_opts *opts, const struct beam_redis_addr *lead,

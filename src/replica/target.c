@@ -14,9 +14,11 @@
 
 #define LOAD_ABORT_MS 120000
 
-void beam_target_record(const struct beam_server_facts *facts, struct beam_target_state *out)
+void beam_target_record(const struct beam_server_facts *facts, const char *pull_id,
+			struct beam_target_state *out)
 {
 	memset(out, 0, sizeof(*out));
+	snprintf(out->pull_id, sizeof(out->pull_id), "%s", pull_id ? pull_id : "");
 	out->was_replica = facts->is_replica;
 	snprintf(out->master_host, sizeof(out->master_host), "%s", facts->master_host);
 	out->master_port = facts->master_port;
@@ -119,21 +121,36 @@ int beam_target_credentials(struct beam_redis *redis, const struct beam_redis_ad
 			 beam_redis_name(redis), beam_redis_error(redis));
 }
 
-static int replicaof(struct beam_redis *redis, const char *host, uint32_t port)
+int beam_target_follow(struct beam_redis *redis, const char *host, uint32_t port,
+		       const char *pull_id)
 {
+	char text[16];
+
+	snprintf(text, sizeof(text), "%u", port);
 	if (!host)
-		return beam_redis_command(redis, NULL, "REPLICAOF NO ONE");
-	return beam_redis_command(redis, NULL, "REPLICAOF %s %u", host, port);
+		host = "NO";
+	if (strcmp(host, "NO") == 0)
+		memcpy(text, "ONE", 4);
+	int rc =
+	    pull_id && pull_id[0]
+		? beam_redis_command(redis, NULL, "RDBEAM.FOLLOW %s %s %s", host, text, pull_id)
+		: beam_redis_command(redis, NULL, "RDBEAM.FOLLOW %s %s", host, text);
+	bool not_there = rc == BEAM_E_DENIED ||
+			 (rc == BEAM_E_SERVER &&
+			  strncmp(beam_redis_error(redis), "ERR unknown command", 19) == 0);
+
+	return not_there ? beam_redis_command(redis, NULL, "REPLICAOF %s %s", host, text) : rc;
 }
 
 /* A target that loads refuses REPLICAOF until the load has failed, which it does soon after its
  * link was cut; there is no event to wait for. */
-static int replicaof_after_load(struct beam_redis *redis, const char *host, uint32_t port)
+static int follow_after_load(struct beam_redis *redis, const char *host, uint32_t port,
+			     const char *pull_id)
 {
 	uint64_t deadline = beam_now_ms() + LOAD_ABORT_MS;
 
 	for (;;) {
-		int rc = replicaof(redis, host, port);
+		int rc = beam_target_follow(redis, host, port, pull_id);
 
 		if (rc != BEAM_E_SERVER || strncmp(beam_redis_error(redis), "LOADING", 7) != 0 ||
 		    beam_now_ms() >= deadline)
@@ -148,7 +165,7 @@ int beam_target_attach(struct beam_redis *redis, const char *host, uint32_t port
 	snprintf(state->feed_host, sizeof(state->feed_host), "%s", host);
 	state->feed_port = port;
 	(void)BEAM_FAULT("target-attach");
-	int rc = replicaof(redis, host, port);
+	int rc = beam_target_follow(redis, host, port, state->pull_id);
 
 	if (rc)
 		return beam_tell(error, rc,
@@ -196,8 +213,8 @@ int beam_target_restore(struct beam_redis *redis, const struct beam_target_state
 	if (!rc && state->tls_off)
 		rc = beam_redis_command(redis, NULL, "CONFIG SET tls-replication yes");
 	if (!rc && at_feed)
-		rc = replicaof_after_load(redis, state->was_replica ? state->master_host : NULL,
-					  state->master_port);
+		rc = follow_after_load(redis, state->was_replica ? state->master_host : NULL,
+				       state->master_port, state->pull_id);
 	if (!rc && state->set_masterauth && !handed_over)
 		rc = beam_redis_command(redis, NULL, "CONFIG SET masterauth %s", "");
 	if (!rc && state->set_masteruser && !handed_over)

@@ -12,6 +12,7 @@
 #include "servers.h"
 
 struct beam_target_state {
+	char pull_id[33]; /* of an automatic pull, else "" */
 	bool was_replica;
 	char master_host[256];
 	uint32_t master_port;
@@ -22,8 +23,14 @@ struct beam_target_state {
 	uint32_t feed_port;
 };
 
-/* Starts a record of the target as it is. */
-void beam_target_record(const struct beam_server_facts *facts, struct beam_target_state *out);
+/* Starts a record of the target as it is. `pull_id` may be NULL. */
+void beam_target_record(const struct beam_server_facts *facts, const char *pull_id,
+			struct beam_target_state *out);
+
+/* REPLICAOF (host NULL: NO ONE), in the words that a module there takes for a pull's own. 0 or an
+ * error of beam_redis_command. */
+int beam_target_follow(struct beam_redis *redis, const char *host, uint32_t port,
+		       const char *pull_id);
 
 /* Sets repl-diskless-load to `want`; without the right to, goes on without. The old value is
  * recorded before it is changed. */

@@ -21,7 +21,7 @@ PULLED = re.compile(r"pull of generation (\d+) by 127\.0\.0\.1 done: (\d+) bytes
 DEFAULTS = {
     "mode": "replace", "durable": "yes", "region-size": "0", "segment-size": str(4 << 20),
     "hugepages": "try", "workers": "0", "retain": "300", "transport": "auto", "max-pulls": "16",
-    "rate-limit": "0", "flush-rate-limit": "0", "stall-timeout": "60", "fork-thp": "no",
+    "rate-limit": "0", "flush-rate-limit": "0", "stall-timeout": "60", "fork-thp": "no", "auto-pull": "no",
 }
 CHANGES = {
     "mode": ["mirror", "off", "replace"], "durable": ["no", "yes"], "workers": ["3", "0"],
@@ -44,7 +44,7 @@ INFO_FIELDS = """mode daemon_state transport region_bytes region_page_bytes gene
 snapshot_keys snapshot_bytes snapshot_copy_ms snapshot_copy_mb_per_s cow_window_ms flush_ms
 flush_mb_per_s last_durable_unixtime progress_pct pulls_active pulls_total pull_bytes_total
 fork_thp fork_thp_bytes fallback_total last_fallback_reason last_error""".split()
-COMMANDS = ["rdbeam.snapshot", "rdbeam.ticket", "rdbeam.load", "rdbeam.status", "rdbeam.help"]
+COMMANDS = ["rdbeam.snapshot", "rdbeam.ticket", "rdbeam.load", "rdbeam.follow", "rdbeam.status", "rdbeam.help"]
 
 
 def daemon_up(server, other_than=None):

@@ -1,0 +1,222 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "pull_process.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <signal.h>
+#include <spawn.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "config.h"
+#include "log.h"
+#include "rdbeam/error.h"
+#include "snapshot_facts.h"
+#include "sockets.h"
+
+#define VALUE_BYTES 560
+#define ADDED       3 /* to the environment */
+
+extern char **environ;
+
+struct call {
+	char program[PATH_MAX];
+	char from[300], to[300], user[128];
+	char texts[ADDED][VALUE_BYTES]; /* NAME=value */
+	const char *argv[12];
+	char **env;
+};
+
+static void sibling(const char *path, char *out, size_t cap)
+{
+	const char *slash = strrchr(path, '/');
+
+	snprintf(out, cap, "%.*srdbeam", slash ? (int)(slash - path + 1) : 0, path);
+}
+
+/* Beside the daemon as it is named, or as it really lies, or where this build installs it. */
+static void find_program(char *out, size_t cap)
+{
+	char daemon[512];
+
+	beam_config_daemon_path(daemon, sizeof(daemon));
+	sibling(daemon, out, cap);
+	if (access(out, X_OK) == 0)
+		return;
+	char *real = realpath(daemon, NULL);
+
+	if (real)
+		sibling(real, out, cap);
+	free(real);
+	if (access(out, X_OK))
+		snprintf(out, cap, "%s", RDBEAM_CLI_PATH);
+}
+
+static void with_port(char *out, size_t cap, const char *host, long long port)
+{
+	snprintf(out, cap, strchr(host, ':') ? "[%s]:%lld" : "%s:%lld", host, port);
+}
+
+/* How this server is reached from this host. -ENOENT: only by TLS. */
+static int own_address(RedisModuleCtx *ctx, char *out, size_t cap)
+{
+	char bind[256], port[16];
+
+	beam_config_get(ctx, "unixsocket", out, cap);
+	if (out[0])
+		return 0;
+	beam_config_get(ctx, "port", port, sizeof(port));
+	if (strtoll(port, NULL, 10) == 0)
+		return -ENOENT;
+	beam_config_get(ctx, "bind", bind, sizeof(bind));
+	bool any = !bind[0] || strchr(bind, '*') || strstr(bind, "127.0.0.1");
+	char *first = bind + (bind[0] == '-');
+
+	first[strcspn(first, " ")] = 0;
+	with_port(out, cap, any ? "127.0.0.1" : first, strtoll(port, NULL, 10));
+	return 0;
+}
+
+static void add_secret(RedisModuleCtx *ctx, const char *config, const char *name, char *out)
+{
+	char value[512];
+
+	beam_config_get(ctx, config, value, sizeof(value));
+	if (value[0])
+		snprintf(out, VALUE_BYTES, "%s=%s", name, value);
+	explicit_bzero(value, sizeof(value));
+}
+
+static int make_environment(struct call *call)
+{
+	size_t n = 0, kept = 0;
+
+	while (environ[n])
+		n++;
+	call->env = calloc(n + ADDED + 1, sizeof(*call->env));
+	if (!call->env)
+		return -ENOMEM;
+	for (size_t i = 0; i < n; i++)
+		call->env[kept++] = environ[i];
+	for (size_t i = 0; i < ADDED; i++)
+		if (call->texts[i][0])
+			call->env[kept++] = call->texts[i];
+	return 0;
+}
+
+static int make_call(RedisModuleCtx *ctx, const char *host, long long port, const char *id,
+		     struct call *call)
+{
+	char tls[8];
+	int n = 0;
+
+	beam_config_get(ctx, "tls-replication", tls, sizeof(tls));
+	if (strcmp(tls, "yes") == 0 || own_address(ctx, call->to, sizeof(call->to))) {
+		beam_log(BEAM_LOG_NOTICE,
+			 "auto-pull: not with tls-replication or without a port in clear or a "
+			 "unixsocket; the server's own sync goes on");
+		return BEAM_E_UNSUPPORTED;
+	}
+	find_program(call->program, sizeof(call->program));
+	with_port(call->from, sizeof(call->from), host, port);
+	beam_config_get(ctx, "masteruser", call->user, sizeof(call->user));
+	const char *argv[] = {call->program, "pull",   "--from",  call->from,
+			      "--to",        call->to, "--force", "--quiet"};
+
+	for (; n < (int)(sizeof(argv) / sizeof(argv[0])); n++)
+		call->argv[n] = argv[n];
+	if (call->user[0]) {
+		call->argv[n++] = "--from-user";
+		call->argv[n++] = call->user;
+	}
+	add_secret(ctx, "masterauth", "RDBEAM_FROM_PASS", call->texts[0]);
+	add_secret(ctx, "requirepass", "RDBEAM_TO_PASS", call->texts[1]);
+	snprintf(call->texts[2], VALUE_BYTES, "RDBEAM_PULL_ID=%s", id);
+	return make_environment(call);
+}
+
+static int spawn(struct call *call, int stderr_fd)
+{
+	posix_spawn_file_actions_t actions;
+	posix_spawnattr_t attr;
+	sigset_t none, all;
+	pid_t pid;
+
+	posix_spawn_file_actions_init(&actions);
+	posix_spawn_file_actions_addopen(&actions, 0, "/dev/null", O_RDWR, 0);
+	posix_spawn_file_actions_adddup2(&actions, 0, 1);
+	posix_spawn_file_actions_adddup2(&actions, stderr_fd, 2);
+	posix_spawn_file_actions_addclosefrom_np(&actions, 3);
+	posix_spawnattr_init(&attr);
+	sigemptyset(&none);
+	sigfillset(&all);
+	posix_spawnattr_setsigmask(&attr, &none);
+	posix_spawnattr_setsigdefault(&attr, &all);
+	posix_spawnattr_setflags(&attr, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
+	int err = posix_spawn(&pid, call->program, &actions, &attr, (char **)(uintptr_t)call->argv,
+			      call->env);
+
+	posix_spawnattr_destroy(&attr);
+	posix_spawn_file_actions_destroy(&actions);
+	if (err)
+		return -err;
+	/* It detaches at once. If the server has reaped it, that is fine, too. */
+	while (waitpid(pid, NULL, 0) < 0 && errno == EINTR)
+		continue;
+	return 0;
+}
+
+int beam_pull_process_start(RedisModuleCtx *ctx, const char *host, long long port,
+			    struct beam_pull_process *out)
+{
+	struct beam_pull_process process = {.fd = -1};
+	struct call *call = calloc(1, sizeof(*call));
+	uint8_t random[16];
+	int fds[2];
+
+	if (!call)
+		return -ENOMEM;
+	beam_random(random, sizeof(random));
+	for (size_t i = 0; i < sizeof(random); i++)
+		snprintf(process.id + 2 * i, 3, "%02x", random[i]);
+	int rc = make_call(ctx, host, port, process.id, call);
+
+	if (!rc && pipe2(fds, O_CLOEXEC))
+		rc = -errno;
+	else if (!rc) {
+		rc = spawn(call, fds[1]);
+		close(fds[1]);
+		if (rc) {
+			beam_log(BEAM_LOG_WARNING, "auto-pull: cannot run %s: %s", call->program,
+				 beam_strerror(rc));
+			close(fds[0]);
+		}
+	}
+	if (!rc) {
+		fcntl(fds[0], F_SETFL, O_NONBLOCK);
+		process.fd = fds[0];
+		*out = process;
+		beam_log(BEAM_LOG_NOTICE, "auto-pull: from %s to %s", call->from, call->to);
+	}
+	free(call->env);
+	explicit_bzero(call, sizeof(*call));
+	free(call);
+	return rc;
+}
+
+void beam_pull_process_kill(const struct beam_pull_process *process)
+{
+	if (process->pid > 0)
+		kill(process->pid, SIGTERM);
+}
+
+void beam_pull_process_close(struct beam_pull_process *process)
+{
+	beam_close(&process->fd);
+	process->pid = 0;
+	process->id[0] = 0;
+}

@@ -1,0 +1,137 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""rdbeam.auto-pull: whoever says REPLICAOF, the replica is pulled, or synced by the server as ever."""
+import pathlib
+
+import pytest
+
+import data
+import harness
+from harness import wait_for
+from test_pull import same_data, slow_primary
+
+AUTO = {"auto-pull": "yes"}
+
+
+def follow(replica, primary):
+    replica.client.execute_command("REPLICAOF", "127.0.0.1", primary.port)
+
+
+def said(replica, text):
+    wait_for(lambda: text in replica.log(), lambda: f"{text!r} in the log:\n{replica.log()[-3000:]}",
+             harness.DEADLINE_S * 3)
+
+
+def primary_with_data(make, **conf):
+    # A stock sync waits this long before it forks; the pull is there before.
+    primary = make("primary", repl_diskless_sync_delay="3", **conf)
+    data.fill_mixed(primary)
+    data.fill_strings(primary.client, 5000, 1000)
+    return primary
+
+
+def test_replicaof_is_served_by_a_pull(make):
+    primary = primary_with_data(make)
+    replica = make("replica", options=AUTO)
+    with data.Load(primary, pause_s=0.002):
+        follow(replica, primary)
+        said(replica, "replica by partial resync")
+    same_data(primary, replica)
+    assert replica.log().count("auto-pull: from") == 1, "the pull's own REPLICAOF starts no other"
+    assert "loader module" in replica.log()
+    # Where the server goes on by a partial resync, nothing is pulled.
+    between = make("between")
+    follow(between, primary)
+    same_data(primary, between)
+    follow(replica, between)
+    said(replica, "no pull is needed")
+    same_data(between, replica)
+    assert replica.log().count("replica by partial resync") == 1
+
+
+def test_passwords_are_the_servers_own_and_not_in_argv(make):
+    primary = primary_with_data(make, requirepass="of-the-primary")
+    replica = make("replica", options=AUTO, requirepass="its-own", masterauth="of-the-primary",
+                   repl_diskless_load="swapdb")
+    lines = []
+    follow(replica, primary)
+    wait_for(lambda: lines.extend(command_lines(replica)) or "replica by partial resync" in replica.log(),
+             lambda: f"it is pulled:\n{replica.log()[-3000:]}", harness.DEADLINE_S * 3)
+    assert lines and not [line for line in lines if b"of-the-primary" in line or b"its-own" in line]
+    same_data(primary, replica)
+    assert replica.client.config_get("repl-diskless-load") == {"repl-diskless-load": "swapdb"}
+
+
+def test_replicaof_of_the_configuration_file(make):
+    primary = primary_with_data(make)
+    replica = make("replica", options=AUTO, replicaof=f"127.0.0.1 {primary.port}")
+    said(replica, "replica by partial resync")
+    same_data(primary, replica)
+
+
+def test_primary_without_the_module_is_synced_as_ever(make):
+    primary = make("primary", module=False)
+    data.fill_mixed(primary)
+    replica = make("replica", options=AUTO)
+    follow(replica, primary)
+    same_data(primary, replica)
+    said(replica, "auto-pull: rdbeam:")
+    assert replica.log().count("auto-pull: from") == 1
+
+
+def attached(replica, primary):
+    info = replica.info("replication")
+    return info.get("master_port") not in (None, str(primary.port))
+
+
+@pytest.mark.parametrize("order", ["NO ONE", "another"])
+def test_other_orders_call_the_pull_off(make, order):
+    primary = slow_primary(make, repl_diskless_sync_delay="30")
+    replica = make("replica", options=AUTO)
+    follow(replica, primary)
+    wait_for(lambda: primary.number("rdbeam", "rdbeam_pulls_active") == 1, "it pulls")
+    if order == "another":
+        other = make("other", module=False)
+        data.fill_strings(other.client, 100, 100)
+        follow(replica, other)
+        same_data(other, replica)
+    else:
+        wait_for(lambda: try_no_one(replica), "it stands alone")
+    said(replica, "is called off")
+    wait_for(lambda: primary.number("rdbeam", "rdbeam_pulls_active") == 0, "the pull has ended")
+    if order == "NO ONE":
+        assert replica.value("replication", "role") == "master"
+
+
+def try_no_one(replica):
+    """A server that loads refuses REPLICAOF, as it would in a sync of its own."""
+    try:
+        return replica.client.execute_command("REPLICAOF", "NO", "ONE")
+    except Exception:  # noqa: LOADING
+        return False
+
+
+def test_killed_pull_gives_way_to_the_servers_own_sync(make):
+    primary = slow_primary(make)
+    primary.client.config_set("repl-diskless-sync-delay", 2)
+    replica = make("replica", options=AUTO)
+    follow(replica, primary)
+    wait_for(lambda: attached(replica, primary), "the pull feeds it")
+    pids = sorted(command_lines(replica).values())
+    assert len(pids) == 2, "the pull and its guard"
+    harness.kill(pids[0])
+    same_data(primary, replica)
+    assert replica.log().count("auto-pull: from") == 1
+
+
+def command_lines(replica):
+    """Of the processes that pull into this server."""
+    return {read(path) + path.parent.name.encode(): int(path.parent.name)
+            for path in pathlib.Path("/proc").glob("[0-9]*/cmdline")
+            if f"127.0.0.1:{replica.port}".encode() in read(path) and b"\0pull\0" in read(path)}
+
+
+def read(path):
+    try:
+        return path.read_bytes()
+    except OSError:
+        return b""
