@@ -38,6 +38,13 @@ def test_messages_are_in_the_sources(message):
         assert piece in text, piece
 
 
+def test_all_codes_are_explained():
+    listed = re.findall(r'X\((\w+), -\d+, \w+, "(.*?)"\)',
+                        (harness.REPO / "include/rdbeam/error.h").read_text())
+    told = re.findall(r"^\| ([A-Z]+) \| (.*?) \| [^|]+ \| [^|]+ \|$", (DOCS / "faq.md").read_text(), re.M)
+    assert told == listed and len(told) > 10
+
+
 def blocks(name):
     return re.findall(r"^```sh\n(.*?)^```", (DOCS / name).read_text(), re.M | re.S)
 

@@ -1,9 +1,14 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """rdbeam doctor: a server that is well, and broken set-ups, each of which must name its cause."""
 import json
+import os
 import re
+import shutil
 import socket
+import socketserver
 import subprocess
+import tempfile
+import threading
 
 import pytest
 
@@ -156,6 +161,62 @@ def test_options_that_only_warn(make):
         if name == "port" and found[name][0] == "ok":
             continue  # the tests' ports may lie outside of the kernel's range
         assert found[name][0] == "warn", (name, found[name])
+
+
+def test_memlock_that_is_too_small(make, root):
+    if os.geteuid() != 0 or not shutil.which("setpriv"):
+        pytest.skip("needs root and setpriv to take a capability away")
+    wrapper = root / "wrapper.sh"
+    wrapper.write_text("#!/bin/sh\nexec prlimit --memlock=65536 setpriv --bounding-set=-ipc_lock "
+                       f"--inh-caps=-ipc_lock {harness.servers()[0][1]} \"$@\"\n")
+    wrapper.chmod(0o755)
+    level, text, remedy = look(make("limited", binary=wrapper), 0)["memlock"]
+    assert level == "warn" and "64.0 KiB" in text and "LimitMEMLOCK=infinity" in remedy
+
+
+def test_dump_directory_without_direct_writes(make):
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as place:
+        try:
+            os.close(os.open(f"{place}/probe", os.O_CREAT | os.O_WRONLY | os.O_DIRECT))
+            pytest.skip("this kernel writes to tmpfs directly")
+        except OSError:
+            pass
+        found = look(make("tmpfs", dir=place), 0)
+    level, text, remedy = found["dump-dir"]
+    assert level == "warn" and "O_DIRECT" in text + remedy, found["dump-dir"]
+
+
+def test_stock_options_that_cost(make):
+    found = look(make("disk", repl_diskless_sync="no", repl_diskless_load="disabled"), 0)
+    for name in ("diskless-sync", "diskless-load"):
+        if name in found and found[name][0] != "ok":
+            assert name.replace("diskless-", "repl-diskless-") in " ".join(found[name]), found[name]
+    assert found["diskless-load"][0] == "warn"
+
+
+class OldServer(socketserver.StreamRequestHandler):
+    """What a server of 2021 answers, as far as anybody asks."""
+
+    def handle(self):
+        while line := self.rfile.readline():
+            words = []
+            for _ in range(int(line[1:])):
+                self.rfile.readline()
+                words.append(self.rfile.readline().strip().upper())
+            info = b"redis_version:6.2.6\r\nprocess_id:1\r\ntcp_port:1\r\n"
+            self.wfile.write(b"$%d\r\n%s\r\n" % (len(info), info) if words[0] == b"INFO" else
+                             b"-ERR unknown command\r\n")
+
+
+def test_server_that_is_too_old():
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), OldServer) as server:
+        server.daemon_threads = True
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        done = cli("doctor", "-p", server.server_address[1], "--json", check=1)
+        server.shutdown()
+    found = {one["check"]: one for one in json.loads(done.stdout)["checks"]}
+    assert found["version"]["level"] == "fail" and "6.2.6" in found["version"]["text"]
+    assert "7.0" in found["version"]["text"] + found["version"]["remedy"]
 
 
 # ---- no server, no rights -------------------------------------------------------------------
