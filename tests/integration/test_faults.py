@@ -1,0 +1,239 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""Rows of docs/reliability.md that need a disk, a limit or a crowd of their own."""
+import contextlib
+import os
+import pathlib
+import resource
+import shutil
+import signal
+import socket
+import statistics
+import subprocess
+import time
+
+import pytest
+
+import data
+import harness
+from harness import check_rdb, wait_for
+
+needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="mounts need root")
+
+
+def run(*args):
+    done = subprocess.run(args, capture_output=True, text=True)
+    if done.returncode:
+        pytest.skip(f"{' '.join(map(str, args))}: {done.stderr.strip()}")
+
+
+@contextlib.contextmanager
+def loop_disk(root, megabytes):
+    """A small ext4 of its own, mounted."""
+    image, place = root / "disk.img", root / "disk"
+    place.mkdir()
+    with open(image, "wb") as file:
+        file.truncate(megabytes << 20)
+    run("mkfs.ext4", "-q", "-F", image)
+    run("mount", "-o", "loop", image, place)
+    try:
+        yield place
+    finally:
+        subprocess.run(["umount", "-l", place], check=True)
+
+
+def sha(path):
+    return subprocess.run(["sha256sum", path], capture_output=True, text=True,
+                                  check=True).stdout.split()[0]
+
+
+def saved_with_old_dump(make, place, **kwargs):
+    server = make("primary", dir=str(place), **kwargs)
+    server.client.set("old", "data")
+    server.bgsave()
+    return server, sha(place / "dump.rdb")
+
+
+# ---- row 7: full disk, read-only disk -------------------------------------------------------
+
+@needs_root
+def test_full_disk_is_err_and_leaves_the_old_dump(make, root):
+    with loop_disk(root, 64) as place:
+        server, old = saved_with_old_dump(make, place)
+        data.fill_strings(server.client, 90, 1 << 20)
+        server.bgsave(status="err")
+        assert sha(place / "dump.rdb") == old
+        assert [name for name in os.listdir(place) if name.startswith("temp")] == []
+        server.client.flushall()
+        server.client.set("it fits", "again")
+        server.bgsave()
+        check_rdb(place / "dump.rdb", server.binary)
+        server.stop()
+
+
+@needs_root
+def test_disk_remounted_read_only_is_err_and_heals(make, root):
+    with loop_disk(root, 64) as place:
+        server, old = saved_with_old_dump(make, place)
+        run("mount", "-o", "remount,ro", place)
+        server.bgsave(status="err")
+        assert sha(place / "dump.rdb") == old
+        run("mount", "-o", "remount,rw", place)
+        server.bgsave()
+        assert [name for name in os.listdir(place) if name.startswith("temp")] == []
+        server.stop()
+
+
+# ---- row 6: the region's edge ---------------------------------------------------------------
+
+@pytest.mark.parametrize("megabytes", [5, 9, 30])
+def test_image_around_the_regions_size_is_saved(make, loads, megabytes):
+    """Just within the region, just beyond it, far beyond it: by the table or by stock saving."""
+    server = make("primary", options={"segment-size": "2mb", "region-size": "8mb", "workers": 1})
+    data.fill_strings(server.client, megabytes, 1 << 20)
+    server.bgsave()
+    assert loads(server.dump()).digest() == server.digest()
+
+
+# ---- rows 11 and 12: no io_uring, little memlock, no O_DIRECT --------------------------------
+
+def test_little_memlock_still_saves(make, loads):
+    soft, hard = resource.getrlimit(resource.RLIMIT_MEMLOCK)
+    resource.setrlimit(resource.RLIMIT_MEMLOCK, (65536, hard))
+    try:
+        server = make("primary")
+    finally:
+        resource.setrlimit(resource.RLIMIT_MEMLOCK, (soft, hard))
+    data.fill_strings(server.client, 100, 10000)
+    server.bgsave()
+    server.image_made()
+    assert loads(server.dump()).digest() == server.digest()
+
+
+@pytest.mark.skipif(not harness.FAULTS, reason="needs a build with RDBEAM_FAULTS")
+def test_io_uring_refused_writes_by_pwrite_and_says_so_once(make, loads, monkeypatch):
+    monkeypatch.setenv("RDBEAM_FAULT", "disk.uring:1:errno=EPERM")
+    server = make("primary")
+    data.fill_strings(server.client, 100, 10000)
+    server.bgsave()
+    server.image_made()
+    assert server.log().count("io_uring cannot be used here") == 1
+    assert loads(server.dump()).digest() == server.digest()
+
+
+def test_file_system_without_o_direct_saves(make, loads):
+    place = pathlib.Path("/dev/shm") / f"rdbeam-test-{os.getpid()}"
+    place.mkdir()
+    try:
+        server = make("primary", dir=str(place))
+        data.fill_strings(server.client, 100, 10000)
+        server.bgsave()
+        server.image_made()
+        assert loads(place / "dump.rdb").digest() == server.digest()
+        server.stop()
+    finally:
+        shutil.rmtree(place)
+
+
+# ---- row 2: SIGUSR1 around the rename --------------------------------------------------------
+
+@pytest.mark.skipif(not harness.FAULTS, reason="needs a build with RDBEAM_FAULTS")
+@pytest.mark.parametrize("point, renamed", [("waiter.publish", False), ("file.rename", False),
+                                            ("file.dirsync", True), ("waiter.published", True)])
+def test_flushall_around_the_rename(make, monkeypatch, point, renamed):
+    """The server kills its child while it stands before or behind the rename."""
+    monkeypatch.setenv("RDBEAM_FAULT", f"{point}:1:stop")
+    server = make("primary")
+    server.client.set("old", "data")
+    server.client.execute_command("BGSAVE")
+    child = server.child()
+    wait_for(lambda: pathlib.Path(f"/proc/{child}/stat").read_text().rsplit(")")[1].split()[0] == "T",
+             "the waiter stands at the point")
+    server.client.flushall()
+    os.kill(child, signal.SIGCONT)
+    wait_for(lambda: not server.saving(), "the save is given up")
+    wait_for(lambda: not harness.alive(child), "the waiter is gone", 5)
+    assert server.dump().exists() == renamed
+    assert server.value("persistence", "rdb_last_bgsave_status") == "ok"  # as in stock Redis
+    assert server.temp_files() == []
+
+
+# ---- row 15: a flipped bit -------------------------------------------------------------------
+
+@pytest.mark.skipif(not harness.FAULTS, reason="needs a build with RDBEAM_FAULTS")
+def test_bit_flipped_in_the_region_feeds_nothing(make, monkeypatch):
+    monkeypatch.setenv("RDBEAM_FAULT", "lane.seal:2:flip")
+    primary = make("primary", options={"segment-size": "2mb", "workers": 1})
+    monkeypatch.delenv("RDBEAM_FAULT")
+    data.fill_strings(primary.client, 20, 1 << 20)
+    replica = make("replica", module=False)
+    replica.client.set("mine", "kept")
+    done = harness.cli("pull", "--force", "--from", f"127.0.0.1:{primary.port}", "--to",
+                       f"127.0.0.1:{replica.port}", check=4)
+    assert "checksum" in done.stderr
+    assert replica.client.get("mine") == b"kept"
+    assert replica.info("replication")["role"] == "master"
+
+
+# ---- row 21: the clock ----------------------------------------------------------------------
+
+def test_no_time_of_day_in_deadlines():
+    """Steps of the clock have no effect where it is not read: only what is shown to people uses it."""
+    shown = {"clock.c", "clock.h", "save.c", "copied.c", "status_cmd.c", "record.c"}
+    found = {path.name for path in (harness.REPO / "src").glob("*/*.[ch]")
+             if "beam_wall_ms" in path.read_text() or "CLOCK_REALTIME" in path.read_text()
+             or "gettimeofday" in path.read_text()}
+    assert found <= shown, found - shown
+
+
+# ---- row 22: a crowd ------------------------------------------------------------------------
+
+def latencies(client, seconds):
+    taken, end = [], time.monotonic() + seconds
+    while time.monotonic() < end:
+        began = time.perf_counter()
+        client.ping()
+        taken.append(time.perf_counter() - began)
+    return statistics.quantiles(taken, n=100)[98]
+
+
+def test_half_open_connections_are_bounded_and_leave_pulls_alone(make, full):
+    """Whoever says nothing is cut; the daemon holds few of them, and a real pull gets through."""
+    primary, replica = make("primary"), make("replica", module=False)
+    data.fill_strings(primary.client, 100, 1000)
+    port = int(primary.options["port"])
+    held, count = [], 10000 if full else 1000
+    quiet = latencies(primary.client, 1)
+    for number in range(count):
+        sock = socket.socket()
+        sock.setblocking(False)
+        sock.bind((f"127.0.{number % 200 + 1}.1", 0))
+        with contextlib.suppress(BlockingIOError):
+            sock.connect(("127.0.0.1", port))
+        held.append(sock)
+        if len(held) > 400:  # of this process's own descriptors
+            held.pop(0).close()
+    crowded = latencies(primary.client, 1)
+    fds = len(os.listdir(f"/proc/{primary.daemon()}/fd"))
+    assert fds < 64 + 40, f"{fds} descriptors in the daemon"
+    harness.cli("pull", "--from", f"127.0.0.1:{primary.port}", "--to", f"127.0.0.1:{replica.port}",
+                check=0)
+    wait_for(lambda: replica.digest() == primary.digest(), "the same data")
+    print(f"p99 of PING: {quiet * 1e6:.0f} us alone, {crowded * 1e6:.0f} us beside {count} "
+          "half-open connections")
+    for sock in held:
+        sock.close()
+
+
+# ---- row 28: OOM score ----------------------------------------------------------------------
+
+def test_waiter_does_not_inherit_the_childs_oom_score(make):
+    server = make("primary", options={"flush-rate-limit": 65536}, oom_score_adj="yes",
+                  oom_score_adj_values="0 200 800")
+    data.fill_strings(server.client, 40, 10000)
+    server.client.execute_command("BGSAVE")
+    child = server.child()
+    wait_for(lambda: "--wait" in harness.command_line(child), "the waiter")
+    wait_for(lambda: pathlib.Path(f"/proc/{child}/oom_score_adj").read_text().strip() == "0",
+             "the waiter's own score")
+    server.client.config_set("rdbeam.flush-rate-limit", 0)
+    server.client.flushall()
