@@ -12,6 +12,7 @@ struct beam_bench_opts {
 	const char *data;
 	int64_t scale, runs, rate, writes;
 	const char *plot, *disk, *server, *module, *config;
+	const char *from; /* reads */
 	/* sync */
 	const char *replicas, *methods, *checksum;
 	int64_t slow_disk; /* MB/s, 0: none */
@@ -20,6 +21,7 @@ struct beam_bench_opts {
 /* Runs the benchmark and prints its report. Returns what rdbeam exits with; the line on stderr is
  * written. */
 int beam_bench_snapshot(const struct beam_bench_opts *opts);
+int beam_bench_reads(const struct beam_bench_opts *opts);
 int beam_bench_sync(const struct beam_bench_opts *opts);
 
 #endif

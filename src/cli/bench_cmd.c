@@ -13,10 +13,16 @@ static const struct {
 	int (*run)(const struct beam_bench_opts *opts);
 } benches[] = {
     {"snapshot", beam_bench_snapshot},
+    {"reads", beam_bench_reads},
     {"sync", beam_bench_sync},
 };
 
 static const struct beam_option bench_options[] = {
+    {.name = "--from",
+     .kind = BEAM_OPT_STRING,
+     .offset = offsetof(struct beam_bench_opts, from),
+     .value = "ADDR",
+     .help = "reads: the primary, which runs on this host, by the address of its RDMA device."},
     {.name = "--data",
      .kind = BEAM_OPT_STRING,
      .offset = offsetof(struct beam_bench_opts, data),
@@ -131,13 +137,13 @@ static int bench_run(void *arg, int nargs, char **args)
 		if (strcmp(benches[i].name, args[0]) == 0)
 			return benches[i].run(opts);
 	}
-	return beam_fail_usage(&opts->common, "unknown benchmark: %s: give snapshot or sync",
+	return beam_fail_usage(&opts->common, "unknown benchmark: %s: give snapshot, sync or reads",
 			       args[0]);
 }
 
 const struct beam_command beam_bench_command = {
     .name = "bench",
-    .synopsis = "snapshot|sync",
+    .synopsis = "snapshot|sync|reads",
     .summary = "Measure saving and new replicas on this machine, stock and by rdbeam",
     .text =
 	"Starts servers of its own on the loopback, fills them, and lets the methods follow one\n"
@@ -152,7 +158,13 @@ const struct beam_command beam_bench_command = {
 	"\n"
 	"sync: from REPLICAOF, or the start of rdbeam pull, on an empty server until its link is\n"
 	"up at the primary's offset; then the digests are compared. Takes the size of a data set\n"
-	"three times, and once more for each replica.",
+	"three times, and once more for each replica.\n"
+	"\n"
+	"reads: pulls the image of a primary that runs on this host with an RDMA device, by verbs\n"
+	"and by tcp, each between runs of ib_read_bw (perftest) on that device. Besides the rates\n"
+	"it tells the user CPU of redis-server and rdbeamd over the whole pull, less what both\n"
+	"use while nobody pulls. Processor times are the kernel's: a kernel that counts ticks\n"
+	"(without nohz_full=) needs images that take seconds.",
     .examples = "rdbeam bench snapshot --data S,M --plot snapshot.svg\n"
 		"rdbeam bench snapshot --data S,H --scale 5 --runs 1 --json\n"
 		"rdbeam bench snapshot --data M --scale 500 --rate 5000 --writes 100\n"

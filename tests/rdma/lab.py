@@ -194,7 +194,7 @@ def initramfs(out):
 class Guest:
     """One virtual machine. `port` is its number at the switch, None for a guest alone."""
 
-    def __init__(self, lab, name, memory_mb=640, port=None, cpus=1, disk_bytes=0):
+    def __init__(self, lab, name, memory_mb=640, port=None, cpus=1, disk_bytes=0, kernel_options=""):
         self.name = name
         self.lab = lab
         self.seq = 0
@@ -209,7 +209,7 @@ class Guest:
         args = ["qemu-system-x86_64", "-accel", "tcg,thread=multi", "-cpu", "max", "-smp", str(cpus),
                 "-m", str(memory_mb), "-nographic", "-nodefaults", "-no-user-config", "-monitor", "none",
                 "-no-reboot", "-kernel", vmlinux, "-initrd", lab.initrd,
-                "-append", "console=ttyS0 panic=-1 quiet mitigations=off",
+                "-append", f"console=ttyS0 panic=-1 quiet mitigations=off {kernel_options}",
                 "-serial", f"file:{self.console}", "-serial", f"unix:{path}.shell,server=on,wait=on",
                 "-netdev", net,
                 "-device", f"virtio-net-pci,netdev=n0,romfile=,mac=52:54:00:00:00:{(port or 0) + 16:02x}"]
