@@ -62,6 +62,7 @@ struct beam_command {
 
 extern const struct beam_command beam_snapshot_command;
 extern const struct beam_command beam_pull_command;
+extern const struct beam_command beam_relay_command;
 extern const struct beam_command beam_status_command;
 extern const struct beam_command beam_verify_command;
 extern const struct beam_command beam_fill_command;

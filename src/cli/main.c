@@ -12,9 +12,11 @@
 #include "report.h"
 
 const struct beam_command *const beam_commands[] = {
-    &beam_snapshot_command, &beam_pull_command, &beam_status_command,
-    &beam_verify_command,   &beam_fill_command, &beam_bench_command,
-    &beam_doctor_command,   &beam_help_command, NULL,
+    &beam_snapshot_command, &beam_pull_command,
+    &beam_relay_command,    &beam_status_command,
+    &beam_verify_command,   &beam_fill_command,
+    &beam_bench_command,    &beam_doctor_command,
+    &beam_help_command,     NULL,
 };
 
 const struct beam_command *beam_command_find(const char *name)

@@ -282,6 +282,7 @@ static const char *handover_text(const struct beam_pull_opts *pull,
 	case BEAM_PULL_FILE:
 		return "written";
 	case BEAM_PULL_KEEP: /* the library only */
+	case BEAM_PULL_RELAY:
 	case BEAM_PULL_DISCARD:
 		break;
 	}
@@ -324,6 +325,8 @@ static void print_json(const struct beam_pull_result *result)
 	if (result->loader[0])
 		beam_json_text(object, "loader", result->loader);
 	beam_json_bool(object, "reused", result->reused);
+	beam_json_text(object, "relay", result->relay);
+	beam_json_u64(object, "relays_failed", result->relays_failed);
 	beam_json_u64(object, "keys", result->keys);
 	beam_json_u64(object, "image_bytes", result->image_bytes);
 	beam_json_u64(object, "segments", result->nsegments);
@@ -404,8 +407,8 @@ const struct beam_command beam_pull_command = {
 	"the server then continues from the real primary by partial resync. Data that the server\n"
 	"holds is replaced only after the image is verified, unless --stream is given.\n\n"
 	"In the end it prints how long each stage took; with --json it prints one object with the\n"
-	"members generation, transport, loader, reused, keys, image_bytes, segments, "
-	"reread_segments,\n"
+	"members generation, transport, loader, reused, relay, relays_failed, keys, image_bytes, "
+	"segments, reread_segments,\n"
 	"stream_bytes, spilled_bytes, copy_ms, ticket_ms, transfer_ms, load_ms, catchup_ms,\n"
 	"handover_ms, total_ms, partial_resyncs, full_resyncs, replid, offset, or with error and\n"
 	"code.",

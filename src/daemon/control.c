@@ -44,6 +44,7 @@ void control_ready(struct daemon *d, const char *error)
 	    .pid = getpid(), .port = listeners_port(d), .nonce = d->nonce};
 
 	listeners_names(d, ready.transports, sizeof(ready.transports));
+	signing_public_key(d, ready.public_key);
 	snprintf(ready.error, sizeof(ready.error), "%s", error);
 	control_send(d, BEAM_CTL_READY, &ready, sizeof(ready));
 }
@@ -128,6 +129,18 @@ static void config(struct daemon *d, const struct beam_ctl_config *message)
 		beam_loop_stop(d->loop);
 }
 
+static void relay_ticket(struct daemon *d, const struct beam_ctl_relay_ticket *asked)
+{
+	struct beam_ctl_relay_key answer = {.code = -EINVAL};
+
+	memcpy(answer.id, asked->id, sizeof(answer.id));
+	if (memchr(asked->addr, '\0', sizeof(asked->addr)))
+		answer.code = beam_vouch_ticket_key(asked->relay_key, asked->id, asked->gen,
+						    asked->addr, answer.key);
+	control_send(d, BEAM_CTL_RELAY_KEY, &answer, sizeof(answer));
+	explicit_bzero(&answer, sizeof(answer));
+}
+
 static void dispatch(struct daemon *d, const void *packet, uint32_t type)
 {
 	if (type == BEAM_CTL_HELLO)
@@ -136,6 +149,8 @@ static void dispatch(struct daemon *d, const void *packet, uint32_t type)
 		beam_loop_stop(d->loop);
 	else if (type == BEAM_CTL_CONFIG)
 		config(d, packet);
+	else if (type == BEAM_CTL_RELAY_TICKET)
+		relay_ticket(d, packet);
 	else if (type == BEAM_CTL_TICKET) {
 		if (BEAM_FAULT("daemon.ticket") || tickets_add(&d->tickets, packet, beam_now_ms()))
 			beam_log(BEAM_LOG_WARNING, "ticket refused: it has no address or no time");

@@ -21,10 +21,12 @@
 #include "server.h"
 #include "table.h"
 #include "tickets.h"
+#include "vouch.h"
 
 #define DAEMON_SERVERS_MAX 2
 
 struct generation;
+struct signing;
 
 /* What transports hold a reference on. */
 struct beam_served {
@@ -115,6 +117,10 @@ struct generation {
 	int failed_code;
 	char failed_text[BEAM_TEXT_BYTES];
 
+	/* By index, once somebody asked for it; one whose index does not match is not signed yet. */
+	struct beam_wire_vouched *vouched;
+	uint32_t vouch_from; /* all below are signed */
+
 	struct beam_ctl_copied copied;
 	uint64_t copy_ms, cow_window_ms;
 	uint32_t refs; /* sessions' */
@@ -142,7 +148,9 @@ struct daemon {
 	bool region_full;       /* the last growth fell short */
 
 	struct beam_server *servers[DAEMON_SERVERS_MAX];
+	struct beam_timer *listen_again; /* a port was taken */
 	struct tickets tickets;
+	struct signing *signing;
 	uint64_t pulls_total, pull_bytes_total, tickets_denied;
 
 	struct writer *writers;
@@ -190,6 +198,16 @@ void listeners_names(const struct daemon *d, char *out, size_t cap);
 
 /* serve.c */
 void serve_init(struct daemon *d, struct beam_serve_images *images);
+
+/* signing.c: the primary's word for segments, for readers that ask for it. Digests are computed by a
+ * thread, so that the loop is not held up. */
+int signing_open(struct daemon *d);
+void signing_public_key(const struct daemon *d, uint8_t out[BEAM_PUBLIC_BYTES]);
+/* As beam_serve_images.vouched; begins with the work if that is not done yet. */
+int signing_get(struct generation *gen, uint32_t index, struct beam_wire_vouched *out);
+/* True while the thread reads the generation's memory; generation_fence is called when it is done. */
+bool signing_reads(const struct generation *gen);
+bool signing_reads_segment(const struct generation *gen, uint32_t index);
 
 /* writers.c */
 int writers_listen(struct daemon *d);

@@ -103,6 +103,7 @@ static void destroy(struct generation *gen)
 		munmap(gen->table, gen->table_bytes);
 	beam_close(&gen->table_fd);
 	free(gen->segments);
+	free(gen->vouched);
 	free(gen);
 }
 

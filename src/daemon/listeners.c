@@ -25,6 +25,8 @@ static const struct beam_server_ops *const transports[] = {
 #define NTRANSPORTS (sizeof(transports) / sizeof(transports[0]))
 static_assert(NTRANSPORTS <= DAEMON_SERVERS_MAX, "each transport has its place");
 
+#define LISTEN_AGAIN_MS 500
+
 static struct beam_serve_images images;
 
 static bool wanted(const struct beam_ctl_config *config, const char *name)
@@ -66,6 +68,15 @@ static void open_one(struct daemon *d, size_t i, const struct beam_server_opts *
 			 text[0] ? text : beam_strerror(err));
 }
 
+static void listen_again(void *arg)
+{
+	struct daemon *d = arg;
+	const struct beam_ctl_config same = d->config;
+
+	listeners_configure(d, &same);
+	status_moved(d);
+}
+
 void listeners_configure(struct daemon *d, const struct beam_ctl_config *old)
 {
 	const struct beam_ctl_config *config = &d->config;
@@ -99,8 +110,11 @@ void listeners_configure(struct daemon *d, const struct beam_ctl_config *old)
 			 "without "
 			 "libibverbs and librdmacm): set tcp or auto");
 	if (error[0]) {
-		beam_log(BEAM_LOG_WARNING, "no listener for pulls: %s", error);
+		if (strcmp(error, d->last_error) != 0)
+			beam_log(BEAM_LOG_WARNING, "no listener for pulls: %s", error);
 		status_error(d, error);
+		/* The daemon of a server that was just restarted may still be on its way out. */
+		beam_timer_set(d->loop, LISTEN_AGAIN_MS, listen_again, d, &d->listen_again);
 	}
 	control_ready(d, error);
 }

@@ -92,6 +92,8 @@ static int run(struct daemon *d)
 	beam_random(&d->nonce, sizeof(d->nonce));
 	err = beam_loop_open(&d->loop);
 	if (!err)
+		err = signing_open(d);
+	if (!err)
 		err = control_open(d);
 	if (!err)
 		err = writers_listen(d);

@@ -43,7 +43,8 @@ void generation_fence(struct generation *gen)
 {
 	struct daemon *d = gen->d;
 
-	if (gen->state != GEN_RETIRING || gen->revokes_pending || writers_alive(gen))
+	if (gen->state != GEN_RETIRING || gen->revokes_pending || writers_alive(gen) ||
+	    signing_reads(gen))
 		return;
 	for (struct writer *w = d->writers, *next; w; w = next) {
 		next = w->next;

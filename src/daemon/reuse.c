@@ -74,7 +74,7 @@ static uint32_t take_back(struct generation *gen)
 		struct segment *segment = &gen->segments[at - 1];
 		uint32_t slot = segment->slot;
 
-		if (!listeners_done(gen, at - 1))
+		if (!listeners_done(gen, at - 1) || signing_reads_segment(gen, at - 1))
 			continue;
 		*(before ? &gen->segments[before - 1].written_next : &queue->first) =
 		    segment->written_next;

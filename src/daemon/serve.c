@@ -158,6 +158,13 @@ static int segment(void *ctx, struct beam_served *image, uint32_t index,
 	return 0;
 }
 
+static int vouched(void *ctx, struct beam_served *image, uint32_t index,
+		   struct beam_wire_vouched *out)
+{
+	(void)ctx;
+	return readable(image->gen) ? signing_get(image->gen, index, out) : BEAM_E_STALE;
+}
+
 static uint32_t claimed(void *ctx, struct beam_served *image)
 {
 	const struct generation *gen = image->gen;
@@ -212,6 +219,7 @@ void serve_init(struct daemon *d, struct beam_serve_images *images)
 					     .release = release,
 					     .describe = describe,
 					     .segment = segment,
+					     .vouched = vouched,
 					     .claimed = claimed,
 					     .complete = complete,
 					     .taken = taken,

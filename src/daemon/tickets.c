@@ -2,7 +2,6 @@
  * The store of tickets: an array, searched whole each time. */
 #include "tickets.h"
 
-#include <arpa/inet.h>
 #include <errno.h>
 #include <string.h>
 
@@ -14,24 +13,6 @@ bool tickets_equal(const void *a, const void *b, size_t len_bytes)
 	for (size_t i = 0; i < len_bytes; i++)
 		differ |= x[i] ^ y[i];
 	return differ == 0;
-}
-
-/* One spelling for every address: a zone is dropped, IPv4 becomes mapped IPv6, so that a server
- * that listens on :: and one on 0.0.0.0 see the same peer. */
-static bool pack_addr(const char *text, uint8_t out[TICKET_ADDR_PACKED])
-{
-	static const uint8_t mapped[12] = {[10] = 0xff, [11] = 0xff};
-	char plain[BEAM_ADDR_BYTES];
-	size_t len = strcspn(text, "%");
-
-	if (len >= sizeof(plain))
-		return false;
-	memcpy(plain, text, len);
-	plain[len] = '\0';
-	if (inet_pton(AF_INET6, plain, out) == 1)
-		return true;
-	memcpy(out, mapped, sizeof(mapped));
-	return inet_pton(AF_INET, plain, out + sizeof(mapped)) == 1;
 }
 
 static struct ticket *free_place(struct tickets *store, uint64_t now_ms)
@@ -52,10 +33,10 @@ static struct ticket *free_place(struct tickets *store, uint64_t now_ms)
 int tickets_add(struct tickets *store, const struct beam_ctl_ticket *ticket, uint64_t now_ms)
 {
 	uint32_t ttl_ms = ticket->ttl_ms;
-	uint8_t addr[TICKET_ADDR_PACKED];
+	uint8_t addr[BEAM_ADDR_PACKED];
 
-	if (!memchr(ticket->addr, '\0', sizeof(ticket->addr)) || !pack_addr(ticket->addr, addr) ||
-	    !ttl_ms)
+	if (!memchr(ticket->addr, '\0', sizeof(ticket->addr)) ||
+	    !beam_address_pack(ticket->addr, addr) || !ttl_ms)
 		return -EINVAL;
 	if (ttl_ms > TICKET_TTL_MAX_MS)
 		ttl_ms = TICKET_TTL_MAX_MS;
@@ -72,7 +53,7 @@ int tickets_add(struct tickets *store, const struct beam_ctl_ticket *ticket, uin
 struct ticket *tickets_find(struct tickets *store, const uint8_t id[BEAM_TICKET_ID_BYTES],
 			    const char *peer_addr, uint64_t now_ms, const char **why)
 {
-	uint8_t addr[TICKET_ADDR_PACKED];
+	uint8_t addr[BEAM_ADDR_PACKED];
 	struct ticket *found = NULL;
 
 	for (size_t i = 0; i < TICKETS_MAX; i++) {
@@ -90,7 +71,8 @@ struct ticket *tickets_find(struct tickets *store, const uint8_t id[BEAM_TICKET_
 		*why = "expired";
 		return NULL;
 	}
-	if (!pack_addr(peer_addr, addr) || !tickets_equal(addr, found->addr, sizeof(addr))) {
+	if (!beam_address_pack(peer_addr, addr) ||
+	    !tickets_equal(addr, found->addr, sizeof(addr))) {
 		*why = "bound to another address";
 		return NULL;
 	}

@@ -11,18 +11,18 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "address.h"
 #include "ctl.h"
 
-#define TICKETS_MAX        1024
-#define TICKET_TTL_MAX_MS  60000
-#define TICKET_ADDR_PACKED 16
+#define TICKETS_MAX       1024
+#define TICKET_TTL_MAX_MS 60000
 
 struct ticket {
 	uint64_t expires_ms; /* 0: the place is free */
 	struct beam_gen gen;
 	uint8_t id[BEAM_TICKET_ID_BYTES];
 	uint8_t key[BEAM_TICKET_KEY_BYTES];
-	uint8_t addr[TICKET_ADDR_PACKED]; /* IPv6, or IPv4 mapped into it */
+	uint8_t addr[BEAM_ADDR_PACKED]; /* IPv6, or IPv4 mapped into it */
 };
 
 struct tickets {

@@ -61,6 +61,7 @@ enum redis_key_type {
 #define REDISMODULE_EVENT_ROLE_CHANGED    0
 #define REDISMODULE_EVENT_PERSISTENCE     1
 #define REDISMODULE_EVENT_LOADING         3
+#define REDISMODULE_EVENT_CLIENT_CHANGE   4
 #define REDISMODULE_EVENT_SHUTDOWN        5
 #define REDISMODULE_EVENT_FORK_CHILD      13
 #define REDISMODULE_EVENT_REPL_ASYNC_LOAD 14
@@ -74,9 +75,10 @@ enum redis_key_type {
 
 #define REDISMODULE_REPL_ASYNC_LOAD_STARTED 0
 
-#define REDISMODULE_PERSISTENCE_RDB_START 0
-#define REDISMODULE_FORK_CHILD_BORN       0
-#define REDISMODULE_FORK_CHILD_DIED       1
+#define REDISMODULE_PERSISTENCE_RDB_START      0
+#define REDISMODULE_CLIENT_CHANGE_DISCONNECTED 1
+#define REDISMODULE_FORK_CHILD_BORN            0
+#define REDISMODULE_FORK_CHILD_DIED            1
 
 #define REDISMODULE_EVENTLOOP_READABLE 1
 
@@ -204,6 +206,7 @@ typedef struct {
 	X(int, ReplyWithCString, (RedisModuleCtx *, const char *))                                 \
 	X(int, ReplyWithSimpleString, (RedisModuleCtx *, const char *))                            \
 	X(int, ReplyWithLongLong, (RedisModuleCtx *, long long))                                   \
+	X(int, ReplyWithNull, (RedisModuleCtx *))                                                  \
 	X(int, WrongArity, (RedisModuleCtx *))                                                     \
 	X(int, GetContextFlags, (RedisModuleCtx *))                                                \
 	X(RedisModuleCtx *, GetDetachedThreadSafeContext, (RedisModuleCtx *))                      \

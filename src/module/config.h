@@ -27,6 +27,7 @@ struct beam_config {
 	char *bind;     /* "" : the server's */
 	long long port; /* 0: the server's + 20000 */
 	long long max_pulls;
+	long long fanout;
 	long long rate_limit;
 	long long flush_rate_limit;
 	long long stall_timeout;

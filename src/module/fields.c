@@ -8,7 +8,9 @@
 #include "config.h"
 #include "fork_thp.h"
 #include "link.h"
+#include "relays.h"
 #include "shared.h"
+#include "text.h"
 
 struct value {
 	int is_text;
@@ -59,11 +61,10 @@ static const char *state_name(const struct beam_ctl_status *s)
 
 static void get_generation(const struct beam_ctl_status *s, struct value *out)
 {
-	char text[48] = "";
+	char text[BEAM_GEN_TEXT_BYTES] = "";
 
 	if (s->gen.counter)
-		snprintf(text, sizeof(text), "%016" PRIx64 "-%" PRIu64, s->gen.nonce,
-			 s->gen.counter);
+		beam_gen_to_text(&s->gen, text);
 	set_text(out, text);
 }
 
@@ -95,6 +96,9 @@ NUMBER(pulls_waiting, s->pulls_waiting)
 NUMBER(pulls_total, s->pulls_total)
 NUMBER(pull_bytes_total, s->pull_bytes_total)
 NUMBER(tickets_denied, s->tickets_denied)
+NUMBER(relays, beam_relay_counts.relays)
+NUMBER(relay_tickets_total, beam_relay_counts.tickets)
+NUMBER(relay_complaints_total, beam_relay_counts.complaints)
 TEXT(transports, beam_link_transports())
 TEXT(rdma_device, s->device.name)
 NUMBER(rdma_port, s->device.port)
@@ -139,6 +143,9 @@ static const struct field fields[] = {
     FIELD(pulls_total),
     FIELD(pull_bytes_total),
     FIELD(tickets_denied),
+    FIELD(relays),
+    FIELD(relay_tickets_total),
+    FIELD(relay_complaints_total),
     FIELD(transports),
     FIELD(rdma_device),
     FIELD(rdma_port),

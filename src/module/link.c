@@ -118,6 +118,9 @@ static void take(const void *packet)
 	case BEAM_CTL_OPENED:
 		link_.events.opened(packet);
 		break;
+	case BEAM_CTL_RELAY_KEY:
+		link_.events.relay_key(packet);
+		break;
 	case BEAM_CTL_LOG:
 		take_log(packet);
 		break;
@@ -372,6 +375,18 @@ int beam_link_ticket(struct beam_ctl_ticket *ticket)
 
 	return err ? err
 		   : beam_ctl_send(link_.control, BEAM_CTL_TICKET, ticket, sizeof(*ticket), -1);
+}
+
+int beam_link_relay_ticket(struct beam_ctl_relay_ticket *ticket)
+{
+	if (link_.control < 0)
+		return BEAM_E_GONE;
+	return beam_ctl_send(link_.control, BEAM_CTL_RELAY_TICKET, ticket, sizeof(*ticket), -1);
+}
+
+const uint8_t *beam_link_public_key(void)
+{
+	return link_.ready.public_key;
 }
 
 bool beam_link_child_address(const uint8_t **name, size_t *name_len, const uint8_t **secret)

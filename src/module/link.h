@@ -19,6 +19,7 @@ enum beam_link_state { BEAM_LINK_DOWN, BEAM_LINK_STARTING, BEAM_LINK_UP };
 struct beam_link_events {
 	void (*opened)(const struct beam_ctl_opened *opened);
 	void (*status)(const struct beam_ctl_status *status);
+	void (*relay_key)(const struct beam_ctl_relay_key *key); /* as asked for */
 };
 
 /* Spawns the daemon for the first time; failing to is logged and tried again. 0 or -ENOMEM. */
@@ -44,6 +45,11 @@ void beam_link_refresh(void);
 bool beam_link_by_tls(void);
 /* Registers a ticket. 0 or an error (the daemon is gone or does not read). */
 int beam_link_ticket(struct beam_ctl_ticket *ticket);
+
+/* Asks for the key of a relay's ticket. As beam_link_ticket. */
+int beam_link_relay_ticket(struct beam_ctl_relay_ticket *ticket);
+/* Of the daemon's signatures, BEAM_PUBLIC_BYTES. */
+const uint8_t *beam_link_public_key(void);
 
 /* Child: the address children connect to and the secret they show; false when there is no daemon.
  */

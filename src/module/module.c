@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  * rdbeam.so: what the server calls at load and unload, and the commands' entry points. */
+#include <arpa/inet.h>
 #include <errno.h>
+#include <netinet/in.h>
 #include <stdio.h>
 #include <string.h>
 #include <strings.h>
@@ -17,8 +19,10 @@
 #include "rdbeam/error.h"
 #include "rdbeam/version.h"
 #include "redis_api.h"
+#include "relays.h"
 #include "requests.h"
 #include "shared.h"
+#include "text.h"
 #include "witness.h"
 
 #define MODULE_VERSION                                                                             \
@@ -53,11 +57,85 @@ static int snapshot_command(RedisModuleCtx *ctx, RedisModuleString **argv, int a
 
 static int ticket_command(RedisModuleCtx *ctx, RedisModuleString **argv, int argc)
 {
-	if (argc > 2)
+	struct beam_ticket_ask ask = {0};
+
+	for (int i = 1; i < argc; i++) {
+		const char *word = RedisModule_StringPtrLen(argv[i], NULL);
+		const char *next =
+		    i + 1 < argc ? RedisModule_StringPtrLen(argv[i + 1], NULL) : NULL;
+
+		if (strcasecmp(word, "fresh") == 0) {
+			ask.fresh = true;
+		} else if (strcasecmp(word, "relayed") == 0) {
+			ask.relayed = true;
+		} else if (strcasecmp(word, "for") == 0 && next &&
+			   beam_gen_from_text(next, &ask.gen) == 0) {
+			i++;
+		} else if (strcasecmp(word, "avoid") == 0 && next &&
+			   ask.avoid.n < BEAM_RELAY_AVOID_MAX) {
+			snprintf(ask.avoid.name[ask.avoid.n++], BEAM_RELAY_NAME_BYTES, "%s", next);
+			i++;
+		} else {
+			return RedisModule_ReplyWithError(
+			    ctx, "ERR syntax error: RDBEAM.TICKET [FRESH] [FOR generation] "
+				 "[RELAYED [AVOID relay ...]]");
+		}
+	}
+	return beam_requests_ticket(ctx, &ask);
+}
+
+/* The host that a relay names must be an address: readers check nothing else before they connect. */
+static int join(RedisModuleCtx *ctx, RedisModuleString **argv, int argc)
+{
+	char host[BEAM_ADDR_BYTES];
+	uint8_t packed[sizeof(struct in6_addr)];
+	long long port;
+
+	if (argc > 3)
+		snprintf(host, sizeof(host), "%s", RedisModule_StringPtrLen(argv[3], NULL));
+	else
+		beam_requests_client_address(ctx, host);
+	if (inet_pton(AF_INET, host, packed) != 1 && inet_pton(AF_INET6, host, packed) != 1)
+		return RedisModule_ReplyWithError(
+		    ctx,
+		    "ERR JOIN takes a port, and an IPv4 or IPv6 address if the relay is reached by "
+		    "another than this connection's");
+	if (RedisModule_StringToLongLong(argv[2], &port) != REDISMODULE_OK || port < 1 ||
+	    port > 65535)
+		return RedisModule_ReplyWithError(ctx, "ERR JOIN takes a port, 1 to 65535");
+	return beam_relays_join(ctx, host, port);
+}
+
+static int relay_command(RedisModuleCtx *ctx, RedisModuleString **argv, int argc)
+{
+	const char *verb = argc > 1 ? RedisModule_StringPtrLen(argv[1], NULL) : "";
+	struct beam_gen gen = {0};
+	struct beam_cut cut;
+	long long wait_ms = 0;
+
+	if (argc < 3 || argc > 4)
 		return RedisModule_WrongArity(ctx);
-	if (argc == 2 && strcasecmp(RedisModule_StringPtrLen(argv[1], NULL), "fresh") != 0)
-		return RedisModule_ReplyWithError(ctx, "ERR syntax error: RDBEAM.TICKET [FRESH]");
-	return beam_requests_ticket(ctx, argc == 2);
+	if (strcasecmp(verb, "join") == 0)
+		return join(ctx, argv, argc);
+	const char *name = RedisModule_StringPtrLen(argv[2], NULL);
+	bool waits = strcasecmp(verb, "wait") == 0;
+
+	if ((!waits || strcmp(name, "-") != 0) && beam_gen_from_text(name, &gen))
+		return RedisModule_ReplyWithError(
+		    ctx, "ERR a generation is written as in INFO's rdbeam_generation");
+	if (waits && argc == 4 &&
+	    RedisModule_StringToLongLong(argv[3], &wait_ms) == REDISMODULE_OK && wait_ms >= 0 &&
+	    wait_ms <= 86400000)
+		return beam_requests_news(ctx, &gen, wait_ms);
+	if (argc == 3 && strcasecmp(verb, "hold") == 0) {
+		beam_requests_cut(&gen, &cut);
+		return beam_relays_hold(ctx, &gen, &cut);
+	}
+	if (argc == 3 && strcasecmp(verb, "drop") == 0)
+		return beam_relays_drop(ctx, &gen);
+	return RedisModule_ReplyWithError(ctx, "ERR syntax error: RDBEAM.RELAY JOIN port [address] "
+					       "| HOLD generation | DROP generation | "
+					       "WAIT generation|- ms");
 }
 
 static int status_command(RedisModuleCtx *ctx, RedisModuleString **argv, int argc)
@@ -136,6 +214,8 @@ static const struct {
      "Offers this server's loading by module to a pull on this host.", "O(1)", NULL},
     {"rdbeam.follow", follow_command, "admin deny-script allow-stale", -3,
      "REPLICAOF by a pull: starts no pull of its own.", "O(1)", NULL},
+    {"rdbeam.relay", relay_command, "admin deny-script", -3,
+     "Lets a host serve images on that it pulled.", "O(N) where N is the number of relays.", NULL},
     {"rdbeam.status", status_command, "admin fast allow-loading allow-stale", 1,
      "Returns the state of daemon, region, image and pulls.", "O(1)", NULL},
     {"rdbeam.help", help_command, "admin fast allow-loading allow-stale", 1,
@@ -195,6 +275,7 @@ static int open_all(RedisModuleCtx *ctx, RedisModuleString **argv, int argc)
 	static const struct beam_link_events events = {
 	    .opened = beam_requests_on_opened,
 	    .status = on_status,
+	    .relay_key = beam_requests_on_relay_key,
 	};
 	int err = beam_shared_open();
 
@@ -206,6 +287,8 @@ static int open_all(RedisModuleCtx *ctx, RedisModuleString **argv, int argc)
 		err = -EINVAL;
 	if (!err)
 		err = beam_requests_open(ctx);
+	if (!err)
+		err = beam_relays_open(ctx, beam_requests_on_relays);
 	if (!err)
 		err = beam_hook_open(ctx, beam_requests_on_child);
 	if (!err)

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause
- * Answers to RDBEAM.TICKET and RDBEAM.SNAPSHOT, as maps. */
+ * Answers to RDBEAM.TICKET, RDBEAM.SNAPSHOT and RDBEAM.RELAY WAIT. */
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -8,6 +8,7 @@
 #include "link.h"
 #include "request.h"
 #include "snapshot_facts.h"
+#include "text.h"
 
 static void reply_pair(RedisModuleCtx *ctx, const char *key, const char *value)
 {
@@ -21,28 +22,27 @@ static void reply_number(RedisModuleCtx *ctx, const char *key, long long value)
 	RedisModule_ReplyWithLongLong(ctx, value);
 }
 
-static void to_hex(const uint8_t *bytes, size_t len, char *out)
-{
-	for (size_t i = 0; i < len; i++)
-		snprintf(out + 2 * i, 3, "%02x", bytes[i]);
-}
-
 static int reply_ticket(RedisModuleCtx *ctx, const struct request *request)
 {
 	const struct beam_ctl_status *status = beam_link_status();
 	bool known = status->gen.counter == request->gen.counter;
 	char id[2 * BEAM_TICKET_ID_BYTES + 1], key[2 * BEAM_TICKET_KEY_BYTES + 1], nonce[24],
-	    text[32];
+	    text[32], public_key[2 * BEAM_PUBLIC_BYTES + 1];
+	bool relayed = request->relay.name[0] != '\0';
 
-	to_hex(request->ticket.id, BEAM_TICKET_ID_BYTES, id);
-	to_hex(request->ticket.key, BEAM_TICKET_KEY_BYTES, key);
+	beam_to_hex(request->ticket.id, BEAM_TICKET_ID_BYTES, id);
+	beam_to_hex(request->ticket.key, BEAM_TICKET_KEY_BYTES, key);
+	beam_to_hex(beam_link_public_key(), BEAM_PUBLIC_BYTES, public_key);
 	snprintf(nonce, sizeof(nonce), "%" PRIu64, request->gen.nonce);
 	beam_config_get(ctx, "min-replicas-to-write", text, sizeof(text));
-	RedisModule_ReplyWithMap(ctx, 16);
+	RedisModule_ReplyWithMap(ctx, 19);
 	reply_pair(ctx, "id", id);
 	reply_pair(ctx, "key", key);
-	reply_pair(ctx, "transport", beam_link_transports());
-	reply_number(ctx, "port", beam_link_port());
+	reply_pair(ctx, "transport", relayed ? "tcp" : beam_link_transports());
+	reply_pair(ctx, "relay", request->relay.name);
+	reply_pair(ctx, "host", request->relay.host);
+	reply_number(ctx, "port", relayed ? request->relay.port : beam_link_port());
+	reply_pair(ctx, "public", public_key);
 	reply_number(ctx, "tls", beam_link_by_tls());
 	reply_pair(ctx, "nonce", nonce);
 	reply_number(ctx, "counter", (long long)request->gen.counter);
@@ -63,10 +63,9 @@ static int reply_snapshot(RedisModuleCtx *ctx, const struct request *request)
 	const struct beam_ctl_status *status = beam_link_status();
 	bool known = status->gen.counter == request->gen.counter;
 	bool done = !known || status->state == BEAM_STATE_READY;
-	char generation[48];
+	char generation[BEAM_GEN_TEXT_BYTES];
 
-	snprintf(generation, sizeof(generation), "%016" PRIx64 "-%" PRIu64, request->gen.nonce,
-		 request->gen.counter);
+	beam_gen_to_text(&request->gen, generation);
 	RedisModule_ReplyWithMap(ctx, 7);
 	reply_pair(ctx, "generation", generation);
 	reply_pair(ctx, "state", done ? "ready" : "copying");
@@ -82,14 +81,24 @@ void beam_reply_hex(RedisModuleCtx *ctx, const uint8_t *bytes, size_t len)
 {
 	char text[2 * BEAM_TICKET_KEY_BYTES + 1] = "";
 
-	to_hex(bytes, len < BEAM_TICKET_KEY_BYTES ? len : BEAM_TICKET_KEY_BYTES, text);
+	beam_to_hex(bytes, len < BEAM_TICKET_KEY_BYTES ? len : BEAM_TICKET_KEY_BYTES, text);
 	RedisModule_ReplyWithCString(ctx, text);
 }
 
 int beam_request_reply(RedisModuleCtx *ctx, const struct request *request)
 {
+	char generation[BEAM_GEN_TEXT_BYTES];
+
 	if (request->error[0])
 		return RedisModule_ReplyWithError(ctx, request->error);
-	return request->kind == REQUEST_TICKET ? reply_ticket(ctx, request)
-					       : reply_snapshot(ctx, request);
+	switch (request->kind) {
+	case REQUEST_TICKET:
+		return reply_ticket(ctx, request);
+	case REQUEST_SNAPSHOT:
+		return reply_snapshot(ctx, request);
+	case REQUEST_NEWS:
+		break;
+	}
+	beam_gen_to_text(&request->gen, generation);
+	return RedisModule_ReplyWithCString(ctx, generation);
 }

@@ -8,18 +8,27 @@
 
 #include "ctl.h"
 #include "redis_api.h"
+#include "relays.h"
+#include "requests.h"
 
 #define TICKET_TTL_MS 5000
 
-enum request_kind { REQUEST_TICKET, REQUEST_SNAPSHOT };
+enum request_kind { REQUEST_TICKET, REQUEST_SNAPSHOT, REQUEST_NEWS };
 
 struct request {
 	struct request *next;
 	enum request_kind kind;
 	RedisModuleBlockedClient *blocked; /* NULL: answered within the command */
 	long long wait_ms;
-	bool opened; /* gen is known; a SNAPSHOT waits for its end */
+	bool
+	    opened; /* gen is known: a SNAPSHOT waits for its end, a TICKET for who shall serve it, and
+		      * NEWS for another */
 	char addr[BEAM_ADDR_BYTES];
+	uint64_t client;
+	struct beam_ticket_ask ask;
+	uint64_t since_ms;            /* a TICKET for relays: gen is known since then */
+	bool keyless;                 /* the daemon was asked for the key of `relay` */
+	struct beam_relay_pick relay; /* who serves it; no name: the daemon */
 	/* the answer */
 	struct beam_ctl_ticket ticket;
 	struct beam_cut cut;

@@ -19,6 +19,7 @@
 #include "hook.h"
 #include "link.h"
 #include "rdbeam/error.h"
+#include "relays.h"
 #include "request.h"
 #include "save.h"
 #include "shared.h"
@@ -27,17 +28,23 @@
 
 #define BEGIN_WAIT_MS      60000 /* for other children to end and the fork to begin */
 #define CLIENT_UNIX_SOCKET (1 << 4)
+#define RELAY_PATIENCE_MS  2000 /* for a relay that has yet to begin with an image */
 
 static struct request *requests;
 static RedisModuleCtx *detached;
 static bool forking; /* our own child runs and has not opened its generation */
-static bool start_planned;
+static bool start_planned, patience_planned;
 static struct beam_ctl_opened newest; /* the last generation begun */
 
 int beam_requests_open(RedisModuleCtx *ctx)
 {
 	detached = RedisModule_GetDetachedThreadSafeContext(ctx);
 	return detached ? 0 : -ENOMEM;
+}
+
+static bool same_gen(const struct beam_gen *a, const struct beam_gen *b)
+{
+	return a->nonce == b->nonce && a->counter == b->counter;
 }
 
 static void set_error(struct request *request, const char *fmt, ...)
@@ -90,6 +97,8 @@ static int on_timeout(RedisModuleCtx *ctx, RedisModuleString **argv, int argc)
 		return RedisModule_ReplyWithError(ctx, "ERR the request timed out");
 	if (request->kind == REQUEST_SNAPSHOT && request->opened)
 		beam_request_reply(ctx, request); /* WAIT is over: says how far it is */
+	else if (request->kind == REQUEST_NEWS)
+		RedisModule_ReplyWithNull(ctx);
 	else
 		RedisModule_ReplyWithError(
 		    ctx,
@@ -121,7 +130,7 @@ static void finish_all(bool opened_too, const char *error)
 
 	for (struct request *r = requests; r; r = next) {
 		next = r->next;
-		if (r->opened && !opened_too)
+		if ((r->opened && !opened_too) || r->kind == REQUEST_NEWS)
 			continue;
 		set_error(r, "%s", error);
 		finish(r);
@@ -130,18 +139,134 @@ static void finish_all(bool opened_too, const char *error)
 
 /* ---- tickets -------------------------------------------------------------------------------- */
 
-static void mint(struct request *request, const struct beam_gen *gen, const struct beam_cut *cut)
+/* How often tickets of the daemon's own were given, for the images that were asked for last. */
+static struct given {
+	struct beam_gen gen;
+	uint32_t times;
+} given[4];
+
+static struct given *given_for(const struct beam_gen *gen)
+{
+	static size_t next;
+
+	for (size_t i = 0; i < sizeof(given) / sizeof(given[0]); i++)
+		if (same_gen(&given[i].gen, gen))
+			return &given[i];
+	struct given *oldest = &given[next++ % (sizeof(given) / sizeof(given[0]))];
+
+	*oldest = (struct given){.gen = *gen};
+	return oldest;
+}
+
+/* The daemon's ticket for request->gen. */
+static void mint(struct request *request)
 {
 	struct beam_ctl_ticket *ticket = &request->ticket;
 
+	given_for(&request->gen)->times++;
+	request->relay.name[0] = request->relay.host[0] = '\0';
+
 	beam_random(ticket->id, sizeof(ticket->id));
 	beam_random(ticket->key, sizeof(ticket->key));
-	ticket->gen = request->gen = *gen;
+	ticket->gen = request->gen;
 	ticket->ttl_ms = TICKET_TTL_MS;
 	memcpy(ticket->addr, request->addr, sizeof(ticket->addr));
-	request->cut = *cut;
 	if (beam_link_ticket(ticket))
 		set_error(request, "ERR rdbeamd does not take the ticket; try again");
+}
+
+/* Asks the daemon for the key of a ticket for request->relay. */
+static int ask_key(struct request *request)
+{
+	struct beam_ctl_relay_ticket asked = {.gen = request->gen};
+
+	memcpy(asked.id, request->relay.id, sizeof(asked.id));
+	memcpy(asked.relay_key, request->relay.key, sizeof(asked.relay_key));
+	memcpy(asked.addr, request->addr, sizeof(asked.addr));
+	int err = beam_link_relay_ticket(&asked);
+
+	explicit_bzero(&asked, sizeof(asked));
+	explicit_bzero(request->relay.key, sizeof(request->relay.key));
+	request->keyless = !err;
+	return err;
+}
+
+void beam_requests_on_relay_key(const struct beam_ctl_relay_key *key)
+{
+	for (struct request *r = requests; r; r = r->next) {
+		if (!r->keyless || memcmp(r->relay.id, key->id, sizeof(key->id)) != 0)
+			continue;
+		memcpy(r->ticket.id, key->id, sizeof(key->id));
+		memcpy(r->ticket.key, key->key, sizeof(key->key));
+		if (key->code)
+			set_error(r, "ERR no ticket for relay %s from address %s", r->relay.name,
+				  r->addr);
+		finish(r);
+		return;
+	}
+}
+
+/* Whether the daemon shall send the image itself. Of its rdbeam.fanout times, some are kept for relays
+ * that have yet to come for it. */
+static bool daemon_serves(const struct request *request)
+{
+	uint32_t missing = beam_relays_missing(&request->gen);
+	uint32_t left = (uint32_t)beam_config.fanout;
+	uint32_t times = given_for(&request->gen)->times;
+
+	left = times < left ? left - times : 0;
+	return beam_relays_is_one(request->client) ? left > 0 : left > missing;
+}
+
+static void plan_patience(void);
+
+/* A blocked TICKET that knows its generation: answered by the daemon's ticket, by a relay's, or later,
+ * when a relay has come to hold the image, or has not. */
+static void hand_out(struct request *r)
+{
+	bool a_relay = beam_relays_is_one(r->client);
+	bool any = beam_relays_missing(&r->gen) > (a_relay ? 1u : 0u);
+	bool late = beam_now_ms() - r->since_ms >= RELAY_PATIENCE_MS;
+
+	if (a_relay && daemon_serves(r)) {
+		mint(r);
+	} else if (beam_relays_pick(&r->gen, r->client, &r->ask.avoid, &r->relay)) {
+		if (ask_key(r) == 0)
+			return; /* to be finished with the key */
+		mint(r);
+	} else if (any && !late && !r->ask.avoid.n && !daemon_serves(r)) {
+		plan_patience();
+		return;
+	} else {
+		mint(r);
+	}
+	finish(r);
+}
+
+void beam_requests_on_relays(void)
+{
+	struct request *next;
+
+	for (struct request *r = requests; r; r = next) {
+		next = r->next;
+		if (r->kind == REQUEST_TICKET && r->opened && !r->keyless)
+			hand_out(r);
+	}
+}
+
+static void on_patience(RedisModuleCtx *ctx, void *arg)
+{
+	(void)ctx;
+	(void)arg;
+	patience_planned = false;
+	beam_requests_on_relays();
+}
+
+static void plan_patience(void)
+{
+	if (!patience_planned)
+		RedisModule_CreateTimer(detached, RELAY_PATIENCE_MS, on_patience, NULL);
+	patience_planned = true;
 }
 
 struct stream_facts {
@@ -176,23 +301,57 @@ static bool reachable(const struct stream_facts *facts, const struct beam_cut *c
 	       cut->offset + 1 >= facts->first && cut->offset <= facts->offset;
 }
 
-/* Gives the ticket for an image that is there, or for one that is being copied. False: neither can be
- * continued from. */
-static bool mint_from_present(struct request *request, const struct stream_facts *stream)
+static bool is_copying(void)
 {
 	const struct beam_ctl_status *status = beam_link_status();
-	bool copying = status->state == BEAM_STATE_COPYING &&
-		       status->gen.counter == newest.gen.counter &&
-		       status->gen.nonce == newest.gen.nonce;
 
-	if (status->servable.counter && reachable(stream, &status->cut))
-		mint(request, &status->servable, &status->cut);
-	else if (copying && status->servable.counter && reachable(stream, &newest.cut))
-		mint(request, &newest.gen, &newest.cut);
-	else
+	return status->state == BEAM_STATE_COPYING && same_gen(&status->gen, &newest.gen);
+}
+
+void beam_requests_cut(const struct beam_gen *gen, struct beam_cut *cut)
+{
+	const struct beam_ctl_status *status = beam_link_status();
+	struct beam_gen held;
+
+	if (same_gen(&status->servable, gen)) {
+		*cut = status->cut;
+		return;
+	}
+	if (same_gen(&newest.gen, gen)) {
+		*cut = newest.cut;
+		return;
+	}
+	for (size_t i = 0; beam_relays_held(i, &held, cut); i++)
+		if (same_gen(&held, gen))
+			return;
+	memset(cut, 0, sizeof(*cut));
+}
+
+static bool take(struct request *request, const struct beam_gen *gen, const struct beam_cut *cut,
+		 const struct stream_facts *stream)
+{
+	if (!gen->counter || !reachable(stream, cut))
 		return false;
-	request->reused = true;
+	request->gen = *gen;
+	request->cut = *cut;
 	return true;
+}
+
+/* Chooses an image that is there, or is being copied, or that relays still hold. False: none can be
+ * continued from. */
+static bool choose_present(struct request *request, const struct stream_facts *stream)
+{
+	const struct beam_ctl_status *status = beam_link_status();
+	bool found = take(request, &status->servable, &status->cut, stream) ||
+		     (is_copying() && status->servable.counter &&
+		      take(request, &newest.gen, &newest.cut, stream));
+	struct beam_gen gen;
+	struct beam_cut cut;
+
+	for (size_t i = 0; !found && request->ask.relayed && beam_relays_held(i, &gen, &cut); i++)
+		found = take(request, &gen, &cut, stream);
+	request->reused = found;
+	return found;
 }
 
 /* ---- the fork ------------------------------------------------------------------------------- */
@@ -282,7 +441,7 @@ static int refuse_state(RedisModuleCtx *ctx)
 	return RedisModule_ReplyWithError(ctx, text);
 }
 
-static void client_address(RedisModuleCtx *ctx, char out[BEAM_ADDR_BYTES])
+void beam_requests_client_address(RedisModuleCtx *ctx, char out[BEAM_ADDR_BYTES])
 {
 	RedisModuleClientInfo info = {.version = REDISMODULE_CLIENTINFO_VERSION};
 
@@ -295,26 +454,51 @@ static void client_address(RedisModuleCtx *ctx, char out[BEAM_ADDR_BYTES])
 		snprintf(out, BEAM_ADDR_BYTES, "%.*s", (int)sizeof(info.addr), info.addr);
 }
 
-static int wait_for_generation(RedisModuleCtx *ctx, const struct request *prepared)
+/* Lets the client wait: for ever if timeout_ms is 0. NULL: it was told that there is no memory. */
+static struct request *block(RedisModuleCtx *ctx, const struct request *prepared,
+			     long long timeout_ms)
 {
 	struct request *request = BEAM_FAULT("request.wait") ? NULL : malloc(sizeof(*request));
 
-	if (!request)
-		return RedisModule_ReplyWithError(ctx, "ERR out of memory");
+	if (!request) {
+		RedisModule_ReplyWithError(ctx, "ERR out of memory");
+		return NULL;
+	}
 	*request = *prepared;
-	request->blocked =
-	    RedisModule_BlockClient(ctx, on_reply, on_timeout, on_free,
-				    request->wait_ms > 0 ? request->wait_ms : BEGIN_WAIT_MS);
+	request->blocked = RedisModule_BlockClient(ctx, on_reply, on_timeout, on_free, timeout_ms);
 	RedisModule_SetDisconnectCallback(request->blocked, on_disconnect);
 	request->next = requests;
 	requests = request;
-	plan_start();
+	return request;
+}
+
+static int wait_for_generation(RedisModuleCtx *ctx, const struct request *prepared)
+{
+	if (block(ctx, prepared, prepared->wait_ms > 0 ? prepared->wait_ms : BEGIN_WAIT_MS))
+		plan_start();
 	return REDISMODULE_OK;
 }
 
-int beam_requests_ticket(RedisModuleCtx *ctx, bool fresh)
+/* The generation is chosen. */
+static int answer_ticket(RedisModuleCtx *ctx, struct request *prepared)
 {
-	struct request request = {.kind = REQUEST_TICKET};
+	if (!prepared->ask.relayed) {
+		mint(prepared);
+		return beam_request_reply(ctx, prepared);
+	}
+	prepared->opened = true;
+	prepared->since_ms = beam_now_ms();
+	struct request *request = block(ctx, prepared, BEGIN_WAIT_MS);
+
+	if (request)
+		hand_out(request);
+	return REDISMODULE_OK;
+}
+
+int beam_requests_ticket(RedisModuleCtx *ctx, const struct beam_ticket_ask *ask)
+{
+	struct request request = {
+	    .kind = REQUEST_TICKET, .client = RedisModule_GetClientId(ctx), .ask = *ask};
 	struct stream_facts stream;
 	char text[BEAM_TEXT_BYTES + 64];
 
@@ -334,9 +518,16 @@ int beam_requests_ticket(RedisModuleCtx *ctx, bool fresh)
 		return RedisModule_ReplyWithError(
 		    ctx,
 		    "NOBACKLOG the server has no replication backlog yet: a first PSYNC makes it");
-	client_address(ctx, request.addr);
-	if (!fresh && mint_from_present(&request, &stream))
-		return beam_request_reply(ctx, &request);
+	beam_requests_client_address(ctx, request.addr);
+	beam_relays_complain(&ask->avoid, request.addr);
+	if (ask->gen.counter) {
+		request.gen = ask->gen;
+		request.reused = true;
+		beam_requests_cut(&request.gen, &request.cut);
+		return answer_ticket(ctx, &request);
+	}
+	if (!ask->fresh && choose_present(&request, &stream))
+		return answer_ticket(ctx, &request);
 	if (stream.cut_off)
 		return RedisModule_ReplyWithError(
 		    ctx,
@@ -352,6 +543,46 @@ int beam_requests_snapshot(RedisModuleCtx *ctx, long long wait_ms)
 	if (refuse_state(ctx))
 		return REDISMODULE_OK;
 	return wait_for_generation(ctx, &request);
+}
+
+/* ---- news ---------------------------------------------------------------------------------- */
+
+static const struct beam_gen *newest_image(void)
+{
+	return is_copying() ? &newest.gen : &beam_link_status()->servable;
+}
+
+static bool take_news(struct request *request)
+{
+	const struct beam_gen *gen = newest_image();
+
+	if (!gen->counter || same_gen(gen, &request->gen))
+		return false;
+	request->gen = *gen;
+	return true;
+}
+
+static void tell_news(void)
+{
+	struct request *next;
+
+	for (struct request *r = requests; r; r = next) {
+		next = r->next;
+		if (r->kind == REQUEST_NEWS && take_news(r))
+			finish(r);
+	}
+}
+
+int beam_requests_news(RedisModuleCtx *ctx, const struct beam_gen *known, long long wait_ms)
+{
+	struct request request = {.kind = REQUEST_NEWS, .opened = true, .gen = *known};
+
+	if (refuse_state(ctx))
+		return REDISMODULE_OK;
+	if (take_news(&request))
+		return beam_request_reply(ctx, &request);
+	block(ctx, &request, wait_ms);
+	return REDISMODULE_OK;
 }
 
 /* ---- events --------------------------------------------------------------------------------- */
@@ -371,7 +602,15 @@ void beam_requests_on_opened(const struct beam_ctl_opened *opened)
 		if (r->opened)
 			continue;
 		if (r->kind == REQUEST_TICKET && reachable(&stream, &opened->cut)) {
-			mint(r, &opened->gen, &opened->cut);
+			r->opened = true;
+			r->gen = opened->gen;
+			r->cut = opened->cut;
+			r->since_ms = beam_now_ms();
+			if (r->ask.relayed) {
+				hand_out(r);
+				continue;
+			}
+			mint(r);
 			finish(r);
 		} else if (r->kind == REQUEST_SNAPSHOT && opened->kind == BEAM_SNAPSHOT_MEMORY) {
 			r->opened = true;
@@ -394,7 +633,8 @@ void beam_requests_on_status(const struct beam_ctl_status *status)
 	}
 	for (struct request *r = requests; r; r = next) {
 		next = r->next;
-		if (!r->opened || status->gen.counter < r->gen.counter)
+		if (r->kind != REQUEST_SNAPSHOT || !r->opened ||
+		    status->gen.counter < r->gen.counter)
 			continue;
 		bool newer = status->gen.counter > r->gen.counter;
 
@@ -404,6 +644,7 @@ void beam_requests_on_status(const struct beam_ctl_status *status)
 		    status->state == BEAM_STATE_READY)
 			finish(r);
 	}
+	tell_news();
 }
 
 /* A child that was killed could not remove a temporary file that has a name. */

@@ -26,6 +26,10 @@ static uint32_t message_bytes(uint32_t type)
 		return sizeof(struct beam_ctl_config);
 	case BEAM_CTL_TICKET:
 		return sizeof(struct beam_ctl_ticket);
+	case BEAM_CTL_RELAY_TICKET:
+		return sizeof(struct beam_ctl_relay_ticket);
+	case BEAM_CTL_RELAY_KEY:
+		return sizeof(struct beam_ctl_relay_key);
 	case BEAM_CTL_READY:
 		return sizeof(struct beam_ctl_ready);
 	case BEAM_CTL_STATUS:

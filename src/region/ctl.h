@@ -45,17 +45,25 @@
 #define BEAM_TEXT_BYTES       256
 #define BEAM_ADDR_BYTES       64 /* text of an IPv4 or IPv6 address, NUL-terminated */
 #define BEAM_REPLID_BYTES     41 /* 40 hex digits, NUL */
+#define BEAM_PUBLIC_BYTES     32 /* Ed25519 */
+
+/* A relay's tickets: their first 4 bytes are the time of their end, in ticks since the relay joined;
+ * then 2 of the generation's counter. */
+#define BEAM_RELAY_TICK_MS   100
+#define BEAM_RELAY_TICKET_MS 5000
 
 enum beam_ctl_type {
 	/* module -> daemon */
-	BEAM_CTL_HELLO = 1, /* struct beam_ctl_hello */
-	BEAM_CTL_CONFIG,    /* struct beam_ctl_config: at start and after each CONFIG SET */
-	BEAM_CTL_TICKET,    /* struct beam_ctl_ticket: register a ticket */
+	BEAM_CTL_HELLO = 1,    /* struct beam_ctl_hello */
+	BEAM_CTL_CONFIG,       /* struct beam_ctl_config: at start and after each CONFIG SET */
+	BEAM_CTL_TICKET,       /* struct beam_ctl_ticket: register a ticket */
+	BEAM_CTL_RELAY_TICKET, /* struct beam_ctl_relay_ticket: compute a relay's */
 	/* daemon -> module */
 	BEAM_CTL_READY = 20, /* struct beam_ctl_ready */
 	BEAM_CTL_STATUS, /* struct beam_ctl_status: at every change of state, else <= 10 a second */
 	BEAM_CTL_LOG,    /* struct beam_ctl_text: code is the enum beam_log_level */
 	BEAM_CTL_OPENED, /* struct beam_ctl_opened: a child began a generation */
+	BEAM_CTL_RELAY_KEY, /* struct beam_ctl_relay_key: answer to RELAY_TICKET */
 	/* child -> daemon */
 	BEAM_CTL_BEGIN = 40, /* struct beam_ctl_begin */
 	BEAM_CTL_JOIN,       /* struct beam_ctl_join */
@@ -105,7 +113,7 @@ struct beam_ctl_hello {
 	int32_t server_pid;
 	uint8_t secret[BEAM_SECRET_BYTES]; /* children prove themselves with it */
 };
-#define BEAM_CTL_PROTOCOL 3
+#define BEAM_CTL_PROTOCOL 4
 
 enum beam_hugepages { BEAM_HUGEPAGES_TRY, BEAM_HUGEPAGES_REQUIRE, BEAM_HUGEPAGES_NO };
 enum beam_transport_choice {
@@ -144,12 +152,30 @@ struct beam_ctl_ticket {
 	char addr[BEAM_ADDR_BYTES]; /* the only address that may use it */
 };
 
+/* The module links no cryptography, so the daemon computes this for it. */
+struct beam_ctl_relay_ticket {
+	struct beam_ctl_head head;
+	uint8_t id[BEAM_TICKET_ID_BYTES];
+	uint8_t relay_key[BEAM_TICKET_KEY_BYTES]; /* what primary and relay have in common */
+	struct beam_gen gen;
+	char addr[BEAM_ADDR_BYTES]; /* of the reader */
+};
+
+struct beam_ctl_relay_key {
+	struct beam_ctl_head head;
+	uint8_t id[BEAM_TICKET_ID_BYTES];
+	uint8_t key[BEAM_TICKET_KEY_BYTES];
+	int32_t code; /* 0, or why there is none */
+	uint32_t pad;
+};
+
 struct beam_ctl_ready {
 	struct beam_ctl_head head;
 	int32_t pid;
 	uint32_t port; /* that the listeners got; 0: none */
 	uint64_t nonce;
-	char transports[32];         /* that listen, the best first: "verbs,tcp" */
+	uint8_t public_key[BEAM_PUBLIC_BYTES]; /* its signatures' (transport/vouch.h) */
+	char transports[32];                   /* that listen, the best first: "verbs,tcp" */
 	char error[BEAM_TEXT_BYTES]; /* why there is no listener (port in use, ...), or "" */
 };
 

@@ -6,11 +6,13 @@
 #include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
 
 #include "crc64.h"
 #include "sockets.h"
+#include "vouch.h"
 
 /* A core checks some GB/s: a few are enough for any link. */
 #define THREADS_MAX 4
@@ -61,6 +63,8 @@ static void compute(struct beam_check *check)
 
 	check->prefix_crc = beam_crc64(0, check->buf, prefix);
 	check->crc = beam_crc64(check->prefix_crc, check->buf + prefix, tail);
+	if (check->digested && beam_vouch_digest(check->buf, check->len_bytes, check->digest))
+		memset(check->digest, 0, sizeof(check->digest));
 }
 
 static void *work(void *arg)

@@ -9,14 +9,18 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "wire.h"
+
 struct beam_checker;
 
 struct beam_check {
 	uint32_t index;
 	uint32_t len_bytes;
 	const uint8_t *buf; /* the checker's until it is taken back */
+	bool digested;      /* the digest is wanted too */
 	/* Results: of all bytes, and of all but the last eight. */
 	uint64_t crc, prefix_crc;
+	uint8_t digest[BEAM_DIGEST_BYTES]; /* zeros without memory for it */
 };
 
 /* Starts threads by the number of CPUs. 0 or -errno. */

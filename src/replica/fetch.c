@@ -18,6 +18,7 @@
 #include "rdb.h"
 #include "rdbeam/error.h"
 #include "tell.h"
+#include "vouch.h"
 
 #define TICK_MS        50
 #define PIECE_BYTES    (1u << 20)
@@ -41,8 +42,16 @@ struct beam_fetch {
 	struct beam_checker *checker;
 	struct beam_reader *reader;
 	char *error;
-	uint32_t segment_bytes; /* 0 until the first WELCOME */
+	uint32_t segment_bytes; /* 0 until the first WELCOME; final once begun */
+	bool begun;             /* the sink has it */
 	uint32_t piece_bytes;
+	bool to_blame;                        /* the server is, for the failure of this run */
+	const struct beam_fetch_trust *trust; /* of this run */
+	struct beam_wire_vouched pending;     /* of what is told next */
+	/* By index, checked signatures; grown with `segments` when there is a trust to keep. */
+	struct beam_wire_vouched *vouched;
+	uint32_t vouched_cap;
+	struct beam_wire_vouched totals_vouched;
 	bool welcomed; /* by this reader: what an earlier one told of must wait for it too */
 
 	struct segment *segments;
@@ -90,6 +99,7 @@ void beam_fetch_close(struct beam_fetch **fetch)
 			(*fetch)->segments[i].state = READING;
 	beam_fetch_detach(*fetch);
 	free((*fetch)->segments);
+	free((*fetch)->vouched);
 	beam_index_heap_free(&(*fetch)->sealed);
 	free(*fetch);
 	*fetch = NULL;
@@ -102,7 +112,8 @@ void beam_fetch_counts(const struct beam_fetch *fetch, struct beam_fetch_counts 
 
 static int bad(struct beam_fetch *fetch, const char *what, uint64_t value)
 {
-	return beam_tell(fetch->error, BEAM_E_PROTO, "the primary's daemon sent %s %llu", what,
+	fetch->to_blame = true;
+	return beam_tell(fetch->error, BEAM_E_PROTO, "the server of the image sent %s %llu", what,
 			 (unsigned long long)value);
 }
 
@@ -125,18 +136,27 @@ static int on_welcome(struct beam_fetch *fetch, const struct beam_wire_welcome *
 		return bad(fetch, "a wrong read size", welcome->read_max);
 	fetch->counts.queue_position = 0;
 	fetch->piece_bytes = welcome->read_max < PIECE_BYTES ? welcome->read_max : PIECE_BYTES;
-	if (fetch->segment_bytes && fetch->segment_bytes != bytes)
+	if (fetch->begun && fetch->segment_bytes != bytes)
 		return bad(fetch, "another segment size than before:", bytes);
-	if (fetch->segment_bytes) {
+	fetch->segment_bytes = bytes;
+	if (fetch->begun)
 		tell_memory(fetch);
+	return 0;
+}
+
+/* With the first segment, whose signature holds for the segment size too. */
+static int begin_sink(struct beam_fetch *fetch)
+{
+	uint32_t bytes = fetch->segment_bytes;
+
+	if (fetch->begun)
 		return 0;
-	}
 	int rc = fetch->sink.begin(fetch->sink.ctx, bytes);
 
 	if (rc)
 		return beam_tell(fetch->error, rc, "no buffer for segments of %u bytes: %s", bytes,
 				 beam_strerror(rc));
-	fetch->segment_bytes = bytes;
+	fetch->begun = true;
 	fetch->counts.segment_bytes = bytes;
 	tell_memory(fetch);
 	return 0;
@@ -164,6 +184,41 @@ static int know(struct beam_fetch *fetch, uint32_t index)
 	return 0;
 }
 
+static struct beam_vouch_for vouch_for(const struct beam_fetch *fetch)
+{
+	return (struct beam_vouch_for){fetch->trust->gen, fetch->segment_bytes};
+}
+
+static bool is_right(const struct beam_fetch *fetch, const struct beam_wire_sealed *sealed)
+{
+	const struct beam_vouch_for what = vouch_for(fetch);
+
+	return fetch->pending.index == sealed->index &&
+	       !beam_vouch_check_segment(fetch->trust->public_key, &what, sealed, &fetch->pending);
+}
+
+static int keep_vouched(struct beam_fetch *fetch, uint32_t index)
+{
+	if (index >= fetch->vouched_cap) {
+		uint32_t cap = fetch->cap;
+		struct beam_wire_vouched *grown = realloc(fetch->vouched, cap * sizeof(*grown));
+
+		if (!grown)
+			return -ENOMEM;
+		for (uint32_t i = fetch->vouched_cap; i < cap; i++)
+			grown[i].index = BEAM_VOUCH_IMAGE; /* no segment's */
+		fetch->vouched = grown;
+		fetch->vouched_cap = cap;
+	}
+	fetch->vouched[index] = fetch->pending;
+	return 0;
+}
+
+static bool is_vouched(const struct beam_fetch *fetch, uint32_t index)
+{
+	return index < fetch->vouched_cap && fetch->vouched[index].index == index;
+}
+
 static int on_sealed(struct beam_fetch *fetch, const struct beam_wire_sealed *sealed)
 {
 	if (!fetch->segment_bytes)
@@ -172,7 +227,15 @@ static int on_sealed(struct beam_fetch *fetch, const struct beam_wire_sealed *se
 		return bad(fetch, "a segment number out of range:", sealed->index);
 	if (!sealed->len_bytes || sealed->len_bytes > fetch->segment_bytes)
 		return bad(fetch, "a wrong segment length", sealed->len_bytes);
-	if (know(fetch, sealed->index))
+	/* Before anything is made of it: what a liar says must not be in the way of the next server. */
+	if (fetch->trust->vouched && !is_right(fetch, sealed))
+		return bad(fetch, "no signature of the primary's for segment", sealed->index);
+	int rc = begin_sink(fetch);
+
+	if (rc)
+		return rc;
+	if (know(fetch, sealed->index) ||
+	    (fetch->trust->vouched && keep_vouched(fetch, sealed->index)))
 		return beam_tell(fetch->error, -ENOMEM, "out of memory");
 	struct segment *segment = &fetch->segments[sealed->index];
 
@@ -200,6 +263,14 @@ static int on_complete(struct beam_fetch *fetch, const struct beam_wire_complete
 		return bad(fetch, "more segments than it has:", fetch->nknown);
 	if (complete->image_bytes <= full || complete->image_bytes > full + fetch->segment_bytes)
 		return bad(fetch, "a wrong image size", complete->image_bytes);
+	const struct beam_vouch_for what = vouch_for(fetch);
+
+	if (fetch->trust->vouched &&
+	    (fetch->pending.index != BEAM_VOUCH_IMAGE ||
+	     beam_vouch_check_image(fetch->trust->public_key, &what, complete, &fetch->pending)))
+		return bad(fetch, "no signature of the primary's for an image of segments:",
+			   complete->nsegments);
+	fetch->totals_vouched = fetch->pending;
 	fetch->complete = true;
 	fetch->totals = *complete;
 	fetch->counts.nsegments = complete->nsegments;
@@ -219,6 +290,7 @@ static int check(struct beam_fetch *fetch, uint32_t index)
 						     .index = index,
 						     .len_bytes = segment->len_bytes,
 						     .buf = segment->buf,
+						     .digested = fetch->trust->vouched,
 						 });
 }
 
@@ -226,6 +298,7 @@ static int read_again(struct beam_fetch *fetch, uint32_t index)
 {
 	struct segment *segment = &fetch->segments[index];
 
+	fetch->to_blame = true;
 	fetch->sink.back(fetch->sink.ctx, index, segment->buf);
 	segment->buf = NULL;
 	segment->state = SEALED;
@@ -253,16 +326,25 @@ static void remember_last(struct beam_fetch *fetch, const struct beam_check *che
 	fetch->last_tail = beam_get_le64(last);
 }
 
+/* By the primary's word: CRCs are no match for who means to deceive. */
+static bool right_digest(const struct beam_fetch *fetch, const struct beam_check *checked)
+{
+	return !checked->digested || memcmp(checked->digest, fetch->vouched[checked->index].digest,
+					    BEAM_DIGEST_BYTES) == 0;
+}
+
 static int on_checked(struct beam_fetch *fetch, const struct beam_check *checked)
 {
 	uint32_t index = checked->index;
 	struct segment *segment = &fetch->segments[index];
 
-	if (checked->crc != segment->crc)
+	if (checked->crc != segment->crc || !right_digest(fetch, checked))
 		return read_again(fetch, index);
 	if (index >= fetch->last_index)
 		remember_last(fetch, checked);
-	int rc = fetch->sink.take(fetch->sink.ctx, index, segment->buf, segment->len_bytes);
+	const struct beam_segment_proof proof = {
+	    .crc = segment->crc, .vouched = fetch->trust->vouched ? &fetch->vouched[index] : NULL};
+	int rc = fetch->sink.take(fetch->sink.ctx, index, segment->buf, segment->len_bytes, &proof);
 
 	if (rc)
 		return beam_tell(fetch->error, rc, "cannot keep segment %u of the image: %s", index,
@@ -308,6 +390,9 @@ static int on_event(struct beam_fetch *fetch, const struct beam_reader_event *ev
 	case BEAM_READER_WELCOME:
 		fetch->welcomed = true;
 		return on_welcome(fetch, &event->welcome);
+	case BEAM_READER_VOUCHED:
+		fetch->pending = event->vouched;
+		return 0;
 	case BEAM_READER_SEALED:
 		return on_sealed(fetch, &event->sealed);
 	case BEAM_READER_COMPLETE:
@@ -327,6 +412,9 @@ static int choose(struct beam_fetch *fetch)
 	uint8_t *buf;
 
 	if (!beam_index_heap_peek(&fetch->sealed, &index))
+		return -EAGAIN;
+	/* Known from an earlier, trusted server: this one has yet to show the signature. */
+	if (fetch->trust->vouched && !is_vouched(fetch, index))
 		return -EAGAIN;
 	int rc = fetch->sink.room(fetch->sink.ctx, index, &buf);
 
@@ -423,9 +511,10 @@ static int check_file(struct beam_fetch *fetch)
 /* What the transport says when it ends. BEAM_E_GONE is not final, so it leaves no line. */
 static int transport_failed(struct beam_fetch *fetch, int rc)
 {
+	fetch->to_blame = true;
 	if (rc == BEAM_E_GONE || rc == -ECONNRESET || rc == -EPIPE || rc == -ETIMEDOUT)
 		return BEAM_E_GONE;
-	return beam_tell(fetch->error, rc, "the primary's daemon: %s",
+	return beam_tell(fetch->error, rc, "the server of the image: %s",
 			 fetch->reader->ops->error(fetch->reader));
 }
 
@@ -434,11 +523,14 @@ static bool finished(const struct beam_fetch *fetch)
 	return fetch->complete && fetch->ndone == fetch->totals.nsegments;
 }
 
-int beam_fetch_run(struct beam_fetch *fetch, struct beam_reader *reader, beam_fetch_tick_fn *tick,
-		   void *arg, char *error)
+int beam_fetch_run(struct beam_fetch *fetch, struct beam_reader *reader,
+		   const struct beam_fetch_trust *trust, beam_fetch_tick_fn *tick, void *arg,
+		   char *error)
 {
 	uint64_t heard_ms = beam_now_ms(), probed_ms = heard_ms;
 
+	fetch->trust = trust;
+	fetch->to_blame = false;
 	fetch->reader = reader;
 	fetch->welcomed = false;
 	fetch->error = error;
@@ -468,7 +560,7 @@ int beam_fetch_run(struct beam_fetch *fetch, struct beam_reader *reader, beam_fe
 		if (rc)
 			return rc;
 		if (now - heard_ms > GONE_AFTER_MS && !fetch->counts.queue_position)
-			return BEAM_E_GONE;
+			return transport_failed(fetch, BEAM_E_GONE);
 		if (fetch->welcomed && now - heard_ms > PROBE_AFTER_MS &&
 		    now - probed_ms > PROBE_AFTER_MS) {
 			probed_ms = now;
@@ -478,6 +570,18 @@ int beam_fetch_run(struct beam_fetch *fetch, struct beam_reader *reader, beam_fe
 		}
 	}
 	return check_file(fetch);
+}
+
+bool beam_fetch_blames_server(const struct beam_fetch *fetch)
+{
+	return fetch->to_blame;
+}
+
+void beam_fetch_totals(const struct beam_fetch *fetch, struct beam_wire_complete *totals,
+		       struct beam_wire_vouched *vouched)
+{
+	*totals = fetch->totals;
+	*vouched = fetch->totals_vouched;
 }
 
 void beam_fetch_detach(struct beam_fetch *fetch)
@@ -490,6 +594,7 @@ void beam_fetch_detach(struct beam_fetch *fetch)
 		fetch->sink.back(fetch->sink.ctx, i, segment->buf);
 		segment->buf = NULL;
 		segment->pieces = 0;
+		segment->rereads = 0; /* the next server's own */
 		segment->state = SEALED;
 		/* Cannot fail: the heap held this index before. */
 		beam_index_heap_push(&fetch->sealed, i);

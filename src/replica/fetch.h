@@ -14,6 +14,14 @@
 
 struct beam_fetch;
 
+/* A pull whose bytes come from a relay, or go to one: every segment must bear the signature of the
+ * primary's daemon. */
+struct beam_fetch_trust {
+	bool vouched;
+	uint8_t public_key[BEAM_PUBLIC_BYTES];
+	struct beam_gen gen;
+};
+
 struct beam_fetch_counts {
 	uint64_t bytes;         /* verified */
 	uint64_t image_bytes;   /* 0 until the image is complete */
@@ -36,8 +44,17 @@ void beam_fetch_close(struct beam_fetch **fetch);
  * new reader of the same generation (what is verified stays); BEAM_E_CRC, BEAM_E_STALE and others
  * end the pull, with the line in `error`. On failure the reader must be closed before the next run
  * or close. */
-int beam_fetch_run(struct beam_fetch *fetch, struct beam_reader *reader, beam_fetch_tick_fn *tick,
-		   void *arg, char *error);
+int beam_fetch_run(struct beam_fetch *fetch, struct beam_reader *reader,
+		   const struct beam_fetch_trust *trust, beam_fetch_tick_fn *tick, void *arg,
+		   char *error);
+
+/* After a run that failed: true when it was the server's doing (it went away, lied, or sent what is
+ * none of the protocol), so that another one may be asked. */
+bool beam_fetch_blames_server(const struct beam_fetch *fetch);
+
+/* After a run with `vouched` that returned 0: the totals and the primary's word for them. */
+void beam_fetch_totals(const struct beam_fetch *fetch, struct beam_wire_complete *totals,
+		       struct beam_wire_vouched *vouched);
 
 /* After a run that ended with BEAM_E_GONE, and after its reader was closed. */
 void beam_fetch_detach(struct beam_fetch *fetch);

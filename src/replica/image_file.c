@@ -153,8 +153,10 @@ static void file_back(void *ctx, uint32_t index, uint8_t *buf)
 	file->unused[file->nunused++] = buf;
 }
 
-static int file_take(void *ctx, uint32_t index, uint8_t *buf, uint32_t len_bytes)
+static int file_take(void *ctx, uint32_t index, uint8_t *buf, uint32_t len_bytes,
+		     const struct beam_segment_proof *proof)
 {
+	(void)proof;
 	struct beam_image_file *file = ctx;
 	uint64_t offset = (uint64_t)index * file->segment_bytes;
 	uint32_t done = 0;

@@ -113,6 +113,10 @@ static int check(struct beam_pull *pull)
 	rc = rc ? rc : beam_transfer_check(pull);
 	if (rc)
 		return rc;
+	if (pull->opts.target == BEAM_PULL_RELAY) {
+		pull->from = pull->opts.relay->redis;
+		return 0;
+	}
 	rc = open_server(pull, &pull->opts.from, &pull->from, &pull->source);
 	if (!rc)
 		rc = beam_check_version(pull->from, &pull->source, pull->error);
@@ -133,8 +137,11 @@ static int check(struct beam_pull *pull)
 
 static int get_ticket(struct beam_pull *pull, bool fresh)
 {
-	struct beam_ticket_opts opts = {
-	    .from = &pull->opts.from, .fresh = fresh, .timeout_ms = pull->opts.timeout_ms};
+	struct beam_ticket_opts opts = {.from = &pull->opts.from,
+					.fresh = fresh,
+					.relayed = beam_transfer_may_relay(pull),
+					.gen = pull->opts.gen,
+					.timeout_ms = pull->opts.timeout_ms};
 	struct beam_pull_result *result = pull->result;
 	uint64_t began_ms = beam_now_ms();
 
@@ -247,7 +254,7 @@ static int attempt(struct beam_pull *pull, bool fresh)
  * is no loss where nothing was before. */
 static bool may_try_again(const struct beam_pull *pull, int rc)
 {
-	return rc == BEAM_E_STALE && !pull->result->load_ms &&
+	return rc == BEAM_E_STALE && !pull->opts.gen.counter && !pull->result->load_ms &&
 	       (!pull->feed || !pull->target.has_keys);
 }
 
@@ -264,7 +271,7 @@ static int run(struct beam_pull *pull)
 		beam_transfer_close(pull);
 		rc = attempt(pull, true);
 	}
-	if (rc == BEAM_E_STALE)
+	if (rc == BEAM_E_STALE && !pull->opts.gen.counter)
 		beam_tell(
 		    pull->error, rc,
 		    "%s: even a fresh image cannot be continued from: its replication backlog "
@@ -329,7 +336,8 @@ int beam_pull_run(const struct beam_pull_opts *opts, beam_pull_progress_fn *prog
 	beam_guard_close(&pull.guard);
 	if (pull.lead != pull.from)
 		beam_redis_close(&pull.lead);
-	beam_redis_close(&pull.from);
+	if (opts->target != BEAM_PULL_RELAY)
+		beam_redis_close(&pull.from);
 	beam_redis_close(&pull.to);
 	result->total_ms = beam_now_ms() - pull.began_ms;
 	if (rc)

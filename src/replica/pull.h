@@ -8,10 +8,12 @@
 #ifndef BEAM_PULL_H
 #define BEAM_PULL_H
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 
 #include "redis.h"
+#include "segments.h"
 #include "stage.h"
 #include "wire.h"
 
@@ -20,7 +22,16 @@ enum beam_pull_target {
 	BEAM_PULL_COPY,
 	BEAM_PULL_FILE,
 	BEAM_PULL_KEEP,    /* give the verified image to the caller */
+	BEAM_PULL_RELAY,   /* into the sink of a relay, with the primary's signatures */
 	BEAM_PULL_DISCARD, /* read and verify, keep nothing: for measuring */
+};
+
+/* Whom a BEAM_PULL_RELAY fills. */
+struct beam_pull_relay {
+	struct beam_redis *redis; /* by which it joined the primary: tickets are asked for there */
+	struct beam_segment_sink sink;
+	struct beam_wire_complete totals; /* out, with the primary's word for them */
+	struct beam_wire_vouched vouched;
 };
 
 struct beam_pull_opts {
@@ -30,10 +41,13 @@ struct beam_pull_opts {
 	 * it is the primary that `from` names, with the credentials of `from`. */
 	struct beam_redis_addr primary;
 	enum beam_pull_target target;
-	const char *file;         /* FILE */
-	struct beam_stage **kept; /* KEEP: set on success, the caller's to close */
-	const char *transport;    /* "auto", "tcp", "verbs" */
-	const char *loader;       /* REPLICA: "auto", "module", "stock" */
+	const char *file;              /* FILE */
+	struct beam_stage **kept;      /* KEEP: set on success, the caller's to close */
+	const char *transport;         /* "auto", "tcp", "verbs" */
+	const char *loader;            /* REPLICA: "auto", "module", "stock" */
+	struct beam_pull_relay *relay; /* RELAY */
+	struct beam_gen gen;           /* this image and no other; counter 0: any */
+	const atomic_bool *stop;       /* set by another thread: BEAM_E_ABORTED. May be NULL */
 	bool stream; /* feed before the whole image is verified, whatever the target holds */
 	bool force;  /* replace foreign keys (REPLICA), overwrite keys (COPY) */
 	bool fresh;  /* do not use a retained image */
@@ -76,6 +90,8 @@ struct beam_pull_result {
 	uint64_t image_bytes;
 	uint32_t nsegments;
 	uint64_t reread_segments;
+	char relay[80]; /* that the image came from, the last one; "": the primary itself */
+	uint32_t relays_failed;
 	uint64_t stream_bytes, spilled_bytes;
 	uint64_t copy_ms; /* of the primary's snapshot */
 	uint64_t ticket_ms, transfer_ms, load_ms, catchup_ms, handover_ms, total_ms;

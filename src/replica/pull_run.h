@@ -39,6 +39,9 @@ struct beam_pull {
 	struct beam_target_state *state; /* the guard's */
 
 	struct beam_ticket ticket;
+	char avoid[BEAM_TICKET_AVOID_MAX][BEAM_RELAY_NAME_BYTES]; /* relays that failed */
+	size_t navoid;
+	bool to_blame;   /* the image's server is, for the last failure */
 	bool verbs_lost; /* it failed: this pull goes on over TCP */
 	struct beam_stream *stream;
 	struct beam_fetch *fetch;
@@ -60,6 +63,8 @@ int beam_pull_show(struct beam_pull *pull);
 
 /* BEAM_E_UNSUPPORTED when the build lacks the transport that was asked for. */
 int beam_transfer_check(struct beam_pull *pull);
+/* Whether the image may come from a relay: those speak TCP. */
+bool beam_transfer_may_relay(const struct beam_pull *pull);
 /* Opens the sink that this target wants, and the fetch. */
 int beam_transfer_open(struct beam_pull *pull);
 /* Ticket in hand: reads the whole image, verified, resuming what breaks. BEAM_E_STALE: the

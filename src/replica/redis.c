@@ -13,6 +13,7 @@
 
 #include "fault.h"
 #include "rdbeam/error.h"
+#include "text.h"
 
 struct beam_redis {
 	redisContext *context;
@@ -427,27 +428,12 @@ int beam_redis_socket(const struct beam_redis *redis)
 	return redis->tunnel ? beam_tunnel_socket(redis->tunnel) : redis->context->fd;
 }
 
-static int hex_value(char c)
-{
-	if (c >= '0' && c <= '9')
-		return c - '0';
-	if (c >= 'a' && c <= 'f')
-		return c - 'a' + 10;
-	return -1;
-}
-
 int beam_reply_hex(const redisReply *map, const char *field, uint8_t *out, size_t len_bytes)
 {
 	const redisReply *value = beam_reply_field(map, field);
 
-	if (!value || value->type != REDIS_REPLY_STRING || (size_t)value->len != 2 * len_bytes)
+	if (!value || value->type != REDIS_REPLY_STRING ||
+	    beam_from_hex(value->str, out, len_bytes))
 		return BEAM_E_PROTO;
-	for (size_t i = 0; i < len_bytes; i++) {
-		int high = hex_value(value->str[2 * i]), low = hex_value(value->str[2 * i + 1]);
-
-		if (high < 0 || low < 0)
-			return BEAM_E_PROTO;
-		out[i] = (uint8_t)(high << 4 | low);
-	}
 	return 0;
 }

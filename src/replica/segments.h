@@ -8,6 +8,14 @@
 
 #include <stdint.h>
 
+#include "wire.h"
+
+/* What is known of a verified segment. */
+struct beam_segment_proof {
+	uint64_t crc;
+	const struct beam_wire_vouched *vouched; /* NULL unless the pull asked for it */
+};
+
 struct beam_segment_sink {
 	void *ctx;
 	/* Before the first room: the image's segment size. Called once. 0 or a negative code. */
@@ -18,7 +26,8 @@ struct beam_segment_sink {
 	 * ones. */
 	int (*room)(void *ctx, uint32_t index, uint8_t **buf);
 	/* The segment is verified. 0 or a code that ends the pull. */
-	int (*take)(void *ctx, uint32_t index, uint8_t *buf, uint32_t len_bytes);
+	int (*take)(void *ctx, uint32_t index, uint8_t *buf, uint32_t len_bytes,
+		    const struct beam_segment_proof *proof);
 	/* The buffer was not used; the index will be asked for again. */
 	void (*back)(void *ctx, uint32_t index, uint8_t *buf);
 	/* Where all rooms are, once begun; *len_bytes 0: nowhere in particular. */

@@ -134,8 +134,10 @@ static int stage_room(void *ctx, uint32_t index, uint8_t **buf)
 	return rc;
 }
 
-static int stage_take(void *ctx, uint32_t index, uint8_t *buf, uint32_t len_bytes)
+static int stage_take(void *ctx, uint32_t index, uint8_t *buf, uint32_t len_bytes,
+		      const struct beam_segment_proof *proof)
 {
+	(void)proof;
 	(void)ctx, (void)index, (void)buf, (void)len_bytes; /* it lies where it belongs */
 	return 0;
 }

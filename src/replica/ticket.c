@@ -11,6 +11,7 @@
 #include "link_line.h"
 #include "rdbeam/error.h"
 #include "tell.h"
+#include "text.h"
 
 #define BACKLOG_LOOK_MS 5
 
@@ -64,7 +65,10 @@ int beam_ticket_parse(const redisReply *map, struct beam_ticket *out)
 	    get_text(map, "replid", t.replid, sizeof(t.replid)) ||
 	    get_u64(map, "offset", &offset) || get_u64(map, "reused", &reused) ||
 	    get_u64(map, "copy_ms", &t.copy_ms) || get_u64(map, "keys", &t.keys) ||
-	    get_u64(map, "min_replicas", &min_replicas))
+	    get_u64(map, "min_replicas", &min_replicas) ||
+	    get_text(map, "host", t.host, sizeof(t.host)) ||
+	    get_text(map, "relay", t.relay, sizeof(t.relay)) ||
+	    beam_reply_hex(map, "public", t.public_key, sizeof(t.public_key)))
 		return BEAM_E_PROTO;
 	if (!port || port > 65535 || offset > INT64_MAX || !is_replid(t.replid))
 		return BEAM_E_PROTO;
@@ -157,18 +161,44 @@ static int refused(struct beam_redis *redis, int rc, char *error)
 	return beam_tell(error, rc, "%s: %s", name, text);
 }
 
+#define WORDS_MAX (5 + 2 * BEAM_TICKET_AVOID_MAX)
+
+static int ask(struct beam_redis *redis, const struct beam_ticket_opts *opts, redisReply **reply)
+{
+	const char *words[WORDS_MAX] = {"RDBEAM.TICKET"};
+	size_t lens[WORDS_MAX];
+	char gen[BEAM_GEN_TEXT_BYTES];
+	int n = 1;
+
+	beam_gen_to_text(&opts->gen, gen);
+	if (opts->fresh)
+		words[n++] = "FRESH";
+	if (opts->gen.counter) {
+		words[n++] = "FOR";
+		words[n++] = gen;
+	}
+	if (opts->relayed)
+		words[n++] = "RELAYED";
+	for (size_t i = 0; i < opts->navoid && i < BEAM_TICKET_AVOID_MAX; i++) {
+		words[n++] = "AVOID";
+		words[n++] = opts->avoid[i];
+	}
+	for (int i = 0; i < n; i++)
+		lens[i] = strlen(words[i]);
+	return beam_redis_argv(redis, reply, n, words, lens);
+}
+
 int beam_ticket_get(struct beam_redis *redis, const struct beam_ticket_opts *opts, char *error,
 		    struct beam_ticket *out)
 {
-	const char *command = opts->fresh ? "RDBEAM.TICKET FRESH" : "RDBEAM.TICKET";
 	redisReply *reply = NULL;
-	int rc = beam_redis_command(redis, &reply, command);
+	int rc = ask(redis, opts, &reply);
 
 	if (rc == BEAM_E_SERVER && strncmp(beam_redis_error(redis), "NOBACKLOG", 9) == 0) {
 		rc = make_backlog(redis, opts, error);
 		if (rc)
 			return rc;
-		rc = beam_redis_command(redis, &reply, command);
+		rc = ask(redis, opts, &reply);
 	}
 	if (rc)
 		return refused(redis, rc, error);

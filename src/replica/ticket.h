@@ -11,14 +11,21 @@
 #include "redis.h"
 #include "wire.h"
 
+#define BEAM_RELAY_NAME_BYTES 80 /* host:port */
+#define BEAM_TICKET_AVOID_MAX 8
+
 struct beam_ticket {
 	uint8_t id[BEAM_TICKET_ID_BYTES];
 	uint8_t key[BEAM_TICKET_KEY_BYTES]; /* secret */
 	struct beam_gen gen;
 	uint32_t port;
-	bool by_tls;                    /* over TCP, only by TLS */
-	char transport[32];             /* what the primary offers: "verbs,tcp" */
-	char replid[BEAM_REPLID_BYTES]; /* "" when the image cannot be continued from */
+	bool by_tls; /* over TCP, only by TLS */
+	/* The relay that it is for, as host and as the primary names it; "" : the primary's daemon. */
+	char host[BEAM_ADDR_BYTES];
+	char relay[BEAM_RELAY_NAME_BYTES];
+	uint8_t public_key[BEAM_PUBLIC_BYTES]; /* of the daemon's signatures */
+	char transport[32];                    /* what the primary offers: "verbs,tcp" */
+	char replid[BEAM_REPLID_BYTES];        /* "" when the image cannot be continued from */
 	int64_t offset;
 	bool reused;
 	uint64_t copy_ms, keys;
@@ -28,6 +35,11 @@ struct beam_ticket {
 struct beam_ticket_opts {
 	const struct beam_redis_addr *from; /* for the second connection that makes a backlog */
 	bool fresh;                         /* no retained image */
+	bool relayed;                       /* one for a relay will do */
+	struct beam_gen gen;                /* this image and no other; counter 0: any */
+	/* Relays that have failed this pull, BEAM_RELAY_NAME_BYTES each. */
+	const char (*avoid)[BEAM_RELAY_NAME_BYTES];
+	size_t navoid;
 	int timeout_ms;
 };
 

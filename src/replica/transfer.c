@@ -56,6 +56,16 @@ static int choose_loader(struct beam_pull *pull)
 	return 0;
 }
 
+static bool asks_for(const struct beam_pull *pull, const char *transport)
+{
+	return pull->opts.transport && strcmp(pull->opts.transport, transport) == 0;
+}
+
+bool beam_transfer_may_relay(const struct beam_pull *pull)
+{
+	return !asks_for(pull, "verbs");
+}
+
 int beam_transfer_open(struct beam_pull *pull)
 {
 	struct beam_segment_sink sink;
@@ -70,7 +80,9 @@ int beam_transfer_open(struct beam_pull *pull)
 		    "%s holds keys, so it loads into a second database, where a module "
 		    "cannot insert: --loader auto, or empty it first",
 		    beam_redis_name(pull->to));
-	if (stage) {
+	if (pull->opts.target == BEAM_PULL_RELAY) {
+		sink = pull->opts.relay->sink;
+	} else if (stage) {
 		rc = beam_stage_open(memory, pull->opts.spill_dir, &pull->staged);
 		if (!rc)
 			beam_stage_sink(pull->staged, &sink);
@@ -111,6 +123,9 @@ static int transfer_tick(void *arg)
 	beam_fetch_counts(pull->fetch, &pull->counts);
 	int rc = pull->opts.target == BEAM_PULL_REPLICA ? beam_replicate_tick(pull) : 0;
 
+	if (pull->opts.stop && *pull->opts.stop)
+		return BEAM_E_ABORTED;
+
 	return rc ? rc : beam_pull_show(pull);
 }
 
@@ -120,11 +135,18 @@ static bool by_tls(const struct beam_pull *pull)
 	return pull->ticket.by_tls || pull->opts.from.use_tls;
 }
 
+/* The primary's word is wanted for what it does not send itself, and by relays for their readers. */
+static bool must_vouch(const struct beam_pull *pull)
+{
+	return pull->ticket.relay[0] || pull->opts.target == BEAM_PULL_RELAY;
+}
+
 static int open_with(struct beam_pull *pull, const struct beam_reader_ops *ops, char *text,
 		     struct beam_reader **out)
 {
-	struct beam_reader_opts opts = {.host = pull->opts.from.is_unix ? "127.0.0.1"
-									: pull->opts.from.host,
+	const char *primary = pull->opts.from.is_unix ? "127.0.0.1" : pull->opts.from.host;
+	struct beam_reader_opts opts = {.host = pull->ticket.relay[0] ? pull->ticket.host : primary,
+					.vouched = must_vouch(pull),
 					.port = pull->ticket.port,
 					.gen = pull->ticket.gen,
 					.connect_timeout_ms = pull->opts.timeout_ms,
@@ -145,15 +167,14 @@ static int open_with(struct beam_pull *pull, const struct beam_reader_ops *ops, 
 	return rc;
 }
 
-static bool asks_for(const struct beam_pull *pull, const char *transport)
-{
-	return pull->opts.transport && strcmp(pull->opts.transport, transport) == 0;
-}
-
 /* A new ticket after a break. BEAM_E_STALE when it is for another generation. */
 static int renew_ticket(struct beam_pull *pull)
 {
 	struct beam_ticket_opts opts = {.from = &pull->opts.from,
+					.relayed = beam_transfer_may_relay(pull),
+					.gen = pull->ticket.gen,
+					.avoid = pull->avoid,
+					.navoid = pull->navoid,
 					.timeout_ms = pull->opts.timeout_ms};
 	struct beam_ticket ticket;
 	int rc = beam_ticket_get(pull->from, &opts, pull->error, &ticket);
@@ -166,6 +187,9 @@ static int renew_ticket(struct beam_pull *pull)
 		    pull->error, BEAM_E_STALE,
 		    "the connection broke, and the primary does not have this image any "
 		    "more: pull again");
+	/* The cut is the image's, and known; where the primary has forgotten it, the answer is empty. */
+	memcpy(ticket.replid, pull->ticket.replid, sizeof(ticket.replid));
+	ticket.offset = pull->ticket.offset;
 	pull->ticket = ticket;
 	return 0;
 }
@@ -176,6 +200,9 @@ static int renew_ticket(struct beam_pull *pull)
 static int open_verbs(struct beam_pull *pull, struct beam_reader **out)
 {
 	bool must = asks_for(pull, "verbs");
+
+	if (must_vouch(pull))
+		return -ENODEV;
 	char text[BEAM_TEXT_BYTES] = "";
 
 	if (must && by_tls(pull))
@@ -247,6 +274,9 @@ static int finish(struct beam_pull *pull, struct beam_reader *reader)
 	}
 	if (pull->staged)
 		beam_stage_finish(pull->staged, pull->counts.image_bytes);
+	if (pull->opts.target == BEAM_PULL_RELAY)
+		beam_fetch_totals(pull->fetch, &pull->opts.relay->totals,
+				  &pull->opts.relay->vouched);
 	return beam_fetch_check(reader, pull->opts.timeout_ms, pull->error);
 }
 
@@ -257,16 +287,34 @@ static int read_once(struct beam_pull *pull)
 	uint64_t began_ms = beam_now_ms();
 	int rc = open_reader(pull, &reader);
 
+	pull->to_blame = rc != 0;
 	if (rc)
 		return rc;
 	const struct beam_reader_ops *ops = reader->ops;
+	struct beam_fetch_trust trust = {.vouched = must_vouch(pull), .gen = pull->ticket.gen};
 
-	rc = beam_fetch_run(pull->fetch, reader, transfer_tick, pull, pull->error);
+	memcpy(trust.public_key, pull->ticket.public_key, sizeof(trust.public_key));
+	rc = beam_fetch_run(pull->fetch, reader, &trust, transfer_tick, pull, pull->error);
+	pull->to_blame = rc && beam_fetch_blames_server(pull->fetch);
 	if (!rc)
 		rc = finish(pull, reader);
 	ops->close(&reader, pull->counts.bytes, beam_now_ms() - began_ms);
 	beam_fetch_detach(pull->fetch);
 	return rc;
+}
+
+/* What its relay did not give comes from elsewhere: from another, or from the primary. */
+static int give_up_relay(struct beam_pull *pull, int rc)
+{
+	beam_log(BEAM_LOG_NOTICE, "relay %s is given up after %llu bytes: %s", pull->ticket.relay,
+		 (unsigned long long)pull->counts.bytes,
+		 pull->error[0] ? pull->error : beam_strerror(rc));
+	pull->error[0] = '\0';
+	pull->result->relays_failed++;
+	if (pull->navoid == BEAM_TICKET_AVOID_MAX)
+		pull->navoid--;
+	memcpy(pull->avoid[pull->navoid++], pull->ticket.relay, BEAM_RELAY_NAME_BYTES);
+	return renew_ticket(pull);
 }
 
 int beam_transfer_run(struct beam_pull *pull)
@@ -276,6 +324,13 @@ int beam_transfer_run(struct beam_pull *pull)
 	pull->stage = BEAM_STAGE_TRANSFER;
 	for (int resumes = 0;; resumes++) {
 		rc = read_once(pull);
+		if (rc && pull->ticket.relay[0] && pull->to_blame) {
+			resumes--;
+			rc = give_up_relay(pull, rc);
+			if (!rc)
+				continue;
+			break;
+		}
 		/* Whatever broke, a link or a device: TCP may still have a way. */
 		pull->verbs_lost = true;
 		/* A line says that the failure is final, whatever the code. */
@@ -293,6 +348,7 @@ int beam_transfer_run(struct beam_pull *pull)
 	beam_fetch_counts(pull->fetch, &pull->counts);
 	struct beam_pull_result *result = pull->result;
 
+	memcpy(result->relay, pull->ticket.relay, sizeof(result->relay));
 	result->image_bytes = pull->counts.image_bytes;
 	result->nsegments = pull->counts.nsegments;
 	result->reread_segments = pull->counts.rereads;

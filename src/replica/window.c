@@ -157,8 +157,10 @@ static int window_room(void *ctx, uint32_t index, uint8_t **buf)
 	return room ? 0 : -EAGAIN;
 }
 
-static int window_take(void *ctx, uint32_t index, uint8_t *buf, uint32_t len_bytes)
+static int window_take(void *ctx, uint32_t index, uint8_t *buf, uint32_t len_bytes,
+		       const struct beam_segment_proof *proof)
 {
+	(void)proof;
 	struct beam_window *window = ctx;
 
 	(void)buf;

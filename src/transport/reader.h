@@ -23,6 +23,7 @@ struct beam_reader_opts {
 	uint8_t id[BEAM_TICKET_ID_BYTES];
 	uint8_t key[BEAM_TICKET_KEY_BYTES];
 	struct beam_gen gen; /* expected; another in WELCOME is BEAM_E_STALE */
+	bool vouched;        /* ask for signatures; servers over verbs refuse that */
 	uint32_t depth;      /* reads in flight; 0: the transport's default */
 	int connect_timeout_ms;
 	bool use_tls; /* TCP only */
@@ -31,6 +32,7 @@ struct beam_reader_opts {
 enum beam_reader_event_type {
 	BEAM_READER_WAITING, /* waiting: server is at max-pulls */
 	BEAM_READER_WELCOME, /* segment_bytes, read_max; reads may start when segments are sealed */
+	BEAM_READER_VOUCHED, /* vouched: of the SEALED or COMPLETE that comes next; not checked */
 	BEAM_READER_SEALED,  /* sealed */
 	BEAM_READER_COMPLETE, /* complete */
 	BEAM_READER_DONE,     /* the read with `cookie` has put its bytes; not yet checked by CRC */
@@ -42,6 +44,7 @@ struct beam_reader_event {
 	union {
 		struct beam_wire_waiting waiting;
 		struct beam_wire_welcome welcome;
+		struct beam_wire_vouched vouched;
 		struct beam_wire_sealed sealed;
 		struct beam_wire_complete complete;
 		uint64_t cookie;

@@ -16,6 +16,7 @@ void reader_talk_begin(struct reader_talk *talk, const struct beam_reader_opts *
 	talk->gen = opts->gen;
 	talk->hello.magic = BEAM_WIRE_MAGIC;
 	talk->hello.version = BEAM_WIRE_VERSION;
+	talk->hello.flags = opts->vouched ? BEAM_HELLO_VOUCHED : 0;
 	memcpy(talk->hello.id, opts->id, sizeof(talk->hello.id));
 	beam_random(talk->hello.nonce, sizeof(talk->hello.nonce));
 	beam_wire_prove_hello(talk->key, &talk->hello);
@@ -112,6 +113,12 @@ int reader_talk_take(struct reader_talk *talk, const struct beam_wire_message *m
 	if (!talk->welcomed)
 		return reader_talk_fail_proto(talk, "a message before WELCOME");
 	switch (m->type) {
+	case BEAM_WIRE_VOUCHED:
+		if (!talk->hello.flags)
+			return reader_talk_fail_proto(talk, "a VOUCHED that was not asked for");
+		event->type = BEAM_READER_VOUCHED;
+		event->vouched = m->vouched;
+		return 1;
 	case BEAM_WIRE_SEALED:
 		if (m->sealed.index >= BEAM_SEGMENTS_MAX || !m->sealed.len_bytes ||
 		    m->sealed.len_bytes > talk->welcome.segment_bytes)

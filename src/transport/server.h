@@ -44,6 +44,10 @@ struct beam_serve_images {
 	 * or its memory was used again; -EAGAIN when not sealed; -ERANGE past the image. */
 	int (*segment)(void *ctx, struct beam_served *image, uint32_t index,
 		       struct beam_serve_segment *out);
+	/* The primary's word for a sealed segment, or for a complete image (BEAM_VOUCH_IMAGE). 0 with
+	 * *out; -EAGAIN: not yet, and `published` is called when it is there; or as `segment`. */
+	int (*vouched)(void *ctx, struct beam_served *image, uint32_t index,
+		       struct beam_wire_vouched *out);
 	/* Number of indices claimed so far (upper bound for a scan of what is sealed). */
 	uint32_t (*claimed)(void *ctx, struct beam_served *image);
 	/* true and *out once the image is complete. */

@@ -39,17 +39,17 @@ static const char *refusal(int code)
 }
 
 int server_talk_hello(const struct beam_serve_images *images, const struct beam_wire_hello *hello,
-		      const char *peer, struct beam_served **image,
+		      const char *peer, uint16_t flags, struct beam_served **image,
 		      struct beam_wire_welcome *welcome, char text[BEAM_TEXT_BYTES])
 {
 	uint8_t key[BEAM_TICKET_KEY_BYTES];
 
 	*image = NULL;
-	if (hello->version != BEAM_WIRE_VERSION || hello->flags) {
+	if (hello->version != BEAM_WIRE_VERSION || (hello->flags & ~flags)) {
 		snprintf(text, BEAM_TEXT_BYTES,
-			 "protocol version %u, flags %u: spoken here is version %d, flags 0; "
+			 "protocol version %u, flags %u: spoken here is version %d, flags %u; "
 			 "install the same rdbeam on both hosts",
-			 hello->version, hello->flags, BEAM_WIRE_VERSION);
+			 hello->version, hello->flags, BEAM_WIRE_VERSION, flags);
 		return BEAM_E_VERSION;
 	}
 	int err = images->authorize(images->ctx, hello, peer, key, image);

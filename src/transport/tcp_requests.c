@@ -27,8 +27,9 @@ static void take_hello(struct tcp_session *session, const struct beam_wire_hello
 
 	err = err ? err
 		  : server_talk_hello(session->server->images, hello, session->peer,
-				      &session->image, &session->welcome, text);
+				      BEAM_HELLO_VOUCHED, &session->image, &session->welcome, text);
 
+	session->vouched = hello->flags & BEAM_HELLO_VOUCHED;
 	if (err)
 		tcp_session_end(session, BEAM_WIRE_REFUSED, err, text);
 	else

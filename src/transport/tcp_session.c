@@ -146,12 +146,49 @@ static bool room_for_sealed(void *arg)
 	return has_room(arg);
 }
 
-static void tell_sealed(void *arg, uint32_t index, const struct beam_serve_segment *segment)
+/* 1: it was put into the output, or the reader did not ask; 0: it is not signed yet; or an error. */
+static int tell_vouched(struct tcp_session *session, uint32_t index)
 {
-	put(arg,
-	    &(struct beam_wire_message){
-		.type = BEAM_WIRE_SEALED,
-		.sealed = {.index = index, .len_bytes = segment->len_bytes, .crc = segment->crc}});
+	const struct beam_serve_images *images = session->server->images;
+	struct beam_wire_message message = {.type = BEAM_WIRE_VOUCHED};
+
+	if (!session->vouched)
+		return 1;
+	int err = images->vouched(images->ctx, session->image, index, &message.vouched);
+
+	if (err)
+		return err == -EAGAIN ? 0 : err;
+	put(session, &message);
+	return 1;
+}
+
+/* A VOUCHED and a SEALED or COMPLETE together take less than the room asked for. */
+static_assert(3 * BEAM_WIRE_HEAD_BYTES + sizeof(struct beam_wire_vouched) +
+		      sizeof(struct beam_wire_complete) <=
+		  BEAM_WIRE_MESSAGE_MAX,
+	      "both fit");
+
+static int tell_sealed(void *arg, uint32_t index, const struct beam_serve_segment *segment)
+{
+	int told = tell_vouched(arg, index);
+
+	if (told > 0)
+		put(arg, &(struct beam_wire_message){.type = BEAM_WIRE_SEALED,
+						     .sealed = {.index = index,
+								.len_bytes = segment->len_bytes,
+								.crc = segment->crc}});
+	return told;
+}
+
+static int tell_complete(struct tcp_session *session, const struct beam_wire_message *whole)
+{
+	int told = tell_vouched(session, BEAM_VOUCH_IMAGE);
+
+	if (told > 0) {
+		session->told_complete = true;
+		put(session, whole);
+	}
+	return told < 0 ? told : 1;
 }
 
 static void discover(struct tcp_session *session)
@@ -166,18 +203,13 @@ static void discover(struct tcp_session *session)
 	bool complete = images->complete(images->ctx, session->image, &whole.complete);
 	int told = untold_walk(&session->untold, images, session->image, &visit);
 
-	if (told < 0) {
+	if (told > 0 && complete && !session->told_complete)
+		told = has_room(session) ? tell_complete(session, &whole) : 0;
+	if (told < 0)
 		tcp_session_end(session, told == BEAM_E_STALE ? BEAM_WIRE_STALE : BEAM_WIRE_FAILED,
 				told, beam_strerror(told));
-		return;
-	}
-	if (told == 0 || (complete && !has_room(session)))
-		return;
-	session->discover = false;
-	if (complete && !session->told_complete) {
-		session->told_complete = true;
-		put(session, &whole);
-	}
+	else
+		session->discover = told == 0; /* without room it goes on when the buffer is sent */
 }
 
 bool tcp_session_has_taken(const struct tcp_session *session, uint32_t index)

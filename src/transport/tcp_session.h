@@ -58,6 +58,7 @@ struct tcp_session {
 	struct place place;
 	struct beam_wire_waiting told; /* position 0: nothing yet */
 
+	bool vouched;  /* the reader wants each segment vouched for */
 	bool discover; /* there may be news of segments */
 	bool told_complete;
 	struct untold untold;

@@ -15,7 +15,7 @@ struct walk {
 	const struct untold_visit *visit;
 };
 
-/* 1 told, 0 not sealed yet, or the image's error. */
+/* 1 told, 0 not yet, or the image's error. */
 static int tell(const struct walk *w, uint32_t index)
 {
 	struct beam_serve_segment segment;
@@ -23,8 +23,7 @@ static int tell(const struct walk *w, uint32_t index)
 
 	if (err)
 		return err == -EAGAIN || err == -ERANGE ? 0 : err;
-	w->visit->tell(w->visit->arg, index, &segment);
-	return 1;
+	return w->visit->tell(w->visit->arg, index, &segment);
 }
 
 static int remember(struct untold *untold, uint32_t index)

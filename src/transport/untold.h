@@ -21,7 +21,8 @@ struct untold {
 struct untold_visit {
 	void *arg;
 	bool (*has_room)(void *arg); /* for one more */
-	void (*tell)(void *arg, uint32_t index, const struct beam_serve_segment *segment);
+	/* 1 told; 0 not now, it is asked again at the next walk; or an error. */
+	int (*tell)(void *arg, uint32_t index, const struct beam_serve_segment *segment);
 };
 
 /* Visits what is sealed and was not told. 1: that was all there is for now; 0: no room, to be

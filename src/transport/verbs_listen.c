@@ -44,7 +44,7 @@ static int authorize(struct verbs_server *server, const uint8_t *hello_bytes, si
 	if (!err)
 		err = verbs_server_has_room(server, text);
 	if (!err)
-		err = server_talk_hello(server->images, &hello, peer, image, welcome, text);
+		err = server_talk_hello(server->images, &hello, peer, 0, image, welcome, text);
 	return err;
 }
 

@@ -76,7 +76,7 @@ static bool room_in_batch(void *arg)
 	return session->nbatch < VERBS_BATCH && verbs_server_allowed(session->server) > 0;
 }
 
-static void add_to_batch(void *arg, uint32_t index, const struct beam_serve_segment *segment)
+static int add_to_batch(void *arg, uint32_t index, const struct beam_serve_segment *segment)
 {
 	struct verbs_session *session = arg;
 
@@ -85,6 +85,7 @@ static void add_to_batch(void *arg, uint32_t index, const struct beam_serve_segm
 								 .index = index,
 								 .len_bytes = segment->len_bytes};
 	session->server->allowed -= segment->len_bytes;
+	return 1;
 }
 
 static void register_done(struct verbs_job *job)

@@ -41,6 +41,8 @@ static uint32_t body_bytes(uint32_t type)
 		return 16;
 	case BEAM_WIRE_COMPLETE:
 		return 24;
+	case BEAM_WIRE_VOUCHED:
+		return 8 + BEAM_DIGEST_BYTES + BEAM_SIGNATURE_BYTES;
 	case BEAM_WIRE_DATA:
 	case BEAM_WIRE_WAITING:
 		return 8;
@@ -224,6 +226,12 @@ size_t beam_wire_encode(const struct beam_wire_message *message, uint8_t *out)
 		put32(&at, message->placed.rkey);
 		put64(&at, message->placed.address);
 		break;
+	case BEAM_WIRE_VOUCHED:
+		put32(&at, message->vouched.index);
+		put32(&at, 0);
+		put_bytes(&at, message->vouched.digest, BEAM_DIGEST_BYTES);
+		put_bytes(&at, message->vouched.signature, BEAM_SIGNATURE_BYTES);
+		break;
 	}
 	return (size_t)(at - out);
 }
@@ -282,6 +290,12 @@ static int get_body(const uint8_t **at, struct beam_wire_message *out)
 		out->placed.rkey = get32(at);
 		out->placed.address = get64(at);
 		return 0;
+	case BEAM_WIRE_VOUCHED:
+		out->vouched.index = get32(at);
+		out->vouched.pad = get32(at);
+		get_bytes(at, out->vouched.digest, BEAM_DIGEST_BYTES);
+		get_bytes(at, out->vouched.signature, BEAM_SIGNATURE_BYTES);
+		return out->vouched.pad ? BEAM_E_PROTO : 0;
 	}
 	return BEAM_E_PROTO;
 }

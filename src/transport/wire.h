@@ -8,6 +8,8 @@
  *	        <--- WELCOME  generation, sizes, proof of the server      or REFUSED
  *	        <--- SEALED   index, len, crc     for each segment once it is sealed, in any order
  *	        <--- PLACED   index, rkey, address: before its SEALED; over verbs only
+ *	        <--- VOUCHED  index, digest, signature: before its SEALED, if HELLO asked for it; over
+ *	                      TCP only
  *	        <--- COMPLETE total, bytes, crc   once, when the image is whole
  *	READ    index, offset, len, tag  --->     TCP only; over verbs the reader READs by itself
  *	        <--- DATA     tag, len, then len bytes   (TCP only), in the order of the READs
@@ -41,6 +43,9 @@
 #define BEAM_NONCE_BYTES  8
 #define BEAM_PROOF_BYTES  32
 
+#define BEAM_SIGNATURE_BYTES 64 /* Ed25519 */
+#define BEAM_DIGEST_BYTES    32 /* SHA-256 */
+
 enum beam_wire_type {
 	BEAM_WIRE_HELLO = 1,
 	BEAM_WIRE_WELCOME,
@@ -58,6 +63,7 @@ enum beam_wire_type {
 	BEAM_WIRE_PLACED,
 	BEAM_WIRE_PROGRESS,
 	BEAM_WIRE_TAKEN,
+	BEAM_WIRE_VOUCHED,
 };
 
 /* Every message: type (u16), flags (u16, 0), body length (u32), body. */
@@ -65,11 +71,13 @@ enum beam_wire_type {
 #define BEAM_WIRE_BODY_MAX   512        /* of all messages but DATA */
 #define BEAM_WIRE_READ_MAX   (4u << 20) /* most bytes of one READ */
 
+#define BEAM_HELLO_VOUCHED 1 /* wants each segment vouched for (vouch.h) */
+
 /* 56 bytes of body: what rdma_cm's private data can carry. */
 struct beam_wire_hello {
 	uint32_t magic;
 	uint16_t version;
-	uint16_t flags; /* 0 */
+	uint16_t flags; /* BEAM_HELLO_* */
 	uint8_t id[BEAM_TICKET_ID_BYTES];
 	uint8_t nonce[BEAM_NONCE_BYTES];
 	uint8_t proof[BEAM_PROOF_BYTES];
@@ -126,6 +134,15 @@ struct beam_wire_placed {
 	uint64_t address;
 };
 
+/* That the primary made this segment, or (BEAM_VOUCH_IMAGE, before COMPLETE) this image. */
+struct beam_wire_vouched {
+	uint32_t index;
+	uint32_t pad;
+	uint8_t digest[BEAM_DIGEST_BYTES]; /* of the segment; zeros for the image */
+	uint8_t signature[BEAM_SIGNATURE_BYTES];
+};
+#define BEAM_VOUCH_IMAGE UINT32_MAX
+
 struct beam_wire_text { /* REFUSED, FAILED, STALE */
 	int32_t code;
 	char text[BEAM_TEXT_BYTES];
@@ -152,6 +169,7 @@ struct beam_wire_message {
 		struct beam_wire_waiting waiting;
 		struct beam_wire_placed placed;
 		struct beam_wire_taken taken;
+		struct beam_wire_vouched vouched;
 	};
 };
 

@@ -44,6 +44,7 @@ struct fixture {
 	struct beam_server_opts opts;
 	struct beam_serve_images images;
 	struct beam_served image;
+	bool vouches_odd;
 	struct ticket tickets[TICKETS];
 	uint32_t ntickets;
 	bool closed_door; /* nobody is admitted */

@@ -23,7 +23,8 @@ static void fill(struct beam_segment_sink *sink, uint32_t index, uint32_t len)
 
 	assert_int_equal(sink->room(sink->ctx, index, &buf), 0);
 	memset(buf, (int)('a' + index), len);
-	assert_int_equal(sink->take(sink->ctx, index, buf, len), 0);
+	assert_int_equal(sink->take(sink->ctx, index, buf, len, &(struct beam_segment_proof){0}),
+			 0);
 }
 
 static void expect(struct beam_image_source *source, uint32_t index, uint32_t len)

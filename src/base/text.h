@@ -1,0 +1,25 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ *
+ * Bytes and generations as text, as they stand in replies and options. Pure functions.
+ */
+#ifndef BEAM_TEXT_H
+#define BEAM_TEXT_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "rdbeam/image_format.h"
+
+#define BEAM_GEN_TEXT_BYTES 48
+
+/* Lower case; `out` has room for 2 * len_bytes + 1. */
+void beam_to_hex(const uint8_t *bytes, size_t len_bytes, char *out);
+/* Exactly 2 * len_bytes digits, lower case. 0 or -EINVAL. */
+int beam_from_hex(const char *text, uint8_t *bytes, size_t len_bytes);
+
+/* "nonce-counter", the nonce in 16 hex digits. */
+void beam_gen_to_text(const struct beam_gen *gen, char out[BEAM_GEN_TEXT_BYTES]);
+/* 0 or -EINVAL. */
+int beam_gen_from_text(const char *text, struct beam_gen *gen);
+
+#endif

@@ -1,0 +1,180 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ *
+ * Off-host backup: waits for a generation, pulls it into a file, removes the oldest. Names sort by
+ * time.
+ */
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "log.h"
+#include "rdbeam/error.h"
+#include "relay.h"
+#include "sockets.h"
+#include "tell.h"
+#include "text.h"
+
+#define NAME_PREFIX   "rdbeam-"
+#define NAME_SUFFIX   ".rdb"
+#define RETRY_FIRST_S 1
+#define RETRY_LAST_S  30
+
+struct follower {
+	const struct beam_follow_opts *opts;
+	beam_relay_report_fn *report;
+	void *report_arg;
+	int dir;
+};
+
+static int is_ours(const struct dirent *entry)
+{
+	size_t len = strlen(entry->d_name), suffix = strlen(NAME_SUFFIX);
+
+	return strncmp(entry->d_name, NAME_PREFIX, strlen(NAME_PREFIX)) == 0 && len > suffix &&
+	       strcmp(entry->d_name + len - suffix, NAME_SUFFIX) == 0;
+}
+
+/* Our files, the oldest first; names[0..n) and names are the caller's to free. -errno. */
+static int list(const struct follower *f, struct dirent ***names)
+{
+	int n = scandirat(f->dir, ".", names, is_ours, alphasort);
+
+	return n < 0 ? -errno : n;
+}
+
+static bool is_here(const struct follower *f, const struct beam_gen *gen)
+{
+	char tail[BEAM_GEN_TEXT_BYTES + sizeof(NAME_SUFFIX)], name[BEAM_GEN_TEXT_BYTES];
+	struct dirent **names = NULL;
+	bool found = false;
+	int n = list(f, &names);
+
+	beam_gen_to_text(gen, name);
+	snprintf(tail, sizeof(tail), "%s" NAME_SUFFIX, name);
+	for (int i = 0; i < n; i++) {
+		size_t len = strlen(names[i]->d_name), end = strlen(tail);
+
+		found |= len > end && strcmp(names[i]->d_name + len - end, tail) == 0;
+		free(names[i]);
+	}
+	free(names);
+	return found;
+}
+
+static void remove_oldest(const struct follower *f)
+{
+	struct dirent **names = NULL;
+	int n = list(f, &names);
+
+	for (int i = 0; i < n; i++) {
+		if (n - i > (int)f->opts->keep && unlinkat(f->dir, names[i]->d_name, 0))
+			beam_log(BEAM_LOG_WARNING, "%s/%s is not removed: %s", f->opts->dir,
+				 names[i]->d_name, strerror(errno));
+		free(names[i]);
+	}
+	free(names);
+	if (n > (int)f->opts->keep && fsync(f->dir))
+		beam_log(BEAM_LOG_WARNING, "fsync of %s: %s", f->opts->dir, strerror(errno));
+}
+
+static int make_path(const struct follower *f, const struct beam_gen *gen, char path[PATH_MAX])
+{
+	char when[32], name[BEAM_GEN_TEXT_BYTES];
+	time_t now = time(NULL);
+	struct tm tm;
+
+	gmtime_r(&now, &tm);
+	strftime(when, sizeof(when), "%Y%m%dT%H%M%SZ", &tm);
+	beam_gen_to_text(gen, name);
+	return snprintf(path, PATH_MAX, "%s/" NAME_PREFIX "%s-%s" NAME_SUFFIX, f->opts->dir, when,
+			name) < PATH_MAX
+		   ? 0
+		   : -ENAMETOOLONG;
+}
+
+static void pull_file(const struct follower *f, const struct beam_gen *gen)
+{
+	struct beam_pull_opts opts = {.from = f->opts->from,
+				      .target = BEAM_PULL_FILE,
+				      .gen = *gen,
+				      .transport = f->opts->transport,
+				      .timeout_ms = f->opts->timeout_ms};
+	struct beam_pull_result result = {0};
+	char path[PATH_MAX];
+	int rc = make_path(f, gen, path);
+
+	opts.file = path;
+	if (!rc)
+		rc = beam_pull_run(&opts, NULL, NULL, &result);
+	f->report(f->report_arg, rc, &result, path);
+	if (!rc)
+		remove_oldest(f);
+}
+
+/* Until the connection breaks. */
+static int pull_files(const struct follower *f, struct beam_redis *redis)
+{
+	struct beam_gen seen = {0}, gen;
+
+	for (;;) {
+		int rc = beam_relay_wait(redis, &seen, f->opts->timeout_ms, &gen);
+
+		if (rc && rc != -EAGAIN)
+			return rc;
+		if (rc)
+			continue;
+		if (!is_here(f, &gen))
+			pull_file(f, &gen);
+		seen = gen;
+	}
+}
+
+static int run(const struct follower *f, char *error)
+{
+	time_t retry_s = RETRY_FIRST_S;
+
+	for (bool begun = false;; begun = true) {
+		char text[BEAM_REDIS_ERROR_BYTES];
+		struct beam_redis *redis = NULL;
+		int rc = beam_redis_open(&f->opts->from, f->opts->timeout_ms, text, &redis);
+
+		if (rc && !begun)
+			return beam_tell(error, rc, "%s", text);
+		if (!rc) {
+			retry_s = RETRY_FIRST_S;
+			rc = pull_files(f, redis);
+			snprintf(text, sizeof(text), "%s: %.400s", beam_redis_name(redis),
+				 beam_redis_error(redis));
+			beam_redis_close(&redis);
+			/* It answers, but not to this: no use in asking again. */
+			if (rc == BEAM_E_DENIED || (rc == BEAM_E_SERVER && !begun))
+				return beam_tell(error, rc,
+						 "%s (it needs the rdbeam module of this version, "
+						 "and +rdbeam.relay +rdbeam.ticket)",
+						 text);
+		}
+		beam_log(BEAM_LOG_WARNING, "the primary is tried again in %lld s: %s",
+			 (long long)retry_s, text);
+		nanosleep(&(struct timespec){.tv_sec = retry_s}, NULL);
+		retry_s = 2 * retry_s < RETRY_LAST_S ? 2 * retry_s : RETRY_LAST_S;
+	}
+}
+
+int beam_follow_run(const struct beam_follow_opts *opts, beam_relay_report_fn *report, void *arg,
+		    char *error)
+{
+	struct follower f = {.opts = opts, .report = report, .report_arg = arg};
+
+	f.dir = open(opts->dir, O_DIRECTORY | O_RDONLY | O_CLOEXEC);
+	if (f.dir < 0)
+		return beam_tell(error, -errno, "--dir %s: %s", opts->dir, strerror(errno));
+	int rc = run(&f, error);
+
+	beam_close(&f.dir);
+	return rc;
+}

@@ -1,0 +1,351 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ *
+ * Two threads. The loop's serves. The puller's keeps one connection to the primary, by which it is a
+ * relay: it waits there for a generation, asks for a ticket, pulls, and says what it holds. When the
+ * connection breaks it joins anew; what it holds stays.
+ */
+#include "relay.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/signalfd.h>
+#include <sys/socket.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "clock.h"
+#include "log.h"
+#include "rdbeam/error.h"
+#include "serve.h"
+#include "sockets.h"
+#include "tell.h"
+#include "text.h"
+
+#define NEWS_WAIT_MS   60000
+#define RETRY_FIRST_MS 1000
+#define RETRY_LAST_MS  30000
+
+struct relay {
+	struct beam_relay_opts opts;
+	beam_relay_report_fn *report;
+	void *report_arg;
+	struct relay_store store;
+	struct admission admission; /* under store.lock */
+	struct relay_server server;
+	struct beam_loop *loop;
+	struct beam_watch *signals;
+	pthread_t thread;
+	pthread_cond_t stopped; /* with store.lock */
+	atomic_bool stop;
+	struct beam_redis *redis; /* the puller's; set and cleared under store.lock */
+	/* The puller's own. */
+	struct beam_served *held; /* NULL: no whole image yet */
+	struct beam_gen seen;     /* pulled, or tried in vain */
+};
+
+int beam_relay_wait(struct beam_redis *redis, const struct beam_gen *known, int timeout_ms,
+		    struct beam_gen *gen)
+{
+	char name[BEAM_GEN_TEXT_BYTES] = "-";
+	redisReply *reply = NULL;
+
+	if (known->counter)
+		beam_gen_to_text(known, name);
+	beam_redis_set_timeout(redis, NEWS_WAIT_MS + timeout_ms);
+	int rc = beam_redis_command(redis, &reply, "RDBEAM.RELAY WAIT %s %d", name, NEWS_WAIT_MS);
+
+	beam_redis_set_timeout(redis, timeout_ms);
+	if (rc)
+		return rc;
+	if (reply->type == REDIS_REPLY_NIL)
+		rc = -EAGAIN;
+	else if (reply->type != REDIS_REPLY_STRING || beam_gen_from_text(reply->str, gen))
+		rc = BEAM_E_PROTO;
+	freeReplyObject(reply);
+	return rc;
+}
+
+/* ---- the puller ----------------------------------------------------------------------------- */
+
+static int say(struct relay *relay, const char *verb, const struct beam_gen *gen)
+{
+	char name[BEAM_GEN_TEXT_BYTES];
+
+	beam_gen_to_text(gen, name);
+	return beam_redis_command(relay->redis, NULL, "RDBEAM.RELAY %s %s", verb, name);
+}
+
+static int take_key(struct relay *relay, const redisReply *reply)
+{
+	uint8_t bytes[BEAM_TICKET_KEY_BYTES];
+
+	if (beam_reply_hex(reply, "key", bytes, sizeof(bytes)))
+		return BEAM_E_PROTO;
+	pthread_mutex_lock(&relay->store.lock);
+	admission_join(&relay->admission, bytes, beam_now_ms());
+	pthread_mutex_unlock(&relay->store.lock);
+	explicit_bzero(bytes, sizeof(bytes));
+	return 0;
+}
+
+static void set_redis(struct relay *relay, struct beam_redis *redis)
+{
+	pthread_mutex_lock(&relay->store.lock);
+	struct beam_redis *old = relay->redis;
+
+	relay->redis = redis;
+	pthread_mutex_unlock(&relay->store.lock);
+	beam_redis_close(&old);
+}
+
+/* 0, or a code with the line in `error`. */
+static int join(struct relay *relay, char *error)
+{
+	const struct beam_relay_opts *opts = &relay->opts;
+	struct beam_redis *redis = NULL;
+	redisReply *reply = NULL;
+	char text[BEAM_REDIS_ERROR_BYTES];
+	int rc = beam_redis_open(&opts->from, opts->timeout_ms, text, &redis);
+
+	if (rc)
+		return beam_tell(error, rc, "%s", text);
+	set_redis(relay, redis);
+	uint32_t port = opts->announce_port ? opts->announce_port : opts->port;
+
+	rc = opts->announce[0] ? beam_redis_command(redis, &reply, "RDBEAM.RELAY JOIN %u %s", port,
+						    opts->announce)
+			       : beam_redis_command(redis, &reply, "RDBEAM.RELAY JOIN %u", port);
+	if (rc) {
+		beam_tell(error, rc,
+			  "%s: RDBEAM.RELAY: %s (it needs the rdbeam module of this "
+			  "version, and +rdbeam.relay +rdbeam.ticket)",
+			  beam_redis_name(redis), beam_redis_error(redis));
+	} else {
+		rc = take_key(relay, reply);
+		freeReplyObject(reply);
+		if (rc)
+			beam_tell(error, rc, "%s: RDBEAM.RELAY JOIN's answer is not understood",
+				  beam_redis_name(redis));
+	}
+	memset(&relay->seen, 0, sizeof(relay->seen));
+	if (!rc && relay->held) {
+		relay->seen = relay->held->gen;
+		rc = say(relay, "HOLD", &relay->seen);
+	}
+	if (rc)
+		set_redis(relay, NULL);
+	return rc;
+}
+
+/* The image's first segment is on its way: from now on readers may be sent here, for they are told of
+ * segments as they come. */
+static int begin_image(void *ctx, uint32_t segment_bytes)
+{
+	struct beam_served *image = ctx;
+	struct relay *relay =
+	    (struct relay *)((char *)image->store - offsetof(struct relay, store));
+	struct beam_segment_sink sink;
+
+	relay_image_sink(image, &sink);
+	int rc = sink.begin(ctx, segment_bytes);
+
+	return rc ? rc : say(relay, "HOLD", &image->gen);
+}
+
+static int pull_image(struct relay *relay, const struct beam_gen *gen)
+{
+	struct beam_pull_relay into = {.redis = relay->redis};
+	struct beam_pull_opts opts = {.from = relay->opts.from,
+				      .target = BEAM_PULL_RELAY,
+				      .relay = &into,
+				      .gen = *gen,
+				      .stop = &relay->stop,
+				      .transport = "auto",
+				      .timeout_ms = relay->opts.timeout_ms};
+	struct beam_pull_result result = {0};
+	struct beam_served *image, *old = relay->held;
+	int rc = relay_store_begin(&relay->store, *gen, &image);
+
+	if (rc)
+		return rc;
+	relay_image_sink(image, &into.sink);
+	into.sink.begin = begin_image;
+	rc = beam_pull_run(&opts, NULL, NULL, &result);
+	relay->seen = *gen;
+	if (!rc) {
+		relay_image_whole(image, &into.totals, &into.vouched);
+		relay->held = image;
+	} else {
+		old = image;
+	}
+	if (!atomic_load(&relay->stop))
+		relay->report(relay->report_arg, rc, &result, NULL);
+	if (old) {
+		rc = say(relay, "DROP", &old->gen);
+		relay_image_unwanted(old);
+	}
+	return old ? rc : 0;
+}
+
+/* Until the connection breaks. */
+static int pull_images(struct relay *relay)
+{
+	int rc = 0;
+
+	while (!rc && !atomic_load(&relay->stop)) {
+		struct beam_gen gen;
+
+		rc = beam_relay_wait(relay->redis, &relay->seen, relay->opts.timeout_ms, &gen);
+		if (rc == -EAGAIN)
+			rc = 0;
+		else if (!rc)
+			rc = pull_image(relay, &gen);
+	}
+	return rc;
+}
+
+/* Returns at once when the relay ends. */
+static void rest(struct relay *relay, uint64_t ms)
+{
+	struct timespec at;
+
+	clock_gettime(CLOCK_MONOTONIC, &at);
+	at.tv_sec += (time_t)(ms / 1000);
+	pthread_mutex_lock(&relay->store.lock);
+	while (!atomic_load(&relay->stop) &&
+	       pthread_cond_timedwait(&relay->stopped, &relay->store.lock, &at) == 0)
+		;
+	pthread_mutex_unlock(&relay->store.lock);
+}
+
+static void *run_puller(void *arg)
+{
+	struct relay *relay = arg;
+	uint64_t retry_ms = RETRY_FIRST_MS;
+
+	while (!atomic_load(&relay->stop)) {
+		char error[BEAM_REDIS_ERROR_BYTES] = "";
+		int rc = relay->redis ? 0 : join(relay, error);
+
+		if (!rc) {
+			retry_ms = RETRY_FIRST_MS;
+			rc = pull_images(relay);
+			snprintf(error, sizeof(error), "%s", beam_redis_error(relay->redis));
+			set_redis(relay, NULL);
+		}
+		if (atomic_load(&relay->stop))
+			break;
+		beam_log(BEAM_LOG_WARNING, "the primary is tried again in %llu s: %s",
+			 (unsigned long long)retry_ms / 1000, error[0] ? error : beam_strerror(rc));
+		rest(relay, retry_ms);
+		retry_ms = 2 * retry_ms < RETRY_LAST_MS ? 2 * retry_ms : RETRY_LAST_MS;
+	}
+	return NULL;
+}
+
+/* ---- the loop ------------------------------------------------------------------------------- */
+
+static void on_signal(int fd, uint32_t events, void *arg)
+{
+	struct relay *relay = arg;
+	struct signalfd_siginfo info;
+
+	(void)events;
+	/* Taken, or it would end the process once signals are let in again. */
+	if (read(fd, &info, sizeof(info)) == sizeof(info))
+		beam_loop_stop(relay->loop);
+}
+
+/* The puller may wait for an answer: its connection is cut under it. */
+static void stop_puller(struct relay *relay)
+{
+	pthread_mutex_lock(&relay->store.lock);
+	atomic_store(&relay->stop, true);
+	if (relay->redis)
+		shutdown(beam_redis_socket(relay->redis), SHUT_RDWR);
+	pthread_cond_signal(&relay->stopped);
+	pthread_mutex_unlock(&relay->store.lock);
+	pthread_join(relay->thread, NULL);
+	set_redis(relay, NULL);
+}
+
+static int serve(struct relay *relay, int signals, char *error)
+{
+	int rc = beam_watch_add(relay->loop, signals, EPOLLIN, on_signal, relay, &relay->signals);
+
+	if (!rc)
+		rc = -pthread_create(&relay->thread, NULL, run_puller, relay);
+	if (rc)
+		return beam_tell(error, rc, "cannot start: %s", beam_strerror(rc));
+	rc = beam_loop_run(relay->loop);
+	stop_puller(relay);
+	return rc;
+}
+
+static int open_and_serve(struct relay *relay, int signals, char *error)
+{
+	struct beam_server_opts opts = {.loop = relay->loop,
+					.port = relay->opts.port,
+					.nbind = 1,
+					.bind =
+					    (const char(*)[BEAM_ADDR_BYTES]) & relay->opts.listen,
+					.max_pulls = relay->opts.max_pulls,
+					.rate_limit = relay->opts.rate_limit,
+					.stall_timeout_s = 60};
+	char text[BEAM_TEXT_BYTES] = "";
+
+	relay->server.store = &relay->store;
+	relay->server.admission = &relay->admission;
+	int rc = relay_server_open(&relay->server, &opts, text);
+
+	if (rc)
+		return beam_tell(error, rc, "%s", text);
+	rc = join(relay, error);
+	if (!rc)
+		rc = serve(relay, signals, error);
+	set_redis(relay, NULL);
+	relay_server_close(&relay->server);
+	return rc;
+}
+
+int beam_relay_run(const struct beam_relay_opts *opts, beam_relay_report_fn *report, void *arg,
+		   char *error)
+{
+	struct relay *relay = calloc(1, sizeof(*relay));
+	pthread_condattr_t attr;
+	sigset_t ends, old;
+	int signals = -1;
+
+	if (!relay)
+		return beam_tell(error, -ENOMEM, "out of memory");
+	relay->opts = *opts;
+	relay->report = report;
+	relay->report_arg = arg;
+	pthread_condattr_init(&attr);
+	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+	pthread_cond_init(&relay->stopped, &attr);
+	sigemptyset(&ends);
+	sigaddset(&ends, SIGINT);
+	sigaddset(&ends, SIGTERM);
+	pthread_sigmask(SIG_BLOCK, &ends, &old);
+	int rc = relay_store_open(&relay->store);
+
+	if (!rc) {
+		signals = signalfd(-1, &ends, SFD_CLOEXEC | SFD_NONBLOCK);
+		rc = signals < 0 ? -errno : beam_loop_open(&relay->loop);
+		if (!rc)
+			rc = open_and_serve(relay, signals, error);
+		beam_watch_remove(&relay->signals);
+		beam_loop_close(&relay->loop);
+		beam_close(&signals);
+		relay_store_close(&relay->store);
+	}
+	pthread_sigmask(SIG_SETMASK, &old, NULL);
+	pthread_cond_destroy(&relay->stopped);
+	explicit_bzero(&relay->opts.from, sizeof(relay->opts.from));
+	explicit_bzero(&relay->admission, sizeof(relay->admission));
+	free(relay);
+	return rc ? beam_tell(error, rc, "%s", beam_strerror(rc)) : 0;
+}

@@ -1,0 +1,245 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * What the transport asks, answered from the store. */
+#include "serve.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <unistd.h>
+
+#include "clock.h"
+#include "log.h"
+#include "rdb.h"
+#include "rdbeam/error.h"
+#include "vouch.h"
+
+#define IMAGES_MAX 16 /* looked at in one round; there are two, or three for a moment */
+
+static void lock(struct relay_store *store)
+{
+	pthread_mutex_lock(&store->lock);
+}
+
+static void unlock(struct relay_store *store)
+{
+	pthread_mutex_unlock(&store->lock);
+}
+
+/* The images as they are now. Only this thread frees them. */
+static size_t list(struct relay_store *store, struct beam_served *out[IMAGES_MAX])
+{
+	size_t n = 0;
+
+	lock(store);
+	for (struct beam_served *image = store->images; image && n < IMAGES_MAX;
+	     image = image->next)
+		out[n++] = image;
+	unlock(store);
+	return n;
+}
+
+static bool is_unwanted(struct beam_served *image)
+{
+	lock(image->store);
+	bool unwanted = image->unwanted;
+
+	unlock(image->store);
+	return unwanted;
+}
+
+static int authorize(void *ctx, const struct beam_wire_hello *hello, const char *peer_addr,
+		     uint8_t key[BEAM_TICKET_KEY_BYTES], struct beam_served **image)
+{
+	struct relay_server *server = ctx;
+	const char *why = "for no image that is held here";
+	int rc = BEAM_E_DENIED;
+
+	lock(server->store);
+	for (struct beam_served *at = server->store->images; at; at = at->next) {
+		if (at->unwanted || !at->segment_bytes)
+			continue;
+		rc = admission_check(server->admission, hello, at->gen, peer_addr, beam_now_ms(),
+				     key, &why);
+		*image = at;
+		if (rc != -ENOENT)
+			break;
+	}
+	unlock(server->store);
+	if (rc == 0)
+		(*image)->refs++;
+	else
+		beam_log(BEAM_LOG_WARNING, "pull from %s refused: its ticket is %s", peer_addr,
+			 why);
+	return rc == -ENOENT ? BEAM_E_DENIED : rc;
+}
+
+/* By the id alone: it has a part of the generation's counter, for this. */
+static int ticket_key(void *ctx, const uint8_t id[BEAM_TICKET_ID_BYTES], const char *peer_addr,
+		      uint8_t key[BEAM_TICKET_KEY_BYTES])
+{
+	struct relay_server *server = ctx;
+	int rc = BEAM_E_DENIED;
+
+	lock(server->store);
+	for (struct beam_served *at = server->store->images; rc && at; at = at->next)
+		if (!at->unwanted && (at->gen.counter & 0xffff) == beam_get_le16(id + 4))
+			rc = beam_vouch_ticket_key(server->admission->key, id, at->gen, peer_addr,
+						   key);
+	unlock(server->store);
+	if (rc)
+		beam_log(BEAM_LOG_WARNING, "pull from %s refused: its ticket is for no image here",
+			 peer_addr);
+	return rc ? BEAM_E_DENIED : 0;
+}
+
+static bool admits(void *ctx, const char *peer_addr)
+{
+	(void)ctx, (void)peer_addr;
+	return true;
+}
+
+static void release(void *ctx, struct beam_served *image)
+{
+	(void)ctx;
+	if (--image->refs == 0 && is_unwanted(image))
+		relay_image_free(image);
+}
+
+static void describe(void *ctx, struct beam_served *image, struct beam_gen *gen,
+		     uint32_t *segment_bytes)
+{
+	(void)ctx;
+	*gen = image->gen;
+	*segment_bytes = image->segment_bytes;
+}
+
+static int segment(void *ctx, struct beam_served *image, uint32_t index,
+		   struct beam_serve_segment *out)
+{
+	struct relay_segment found;
+	int rc = relay_image_segment(image, index, &found);
+
+	(void)ctx;
+	if (!rc)
+		*out = (struct beam_serve_segment){found.base, found.len_bytes, found.crc};
+	return rc;
+}
+
+static int vouched(void *ctx, struct beam_served *image, uint32_t index,
+		   struct beam_wire_vouched *out)
+{
+	struct relay_segment found;
+	int rc = 0;
+
+	(void)ctx;
+	if (index != BEAM_VOUCH_IMAGE) {
+		rc = relay_image_segment(image, index, &found);
+		if (!rc)
+			*out = found.vouched;
+		return rc;
+	}
+	lock(image->store);
+	*out = image->totals_vouched;
+	rc = image->complete ? 0 : -EAGAIN;
+	unlock(image->store);
+	return rc;
+}
+
+static uint32_t claimed(void *ctx, struct beam_served *image)
+{
+	(void)ctx;
+	lock(image->store);
+	uint32_t n = image->nknown;
+
+	unlock(image->store);
+	return n;
+}
+
+static bool complete(void *ctx, struct beam_served *image, struct beam_wire_complete *out)
+{
+	(void)ctx;
+	lock(image->store);
+	bool whole = image->complete && !image->unwanted;
+
+	*out = image->totals;
+	unlock(image->store);
+	return whole;
+}
+
+static void sent(void *ctx, struct beam_served *image, uint64_t bytes)
+{
+	(void)ctx, (void)image, (void)bytes;
+}
+
+static void ended(void *ctx, struct beam_served *image, const char *peer_addr, int code,
+		  uint64_t bytes, uint64_t ms)
+{
+	(void)ctx;
+	beam_log(code ? BEAM_LOG_WARNING : BEAM_LOG_NOTICE,
+		 "pull of generation %llu by %s %s: %llu bytes in %llu ms%s%s",
+		 (unsigned long long)image->gen.counter, peer_addr, code ? "failed" : "done",
+		 (unsigned long long)bytes, (unsigned long long)ms, code ? ", " : "",
+		 code ? beam_strerror(code) : "");
+}
+
+/* ---- news of the puller's ------------------------------------------------------------------- */
+
+static void on_news(int fd, uint32_t events, void *arg)
+{
+	struct relay_server *server = arg;
+	struct beam_served *images[IMAGES_MAX];
+	uint64_t count;
+	size_t n;
+
+	(void)events;
+	if (read(fd, &count, sizeof(count)) < 0)
+		return;
+	n = list(server->store, images);
+	for (size_t i = 0; i < n; i++) {
+		if (!is_unwanted(images[i])) {
+			beam_tcp_server.published(server->tcp, images[i]);
+			continue;
+		}
+		images[i]->refs++; /* the last session to end would free it under our hands */
+		beam_tcp_server.revoke(server->tcp, images[i], "the relay holds a newer image",
+				       NULL, NULL);
+		release(server, images[i]);
+	}
+}
+
+int relay_server_open(struct relay_server *server, const struct beam_server_opts *opts,
+		      char error_text[BEAM_TEXT_BYTES])
+{
+	struct beam_server_opts own = *opts;
+
+	server->images = (struct beam_serve_images){.ctx = server,
+						    .authorize = authorize,
+						    .ticket_key = ticket_key,
+						    .admits = admits,
+						    .release = release,
+						    .describe = describe,
+						    .segment = segment,
+						    .vouched = vouched,
+						    .claimed = claimed,
+						    .complete = complete,
+						    .sent = sent,
+						    .ended = ended};
+	own.images = &server->images;
+	int err = beam_tcp_server.open(&own, error_text, &server->tcp);
+
+	if (err)
+		return err;
+	err = beam_watch_add(opts->loop, server->store->wake, EPOLLIN, on_news, server,
+			     &server->watch);
+	if (err) {
+		beam_tcp_server.close(&server->tcp);
+		strcpy(error_text, "cannot watch the store of images");
+	}
+	return err;
+}
+
+void relay_server_close(struct relay_server *server)
+{
+	beam_watch_remove(&server->watch);
+	beam_tcp_server.close(&server->tcp);
+}

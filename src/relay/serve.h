@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ *
+ * The serving side of a relay: the daemon's own transport over the images of the store. On the loop's
+ * thread.
+ */
+#ifndef RELAY_SERVE_H
+#define RELAY_SERVE_H
+
+#include "admission.h"
+#include "loop.h"
+#include "store.h"
+
+struct relay_server {
+	struct relay_store *store;
+	struct admission *admission; /* under the store's lock */
+	struct beam_serve_images images;
+	struct beam_server *tcp;
+	struct beam_watch *watch;
+};
+
+/* Listens and serves. 0, or -errno with error_text. `server` must not move. */
+int relay_server_open(struct relay_server *server, const struct beam_server_opts *opts,
+		      char error_text[BEAM_TEXT_BYTES]);
+void relay_server_close(struct relay_server *server);
+
+#endif

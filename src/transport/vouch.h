@@ -1,0 +1,58 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ *
+ * How a reader knows that what a relay serves is the primary's image. CRCs cannot tell: they are easy
+ * to forge. So the primary's daemon has a key pair (Ed25519, new with each daemon); RDBEAM.TICKET
+ * hands out the public key; the daemon signs each segment's digest and the image's totals, and
+ * relays pass the signatures on. Any thread; a voucher is one thread's.
+ *
+ * It also makes the keys of tickets for relays: the relay has a secret in common with the primary,
+ * and computes from it what the primary gave to the reader, so that the two need not talk.
+ */
+#ifndef BEAM_VOUCH_H
+#define BEAM_VOUCH_H
+
+#include "wire.h"
+
+/* What is signed besides a segment's or image's own numbers. */
+struct beam_vouch_for {
+	struct beam_gen gen;
+	uint32_t segment_bytes;
+};
+
+struct beam_voucher; /* a private key */
+
+/* Makes a key pair. 0 or -ENOMEM. */
+int beam_voucher_open(struct beam_voucher **out);
+/* NULL-safe, clears the pointer. */
+void beam_voucher_close(struct beam_voucher **voucher);
+void beam_voucher_public(const struct beam_voucher *voucher, uint8_t out[BEAM_PUBLIC_BYTES]);
+
+/* SHA-256 of a segment's bytes. 0 or -ENOMEM. */
+int beam_vouch_digest(const void *bytes, size_t len_bytes, uint8_t out[BEAM_DIGEST_BYTES]);
+
+/* Fills in vouched->signature; vouched->digest is there already. 0 or -ENOMEM. */
+int beam_vouch_sign_segment(const struct beam_voucher *voucher, const struct beam_vouch_for *what,
+			    const struct beam_wire_sealed *sealed,
+			    struct beam_wire_vouched *vouched);
+/* The whole image; the digest is zeros, the index BEAM_VOUCH_IMAGE. */
+int beam_vouch_sign_image(const struct beam_voucher *voucher, const struct beam_vouch_for *what,
+			  const struct beam_wire_complete *complete,
+			  struct beam_wire_vouched *vouched);
+
+/* 0, or BEAM_E_DENIED when it is not the primary's signature for exactly this. */
+int beam_vouch_check_segment(const uint8_t public_key[BEAM_PUBLIC_BYTES],
+			     const struct beam_vouch_for *what,
+			     const struct beam_wire_sealed *sealed,
+			     const struct beam_wire_vouched *vouched);
+int beam_vouch_check_image(const uint8_t public_key[BEAM_PUBLIC_BYTES],
+			   const struct beam_vouch_for *what,
+			   const struct beam_wire_complete *complete,
+			   const struct beam_wire_vouched *vouched);
+
+/* The key of the ticket `id` for one address (text) and generation, at the relay that has
+ * `relay_key`. 0, -EINVAL when the address is none, -ENOMEM. */
+int beam_vouch_ticket_key(const uint8_t relay_key[BEAM_TICKET_KEY_BYTES],
+			  const uint8_t id[BEAM_TICKET_ID_BYTES], struct beam_gen gen,
+			  const char *addr, uint8_t key[BEAM_TICKET_KEY_BYTES]);
+
+#endif
