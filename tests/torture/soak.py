@@ -86,6 +86,8 @@ def grown(kind, values):
 def run(torture):
     opts = torture.opts
     rig = torture.new_rig("soak")
+    # The server's own buffer would be seen to fill for as long as the soak takes.
+    rig.primary.client.config_set("repl-backlog-size", "1mb")
     target = rig.target("replica")
     writer = load.Writer(rig.primary, opts.seed)
     samples, number, deadline = [], 0, time.monotonic() + opts.soak * 60
@@ -94,8 +96,8 @@ def run(torture):
             began = time.monotonic()
             cycle(torture, rig, target, number)
             number += 1
-            # The first rounds fill pools and buffers.
-            if number > 4:
+            # The first rounds fill pools and buffers, and the writer's keys come into being.
+            if number > 4 and time.monotonic() > deadline - opts.soak * 45:
                 samples.append(sample(rig))
             pause = min(opts.interval - (time.monotonic() - began), deadline - time.monotonic())
             if pause > 0:
