@@ -187,6 +187,11 @@ static bool complete(void *ctx, struct beam_served *image, struct beam_wire_comp
 	return true;
 }
 
+static void moved(void *ctx)
+{
+	status_moved(ctx);
+}
+
 static void sent(void *ctx, struct beam_served *image, uint64_t bytes)
 {
 	struct daemon *d = ctx;
@@ -223,6 +228,7 @@ void serve_init(struct daemon *d, struct beam_serve_images *images)
 					     .claimed = claimed,
 					     .complete = complete,
 					     .taken = taken,
+					     .moved = moved,
 					     .sent = sent,
 					     .ended = ended};
 }

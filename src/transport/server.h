@@ -55,6 +55,8 @@ struct beam_serve_images {
 	/* A reader has segment `index` and reads it no more. NULL where memory is never used again
 	 * before the image's end. */
 	void (*taken)(void *ctx, struct beam_served *image, uint32_t index);
+	/* The counts have changed: a session was given its place, memory was registered. */
+	void (*moved)(void *ctx);
 	/* Session bookkeeping for INFO: bytes sent, session ended well or not (logged once, one
 	 * line). */
 	void (*sent)(void *ctx, struct beam_served *image, uint64_t bytes);

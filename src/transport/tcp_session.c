@@ -378,6 +378,7 @@ void tcp_session_send(struct tcp_session *session)
 void tcp_session_serve(struct tcp_session *session)
 {
 	(void)BEAM_FAULT("tcp_serve");
+	session->server->images->moved(session->server->images->ctx);
 	session->state = SESSION_SERVED;
 	session->discover = true;
 	if (!has_room(session)) {

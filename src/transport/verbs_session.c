@@ -96,6 +96,7 @@ static void register_done(struct verbs_job *job)
 	session->registered_bytes += session->batch_registered;
 	session->server->device.registered_bytes += session->batch_registered;
 	session->batch_registered = 0;
+	session->server->images->moved(session->server->images->ctx);
 	if (session->state == VERBS_ENDING)
 		return;
 	if (session->register_err) {
@@ -223,8 +224,11 @@ void verbs_session_pump(struct verbs_session *session)
 
 void verbs_session_serve(struct verbs_session *session)
 {
+	const struct beam_serve_images *images = session->server->images;
+
 	session->state = VERBS_SERVED;
 	session->discover = true;
+	images->moved(images->ctx);
 	verbs_session_pump(session);
 }
 

@@ -152,6 +152,11 @@ static void taken(void *ctx, struct beam_served *image, uint32_t index)
 	pthread_mutex_unlock(&f->lock);
 }
 
+static void moved(void *ctx)
+{
+	(void)ctx;
+}
+
 static void sent(void *ctx, struct beam_served *image, uint64_t bytes)
 {
 	struct fixture *f = ctx;
@@ -259,6 +264,7 @@ void fixture_open(struct fixture *f, const struct beam_server_ops *ops, uint32_t
 					       .claimed = claimed,
 					       .complete = complete,
 					       .taken = taken,
+					       .moved = moved,
 					       .sent = sent,
 					       .ended = ended};
 	fill_image(&f->image, nsegments);
