@@ -302,6 +302,9 @@ static int read_again(struct beam_fetch *fetch, uint32_t index)
 	fetch->sink.back(fetch->sink.ctx, index, segment->buf);
 	segment->buf = NULL;
 	segment->state = SEALED;
+	int rc = beam_index_heap_push(&fetch->sealed, index);
+
+	/* It stays to be read all the same: another server may have it right. */
 	if (segment->rereads++ == BEAM_FETCH_REREADS)
 		return beam_tell(fetch->error, BEAM_E_CRC,
 				 "segment %u: wrong checksum in %d readings; nothing of it "
@@ -309,7 +312,7 @@ static int read_again(struct beam_fetch *fetch, uint32_t index)
 				 "kernel log)",
 				 index, BEAM_FETCH_REREADS + 1);
 	fetch->counts.rereads++;
-	return beam_index_heap_push(&fetch->sealed, index);
+	return rc;
 }
 
 static void remember_last(struct beam_fetch *fetch, const struct beam_check *checked)
@@ -589,12 +592,13 @@ void beam_fetch_detach(struct beam_fetch *fetch)
 	for (uint32_t i = 0; i < fetch->nknown; i++) {
 		struct segment *segment = &fetch->segments[i];
 
+		/* The next server's are its own, but for a check that is still under way. */
+		segment->rereads = 0;
 		if (segment->state != READING)
 			continue;
 		fetch->sink.back(fetch->sink.ctx, i, segment->buf);
 		segment->buf = NULL;
 		segment->pieces = 0;
-		segment->rereads = 0; /* the next server's own */
 		segment->state = SEALED;
 		/* Cannot fail: the heap held this index before. */
 		beam_index_heap_push(&fetch->sealed, i);
