@@ -80,14 +80,21 @@ release_hugepages() {
 	fi
 }
 
-# build_in DIR cmake-option...: configures and builds, quiet unless it fails.
+# build_in DIR cmake-option...: configures and builds all, quiet unless it fails.
 build_in() {
-	local dir=$1 log
-	shift
+	build_targets all "$@"
+}
+
+# build_targets "TARGET..." DIR cmake-option...: as build_in, of some targets only.
+build_targets() {
+	local -a targets
+	local dir=$2 log
+	read -ra targets <<<"$1"
+	shift 2
 	mkdir -p "$dir"
 	log=$dir/tools.log
-	if ! { cmake -S "$repo" -B "$dir" -G Ninja "$@" && cmake --build "$dir"; } \
-		>"$log" 2>&1 </dev/null; then
+	if ! { cmake -S "$repo" -B "$dir" -G Ninja "$@" &&
+		cmake --build "$dir" --target "${targets[@]}"; } >"$log" 2>&1 </dev/null; then
 		tail -n 60 "$log" >&2
 		die "the build in $dir failed; all of its output is in $log"
 	fi

@@ -170,7 +170,6 @@ class Pull:
     keys = False  # in the target before
     options = ()
     image = "pulled.rdb"
-    with_server = True
 
     def prepare(self, rig):
         target = rig.target(self.name)
@@ -212,6 +211,7 @@ class Pull:
         wait_for(lambda: not holders(mark), "the pull and its guard have ended", PATIENCE_S)
         digest = rig.primary.digest() if until_over(rig, rig.primary.client.ping, "ping") else None
         self.check(rig, target, process.returncode, digest, old, said)
+        self.release(target)
         if rig.server_died():
             rig.check_dead_server({old_digest})
             return
@@ -223,6 +223,10 @@ class Pull:
 
     def state(self, rig, target):
         return target.digest()
+
+    def release(self, target):
+        """A replica left behind would resync when the server has restarted: in the way of a save."""
+        target.client.execute_command("REPLICAOF", "NO", "ONE")
 
     def check(self, rig, target, code, digest, old, said):
         def steady():
@@ -279,6 +283,9 @@ class PullFile(Pull):
 
     def state(self, rig, target):
         return None
+
+    def release(self, target):
+        pass
 
     def arguments(self, rig, target):
         return ["--to-file", target / self.image]
