@@ -102,7 +102,7 @@ def test_monitoring_names_are_what_the_script_returns(make, binary):
 def enumerated(header, prefix):
     """{number: name} of the enumerators in a header that begin with the prefix."""
     found, number = {}, 0
-    for name, value in re.findall(rf"^\t{prefix}([A-Z]+)(?: = (\d+))?,",
+    for name, value in re.findall(rf"^\t{prefix}([A-Z_]+)(?: = (\d+))?,",
                                   (harness.REPO / "src" / header).read_text(), re.M):
         number = int(value) if value else number + 1
         found[number] = name
@@ -115,7 +115,7 @@ def enumerated(header, prefix):
 ])
 def test_protocol_names_all_messages(header, prefix, heading):
     section = (DOCS / "protocol.md").read_text().split(heading)[1].split("\n## ")[0]
-    told = {int(number): name for number, name in re.findall(r"^\| (\d+) \| ([A-Z]+) \|", section,
+    told = {int(number): name for number, name in re.findall(r"^\| (\d+) \| ([A-Z_]+) \|", section,
                                                            re.M)}
     assert told == enumerated(header, prefix) and len(told) > 10
 
