@@ -407,11 +407,11 @@ const struct beam_command beam_pull_command = {
 	"the server then continues from the real primary by partial resync. Data that the server\n"
 	"holds is replaced only after the image is verified, unless --stream is given.\n\n"
 	"In the end it prints how long each stage took; with --json it prints one object with the\n"
-	"members generation, transport, loader, reused, relay, relays_failed, keys, image_bytes, "
-	"segments, reread_segments,\n"
-	"stream_bytes, spilled_bytes, copy_ms, ticket_ms, transfer_ms, load_ms, catchup_ms,\n"
-	"handover_ms, total_ms, partial_resyncs, full_resyncs, replid, offset, or with error and\n"
-	"code.",
+	"members generation, transport, loader, reused, relay, relays_failed, keys, image_bytes,\n"
+	"segments, reread_segments, stream_bytes, spilled_bytes, copy_ms, ticket_ms, transfer_ms,\n"
+	"load_ms, catchup_ms, handover_ms, total_ms, partial_resyncs, full_resyncs, replid, "
+	"offset,\n"
+	"or with error and code.",
     .examples = "rdbeam pull --from primary:6379 --to 127.0.0.1:6379\n"
 		"rdbeam pull --from primary:6379 --to-file /var/lib/redis/dump.rdb",
     .options = pull_options,

@@ -8,7 +8,7 @@
 /* The server makes a number of a text of up to 20 digits, and keeps one of up to 44 bytes within
  * the object: as it loads them itself, cheaper than they can be handed over. */
 #define VALUE_LEAST_BYTES 64
-/* Measured (docs/adr/0009): below this the server's own loading is not slower. */
+/* Below this the insert by way of the API costs what the threads save: an estimate. */
 #define ITEM_LEAST_BYTES 256
 
 enum module_opcode { MODULE_EOF = 0, MODULE_UINT = 2, MODULE_STRING = 5 };

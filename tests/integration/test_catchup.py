@@ -92,7 +92,7 @@ class Jerky:
 def test_a_replica_slower_than_the_writes_is_told(make):
     """The backlog is small, so a hand-over would end in a full resync; the pull ends in a line with
     both rates, and the target is as it was."""
-    primary = make("primary", repl_backlog_size="16kb", databases=DBS)
+    primary = make("primary", repl_backlog_size="1mb", databases=DBS)
     data.fill_strings(primary.client, 100, 100)
     target = make("target", module=False, databases=DBS)
     with Jerky(target.pid), Writes(primary, 20000 // harness.SLOWER, size=2000):

@@ -15,7 +15,7 @@ import pytest
 import harness
 from harness import cli, cli_start, wait_for
 
-COMMANDS = ["snapshot", "pull", "status", "verify", "fill", "bench", "doctor", "help"]
+COMMANDS = ["snapshot", "pull", "relay", "status", "verify", "fill", "bench", "doctor", "help"]
 TYPES = ["string", "hash", "list", "set", "zset", "stream"]
 
 
