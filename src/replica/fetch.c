@@ -60,7 +60,7 @@ struct beam_fetch {
 	uint32_t posting; /* NONE: no segment is half posted */
 	uint32_t posted_bytes;
 	bool no_room; /* the sink said -EAGAIN: its wake_fd tells when to ask again */
-	uint32_t ndone;
+	uint32_t ndone, nchecking;
 
 	bool complete;
 	struct beam_wire_complete totals;
@@ -93,11 +93,8 @@ void beam_fetch_close(struct beam_fetch **fetch)
 {
 	if (!*fetch)
 		return;
-	beam_checker_close(&(*fetch)->checker);
-	for (uint32_t i = 0; i < (*fetch)->nknown; i++)
-		if ((*fetch)->segments[i].state == CHECKING)
-			(*fetch)->segments[i].state = READING;
 	beam_fetch_detach(*fetch);
+	beam_checker_close(&(*fetch)->checker);
 	free((*fetch)->segments);
 	free((*fetch)->vouched);
 	beam_index_heap_free(&(*fetch)->sealed);
@@ -286,12 +283,18 @@ static int check(struct beam_fetch *fetch, uint32_t index)
 	if (BEAM_FAULT("pull-segment") == BEAM_FAULT_FLIP)
 		segment->buf[segment->len_bytes / 2] ^= 1;
 	segment->state = CHECKING;
-	return beam_checker_give(fetch->checker, &(struct beam_check){
-						     .index = index,
-						     .len_bytes = segment->len_bytes,
-						     .buf = segment->buf,
-						     .digested = fetch->trust->vouched,
-						 });
+	int rc = beam_checker_give(fetch->checker, &(struct beam_check){
+						       .index = index,
+						       .len_bytes = segment->len_bytes,
+						       .buf = segment->buf,
+						       .digested = fetch->trust->vouched,
+						   });
+
+	if (rc)
+		segment->state = READING;
+	else
+		fetch->nchecking++;
+	return rc;
 }
 
 static int read_again(struct beam_fetch *fetch, uint32_t index)
@@ -336,23 +339,25 @@ static bool right_digest(const struct beam_fetch *fetch, const struct beam_check
 					    BEAM_DIGEST_BYTES) == 0;
 }
 
-static int on_checked(struct beam_fetch *fetch, const struct beam_check *checked)
+static bool is_right_sum(const struct beam_fetch *fetch, const struct beam_check *checked)
+{
+	return checked->crc == fetch->segments[checked->index].crc && right_digest(fetch, checked);
+}
+
+/* Gives a segment that is right to the sink. 0 or the sink's code. */
+static int keep(struct beam_fetch *fetch, const struct beam_check *checked)
 {
 	uint32_t index = checked->index;
 	struct segment *segment = &fetch->segments[index];
-
-	if (checked->crc != segment->crc || !right_digest(fetch, checked))
-		return read_again(fetch, index);
-	if (index >= fetch->last_index)
-		remember_last(fetch, checked);
 	const struct beam_segment_proof proof = {
 	    .crc = segment->crc, .vouched = fetch->trust->vouched ? &fetch->vouched[index] : NULL};
+
+	if (index >= fetch->last_index)
+		remember_last(fetch, checked);
 	int rc = fetch->sink.take(fetch->sink.ctx, index, segment->buf, segment->len_bytes, &proof);
 
 	if (rc)
-		return beam_tell(fetch->error, rc, "cannot keep segment %u of the image: %s", index,
-				 beam_strerror(rc));
-	fetch->reader->ops->taken(fetch->reader, index);
+		return rc;
 	segment->state = DONE;
 	segment->buf = NULL;
 	fetch->ndone++;
@@ -361,14 +366,52 @@ static int on_checked(struct beam_fetch *fetch, const struct beam_check *checked
 	return 0;
 }
 
+static int on_checked(struct beam_fetch *fetch, const struct beam_check *checked)
+{
+	if (!is_right_sum(fetch, checked))
+		return read_again(fetch, checked->index);
+	int rc = keep(fetch, checked);
+
+	if (rc)
+		return beam_tell(fetch->error, rc, "cannot keep segment %u of the image: %s",
+				 checked->index, beam_strerror(rc));
+	fetch->reader->ops->taken(fetch->reader, checked->index);
+	return 0;
+}
+
 static int take_checked(struct beam_fetch *fetch)
 {
 	struct beam_check checked;
 	int rc = 0;
 
-	while (!rc && beam_checker_take(fetch->checker, &checked))
+	while (!rc && beam_checker_take(fetch->checker, &checked)) {
+		fetch->nchecking--;
+		fetch->segments[checked.index].state =
+		    READING; /* detach gives it back if this fails */
 		rc = on_checked(fetch, &checked);
+	}
 	return rc;
+}
+
+/* What is being checked came from a reader that is gone. It is settled before the next one begins,
+ * which must not answer for it: what is right stays, the rest is read from the next. */
+static void settle_checks(struct beam_fetch *fetch)
+{
+	struct pollfd pfd = {.fd = beam_checker_fd(fetch->checker), .events = POLLIN};
+	struct beam_check checked;
+
+	while (fetch->nchecking) {
+		if (!beam_checker_take(fetch->checker, &checked)) {
+			poll(&pfd, 1, -1);
+			continue;
+		}
+		fetch->nchecking--;
+		fetch->segments[checked.index].state =
+		    READING; /* given back by detach if it stays so */
+		/* A sink that fails says so again to the next run. */
+		if (is_right_sum(fetch, &checked))
+			(void)keep(fetch, &checked);
+	}
 }
 
 static int on_done(struct beam_fetch *fetch, uint64_t cookie)
@@ -589,11 +632,11 @@ void beam_fetch_totals(const struct beam_fetch *fetch, struct beam_wire_complete
 
 void beam_fetch_detach(struct beam_fetch *fetch)
 {
+	settle_checks(fetch);
 	for (uint32_t i = 0; i < fetch->nknown; i++) {
 		struct segment *segment = &fetch->segments[i];
 
-		/* The next server's are its own, but for a check that is still under way. */
-		segment->rereads = 0;
+		segment->rereads = 0; /* the next server's own */
 		if (segment->state != READING)
 			continue;
 		fetch->sink.back(fetch->sink.ctx, i, segment->buf);
