@@ -25,7 +25,7 @@
 #include "rdbeam/error.h"
 #include "report.h"
 
-#define IDLE_MS      2000
+#define IDLE_S       2
 #define BUFFER_BYTES (256ull << 20)
 
 enum { VERBS, TCP, TRANSPORTS };
@@ -96,7 +96,7 @@ static void measure_idle(struct reads *reads)
 	double before = user_ms(reads);
 	uint64_t began_ms = beam_now_ms();
 
-	usleep(IDLE_MS * 1000);
+	nanosleep(&(struct timespec){.tv_sec = IDLE_S}, NULL);
 	reads->idle_cpu = (user_ms(reads) - before) / (double)(beam_now_ms() - began_ms);
 }
 

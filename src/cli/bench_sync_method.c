@@ -44,8 +44,9 @@ int beam_sync_methods_parse(const char *text, bool chosen[BEAM_SYNC_METHODS], ch
 	while (text) {
 		size_t len = strcspn(text, ","), i = 0;
 
-		while (i < BEAM_SYNC_METHODS && (strlen(beam_sync_methods[i].name) != len ||
-						 strncmp(beam_sync_methods[i].name, text, len)))
+		while (i < BEAM_SYNC_METHODS &&
+		       (strlen(beam_sync_methods[i].name) != len ||
+			strncmp(beam_sync_methods[i].name, text, len) != 0))
 			i++;
 		if (i == BEAM_SYNC_METHODS || chosen[i]) {
 			snprintf(bad, cap, "%.*s%s", (int)len, text,

@@ -66,7 +66,9 @@ uint64_t beam_view_keys(const struct beam_view *view)
 	uint64_t keys = 0;
 	const char *at = strstr(view->info->str, "# Keyspace");
 
-	while (at && (at = strstr(at, ":keys="))) {
+	if (!at)
+		return 0;
+	while ((at = strstr(at, ":keys=")) != NULL) {
 		at += strlen(":keys=");
 		keys += (uint64_t)number_of(at, 0);
 	}

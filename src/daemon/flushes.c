@@ -26,7 +26,7 @@ static void write_done(void *arg, uint64_t cookie, int result)
 			snprintf(gen->failed_text, sizeof(gen->failed_text),
 				 "write of %u bytes of the dump at offset %llu: %s",
 				 gen->segments[cookie].len_bytes,
-				 (unsigned long long)(cookie * gen->segment_bytes),
+				 (unsigned long long)cookie * gen->segment_bytes,
 				 beam_strerror(result));
 	}
 	if (cookie == BEAM_FLUSH_FINISHED && !result)

@@ -282,7 +282,8 @@ static uint32_t best_run(const struct beam_image_writer *writer, uint64_t bytes)
 
 	for (uint64_t n = least; n <= RUN_MAX && n <= most; n++) {
 		uint64_t room = n * segment - BEAM_CHUNK_TAIL_BYTES;
-		double use = (double)(room / bytes * bytes) / (double)(n * segment);
+		uint64_t used = room / bytes * bytes; /* by whole values */
+		double use = (double)used / (double)(n * segment);
 
 		if (use > best_use + 0.005) {
 			best = (uint32_t)n;

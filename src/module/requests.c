@@ -388,7 +388,7 @@ static void child_main(RedisModuleCtx *ctx, pid_t parent)
 	int err = beam_save_to_memory(ctx, now_ns);
 
 	beam_child_info_cow(true);
-	_exit(err != 0);
+	_exit(err ? EXIT_FAILURE : EXIT_SUCCESS);
 }
 
 static void plan_start(void);

@@ -257,7 +257,7 @@ static void worker_main(const struct beam_workers_opts *opts, struct board *boar
 		report->expired = beam_record_expired(worker.reader);
 		report->fast_path_failed = beam_record_fast_path_failed(worker.reader);
 	}
-	_exit(report->code != 0);
+	_exit(report->code ? EXIT_FAILURE : EXIT_SUCCESS);
 }
 
 /* ---- in the coordinator --------------------------------------------------------------------- */

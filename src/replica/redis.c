@@ -36,9 +36,11 @@ static void set_error_reply(struct beam_redis *redis, const redisReply *reply)
 	size_t used = 0;
 
 	for (size_t i = 0; i < len && used + 1 < sizeof(redis->error); i++) {
-		unsigned char c = (unsigned char)reply->str[i];
+		char c = reply->str[i];
 
-		redis->error[used++] = c < 0x20 || c == 0x7f ? ' ' : (char)c;
+		if ((unsigned char)c < 0x20 || c == 0x7f)
+			c = ' ';
+		redis->error[used++] = c;
 	}
 	redis->error[used] = '\0';
 }

@@ -28,7 +28,7 @@ static bool describe_port(struct ibv_context *device, uint8_t port, struct beam_
 	for (int i = 0; i < attr.gid_tbl_len && i < 16; i++) {
 		static const union ibv_gid none;
 
-		if (!ibv_query_gid(device, port, i, &gid) && memcmp(&gid, &none, sizeof(gid)))
+		if (!ibv_query_gid(device, port, i, &gid) && memcmp(&gid, &none, sizeof(gid)) != 0)
 			inet_ntop(AF_INET6, gid.raw, out->gid, sizeof(out->gid));
 	}
 	return true;
