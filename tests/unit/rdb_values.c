@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "image_reader.h"
+#include "rdb_walk.h"
 #include "rdbeam/error.h"
 
 #include <setjmp.h>
@@ -175,6 +176,92 @@ static void test_bad_forms_and_unknown_types(void **state)
 	}
 }
 
+/* Each as a string is stored: a form byte, lengths, bytes. */
+#define STORED(text) (const uint8_t *)(text), sizeof(text) - 1
+
+static struct beam_rdb_string string_of(const uint8_t *bytes, size_t len_bytes)
+{
+	struct beam_rdb_string string;
+	size_t pos = 0;
+
+	assert_int_equal(beam_rdb_get_string(bytes, len_bytes, &pos, &string), 0);
+	assert_int_equal(pos, len_bytes);
+	return string;
+}
+
+static void test_keys_and_texts_of_each_form(void **state)
+{
+	static const struct {
+		const uint8_t *bytes;
+		size_t len_bytes;
+		const char *text;
+	} cases[] = {
+	    {STORED("\x03"
+		    "abc"),
+	     "abc"},
+	    {STORED("\x00"), ""},
+	    {STORED("\xc0\xfb"), "-5"},
+	    {STORED("\xc1\x18\xfc"), "-1000"},
+	    {STORED("\xc2\x00\x00\x00\x80"), "-2147483648"},
+	    /* Literals, then pieces of 3 and of 9 bytes that overlap what they make. */
+	    {STORED("\xc3\x06\x06\x02xyz\x20\x02"), "xyzxyz"},
+	    {STORED("\xc3\x07\x0c\x02xyz\xe0\x00\x02"), "xyzxyzxyzxyz"},
+	    {STORED("\xc3\x00\x00"), ""},
+	};
+	struct beam_rdb_buffer buffer = {0};
+	char text[16];
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		struct beam_rdb_string string = string_of(cases[i].bytes, cases[i].len_bytes);
+		struct beam_item item = {0};
+
+		beam_rdb_string_text(&string, text, sizeof(text));
+		assert_string_equal(text, cases[i].text);
+		assert_int_equal(beam_rdb_item_key(&string, &buffer, &item), 0);
+		assert_int_equal(item.key_bytes, strlen(cases[i].text));
+		assert_memory_equal(item.key ? (const char *)item.key : item.key_text,
+				    cases[i].text, item.key_bytes);
+		if (*cases[i].text && (string.enc < 0 || string.enc == BEAM_RDB_ENC_LZF)) {
+			beam_rdb_string_text(&string, text, strlen(cases[i].text)); /* no room */
+			assert_string_equal(text, "");
+		}
+	}
+	free(buffer.bytes);
+}
+
+static void test_damaged_compression_is_refused(void **state)
+{
+	static const struct {
+		const uint8_t *bytes;
+		size_t len_bytes;
+	} cases[] = {
+	    {STORED("\xc3\x02\x20\x1fx")},         /* more literals than bytes */
+	    {STORED("\xc3\x04\x02\x02xyz")},       /* more literals than room */
+	    {STORED("\xc3\x03\x0c\x00x\xe0")},     /* a long piece without its length */
+	    {STORED("\xc3\x03\x04\x00x\x20")},     /* a piece without its place */
+	    {STORED("\xc3\x04\x04\x00x\x20\x05")}, /* a piece from before the beginning */
+	    {STORED("\xc3\x04\x02\x00x\x20\x00")}, /* a piece longer than the room */
+	    {STORED("\xc3\x02\x05\x00x")},         /* too little */
+	    {STORED("\xc3\x02\x7f\xff\x00x")},     /* more than so few bytes can stand for */
+	};
+	struct beam_rdb_buffer buffer = {0};
+	struct beam_item item = {0};
+	struct beam_rdb_string string;
+	char text[64];
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		string = string_of(cases[i].bytes, cases[i].len_bytes);
+		beam_rdb_string_text(&string, text, sizeof(text));
+		assert_string_equal(text, "");
+		assert_int_equal(beam_rdb_item_key(&string, &buffer, &item), BEAM_E_FORMAT);
+	}
+	string = string_of(STORED("\xc3\x06\x06\x02xyz\x20\x02"));
+	assert_int_equal(beam_rdb_item_key(&string, NULL, &item), BEAM_E_FORMAT);
+	free(buffer.bytes);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -183,6 +270,8 @@ int main(void)
 	    cmocka_unit_test(test_each_cut_is_torn),
 	    cmocka_unit_test(test_hostile_counts_end_with_the_bytes),
 	    cmocka_unit_test(test_bad_forms_and_unknown_types),
+	    cmocka_unit_test(test_keys_and_texts_of_each_form),
+	    cmocka_unit_test(test_damaged_compression_is_refused),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

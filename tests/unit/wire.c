@@ -46,6 +46,10 @@ static const struct beam_wire_message samples[] = {
      .placed = {.index = 3, .rkey = 0x89abcdef, .address = 0x1122334455667788}},
     {.type = BEAM_WIRE_PROGRESS, .done = {.bytes = 77, .ms = 88}},
     {.type = BEAM_WIRE_TAKEN, .taken = {.index = 0x01020304}},
+    {.type = BEAM_WIRE_VOUCHED,
+     .vouched = {.index = 0x01020304,
+		 .digest = {0x11, [BEAM_DIGEST_BYTES - 1] = 0x22},
+		 .signature = {0x33, [BEAM_SIGNATURE_BYTES - 1] = 0x44}}},
 };
 #define NSAMPLES (sizeof(samples) / sizeof(samples[0]))
 
@@ -123,10 +127,11 @@ static void a_bad_head_is_known_from_the_head_alone(void **state)
 {
 	(void)state;
 	for (size_t i = 0; i < NSAMPLES; i++) {
-		assert_int_equal(decode_changed(i, 0, 0, 8), BEAM_E_PROTO);  /* type 0 */
-		assert_int_equal(decode_changed(i, 0, 17, 8), BEAM_E_PROTO); /* past the last */
-		assert_int_equal(decode_changed(i, 1, 1, 8), BEAM_E_PROTO);  /* type 256 + */
-		assert_int_equal(decode_changed(i, 2, 1, 8), BEAM_E_PROTO);  /* flags */
+		assert_int_equal(decode_changed(i, 0, 0, 8), BEAM_E_PROTO); /* type 0 */
+		/* Past the last. */
+		assert_int_equal(decode_changed(i, 0, BEAM_WIRE_VOUCHED + 1, 8), BEAM_E_PROTO);
+		assert_int_equal(decode_changed(i, 1, 1, 8), BEAM_E_PROTO); /* type 256 + */
+		assert_int_equal(decode_changed(i, 2, 1, 8), BEAM_E_PROTO); /* flags */
 		assert_int_equal(decode_changed(i, 3, 128, 8), BEAM_E_PROTO);
 		assert_int_equal(decode_changed(i, 4, 3, 8), BEAM_E_PROTO); /* too short */
 		assert_int_equal(decode_changed(i, 5, 0x80, 8), BEAM_E_PROTO);
@@ -142,6 +147,9 @@ static void bad_bodies_are_refused(void **state)
 	(void)state;
 	assert_int_equal(decode_changed(0, 8, 'B', 1000), BEAM_E_PROTO); /* magic */
 	assert_int_equal(decode_changed(4, 12, 1, 1000), BEAM_E_PROTO);  /* padding */
+	assert_int_equal(decode_changed(16, 12, 1, 1000), BEAM_E_PROTO); /* padding */
+	/* A place behind the end of the line. */
+	assert_int_equal(decode_changed(12, 11, 0x7f, 1000), BEAM_E_PROTO);
 	large.data.len_bytes = BEAM_WIRE_READ_MAX + 1;
 	size_t n = encode(&large, bytes);
 
