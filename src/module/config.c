@@ -1,169 +1,21 @@
 /* SPDX-License-Identifier: BSD-3-Clause
- * The table of settings: each row gives name, kind, default, bounds, and where the value lives. */
+ * Settings between the server and the table of them: registering, checking, telling the daemon. */
 #include "config.h"
 
 #include <dlfcn.h>
 #include <errno.h>
-#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 
 #include "options.h"
+#include "settings.h"
 #include "snapshot_facts.h"
 
 #define PORT_DISTANCE 20000
 
-enum kind { KIND_ENUM, KIND_BOOL, KIND_NUMBER, KIND_BYTES, KIND_TEXT };
-
-struct setting {
-	const char *name;
-	const char *help; /* sentences, for the man page */
-	enum kind kind;
-	void *value; /* int *, long long *, char ** by kind */
-	long long preset;
-	long long min, max;
-	long long multiple; /* of which a number must be; 0: any */
-	const char **names; /* of an enum's values 0..n-1 */
-	int nnames;
-	unsigned flags;
-};
-
-struct beam_config beam_config;
-
-static const char *mode_names[] = {"replace", "mirror", "off"};
-static const char *hugepages_names[] = {"try", "require", "no"};
-static const char *transport_names[] = {"auto", "verbs", "tcp", "off"};
-static const char *tls_names[] = {"auto", "yes", "no"};
 static const int enum_values[] = {0, 1, 2, 3};
-
-#define BYTES_MAX (1ll << 46)
-
-static struct setting settings[] = {
-    {.name = "mode",
-     .help = "replace: what BGSAVE writes is the table. mirror: the table is made, and "
-	     "stock saving goes on too. off: stock saving only.",
-     .kind = KIND_ENUM,
-     .value = &beam_config.mode,
-     .names = mode_names,
-     .nnames = 3},
-    {.name = "durable",
-     .help = "Write the table to dir/dbfilename. no: keep it in memory only, for replicas.",
-     .kind = KIND_BOOL,
-     .value = &beam_config.durable,
-     .preset = 1},
-    {.name = "region-size",
-     .help = "Most bytes of shared memory for tables. 0: as needed, up to half of the "
-	     "memory available.",
-     .kind = KIND_BYTES,
-     .value = &beam_config.region_size,
-     .max = BYTES_MAX},
-    {.name = "segment-size",
-     .help = "Bytes of a segment, the piece that is sealed, sent, and written.",
-     .kind = KIND_BYTES,
-     .value = &beam_config.segment_size,
-     .preset = BEAM_SEGMENT_DEFAULT,
-     .min = BEAM_SEGMENT_ALIGN,
-     .max = BEAM_SEGMENT_MAX,
-     .multiple = BEAM_SEGMENT_ALIGN},
-    {.name = "hugepages",
-     .help = "Whether the table takes pages of 2 MiB from vm.nr_hugepages: if there are "
-	     "any, always, or never.",
-     .kind = KIND_ENUM,
-     .value = &beam_config.hugepages,
-     .names = hugepages_names,
-     .nnames = 3},
-    {.name = "workers",
-     .help = "Processes that read the keyspace beside each other. 0: by the CPUs and the "
-	     "number of keys.",
-     .kind = KIND_NUMBER,
-     .value = &beam_config.workers,
-     .max = 64},
-    {.name = "retain",
-     .help = "Seconds an image stays in memory for later replicas.",
-     .kind = KIND_NUMBER,
-     .value = &beam_config.retain,
-     .preset = 300,
-     .max = INT_MAX},
-    {.name = "transport",
-     .help = "How pulls read: auto is verbs (RDMA) where there is a device, and tcp. off: "
-	     "no pulls.",
-     .kind = KIND_ENUM,
-     .value = &beam_config.transport,
-     .names = transport_names,
-     .nnames = 4},
-    {.name = "bind",
-     .help = "Addresses where pulls connect, with spaces between. Empty: the server's own.",
-     .kind = KIND_TEXT,
-     .value = &beam_config.bind},
-    {.name = "port",
-     .help = "Port where pulls connect. 0: the server's plus 20000.",
-     .kind = KIND_NUMBER,
-     .value = &beam_config.port,
-     .max = 65535},
-    {.name = "max-pulls",
-     .help = "Pulls at the same time; more wait for a place.",
-     .kind = KIND_NUMBER,
-     .value = &beam_config.max_pulls,
-     .preset = 16,
-     .min = 1,
-     .max = 1024},
-    {.name = "fanout",
-     .help = "How often the image is sent by this server while relays can take over.",
-     .kind = KIND_NUMBER,
-     .value = &beam_config.fanout,
-     .preset = 2,
-     .min = 1,
-     .max = 1024},
-    {.name = "rate-limit",
-     .help = "Bytes per second of all pulls together. 0: no limit.",
-     .kind = KIND_BYTES,
-     .value = &beam_config.rate_limit,
-     .max = BYTES_MAX},
-    {.name = "flush-rate-limit",
-     .help = "Bytes per second to the disk. 0: no limit.",
-     .kind = KIND_BYTES,
-     .value = &beam_config.flush_rate_limit,
-     .max = BYTES_MAX},
-    {.name = "stall-timeout",
-     .help = "Seconds after which a pull that reads nothing is dropped.",
-     .kind = KIND_NUMBER,
-     .value = &beam_config.stall_timeout,
-     .preset = 60,
-     .min = 1,
-     .max = 86400},
-    {.name = "fast-path",
-     .help = "Read values by their layout where a self-test at load allows it. no: by the "
-	     "public module API only.",
-     .kind = KIND_BOOL,
-     .value = &beam_config.fast_path,
-     .preset = 1},
-    {.name = "fork-thp",
-     .help =
-	 "Huge pages for the heap, so that a fork takes about a tenth of the time, after a test "
-	 "that this kernel copies 4 KiB of them on a write.",
-     .kind = KIND_BOOL,
-     .value = &beam_config.fork_thp},
-    {.name = "tls",
-     .help = "Whether pulls over TCP are encrypted, by the server's own certificate. auto: as its "
-	     "replication is.",
-     .kind = KIND_ENUM,
-     .value = &beam_config.tls,
-     .names = tls_names,
-     .nnames = 3},
-    {.name = "auto-pull",
-     .help = "On a replica: whoever tells it its primary (REPLICAOF, Sentinel, redis.conf) has it "
-	     "pulled; the server's own sync goes on wherever that does not work.",
-     .kind = KIND_BOOL,
-     .value = &beam_config.auto_pull},
-    {.name = "daemon",
-     .help = "Path of rdbeamd. Empty: beside the module.",
-     .kind = KIND_TEXT,
-     .value = &beam_config.daemon,
-     .flags = REDISMODULE_CONFIG_IMMUTABLE},
-};
-#define NSETTINGS (sizeof(settings) / sizeof(settings[0]))
 
 static void (*changed)(void);
 static bool registered;
@@ -208,12 +60,12 @@ static void preset_text(const struct setting *s, char *out, size_t cap)
 
 bool beam_config_describe(size_t i, struct beam_config_text *out)
 {
-	if (i >= NSETTINGS)
+	if (i >= beam_nsettings)
 		return false;
-	out->name = settings[i].name;
-	out->help = settings[i].help;
-	preset_text(&settings[i], out->preset, sizeof(out->preset));
-	allowed_text(&settings[i], out->allowed, sizeof(out->allowed));
+	out->name = beam_settings[i].name;
+	out->help = beam_settings[i].help;
+	preset_text(&beam_settings[i], out->preset, sizeof(out->preset));
+	allowed_text(&beam_settings[i], out->allowed, sizeof(out->allowed));
 	return true;
 }
 
@@ -256,7 +108,7 @@ static int parse_preset(struct setting *s, const char *text)
 		}
 		return -EINVAL;
 	case KIND_BYTES:
-		if (beam_parse_bytes(text, &bytes) || bytes > BYTES_MAX)
+		if (beam_parse_bytes(text, &bytes) || bytes > SETTING_BYTES_MAX)
 			return -EINVAL;
 		s->preset = (long long)bytes;
 		break;
@@ -280,10 +132,10 @@ static int parse_arguments(RedisModuleCtx *ctx, RedisModuleString **argv, int ar
 		    i + 1 < argc ? RedisModule_StringPtrLen(argv[i + 1], NULL) : NULL;
 		struct setting *s = NULL;
 
-		for (size_t k = 0; k < NSETTINGS; k++)
+		for (size_t k = 0; k < beam_nsettings; k++)
 			if (strncmp(name, "--", 2) == 0 &&
-			    strcasecmp(name + 2, settings[k].name) == 0)
-				s = &settings[k];
+			    strcasecmp(name + 2, beam_settings[k].name) == 0)
+				s = &beam_settings[k];
 		if (!s) {
 			RedisModule_Log(
 			    ctx, "warning",
@@ -416,10 +268,10 @@ int beam_config_load(RedisModuleCtx *ctx, RedisModuleString **argv, int argc,
 	err = parse_arguments(ctx, argv, argc);
 	if (err)
 		return err;
-	for (size_t i = 0; i < NSETTINGS; i++) {
-		if (register_one(ctx, &settings[i]) != REDISMODULE_OK) {
+	for (size_t i = 0; i < beam_nsettings; i++) {
+		if (register_one(ctx, &beam_settings[i]) != REDISMODULE_OK) {
 			RedisModule_Log(ctx, "warning", "cannot register setting rdbeam.%s",
-					settings[i].name);
+					beam_settings[i].name);
 			return -EINVAL;
 		}
 	}
@@ -540,10 +392,10 @@ void beam_config_daemon_path(char *out, size_t cap)
 
 const char *beam_config_mode_name(void)
 {
-	return mode_names[beam_config.mode];
+	return beam_mode_names[beam_config.mode];
 }
 
 const char *beam_config_transport_name(void)
 {
-	return transport_names[beam_config.transport];
+	return beam_transport_names[beam_config.transport];
 }
