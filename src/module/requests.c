@@ -587,6 +587,39 @@ int beam_requests_news(RedisModuleCtx *ctx, const struct beam_gen *known, long l
 
 /* ---- events --------------------------------------------------------------------------------- */
 
+/* A waiting ticket whose generation is chosen. */
+static void serve(struct request *r)
+{
+	r->opened = true;
+	r->since_ms = beam_now_ms();
+	if (r->ask.relayed) {
+		hand_out(r);
+		return;
+	}
+	mint(r);
+	finish(r);
+}
+
+/* Who asked between an image's beginning and the news that it can be served: otherwise it would wait
+ * for the child's end, and for another image. */
+static void serve_late(void)
+{
+	struct stream_facts stream;
+	struct request *next;
+	bool read = false;
+
+	for (struct request *r = requests; r; r = next) {
+		next = r->next;
+		if (r->kind != REQUEST_TICKET || r->opened || r->ask.fresh)
+			continue;
+		if (!read)
+			read_stream(detached, &stream);
+		read = true;
+		if (choose_present(r, &stream))
+			serve(r);
+	}
+}
+
 void beam_requests_on_opened(const struct beam_ctl_opened *opened)
 {
 	struct stream_facts stream;
@@ -602,16 +635,9 @@ void beam_requests_on_opened(const struct beam_ctl_opened *opened)
 		if (r->opened)
 			continue;
 		if (r->kind == REQUEST_TICKET && reachable(&stream, &opened->cut)) {
-			r->opened = true;
 			r->gen = opened->gen;
 			r->cut = opened->cut;
-			r->since_ms = beam_now_ms();
-			if (r->ask.relayed) {
-				hand_out(r);
-				continue;
-			}
-			mint(r);
-			finish(r);
+			serve(r);
 		} else if (r->kind == REQUEST_SNAPSHOT && opened->kind == BEAM_SNAPSHOT_MEMORY) {
 			r->opened = true;
 			r->gen = opened->gen;
@@ -644,6 +670,7 @@ void beam_requests_on_status(const struct beam_ctl_status *status)
 		    status->state == BEAM_STATE_READY)
 			finish(r);
 	}
+	serve_late();
 	tell_news();
 }
 

@@ -67,7 +67,7 @@ def test_pulls_under_writes_over_all_databases(make, pulls):
 
 
 class Jerky:
-    """Lets a process run a tenth of the time."""
+    """Lets a process run a hundredth of the time."""
 
     def __init__(self, pid):
         self.pid, self.end = pid, threading.Event()
@@ -76,9 +76,9 @@ class Jerky:
     def run(self):
         while not self.end.is_set():
             os.kill(self.pid, signal.SIGSTOP)
-            self.end.wait(0.18)
+            self.end.wait(0.198)
             os.kill(self.pid, signal.SIGCONT)
-            self.end.wait(0.02)
+            self.end.wait(0.002)
 
     def __enter__(self):
         self.thread.start()
@@ -92,7 +92,7 @@ class Jerky:
 def test_a_replica_slower_than_the_writes_is_told(make):
     """The backlog is small, so a hand-over would end in a full resync; the pull ends in a line with
     both rates, and the target is as it was."""
-    primary = make("primary", repl_backlog_size="1mb", databases=DBS)
+    primary = make("primary", repl_backlog_size="8mb", databases=DBS)
     data.fill_strings(primary.client, 100, 100)
     target = make("target", module=False, databases=DBS)
     with Jerky(target.pid), Writes(primary, 20000 // harness.SLOWER, size=2000):
