@@ -13,6 +13,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "channel.h"
 #include "clock.h"
 #include "rdbeam/error.h"
 #include "sockets.h"
@@ -185,11 +186,34 @@ static void garbage_is_answered_by_failed_and_close(void **state)
 		if (i == 1)
 			memcpy(noise, get, sizeof(get));
 		noise[2] |= 1; /* flags that no message has: never by luck a message */
+		if (noise[0] == CHANNEL_TLS_FIRST_BYTE)
+			noise[0]++; /* that is the next test's */
 		(void)beam_write_all(fd, noise, sizeof(noise));
 		struct beam_wire_message last = read_to_end(fd);
 
 		assert_int_equal(last.type, BEAM_WIRE_FAILED);
 		assert_int_equal(last.text.code, BEAM_E_PROTO);
+		close(fd);
+	}
+	expect_welcome(&f);
+	fixture_close(&f);
+}
+
+/* Without a handshake there is no key to tell by what is wrong: the connection just ends. */
+static void garbage_that_begins_as_tls_is_closed(void **state)
+{
+	struct fixture f;
+	uint8_t noise[4096];
+
+	(void)state;
+	fixture_open(&f, &beam_tcp_server, 2, NULL);
+	for (uint32_t i = 0; i < 10; i++) {
+		int fd = connect_from(&f, 1);
+
+		beam_random(noise, sizeof(noise));
+		noise[0] = CHANNEL_TLS_FIRST_BYTE;
+		(void)beam_write_all(fd, noise, sizeof(noise));
+		assert_int_not_equal(read_to_end(fd).type, BEAM_WIRE_WELCOME);
 		close(fd);
 	}
 	expect_welcome(&f);
@@ -473,6 +497,7 @@ int main(void)
 	    cmocka_unit_test(one_address_has_four_unproved_connections),
 	    cmocka_unit_test(hello_must_come_within_two_seconds),
 	    cmocka_unit_test(garbage_is_answered_by_failed_and_close),
+	    cmocka_unit_test(garbage_that_begins_as_tls_is_closed),
 	    cmocka_unit_test(another_version_is_refused_by_name),
 	    cmocka_unit_test(messages_out_of_place_end_the_session),
 	    cmocka_unit_test(read_before_hello_is_refused),
