@@ -41,6 +41,11 @@ int beam_from_hex(const char *text, uint8_t *bytes, size_t len_bytes)
 	return 0;
 }
 
+bool beam_gen_same(const struct beam_gen *a, const struct beam_gen *b)
+{
+	return a->nonce == b->nonce && a->counter == b->counter;
+}
+
 void beam_gen_to_text(const struct beam_gen *gen, char out[BEAM_GEN_TEXT_BYTES])
 {
 	snprintf(out, BEAM_GEN_TEXT_BYTES, "%016" PRIx64 "-%" PRIu64, gen->nonce, gen->counter);

@@ -5,6 +5,7 @@
 #ifndef BEAM_TEXT_H
 #define BEAM_TEXT_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -17,6 +18,7 @@ void beam_to_hex(const uint8_t *bytes, size_t len_bytes, char *out);
 /* Exactly 2 * len_bytes digits, lower case. 0 or -EINVAL. */
 int beam_from_hex(const char *text, uint8_t *bytes, size_t len_bytes);
 
+bool beam_gen_same(const struct beam_gen *a, const struct beam_gen *b);
 /* "nonce-counter", the nonce in 16 hex digits. */
 void beam_gen_to_text(const struct beam_gen *gen, char out[BEAM_GEN_TEXT_BYTES]);
 /* 0 or -EINVAL. */

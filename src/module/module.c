@@ -13,6 +13,7 @@
 #include "fork_thp.h"
 #include "help.h"
 #include "hook.h"
+#include "images.h"
 #include "link.h"
 #include "load.h"
 #include "log.h"
@@ -23,6 +24,7 @@
 #include "requests.h"
 #include "shared.h"
 #include "text.h"
+#include "tickets.h"
 #include "witness.h"
 
 #define MODULE_VERSION                                                                             \
@@ -128,7 +130,7 @@ static int relay_command(RedisModuleCtx *ctx, RedisModuleString **argv, int argc
 	    wait_ms <= 86400000)
 		return beam_requests_news(ctx, &gen, wait_ms);
 	if (argc == 3 && strcasecmp(verb, "hold") == 0) {
-		beam_requests_cut(&gen, &cut);
+		beam_images_cut(&gen, &cut);
 		return beam_relays_hold(ctx, &gen, &cut);
 	}
 	if (argc == 3 && strcasecmp(verb, "drop") == 0)
@@ -275,7 +277,7 @@ static int open_all(RedisModuleCtx *ctx, RedisModuleString **argv, int argc)
 	static const struct beam_link_events events = {
 	    .opened = beam_requests_on_opened,
 	    .status = on_status,
-	    .relay_key = beam_requests_on_relay_key,
+	    .relay_key = beam_tickets_on_relay_key,
 	};
 	int err = beam_shared_open();
 
@@ -288,7 +290,9 @@ static int open_all(RedisModuleCtx *ctx, RedisModuleString **argv, int argc)
 	if (!err)
 		err = beam_requests_open(ctx);
 	if (!err)
-		err = beam_relays_open(ctx, beam_requests_on_relays);
+		err = beam_tickets_open(ctx);
+	if (!err)
+		err = beam_relays_open(ctx, beam_tickets_on_relays);
 	if (!err)
 		err = beam_hook_open(ctx, beam_requests_on_child);
 	if (!err)

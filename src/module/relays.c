@@ -40,11 +40,6 @@ static struct relay *relays;
 static uint64_t last_rank;
 static void (*tell_changed)(void);
 
-static bool same_gen(const struct beam_gen *a, const struct beam_gen *b)
-{
-	return a->nonce == b->nonce && a->counter == b->counter;
-}
-
 static struct relay *find(uint64_t client)
 {
 	struct relay *relay = relays;
@@ -57,7 +52,7 @@ static struct relay *find(uint64_t client)
 static struct held *find_held(struct relay *relay, const struct beam_gen *gen)
 {
 	for (size_t i = 0; i < HELD_MAX; i++)
-		if (same_gen(&relay->held[i].gen, gen))
+		if (beam_gen_same(&relay->held[i].gen, gen))
 			return &relay->held[i];
 	return NULL;
 }

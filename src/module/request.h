@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause
- * A client's RDBEAM.TICKET or RDBEAM.SNAPSHOT, and its answer. requests.c keeps them, replies.c writes
- * them out. Main thread. */
+ * A client's RDBEAM.TICKET or RDBEAM.SNAPSHOT, and its answer. waiting.c keeps those that
+ * wait, replies.c writes them out. Main thread. */
 #ifndef BEAM_REQUEST_H
 #define BEAM_REQUEST_H
 
@@ -12,6 +12,7 @@
 #include "requests.h"
 
 #define TICKET_TTL_MS 5000
+#define BEGIN_WAIT_MS 60000 /* for other children to end and the fork to begin */
 
 enum request_kind { REQUEST_TICKET, REQUEST_SNAPSHOT, REQUEST_NEWS };
 
@@ -36,6 +37,18 @@ struct request {
 	bool reused;
 	char error[BEAM_TEXT_BYTES]; /* "" : it worked */
 };
+
+/* The first of those that wait, the last that came. */
+struct request *beam_request_first(void);
+/* Lets the client wait: for ever if timeout_ms is 0. NULL: it was told that there is no memory. */
+struct request *beam_request_block(RedisModuleCtx *ctx, const struct request *prepared,
+				   long long timeout_ms);
+/* Takes it off the list and lets its client have the answer; the request is gone. */
+void beam_request_finish(struct request *request);
+/* Answers those that wait for a generation by an error; with `opened_too` those that know theirs. */
+void beam_request_finish_all(bool opened_too, const char *error);
+void beam_request_fail(struct request *request, const char *fmt, ...)
+    __attribute__((format(printf, 2, 3)));
 
 /* Replies the error, the ticket, or the snapshot's state. */
 int beam_request_reply(RedisModuleCtx *ctx, const struct request *request);

@@ -32,14 +32,10 @@ int beam_requests_snapshot(RedisModuleCtx *ctx, long long wait_ms);
 int beam_requests_news(RedisModuleCtx *ctx, const struct beam_gen *known, long long wait_ms);
 /* Where the client comes from: an address, 127.0.0.1 for a unix socket, "" if unknown. */
 void beam_requests_client_address(RedisModuleCtx *ctx, char out[BEAM_ADDR_BYTES]);
-/* The cut of a generation that is here or was opened last; of another one an empty one. */
-void beam_requests_cut(const struct beam_gen *gen, struct beam_cut *cut);
 
 /* Events of the link and of the server's children. */
 void beam_requests_on_opened(const struct beam_ctl_opened *opened);
 void beam_requests_on_status(const struct beam_ctl_status *status); /* NULL: the daemon died */
 void beam_requests_on_child(int died);
-void beam_requests_on_relays(void); /* they came, went, or hold something else */
-void beam_requests_on_relay_key(const struct beam_ctl_relay_key *key);
 
 #endif
