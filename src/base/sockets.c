@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <poll.h>
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
@@ -135,6 +136,21 @@ static int wait_readable(int sock, int timeout_ms)
 	}
 }
 
+/* A peer that closes before it has read all leaves an ECONNRESET here, which comes once, and before
+ * the packets that it sent: those are asked for again. */
+static ssize_t receive(int sock, struct msghdr *msg, int flags)
+{
+	bool reset = false;
+	ssize_t n;
+
+	for (;;) {
+		n = recvmsg(sock, msg, flags);
+		if (n >= 0 || (errno != EINTR && (errno != ECONNRESET || reset)))
+			return n;
+		reset |= errno == ECONNRESET;
+	}
+}
+
 ssize_t beam_packet_recv(int sock, void *data, size_t cap_bytes, int *fds, int *nfds,
 			 int timeout_ms)
 {
@@ -156,11 +172,8 @@ ssize_t beam_packet_recv(int sock, void *data, size_t cap_bytes, int *fds, int *
 		if (err)
 			return err;
 	}
-	ssize_t n;
+	ssize_t n = receive(sock, &msg, MSG_CMSG_CLOEXEC | (timeout_ms == 0 ? MSG_DONTWAIT : 0));
 
-	do {
-		n = recvmsg(sock, &msg, MSG_CMSG_CLOEXEC | (timeout_ms == 0 ? MSG_DONTWAIT : 0));
-	} while (n < 0 && errno == EINTR);
 	if (n < 0)
 		return errno == ECONNRESET ? BEAM_E_GONE : -errno;
 	take_fds(&msg, fds, nfds);

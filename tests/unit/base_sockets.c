@@ -143,6 +143,23 @@ static void test_timeout_and_close(void **state)
 	assert_int_equal(beam_packet_send(pair->server, "x", 1, NULL, 0), BEAM_E_GONE);
 }
 
+/* A saving child that ends before it has read all: what it said last must not be lost. */
+static void test_last_words_of_a_peer_that_did_not_listen(void **state)
+{
+	struct pair *pair = *state;
+	char buf[16];
+
+	assert_int_equal(beam_packet_send(pair->server, "unread", 6, NULL, 0), 0);
+	assert_int_equal(beam_packet_send(pair->client, "one", 3, NULL, 0), 0);
+	assert_int_equal(beam_packet_send(pair->client, "last", 4, NULL, 0), 0);
+	beam_close(&pair->client);
+	assert_int_equal(beam_packet_recv(pair->server, buf, sizeof(buf), NULL, NULL, 0), 3);
+	assert_int_equal(beam_packet_recv(pair->server, buf, sizeof(buf), NULL, NULL, 0), 4);
+	assert_memory_equal(buf, "last", 4);
+	assert_int_equal(beam_packet_recv(pair->server, buf, sizeof(buf), NULL, NULL, 0),
+			 BEAM_E_GONE);
+}
+
 static void test_peer_is_known(void **state)
 {
 	struct pair *pair = *state;
@@ -189,6 +206,8 @@ int main(void)
 	    cmocka_unit_test_setup_teardown(test_fds_arrive_and_are_cloexec, setup, teardown),
 	    cmocka_unit_test_setup_teardown(test_unwanted_fds_are_closed, setup, teardown),
 	    cmocka_unit_test_setup_teardown(test_timeout_and_close, setup, teardown),
+	    cmocka_unit_test_setup_teardown(test_last_words_of_a_peer_that_did_not_listen, setup,
+					    teardown),
 	    cmocka_unit_test_setup_teardown(test_peer_is_known, setup, teardown),
 	    cmocka_unit_test(test_whole_transfers_through_a_pipe),
 	};
