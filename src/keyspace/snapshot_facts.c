@@ -13,17 +13,21 @@
 
 #define DUMP_FOOTER_BYTES 10
 
-static void copy_text(char *out, size_t cap, const char *text, size_t len)
+static bool copy_text(char *out, size_t cap, const char *text, size_t len)
 {
-	if (len >= cap)
+	bool fits = len < cap;
+
+	if (!fits)
 		len = cap - 1;
 	memcpy(out, text, len);
 	out[len] = 0;
+	return fits;
 }
 
-void beam_config_get(RedisModuleCtx *ctx, const char *name, char *out, size_t cap)
+bool beam_config_get(RedisModuleCtx *ctx, const char *name, char *out, size_t cap)
 {
 	RedisModuleCallReply *reply = RedisModule_Call(ctx, "CONFIG", "cc", "GET", name);
+	bool whole = false;
 	size_t len;
 
 	out[0] = 0;
@@ -33,10 +37,11 @@ void beam_config_get(RedisModuleCtx *ctx, const char *name, char *out, size_t ca
 		const char *text = RedisModule_CallReplyStringPtr(value, &len);
 
 		if (text)
-			copy_text(out, cap, text, len);
+			whole = copy_text(out, cap, text, len);
 	}
 	if (reply)
 		RedisModule_FreeCallReply(reply);
+	return whole;
 }
 
 static int64_t info_number(RedisModuleServerInfoData *info, const char *field)
@@ -145,42 +150,47 @@ static void read_policy(RedisModuleCtx *ctx, struct beam_facts *facts)
 	facts->min_replicas_to_write = strtoll(text, NULL, 10);
 }
 
+static uint64_t expires_of(RedisModuleServerInfoData *keyspace, int db)
+{
+	char text[128], field[16];
+
+	snprintf(field, sizeof(field), "db%d", db);
+	info_text(keyspace, field, text, sizeof(text));
+	const char *at = strstr(text, "expires=");
+
+	return at ? strtoull(at + 8, NULL, 10) : 0;
+}
+
+/* The databases are counted by selecting them: CONFIG, which knows their number, may be renamed. */
 static int read_databases(RedisModuleCtx *ctx, struct beam_facts *facts)
 {
-	RedisModuleServerInfoData *info;
-	char text[128], field[16];
-	long databases;
+	RedisModuleServerInfoData *info = RedisModule_GetServerInfo(ctx, "keyspace");
+	uint32_t room = 0;
+	int err = 0;
 
-	beam_config_get(ctx, "databases", text, sizeof(text));
-	databases = strtol(text, NULL, 10);
-	if (databases < 1 || databases > BEAM_DATABASES_MAX)
-		databases = 1;
-	facts->dbs = calloc((size_t)databases, sizeof(*facts->dbs));
-	if (!facts->dbs)
-		return -ENOMEM;
-	info = RedisModule_GetServerInfo(ctx, "keyspace");
-	for (long db = 0; db < databases; db++) {
-		unsigned long long expires = 0;
-
-		if (RedisModule_SelectDb(ctx, (int)db) != REDISMODULE_OK)
-			break;
+	for (int db = 0; !err && RedisModule_SelectDb(ctx, db) == REDISMODULE_OK; db++) {
 		uint64_t keys = RedisModule_DbSize(ctx);
 
 		if (!keys)
 			continue;
-		snprintf(field, sizeof(field), "db%ld", db);
-		info_text(info, field, text, sizeof(text));
-		const char *at = strstr(text, "expires=");
+		if (facts->ndbs == room) {
+			struct beam_db_facts *grown =
+			    realloc(facts->dbs, (2 * room + 16) * sizeof(*grown));
 
-		if (at)
-			expires = strtoull(at + 8, NULL, 10);
-		facts->dbs[facts->ndbs++] =
-		    (struct beam_db_facts){.db = (uint32_t)db, .keys = keys, .expires = expires};
+			if (!grown) {
+				err = -ENOMEM;
+				break;
+			}
+			facts->dbs = grown;
+			room = 2 * room + 16;
+		}
+		facts->dbs[facts->ndbs++] = (struct beam_db_facts){
+		    .db = (uint32_t)db, .keys = keys, .expires = expires_of(info, db)};
 		facts->keys += keys;
 	}
 	RedisModule_FreeServerInfo(ctx, info);
 	RedisModule_SelectDb(ctx, 0);
-	return 0;
+	return err;
 }
 
 /* FUNCTION DUMP answers even without functions: its footer tells the server's RDB version. */
@@ -221,7 +231,7 @@ int beam_facts_read(RedisModuleCtx *ctx, struct beam_facts *facts, char *why)
 	read_policy(ctx, facts);
 	err = read_functions(ctx, facts);
 	if (err)
-		snprintf(why, 256, "FUNCTION DUMP gave no payload");
+		snprintf(why, 256, "FUNCTION DUMP gave no payload: is FUNCTION renamed?");
 	else if ((err = read_databases(ctx, facts)))
 		snprintf(why, 256, "no memory for the list of databases");
 	if (err)

@@ -13,8 +13,6 @@
 #include "partition.h"
 #include "record.h"
 
-#define BEAM_DATABASES_MAX 16384
-
 struct beam_db_facts {
 	uint32_t db;
 	uint64_t keys, expires;
@@ -54,7 +52,8 @@ long beam_facts_module_aux_bytes(RedisModuleCtx *ctx);
 /* Whether a replica waits for a snapshot, by the server's INFO replication. */
 bool beam_facts_replica_waits(RedisModuleServerInfoData *replication);
 
-/* Value of CONFIG GET `name` copied to `out`; "" if there is none. */
-void beam_config_get(RedisModuleCtx *ctx, const char *name, char *out, size_t cap);
+/* Value of CONFIG GET `name` copied to `out`; "" if there is none. False: it did not fit, the server has
+ * no such setting, or CONFIG is renamed (rename-command) and nothing is known of it. */
+bool beam_config_get(RedisModuleCtx *ctx, const char *name, char *out, size_t cap);
 
 #endif

@@ -209,10 +209,18 @@ static RedisModuleString *get_text(const char *name, void *arg)
 
 static int set_text(const char *name, RedisModuleString *value, void *arg, RedisModuleString **err)
 {
+	static const char fixed[] = "cannot be changed while the server runs";
+	const char *text = RedisModule_StringPtrLen(value, NULL);
 	struct setting *s = arg;
 
 	(void)name;
-	return text_set(s, RedisModule_StringPtrLen(value, NULL)) ? refuse(s, err) : REDISMODULE_OK;
+	/* Not the server's own flag for it: setting what is set already is no error, as whoever writes
+	 * back all that CONFIG GET has shown expects (Redis's own tests do). */
+	if (registered && s->fixed && strcmp(text, *(char **)s->value) != 0) {
+		*err = RedisModule_CreateString(NULL, fixed, strlen(fixed));
+		return REDISMODULE_ERR;
+	}
+	return text_set(s, text) ? refuse(s, err) : REDISMODULE_OK;
 }
 
 static int apply(RedisModuleCtx *ctx, void *arg, RedisModuleString **err)
@@ -281,6 +289,7 @@ int beam_config_load(RedisModuleCtx *ctx, RedisModuleString **argv, int argc,
 	return 0;
 }
 
+/* The server's port, and 20000 more or less. 0: it has none, or CONFIG is renamed. */
 static uint32_t default_port(RedisModuleCtx *ctx)
 {
 	char text[32];
@@ -311,30 +320,31 @@ static void split_bind(const char *text, struct beam_ctl_config *message)
 	}
 }
 
-/* auto: as the server's own replication. */
-static bool must_tls(RedisModuleCtx *ctx)
+/* auto: as the server's own replication. With CONFIG renamed nothing is `known`: the safer is taken, here
+ * and below. */
+static bool must_tls(RedisModuleCtx *ctx, bool known)
 {
 	char text[8];
 
 	if (beam_config.tls != BEAM_TLS_AUTO)
 		return beam_config.tls == BEAM_TLS_YES;
 	beam_config_get(ctx, "tls-replication", text, sizeof(text));
-	return strcmp(text, "yes") == 0;
+	return !known || strcmp(text, "yes") == 0;
 }
 
 /* Protected mode as the server applies it: on, and the default user without a password. */
-static bool is_protected(RedisModuleCtx *ctx)
+static bool is_protected(RedisModuleCtx *ctx, bool known)
 {
 	char text[8];
 	size_t len;
 
 	beam_config_get(ctx, "protected-mode", text, sizeof(text));
-	if (strcmp(text, "yes") != 0)
+	if (known && strcmp(text, "yes") != 0)
 		return false;
 	RedisModuleCallReply *user = RedisModule_Call(ctx, "ACL", "cc", "GETUSER", "default");
 	RedisModuleCallReply *flags = user ? RedisModule_CallReplyArrayElement(user, 1) : NULL;
 	size_t nflags = flags ? RedisModule_CallReplyLength(flags) : 0;
-	bool nopass = false;
+	bool nopass = !flags;
 
 	for (size_t i = 0; i < nflags && !nopass; i++) {
 		RedisModuleCallReply *flag = RedisModule_CallReplyArrayElement(flags, i);
@@ -350,6 +360,7 @@ static bool is_protected(RedisModuleCtx *ctx)
 void beam_config_message(RedisModuleCtx *ctx, struct beam_ctl_config *message)
 {
 	char server_bind[1024];
+	bool known = beam_config_get(ctx, "bind", server_bind, sizeof(server_bind));
 
 	memset(message, 0, sizeof(*message));
 	message->region_bytes = (uint64_t)beam_config.region_size;
@@ -361,12 +372,12 @@ void beam_config_message(RedisModuleCtx *ctx, struct beam_ctl_config *message)
 	message->rate_limit = (uint64_t)beam_config.rate_limit;
 	message->flush_rate_limit = (uint64_t)beam_config.flush_rate_limit;
 	message->stall_timeout_s = (uint32_t)beam_config.stall_timeout;
-	message->must_tls = must_tls(ctx);
-	message->is_protected = is_protected(ctx);
-	if (beam_config.transport == BEAM_TRANSPORT_OFF)
+	message->must_tls = must_tls(ctx, known);
+	message->is_protected = is_protected(ctx, known);
+	/* Where the server listens is not known: then nowhere, unless told. */
+	if (beam_config.transport == BEAM_TRANSPORT_OFF || (!known && !beam_config.bind[0]))
 		return;
 	message->port = beam_config.port ? (uint32_t)beam_config.port : default_port(ctx);
-	beam_config_get(ctx, "bind", server_bind, sizeof(server_bind));
 	split_bind(beam_config.bind[0] ? beam_config.bind : server_bind, message);
 	if (!message->nbind)
 		split_bind("* ::*", message);

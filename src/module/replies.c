@@ -34,7 +34,9 @@ static int reply_ticket(RedisModuleCtx *ctx, const struct request *request)
 	beam_to_hex(request->ticket.key, BEAM_TICKET_KEY_BYTES, key);
 	beam_to_hex(beam_link_public_key(), BEAM_PUBLIC_BYTES, public_key);
 	snprintf(nonce, sizeof(nonce), "%" PRIu64, request->gen.nonce);
-	beam_config_get(ctx, "min-replicas-to-write", text, sizeof(text));
+	/* Not known: as if it were set, so that a pull never counts as a replica (ADR 5). */
+	bool known_min = beam_config_get(ctx, "min-replicas-to-write", text, sizeof(text));
+
 	RedisModule_ReplyWithMap(ctx, 19);
 	reply_pair(ctx, "id", id);
 	reply_pair(ctx, "key", key);
@@ -54,7 +56,7 @@ static int reply_ticket(RedisModuleCtx *ctx, const struct request *request)
 	reply_number(ctx, "reused", request->reused);
 	reply_number(ctx, "keys", known ? (long long)status->keys : 0);
 	reply_number(ctx, "copy_ms", known ? (long long)status->copy_ms : 0);
-	reply_number(ctx, "min_replicas", strtoll(text, NULL, 10));
+	reply_number(ctx, "min_replicas", known_min ? strtoll(text, NULL, 10) : 1);
 	return reply_number(ctx, "ttl_ms", TICKET_TTL_MS), REDISMODULE_OK;
 }
 

@@ -167,7 +167,8 @@ int beam_requests_ticket(RedisModuleCtx *ctx, const struct beam_ticket_ask *ask)
 		snprintf(text, sizeof(text), "ERR nobody listens for pulls: %s",
 			 beam_link_error()[0]
 			     ? beam_link_error()
-			     : "rdbeam.transport is off or the server has no port");
+			     : "rdbeam.transport is off, the server has no port, or CONFIG is "
+			       "renamed and rdbeam.bind and rdbeam.port are not set");
 		return RedisModule_ReplyWithError(ctx, text);
 	}
 	beam_stream_read(ctx, &stream);

@@ -350,7 +350,12 @@ static int open_file(struct snapshot *s)
 	s->dirfd = open(".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (s->dirfd < 0)
 		return fail(s, "opening the server's directory", -errno);
-	beam_config_get(s->ctx, "dbfilename", s->name, sizeof(s->name));
+	if (!beam_config_get(s->ctx, "dbfilename", s->name, sizeof(s->name)) || !s->name[0]) {
+		snprintf(
+		    s->why, sizeof(s->why),
+		    "dbfilename is not known (CONFIG is renamed) or longer than a file's name");
+		return BEAM_E_UNSUPPORTED;
+	}
 	err = lock_name(s);
 	if (err)
 		return fail(s, "locking the dump's name", err);

@@ -134,6 +134,6 @@ struct setting beam_settings[] = {
      .help = "Path of rdbeamd. Empty: beside the module.",
      .kind = KIND_TEXT,
      .value = &beam_config.daemon,
-     .flags = REDISMODULE_CONFIG_IMMUTABLE},
+     .fixed = true},
 };
 const size_t beam_nsettings = sizeof(beam_settings) / sizeof(beam_settings[0]);

@@ -6,6 +6,7 @@
 #ifndef BEAM_SETTINGS_H
 #define BEAM_SETTINGS_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
 #define SETTING_BYTES_MAX (1ll << 46)
@@ -22,6 +23,7 @@ struct setting {
 	long long multiple; /* of which a number must be; 0: any */
 	const char **names; /* of an enum's values 0..n-1 */
 	int nnames;
+	bool fixed; /* from the start on */
 	unsigned flags;
 };
 
