@@ -32,6 +32,30 @@ VARIANTS = {
     "lru": ["maxmemory-policy allkeys-lru"],
 }
 
+CONFIGS = {
+    "numbers": ["--workers", "64", "--port", "0", "--max-pulls", "1024", "--retain", "0"],
+    "bytes": ["--region-size", "3gb", "--segment-size", "512mb", "--rate-limit", "64tb"],
+    "words": ["--mode", "MIRROR", "--tls", "auto", "--transport", "verbs", "--hugepages", "require",
+              "--durable", "no", "--fast-path", "YES"],
+    "texts": ["--bind", "127.0.0.1 -::1 * ::*  - a b c d e", "--daemon", "/usr/lib/rdbeam/rdbeamd"],
+    "no-value": ["--port"],
+    "unknown": ["port", "1", "--ports", "1"],
+    "bounds": ["--segment-size", "3mb", "--port", "65536", "--workers", "-1", "99999999999999999999"],
+    "not-a-number": ["--port", "0x10", "--retain", " 1", "--rate-limit", "1e9"],
+}
+OPTIONS = {
+    "all": ["-f", "-h", "host", "--port", "6379", "--number=-5", "--size", "64mb", "--transport=tcp"],
+    "rest": ["first", "--", "--flag", "-", "last"],
+    "no-value": ["word", "--port"],
+    "flag-with-value": ["--flag=yes"],
+    "short-equals": ["-h=host", "-n=1", "-nh"],
+    "bounds": ["18446744073709551615gb", "--size", "15", "--port", "0"],
+    "url": ["redis://user:p%40ss@host:7000/3", "--transport", "udp"],
+    "v6": ["[fe80::1%25eth0]:65535"],
+    "socket": ["/run/redis.sock", "--unknown=secret"],
+    "bytes": ["4gb", "--size=1GB"],
+}
+
 
 def crc64(data, crc=0):
     """CRC-64/Jones, bit by bit: slow, and independent of the code under test."""
@@ -218,6 +242,10 @@ def make_by_hand(out):
               b"\x07" + string(b"module") + b"\x81" + bytes(8) + b"\x02\x07\x01\x08\x03" + bytes(4) +
               b"\x04" + bytes(8) + b"\x05" + string(b"text") + b"\x00\xff")
     write(out + "/rdb", "module", module + struct.pack("<Q", crc64(module)))
+    for name, line in CONFIGS.items():
+        write(out + "/config", name, "\0".join(line).encode())
+    for name, line in OPTIONS.items():
+        write(out + "/options", name, "\0".join(line).encode())
     old = (b"REDIS0005\xfd" + bytes(4) + b"\x03" + string(b"zset") + b"\x02" + string(b"a") +
            b"\x031.5" + string(b"b") + b"\xfe" + b"\x09" + string(b"zipmap") + string(b"\x00\xff") +
            b"\xf4\x01\x02\x03\xff")
