@@ -27,8 +27,9 @@
 #define MADV_COLLAPSE 25 /* Linux 6.1 */
 #endif
 
-#define HUGE_BYTES  (2ull << 20)
-#define SMALL_BYTES 4096u
+#define HUGE_BYTES     (2ull << 20)
+#define SMALL_BYTES    4096u
+#define COLLAPSE_BYTES (32ull << 20)
 
 static const char thp_dir[] = "/sys/kernel/mm/transparent_hugepage";
 
@@ -217,19 +218,18 @@ static uint64_t thp_bytes(const uint8_t *base)
 	return found;
 }
 
-/* Allocates one segment as huge pages whatever shmem_enabled says: a range that holds any page can be
- * asked to become a huge one. It is also several times faster than faulting 512 small ones. False:
- * not all of it, faulting does the rest. */
-static bool collapse_segment(const struct beam_extent *extent, uint64_t offset)
+/* Allocates a range as huge pages whatever shmem_enabled says: one that holds any page can be asked to
+ * become a huge one. It is also several times faster than faulting 512 small ones. Each call makes the
+ * kernel wait for a worker on every CPU, which takes long where other processes want them: so the range
+ * is more than one page. False: not all of it, faulting does the rest. */
+static bool collapse(const struct beam_extent *extent, uint64_t offset, uint64_t len_bytes)
 {
-	for (uint64_t i = 0; i < extent->segment_bytes; i += HUGE_BYTES) {
-		uint8_t *at = extent->base + offset + i;
+	uint8_t *base = extent->base + offset;
+	int err = BEAM_FAULT("extent.collapse");
 
-		if (BEAM_FAULT("extent.collapse") || beam_extent_populate(at, SMALL_BYTES) ||
-		    madvise(at, HUGE_BYTES, MADV_COLLAPSE))
-			return false;
-	}
-	return true;
+	for (uint64_t i = 0; !err && i < len_bytes; i += HUGE_BYTES)
+		err = beam_extent_populate(base + i, SMALL_BYTES);
+	return !err && !madvise(base, len_bytes, MADV_COLLAPSE);
 }
 
 /* Allocates one segment and maps it. Kernels without MADV_POPULATE_WRITE allocate by fallocate,
@@ -254,7 +254,8 @@ int beam_extent_make_shmem(uint64_t bytes, uint32_t segment_bytes, int thp, cons
 {
 	struct beam_extent extent = {
 	    .segment_bytes = segment_bytes, .bytes = bytes, .pages = BEAM_PAGES_SMALL};
-	uint64_t got = 0;
+	uint64_t step = (COLLAPSE_BYTES + segment_bytes - 1) / segment_bytes * segment_bytes;
+	uint64_t got = 0, huge = 0;
 	int err = open_memfd(0, bytes, &extent.fd);
 
 	if (err)
@@ -266,11 +267,14 @@ int beam_extent_make_shmem(uint64_t bytes, uint32_t segment_bytes, int thp, cons
 	}
 	bool by_fault = thp && (thp_file_allows("shmem_enabled") ||
 				thp_file_allows("hugepages-2048kB/shmem_enabled"));
-	bool collapse = thp && (!by_fault || madvise(extent.base, bytes, MADV_HUGEPAGE));
+	bool collapses = thp && (!by_fault || madvise(extent.base, bytes, MADV_HUGEPAGE));
 
 	while (!err && got < bytes) {
 		/* The first that fails is the last: memory is in pieces, or the kernel too old. */
-		collapse = collapse && collapse_segment(&extent, got);
+		if (collapses && got == huge) {
+			huge += step < bytes - got ? step : bytes - got;
+			collapses = collapse(&extent, got, huge - got);
+		}
 		err = atomic_load(stop) ? -ECANCELED : fault_segment(&extent, got);
 		got += err ? 0 : segment_bytes;
 	}

@@ -63,6 +63,9 @@ static void free_string(RedisModuleCtx *ctx, RedisModuleString *string)
 }
 
 static void log_nothing(RedisModuleCtx *ctx, const char *level, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+
+static void log_nothing(RedisModuleCtx *ctx, const char *level, const char *format, ...)
 {
 	char text[2048];
 	va_list args;

@@ -14,6 +14,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import time
 import uuid
 
@@ -172,6 +173,7 @@ class Server:
         self.mark = uuid.uuid4().hex
         self.process = None
         self.password = conf.get("requirepass")
+        self.confined = conf.pop("confined", None)  # arguments of confine.py
         self.may_crash = False
         self.conf = {
             "port": self.port, "bind": "127.0.0.1", "dir": str(self.dir),
@@ -212,13 +214,20 @@ class Server:
         if self.module and ASAN:
             env.update(sanitizer_env(leaks=False), LD_PRELOAD=runtime_library())
         with open(self.dir / "stderr.log", "ab") as stderr:
-            self.process = subprocess.Popen([self.binary, str(self.write_config())], env=env,
+            self.process = subprocess.Popen([*self.confinement(), self.binary,
+                                             str(self.write_config())], env=env,
                                             stdin=subprocess.DEVNULL, stdout=stderr, stderr=stderr,
                                             cwd=self.dir)
         self.client = self.connect()
         if ready:
             self.wait_ready()
         return self
+
+    def confinement(self):
+        if not self.confined:
+            return []
+        return [sys.executable, "-B", str(pathlib.Path(__file__).with_name("confine.py")),
+                *self.confined]
 
     def connect(self, db=0, **kwargs):
         kwargs.setdefault("password", self.password)
