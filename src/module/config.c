@@ -301,7 +301,7 @@ static uint32_t default_port(RedisModuleCtx *ctx)
 		beam_config_get(ctx, "tls-port", text, sizeof(text));
 		port = strtol(text, NULL, 10);
 	}
-	if (port == 0)
+	if (port < 1 || port > 65535)
 		return 0;
 	return (uint32_t)(port + PORT_DISTANCE <= 65535 ? port + PORT_DISTANCE
 							: port - PORT_DISTANCE);

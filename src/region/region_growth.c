@@ -15,6 +15,7 @@
 
 #define EXTENT_SEGMENTS   16          /* an extent has at least so many, if there is room */
 #define EXTENT_STEP_BYTES (64u << 20) /* first extents are small, so that slots come soon */
+#define FIRST_SEGMENTS    4           /* of the first: a saving child waits for it */
 
 static void signal_owner(struct beam_region *r)
 {
@@ -45,10 +46,12 @@ static uint64_t next_bytes(uint32_t segment_bytes, uint32_t todo, uint64_t held,
 {
 	uint64_t step = held / 8 > EXTENT_STEP_BYTES ? held / 8 : EXTENT_STEP_BYTES;
 	uint64_t least = (uint64_t)EXTENT_SEGMENTS * segment_bytes;
+	uint64_t first = (uint64_t)FIRST_SEGMENTS * segment_bytes;
 	uint64_t bytes = (uint64_t)todo * segment_bytes;
 
 	bytes = bytes < step ? bytes : step;
 	bytes = bytes > least ? bytes : least;
+	bytes = held || bytes < first ? bytes : first;
 	bytes = bytes < BEAM_EXTENT_MAX_BYTES ? bytes : BEAM_EXTENT_MAX_BYTES;
 	bytes = bytes < most ? bytes : most;
 	return bytes - bytes % segment_bytes;
