@@ -21,6 +21,7 @@ typedef struct RedisModuleServerInfoData RedisModuleServerInfoData;
 typedef struct RedisModuleCommand RedisModuleCommand;
 typedef struct RedisModuleIO RedisModuleIO;
 typedef struct RedisModuleType RedisModuleType;
+typedef struct RedisModuleUser RedisModuleUser;
 typedef uint64_t RedisModuleTimerID;
 typedef long long mstime_t;
 
@@ -297,6 +298,10 @@ typedef struct {
 #define BEAM_REDIS_API_OPTIONAL(X)                                                                 \
 	X(void, LatencyAddSample, (const char *, mstime_t))                                        \
 	X(int, SetCommandACLCategories, (RedisModuleCommand *, const char *))                      \
+	X(RedisModuleString *, GetClientUserNameById, (RedisModuleCtx *, uint64_t))                \
+	X(RedisModuleUser *, GetModuleUserFromUserName, (RedisModuleString *))                     \
+	X(void, FreeModuleUser, (RedisModuleUser *))                                               \
+	X(int, ACLCheckCommandPermissions, (RedisModuleUser *, RedisModuleString **, int))         \
 	X(int, GetModuleOptionsAll, (void))
 
 #define X(type, name, args) extern type(*RedisModule_##name) args;

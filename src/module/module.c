@@ -7,6 +7,7 @@
 #include <string.h>
 #include <strings.h>
 
+#include "access.h"
 #include "auto_pull.h"
 #include "config.h"
 #include "fields.h"
@@ -54,13 +55,16 @@ static int snapshot_command(RedisModuleCtx *ctx, RedisModuleString **argv, int a
 	if (argc == 3 && (RedisModule_StringToLongLong(argv[2], &wait_ms) != REDISMODULE_OK ||
 			  wait_ms < 1 || wait_ms > 86400000))
 		return RedisModule_ReplyWithError(ctx, "ERR WAIT takes 1 to 86400000 milliseconds");
-	return beam_requests_snapshot(ctx, wait_ms);
+	return beam_access_granted(ctx, "bgsave") ? beam_requests_snapshot(ctx, wait_ms)
+						  : REDISMODULE_OK;
 }
 
 static int ticket_command(RedisModuleCtx *ctx, RedisModuleString **argv, int argc)
 {
 	struct beam_ticket_ask ask = {0};
 
+	if (!beam_access_granted(ctx, "psync"))
+		return REDISMODULE_OK;
 	for (int i = 1; i < argc; i++) {
 		const char *word = RedisModule_StringPtrLen(argv[i], NULL);
 		const char *next =
@@ -117,6 +121,8 @@ static int relay_command(RedisModuleCtx *ctx, RedisModuleString **argv, int argc
 
 	if (argc < 3 || argc > 4)
 		return RedisModule_WrongArity(ctx);
+	if (!beam_access_granted(ctx, "psync"))
+		return REDISMODULE_OK;
 	if (strcasecmp(verb, "join") == 0)
 		return join(ctx, argv, argc);
 	const char *name = RedisModule_StringPtrLen(argv[2], NULL);
@@ -153,14 +159,15 @@ static int load_command(RedisModuleCtx *ctx, RedisModuleString **argv, int argc)
 	(void)argv;
 	if (argc != 1)
 		return RedisModule_WrongArity(ctx);
-	return beam_load_command(ctx);
+	return beam_access_granted(ctx, "replicaof") ? beam_load_command(ctx) : REDISMODULE_OK;
 }
 
 static int follow_command(RedisModuleCtx *ctx, RedisModuleString **argv, int argc)
 {
 	if (argc != 3 && argc != 4)
 		return RedisModule_WrongArity(ctx);
-	return beam_auto_pull_follow(ctx, argv, argc);
+	return beam_access_granted(ctx, "replicaof") ? beam_auto_pull_follow(ctx, argv, argc)
+						     : REDISMODULE_OK;
 }
 
 static int help_command(RedisModuleCtx *ctx, RedisModuleString **argv, int argc)

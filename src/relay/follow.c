@@ -155,7 +155,7 @@ static int run(const struct follower *f, char *error)
 			if (rc == BEAM_E_DENIED || (rc == BEAM_E_SERVER && !begun))
 				return beam_tell(error, rc,
 						 "%s (it needs the rdbeam module of this version, "
-						 "and +rdbeam.relay +rdbeam.ticket)",
+						 "and +rdbeam.relay +rdbeam.ticket +psync)",
 						 text);
 		}
 		beam_log(BEAM_LOG_WARNING, "the primary is tried again in %lld s: %s",

@@ -120,7 +120,7 @@ static int join(struct relay *relay, char *error)
 	if (rc) {
 		beam_tell(error, rc,
 			  "%s: RDBEAM.RELAY: %s (it needs the rdbeam module of this "
-			  "version, and +rdbeam.relay +rdbeam.ticket)",
+			  "version, and +rdbeam.relay +rdbeam.ticket +psync)",
 			  beam_redis_name(redis), beam_redis_error(redis));
 	} else {
 		rc = take_key(relay, reply);

@@ -5,6 +5,7 @@ import re
 import socket
 
 import pytest
+import redis
 
 import data
 import harness
@@ -44,6 +45,19 @@ def test_documented_user_suffices_for_watching(make):
     refused = cli("pull", "--from", f"127.0.0.1:{server.port}", "--from-user", "watcher",
                   "--discard", env=env, check=3)
     assert "rdbeam.ticket" in refused.stderr
+
+
+def test_user_without_dangerous_commands_gets_nothing(make, binary):
+    """Also on Redis 7.0, where commands of modules are in no category."""
+    server = make("server")
+    server.client.execute_command("ACL", "SETUSER", "app", "on", ">secret", "~*", "&*", "+@all",
+                                  "-@dangerous", "-@admin")
+    app = server.connect(username="app", password="secret")
+    for command in (["TICKET"], ["SNAPSHOT"], ["RELAY", "JOIN", "7000"], ["LOAD"],
+                    ["FOLLOW", "127.0.0.1", "7000"]):
+        with pytest.raises(redis.exceptions.NoPermissionError):
+            app.execute_command(f"RDBEAM.{command[0]}", *command[1:])
+    assert server.value("rdbeam", "rdbeam_generation") in ("", "0000000000000000-0")
 
 
 def test_secrets_are_in_no_log_and_no_command_line(make):

@@ -1,0 +1,53 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "access.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+/* The caller's user; NULL for who has none: the server itself, another module. */
+static RedisModuleUser *caller(RedisModuleCtx *ctx)
+{
+	RedisModuleString *name =
+	    RedisModule_GetClientUserNameById(ctx, RedisModule_GetClientId(ctx));
+	RedisModuleUser *user = name ? RedisModule_GetModuleUserFromUserName(name) : NULL;
+
+	if (name)
+		RedisModule_FreeString(ctx, name);
+	return user;
+}
+
+static bool may_run(RedisModuleCtx *ctx, RedisModuleUser *user, const char *command)
+{
+	RedisModuleString *argv[] = {RedisModule_CreateString(ctx, command, strlen(command))};
+
+	/* Another errno: the command was renamed, and nobody has it by that name. */
+	bool may = RedisModule_ACLCheckCommandPermissions(user, argv, 1) == REDISMODULE_OK ||
+		   errno != EACCES;
+
+	RedisModule_FreeString(ctx, argv[0]);
+	return may;
+}
+
+bool beam_access_granted(RedisModuleCtx *ctx, const char *command)
+{
+	char text[160];
+
+	if (RedisModule_SetCommandACLCategories || !RedisModule_GetClientUserNameById ||
+	    !RedisModule_GetModuleUserFromUserName || !RedisModule_ACLCheckCommandPermissions ||
+	    !RedisModule_FreeModuleUser)
+		return true;
+	RedisModuleUser *user = caller(ctx);
+	bool may = !user || may_run(ctx, user, command);
+
+	if (user)
+		RedisModule_FreeModuleUser(user);
+	if (may)
+		return true;
+	snprintf(text, sizeof(text),
+		 "NOPERM this user has no permissions to run the '%s' command, which this one asks "
+		 "for (ACL SETUSER <user> +%s)",
+		 command, command);
+	RedisModule_ReplyWithError(ctx, text);
+	return false;
+}
