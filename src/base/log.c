@@ -3,8 +3,14 @@
 #include "log.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
+
+#include "clock.h"
+#include "text.h"
+
+#define LINES_A_MINUTE 10
 
 static beam_log_sink *process_sink;
 static void *process_sink_arg;
@@ -28,9 +34,29 @@ void beam_log(enum beam_log_level level, const char *fmt, ...)
 	va_start(args, fmt);
 	vsnprintf(text, sizeof(text), fmt, args);
 	va_end(args);
+	beam_text_plain(text); /* some of it may be a peer's */
 	if (process_sink)
 		process_sink(level, text, process_sink_arg);
 	else
 		fprintf(stderr, "rdbeam: %s\n", text);
 	errno = saved_errno;
+}
+
+bool beam_log_may(struct beam_log_limit *limit)
+{
+	uint64_t now_ms = beam_now_ms();
+
+	if (!limit->since_ms || now_ms - limit->since_ms >= 60000) {
+		if (limit->left_out)
+			beam_log(BEAM_LOG_WARNING,
+				 "%" PRIu32 " more lines like the next were left out",
+				 limit->left_out);
+		*limit = (struct beam_log_limit){.since_ms = now_ms};
+	}
+	if (limit->said == LINES_A_MINUTE) {
+		limit->left_out++;
+		return false;
+	}
+	limit->said++;
+	return true;
 }

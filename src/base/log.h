@@ -7,6 +7,9 @@
 #ifndef BEAM_LOG_H
 #define BEAM_LOG_H
 
+#include <stdbool.h>
+#include <stdint.h>
+
 enum beam_log_level { BEAM_LOG_DEBUG, BEAM_LOG_INFO, BEAM_LOG_NOTICE, BEAM_LOG_WARNING };
 
 typedef void beam_log_sink(enum beam_log_level level, const char *text, void *arg);
@@ -19,5 +22,15 @@ void beam_log_init(beam_log_sink *sink, void *arg, enum beam_log_level least);
  * thread. */
 void beam_log(enum beam_log_level level, const char *fmt, ...)
     __attribute__((format(printf, 2, 3)));
+
+/* For lines that strangers can provoke, lest they fill the disk. */
+struct beam_log_limit {
+	uint64_t since_ms;
+	uint32_t said, left_out;
+};
+
+/* Whether one more line may be written: the first ten of each minute. Says how many were left out
+ * before. One thread. */
+bool beam_log_may(struct beam_log_limit *limit);
 
 #endif

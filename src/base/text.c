@@ -73,3 +73,10 @@ int beam_gen_from_text(const char *text, struct beam_gen *gen)
 	*gen = found;
 	return 0;
 }
+
+void beam_text_plain(char *text)
+{
+	for (unsigned char *at = (unsigned char *)text; *at; at++)
+		if (*at < 0x20 || *at == 0x7f)
+			*at = '?';
+}

@@ -24,4 +24,8 @@ void beam_gen_to_text(const struct beam_gen *gen, char out[BEAM_GEN_TEXT_BYTES])
 /* 0 or -EINVAL. */
 int beam_gen_from_text(const char *text, struct beam_gen *gen);
 
+/* Control characters become '?': what comes from a peer must not write lines of its own into a log, nor
+ * steer a terminal. */
+void beam_text_plain(char *text);
+
 #endif

@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "rdbeam/error.h"
+#include "text.h"
 
 #define FAIL_TEXT_BYTES 1024
 
@@ -44,6 +45,7 @@ static void fail_text(const struct beam_common *common, const char *code_name, c
 	char text[FAIL_TEXT_BYTES];
 
 	vsnprintf(text, sizeof(text), fmt, args);
+	beam_text_plain(text); /* a server's words may be in it */
 	fprintf(stderr, "rdbeam: %s\n", text);
 	if (common && common->json) {
 		cJSON *object = cJSON_CreateObject();
@@ -76,15 +78,16 @@ int beam_fail_usage(const struct beam_common *common, const char *fmt, ...)
 
 void beam_remark(const struct beam_common *common, const char *fmt, ...)
 {
+	char text[FAIL_TEXT_BYTES];
 	va_list args;
 
 	if (common->quiet)
 		return;
-	fputs("rdbeam: ", stderr);
 	va_start(args, fmt);
-	vfprintf(stderr, fmt, args);
+	vsnprintf(text, sizeof(text), fmt, args);
 	va_end(args);
-	fputc('\n', stderr);
+	beam_text_plain(text);
+	fprintf(stderr, "rdbeam: %s\n", text);
 }
 
 /* ---- numbers for people ------------------------------------------------------------------- */

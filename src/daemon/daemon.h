@@ -15,6 +15,7 @@
 
 #include "ctl.h"
 #include "disk.h"
+#include "log.h"
 #include "loop.h"
 #include "outbox.h"
 #include "region.h"
@@ -152,6 +153,7 @@ struct daemon {
 	struct tickets tickets;
 	struct signing *signing;
 	uint64_t pulls_total, pull_bytes_total, tickets_denied;
+	struct beam_log_limit denied_lines, stranger_lines;
 
 	struct writer *writers;
 	uint64_t hearing;        /* rounds of writers_hear_strangers */

@@ -28,7 +28,9 @@ static struct generation *find(const struct daemon *d, struct beam_gen id)
 static int denied(struct daemon *d, const char *peer_addr, const char *why)
 {
 	d->tickets_denied++;
-	beam_log(BEAM_LOG_WARNING, "pull from %s refused: its ticket is %s", peer_addr, why);
+	if (beam_log_may(&d->denied_lines))
+		beam_log(BEAM_LOG_WARNING, "pull from %s refused: its ticket is %s", peer_addr,
+			 why);
 	status_moved(d);
 	return BEAM_E_DENIED;
 }

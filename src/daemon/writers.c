@@ -117,8 +117,10 @@ static bool secret_ok(struct writer *writer, const uint8_t secret[BEAM_SECRET_BY
 {
 	if (writer->d->greeted && tickets_equal(secret, writer->d->secret, BEAM_SECRET_BYTES))
 		return true;
-	beam_log(BEAM_LOG_WARNING, "process %d refused: it does not know the server's secret",
-		 (int)writer->pid);
+	if (beam_log_may(&writer->d->stranger_lines))
+		beam_log(BEAM_LOG_WARNING,
+			 "process %d refused: it does not know the server's secret",
+			 (int)writer->pid);
 	writers_send_text(writer, BEAM_CTL_REFUSED, BEAM_E_DENIED, "wrong secret");
 	return false;
 }
@@ -340,8 +342,9 @@ static void adopt(struct daemon *d, int fd)
 	if (!err)
 		err = beam_watch_add(d->loop, fd, EPOLLIN, writer_event, writer, &writer->watch);
 	if (err) {
-		beam_log(BEAM_LOG_WARNING, "connection of process %d (uid %u): %s",
-			 (int)writer->pid, (unsigned)uid, beam_strerror(err));
+		if (beam_log_may(&d->stranger_lines))
+			beam_log(BEAM_LOG_WARNING, "connection of process %d (uid %u): %s",
+				 (int)writer->pid, (unsigned)uid, beam_strerror(err));
 		free_writer(writer);
 	}
 }

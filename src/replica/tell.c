@@ -5,6 +5,8 @@
 #include <stdarg.h>
 #include <stdio.h>
 
+#include "text.h"
+
 int beam_tell(char *error, int code, const char *fmt, ...)
 {
 	va_list args;
@@ -14,5 +16,6 @@ int beam_tell(char *error, int code, const char *fmt, ...)
 	va_start(args, fmt);
 	vsnprintf(error, BEAM_REDIS_ERROR_BYTES, fmt, args);
 	va_end(args);
+	beam_text_plain(error); /* a server's words may be in it */
 	return code;
 }

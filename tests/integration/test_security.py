@@ -3,6 +3,8 @@
 import pathlib
 import re
 import socket
+import struct
+import threading
 
 import pytest
 import redis
@@ -76,6 +78,33 @@ def test_secrets_are_in_no_log_and_no_command_line(make):
     words = [fields[b"key"].decode(), fields[b"id"].decode(), "a-very-secret-password"]
     for text in (primary.log(), str(out), str(err)):
         assert not [word for word in words if word in text]
+
+
+def test_flood_of_wrong_tickets_does_not_fill_the_log(make):
+    server = make("primary", options={"transport": "tcp"})
+    wait_for(lambda: server.number("rdbeam", "rdbeam_port"), "the pull port")
+    hello = struct.pack("<HHI", 1, 0, 56) + struct.pack("<IHH", 0x6d616562, 2, 0) + bytes(48)
+    for _ in range(60):
+        with socket.create_connection(("127.0.0.1", int(server.options["port"]))) as sock:
+            sock.sendall(hello)
+            sock.settimeout(harness.DEADLINE_S)
+            assert b"ticket" in sock.recv(4096)
+    wait_for(lambda: server.log().count("refused: its ticket is") == 10, server.log)
+
+
+def test_words_of_a_server_do_not_steer_the_terminal(make):
+    """An evil primary's error is shown in one plain line."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        def answer():
+            sock, _ = listener.accept()
+            with sock:
+                while sock.recv(4096):
+                    sock.sendall(b"-ERR \x1b]0;title\x07\x1b[2J\tbad\r\n")
+        thread = threading.Thread(target=answer, daemon=True)
+        thread.start()
+        done = cli("pull", "--from", f"127.0.0.1:{listener.getsockname()[1]}", "--discard")
+    assert done.returncode == 1 and "bad" in done.stderr and "\x1b" not in done.stderr, done.stderr
+    assert len(done.stderr.strip().split("\n")) == 1
 
 
 def other_address():
