@@ -80,3 +80,11 @@ void beam_text_plain(char *text)
 		if (*at < 0x20 || *at == 0x7f)
 			*at = '?';
 }
+
+char *beam_strdup(const char *text)
+{
+	size_t bytes = strlen(text) + 1;
+	char *copy = malloc(bytes);
+
+	return copy ? memcpy(copy, text, bytes) : NULL;
+}

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * Bytes and generations as text, as they stand in replies and options. Pure functions.
+ * Bytes and generations as text, as they stand in replies and options; copies of text. No state.
  */
 #ifndef BEAM_TEXT_H
 #define BEAM_TEXT_H
@@ -27,5 +27,11 @@ int beam_gen_from_text(const char *text, struct beam_gen *gen);
 /* Control characters become '?': what comes from a peer must not write lines of its own into a log, nor
  * steer a terminal. */
 void beam_text_plain(char *text);
+
+/* strdup by the caller's own malloc, to be freed by its free. Valkey (8.1 on) loads modules with
+ * RTLD_DEEPBIND: in the module, malloc and free are libc's then, but what libc itself allocates for
+ * its caller (strdup, realpath, asprintf) comes from the server's allocator where that is a shared
+ * library, and free would abort. NULL without memory. */
+char *beam_strdup(const char *text);
 
 #endif

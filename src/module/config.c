@@ -12,6 +12,7 @@
 #include "options.h"
 #include "settings.h"
 #include "snapshot_facts.h"
+#include "text.h"
 
 #define PORT_DISTANCE 20000
 
@@ -76,7 +77,7 @@ static bool number_allowed(const struct setting *s, long long value)
 
 static int text_set(const struct setting *s, const char *text)
 {
-	char *copy = strdup(text);
+	char *copy = beam_strdup(text);
 
 	if (!copy)
 		return -ENOMEM;
@@ -247,7 +248,7 @@ static int register_one(RedisModuleCtx *ctx, struct setting *s)
 		return RedisModule_RegisterBoolConfig(ctx, s->name, (int)s->preset, s->flags,
 						      get_int, set_int, apply, s);
 	case KIND_TEXT:
-		text = strdup(*(char **)s->value);
+		text = beam_strdup(*(char **)s->value);
 		if (!text)
 			return REDISMODULE_ERR;
 		err = RedisModule_RegisterStringConfig(ctx, s->name, text, s->flags, get_text,

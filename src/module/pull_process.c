@@ -47,11 +47,10 @@ static void find_program(char *out, size_t cap)
 	sibling(daemon, out, cap);
 	if (access(out, X_OK) == 0)
 		return;
-	char *real = realpath(daemon, NULL);
+	char real[PATH_MAX];
 
-	if (real)
+	if (realpath(daemon, real))
 		sibling(real, out, cap);
-	free(real);
 	if (access(out, X_OK))
 		snprintf(out, cap, "%s", RDBEAM_CLI_PATH);
 }
