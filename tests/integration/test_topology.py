@@ -37,9 +37,15 @@ def cluster_of(make, shards=3):
     everyone = [*primaries, replica]
     wait_for(lambda: all(known_nodes(server) == shards + 1 for server in everyone),
              lambda: f"all know all: {[known_nodes(server) for server in everyone]}")
-    wait_for(lambda: b"cluster_state:ok" in primaries[0].client.execute_command("CLUSTER", "INFO"),
-             "the cluster is up")
+    wait_for(lambda: all(cluster_ok(server) for server in everyone),
+             lambda: f"the cluster is up: {[cluster_ok(server) for server in everyone]}")
     return primaries, replica
+
+
+def cluster_ok(server):
+    """Each node finds out for itself, some hundred milliseconds apart."""
+    said = server.client.execute_command("CLUSTER", "INFO").decode()
+    return "cluster_state:ok" in said and f"cluster_slots_ok:{SLOTS}" in said
 
 
 def known_nodes(server):
