@@ -8,6 +8,34 @@
 
 #include "rdbeam/error.h"
 
+void beam_rdb_put_magic(uint8_t out[BEAM_RDB_MAGIC_BYTES], unsigned version)
+{
+	memcpy(out, version < BEAM_RDB_VALKEY_FIRST ? "REDIS0000" : "VALKEY000",
+	       BEAM_RDB_MAGIC_BYTES);
+	for (size_t i = BEAM_RDB_MAGIC_BYTES; version && i-- > BEAM_RDB_MAGIC_BYTES - 3;
+	     version /= 10)
+		out[i] = (uint8_t)('0' + version % 10);
+}
+
+int beam_rdb_get_magic(const uint8_t *bytes, size_t len_bytes)
+{
+	size_t i = 0;
+	int version = 0;
+
+	if (len_bytes >= BEAM_RDB_MAGIC_BYTES && memcmp(bytes, "REDIS", 5) == 0)
+		i = 5;
+	else if (len_bytes >= BEAM_RDB_MAGIC_BYTES && memcmp(bytes, "VALKEY", 6) == 0)
+		i = 6;
+	else
+		return BEAM_E_FORMAT;
+	for (; i < BEAM_RDB_MAGIC_BYTES; i++) {
+		if (bytes[i] < '0' || bytes[i] > '9')
+			return BEAM_E_FORMAT;
+		version = version * 10 + bytes[i] - '0';
+	}
+	return version;
+}
+
 size_t beam_rdb_put_len(uint8_t *out, uint64_t len)
 {
 	if (len < 1u << 6) {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
  * The RDB format's opcodes, types and number encodings (source: Redis 7.0.15 and 7.4.1 rdb.h and
- * rdb.c, Valkey 8.0.1 rdb.h). Pure functions over bytes: no allocation, any thread.
+ * rdb.c, Valkey 8.0.1 and 9.1 rdb.h). Pure functions over bytes: no allocation, any thread.
  */
 #ifndef BEAM_RDB_H
 #define BEAM_RDB_H
@@ -46,8 +46,8 @@ enum beam_rdb_type {
 	BEAM_RDB_STREAM_LISTPACKS_2 = 19,
 	BEAM_RDB_SET_LISTPACK = 20,
 	BEAM_RDB_STREAM_LISTPACKS_3 = 21,
-	BEAM_RDB_HASH_METADATA_PRE_GA = 22, /* 7.4 release candidates */
-	BEAM_RDB_HASH_LISTPACK_EX_PRE_GA = 23,
+	BEAM_RDB_HASH_2 = 22, /* Valkey 9: each field with the time it expires, -1 for none */
+	BEAM_RDB_HASH_LISTPACK_EX_PRE_GA = 23, /* 7.4 release candidates */
 	BEAM_RDB_HASH_METADATA = 24, /* hash fields with a TTL, 7.4 */
 	BEAM_RDB_HASH_LISTPACK_EX = 25,
 };
@@ -60,7 +60,16 @@ enum beam_rdb_enc {
 	BEAM_RDB_ENC_LZF = 3,
 };
 
-#define BEAM_RDB_LEN_MAX_BYTES 9 /* longest encoded length */
+#define BEAM_RDB_MAGIC_BYTES   9
+#define BEAM_RDB_VALKEY_FIRST  80 /* from this version on files begin with VALKEY and three digits */
+#define BEAM_RDB_VERSION_MAX   999 /* that fits behind either */
+#define BEAM_RDB_LEN_MAX_BYTES 9   /* longest encoded length */
+
+/* How a file of that version begins: REDIS and four digits, or VALKEY and three. Each server refuses
+ * the other's beginning. */
+void beam_rdb_put_magic(uint8_t out[BEAM_RDB_MAGIC_BYTES], unsigned version);
+/* The version, from either beginning. BEAM_E_FORMAT when there is none. */
+int beam_rdb_get_magic(const uint8_t *bytes, size_t len_bytes);
 
 /* Writes the shortest encoding of `len` to `out` (room for BEAM_RDB_LEN_MAX_BYTES).
  * Returns the bytes written, 1, 2, 5 or 9. */

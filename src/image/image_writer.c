@@ -403,11 +403,10 @@ static void text_add_string(struct text *text, const char *string)
 
 static void build_header(struct text *text, const struct beam_image_header *header)
 {
-	char magic[10] = "REDIS0000";
+	uint8_t magic[BEAM_RDB_MAGIC_BYTES];
 
-	for (unsigned v = header->rdb_version, i = 8; i >= 5; i--, v /= 10)
-		magic[i] = (char)('0' + v % 10);
-	text_add(text, magic, 9);
+	beam_rdb_put_magic(magic, header->rdb_version);
+	text_add(text, magic, sizeof(magic));
 	for (size_t i = 0; i < header->naux; i++) {
 		text_add_op(text, BEAM_RDB_OP_AUX);
 		text_add_string(text, header->aux[i].key);

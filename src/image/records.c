@@ -4,9 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "rdb.h"
 #include "rdbeam/error.h"
-
-#define MAGIC_BYTES 9 /* REDISvvvv */
 
 /* Whether the file ends with a manifest; a damaged one is an error, not a plain file. */
 static int open_manifest(struct beam_records *r)
@@ -31,7 +30,7 @@ int beam_records_open(const uint8_t *base, size_t len_bytes, struct beam_records
 	struct beam_records r = {.base = base, .len_bytes = len_bytes};
 	int err;
 
-	if (len_bytes < MAGIC_BYTES || memcmp(base, "REDIS", 5) != 0)
+	if (beam_rdb_get_magic(base, len_bytes) < 0)
 		return BEAM_E_FORMAT;
 	err = open_manifest(&r);
 	if (err)
@@ -53,7 +52,7 @@ void beam_records_rewind(struct beam_records *records)
 	memset(&records->cursor, 0, sizeof(records->cursor));
 	memset(&records->record, 0, sizeof(records->record));
 	records->next_segment = 0;
-	records->pos = MAGIC_BYTES;
+	records->pos = BEAM_RDB_MAGIC_BYTES;
 	records->ended = 0;
 }
 

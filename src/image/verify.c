@@ -10,9 +10,9 @@
 #include <string.h>
 
 #include "crc64.h"
+#include "rdb.h"
 #include "rdbeam/error.h"
 
-#define MAGIC_BYTES 9
 #define CRC_BYTES   8
 #define VERSION_CRC 5 /* RDB files end with a CRC from this version on */
 
@@ -54,7 +54,7 @@ enum beam_verify_type beam_verify_type(uint8_t rdb_type)
 	case BEAM_RDB_HASH_ZIPMAP:
 	case BEAM_RDB_HASH_ZIPLIST:
 	case BEAM_RDB_HASH_LISTPACK:
-	case BEAM_RDB_HASH_METADATA_PRE_GA:
+	case BEAM_RDB_HASH_2:
 	case BEAM_RDB_HASH_LISTPACK_EX_PRE_GA:
 	case BEAM_RDB_HASH_METADATA:
 	case BEAM_RDB_HASH_LISTPACK_EX:
@@ -146,20 +146,13 @@ void beam_verify_book_record(struct beam_verify_run *run, const struct beam_rdb_
 
 bool beam_verify_magic(struct beam_verify_run *run)
 {
-	int version = 0;
+	int version = beam_rdb_get_magic(run->base, run->len_bytes);
 
-	if (run->len_bytes < MAGIC_BYTES || memcmp(run->base, "REDIS", 5) != 0) {
+	if (version < 0) {
 		beam_verify_tell(run, BEAM_E_FORMAT, 0,
-				 "does not begin with REDIS and a version: not an RDB file");
+				 "does not begin with REDIS or VALKEY and a version: not an RDB "
+				 "file");
 		return false;
-	}
-	for (int i = 5; i < MAGIC_BYTES; i++) {
-		if (run->base[i] < '0' || run->base[i] > '9') {
-			beam_verify_tell(run, BEAM_E_FORMAT, (uint64_t)i,
-					 "the RDB version is not four digits");
-			return false;
-		}
-		version = version * 10 + run->base[i] - '0';
 	}
 	run->report->rdb_version = version;
 	return true;
@@ -264,11 +257,11 @@ static void check_plain_crc(struct beam_verify_run *run, struct crc_follower *cr
 static void verify_plain(struct beam_verify_run *run)
 {
 	struct crc_follower crc = {0};
-	size_t pos = MAGIC_BYTES;
+	size_t pos = BEAM_RDB_MAGIC_BYTES;
 
 	if (!beam_verify_magic(run))
 		return;
-	if (run->len_bytes < MAGIC_BYTES + 1 + CRC_BYTES) {
+	if (run->len_bytes < BEAM_RDB_MAGIC_BYTES + 1 + CRC_BYTES) {
 		beam_verify_tell(run, BEAM_E_TORN, run->len_bytes,
 				 "ends before its end mark and CRC: truncated");
 		return;

@@ -148,8 +148,7 @@ void beam_image_facts(const struct beam_image *image, struct beam_image_facts *o
 	memset(out, 0, sizeof(*out));
 	out->repl_offset = -1;
 	out->file_bytes = image->len_bytes;
-	for (size_t i = 5; i < 9 && image->base[i] >= '0' && image->base[i] <= '9'; i++)
-		out->rdb_version = out->rdb_version * 10 + image->base[i] - '0';
+	out->rdb_version = beam_rdb_get_magic(image->base, image->len_bytes);
 	read_cut(image, out);
 	if (!image->records.is_image)
 		return;

@@ -17,7 +17,6 @@
 #include "tell.h"
 
 #define FOOTER_BYTES     10
-#define MAGIC_BYTES      9 /* REDISvvvv */
 #define INFLIGHT_BYTES   (4u << 20)
 #define INFLIGHT_REPLIES 512
 
@@ -185,7 +184,7 @@ static int restore_functions(struct copier *c, size_t bytes)
 static int copy_functions(struct copier *c, const struct beam_chunk *chunk)
 {
 	const uint8_t *body = chunk->base;
-	size_t len = chunk->footer.body_bytes, pos = MAGIC_BYTES, used = 0;
+	size_t len = chunk->footer.body_bytes, pos = BEAM_RDB_MAGIC_BYTES, used = 0;
 	int rc = reserve(c, len + FOOTER_BYTES);
 
 	while (!rc && pos < len) {
@@ -218,16 +217,11 @@ static int copy_functions(struct copier *c, const struct beam_chunk *chunk)
 
 static int read_version(struct copier *c)
 {
-	const uint8_t *bytes = c->copy->bytes;
+	int version = beam_rdb_get_magic(c->copy->bytes, c->copy->image_bytes);
 
-	if (c->copy->image_bytes < MAGIC_BYTES || memcmp(bytes, "REDIS", 5) != 0)
+	if (version < 0)
 		return beam_tell(c->error, BEAM_E_FORMAT, "the image does not begin as an RDB");
-	for (int i = 5; i < MAGIC_BYTES; i++) {
-		if (!isdigit(bytes[i]))
-			return beam_tell(c->error, BEAM_E_FORMAT,
-					 "the image's RDB version is none");
-		c->rdb_version = (uint16_t)(c->rdb_version * 10 + (bytes[i] - '0'));
-	}
+	c->rdb_version = (uint16_t)version;
 	return 0;
 }
 

@@ -153,6 +153,27 @@ static void test_special_and_bad_length_forms(void **state)
 	}
 }
 
+static void test_magic_is_the_servers(void **state)
+{
+	static const struct {
+		unsigned version;
+		const char *text;
+	} known[] = {{10, "REDIS0010"}, {12, "REDIS0012"}, {79, "REDIS0079"}, {80, "VALKEY080"}};
+	static const char *bad[] = {"",         "REDIS001",  "REDIS00x0",
+				    "VALKEY08", "VALKEY0x0", "XEDIS0010"};
+	uint8_t out[BEAM_RDB_MAGIC_BYTES];
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(known) / sizeof(known[0]); i++) {
+		beam_rdb_put_magic(out, known[i].version);
+		assert_memory_equal(out, known[i].text, sizeof(out));
+		assert_int_equal(beam_rdb_get_magic(out, sizeof(out)), known[i].version);
+	}
+	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
+		assert_int_equal(beam_rdb_get_magic((const uint8_t *)bad[i], strlen(bad[i])),
+				 BEAM_E_FORMAT);
+}
+
 static void test_integers(void **state)
 {
 	static const struct {
@@ -258,6 +279,7 @@ int main(void)
 	    cmocka_unit_test(test_crc_shift_by_terabytes),
 	    cmocka_unit_test(test_lengths),
 	    cmocka_unit_test(test_special_and_bad_length_forms),
+	    cmocka_unit_test(test_magic_is_the_servers),
 	    cmocka_unit_test(test_integers),
 	    cmocka_unit_test(test_varints),
 	    cmocka_unit_test(test_little_endian_fields),

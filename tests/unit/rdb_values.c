@@ -72,7 +72,7 @@ static const struct value values[] = {
 		  "\x00\x02\x01"
 		  "a" EIGHT EIGHT "\x00\x01"
 		  "b" EIGHT EIGHT "\x01" ID),
-    VALUE(BEAM_RDB_HASH_METADATA_PRE_GA, "\x01\x00\x01x\x01y"),
+    VALUE(BEAM_RDB_HASH_2, "\x02\x01x\x01y" EIGHT "\x01z\x01w" EIGHT),
     VALUE(BEAM_RDB_HASH_LISTPACK_EX_PRE_GA, "\x02lp"),
     VALUE(BEAM_RDB_HASH_METADATA, EIGHT "\x02\x00\x01x\x01y\x01\x01z\x01w"),
     VALUE(BEAM_RDB_HASH_LISTPACK_EX, EIGHT "\x02lp"),

@@ -399,6 +399,22 @@ static void test_unknown_type_ends_the_walk_of_a_plain_file(void **state)
 	assert_true(report.crc_ok);
 }
 
+static void test_valkeys_own_beginning_is_known(void **state)
+{
+	uint8_t file[64] = "VALKEY080\xfe\x00\x00\x01k\x01v\xff";
+	const size_t len = 17;
+	struct beam_verify_report report;
+	struct told told = {0};
+
+	(void)state;
+	beam_put_le64(file + len, beam_crc64(0, file, len));
+	assert_int_equal(beam_verify(file, len + 8, note, &told, &report), 0);
+	assert_int_equal(report.rdb_version, 80);
+	assert_int_equal(report.keys, 1);
+	file[6] = 'x';
+	assert_int_equal(beam_verify(file, len + 8, note, &told, &report), BEAM_E_FORMAT);
+}
+
 static void test_bytes_after_the_end_are_told(void **state)
 {
 	uint8_t file[32] = "REDIS0010\xff";
@@ -441,6 +457,7 @@ int main(void)
 	    cmocka_unit_test(test_every_flip_and_cut_of_a_real_dump_is_caught),
 	    cmocka_unit_test(test_compressed_aux_field_is_read),
 	    cmocka_unit_test(test_unknown_type_ends_the_walk_of_a_plain_file),
+	    cmocka_unit_test(test_valkeys_own_beginning_is_known),
 	    cmocka_unit_test(test_bytes_after_the_end_are_told),
 	};
 
