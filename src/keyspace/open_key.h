@@ -14,6 +14,8 @@ struct beam_open_key {
 	size_t name_bytes;
 	RedisModuleString *string; /* the name as the scan gave it, or NULL */
 	bool may_expire;           /* false: the database has no key with a TTL */
+	bool knows_expire;         /* expire_ms was found beside the key: nobody need be asked */
+	mstime_t expire_ms;        /* REDISMODULE_NO_EXPIRE: none */
 };
 
 #endif

@@ -14,7 +14,7 @@
 #include "rdbeam/error.h"
 #include "value.h"
 
-#define EMBSTR_MAX_BYTES  44 /* at most this long, StringDMA would rewrite the value object */
+#define EMBSTR_MAX_BYTES  128 /* at most this long, StringDMA may rewrite the value object */
 #define BATCH_KEYS        256
 #define PROOFS            8 /* values of each layout that are compared before it is believed */
 #define DISPROVED         UINT8_MAX
@@ -123,7 +123,9 @@ static void meta_of(const struct beam_record_reader *reader, const struct beam_o
 	long long freq;
 
 	meta->len = 0;
-	meta->expire = open->may_expire ? RedisModule_GetAbsExpire(key) : REDISMODULE_NO_EXPIRE;
+	meta->expire = open->knows_expire ? open->expire_ms : REDISMODULE_NO_EXPIRE;
+	if (!open->knows_expire && open->may_expire)
+		meta->expire = RedisModule_GetAbsExpire(key);
 	if (meta->expire != REDISMODULE_NO_EXPIRE) {
 		meta->bytes[meta->len++] = BEAM_RDB_OP_EXPIRETIME_MS;
 		beam_put_le64(meta->bytes + meta->len, (uint64_t)meta->expire);
@@ -306,10 +308,11 @@ static int read_by_peek(struct beam_record_reader *reader, const struct beam_ope
 	uint8_t *proofs;
 	int err;
 
-	if (!reader->opts.fast_path || !beam_value_peek(key->handle, &value))
+	if (!reader->opts.fast_path)
 		return 0;
-	proofs = &reader->proofs[value.layout];
-	if (*proofs == DISPROVED)
+	proofs = &reader->proofs[beam_value_layout(key->handle)];
+	if (*proofs == DISPROVED || (*proofs < PROOFS && !beam_value_is_there(key->handle)) ||
+	    !beam_value_peek(key->handle, &value))
 		return 0;
 	if (*proofs < PROOFS) {
 		if (has_expired(meta)) /* no command would show it */

@@ -1,11 +1,15 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "value.h"
 
+#include "object.h"
+#include "own_memory.h"
 #include "rdb.h"
 #include "sds_length.h"
 
-#define KEY_WORD_VALUE 3 /* ctx, db, name, value */
-#define OBJECT_DATA_AT 8 /* 4 bytes of type, encoding, lru; 4 of reference count; then the data */
+#define KEY_WORD_VALUE  3 /* ctx, db, name, value */
+#define SDS_HEAD_MAX    17
+#define BLOCK_MAX_BYTES (1u << 20) /* more is not looked through to see whether it is one */
+#define LOOK_BYTES      4096       /* of a long string: the server itself tells where it lies */
 
 #define LAYOUT(type, encoding) ((type) | (encoding) << 4)
 #define STRING_RAW             LAYOUT(0, 0)
@@ -66,14 +70,96 @@ static bool peek_intset(struct beam_value *value)
 	return width == 2 || width == 4 || width == 8;
 }
 
-bool beam_value_peek(RedisModuleKey *key, struct beam_value *value)
+static const unsigned char *object_of(RedisModuleKey *key)
 {
 	const unsigned char *object = ((unsigned char **)(void *)key)[KEY_WORD_VALUE];
+
+	return (uintptr_t)object % sizeof(void *) ? NULL : object;
+}
+
+/* The word behind the object's head: an integer, or where the value lies. */
+static uintptr_t data_of(const unsigned char *object)
+{
 	uintptr_t data;
 
-	if (!object || (uintptr_t)object % sizeof(void *))
+	memcpy(&data, object + BEAM_OBJECT_HEAD_BYTES, sizeof(data));
+	return data;
+}
+
+static const char *string_of(const unsigned char *object)
+{
+	const char *embedded = beam_object_short_value(object);
+
+	return embedded ? embedded : (const char *)data_of(object);
+}
+
+uint8_t beam_value_layout(RedisModuleKey *key)
+{
+	const unsigned char *object = object_of(key);
+
+	return object ? object[0] : UINT8_MAX;
+}
+
+static bool string_is_there(const char *bytes)
+{
+	static const uint8_t head_bytes[8] = {1, 3, 5, 9, SDS_HEAD_MAX};
+	unsigned char kind, head[SDS_HEAD_MAX + 1];
+	size_t head_len, len;
+
+	if (!bytes || !beam_read_memory((uintptr_t)bytes - 1, &kind, 1))
 		return false;
-	memcpy(&data, object + OBJECT_DATA_AT, sizeof(data));
+	head_len = head_bytes[kind & 7];
+	/* Behind a header of its own kind, so that the length can be taken from the copy. */
+	if (!head_len || !beam_read_memory((uintptr_t)bytes - head_len, head, head_len) ||
+	    !beam_sds_length(head + head_len, &len))
+		return false;
+	return beam_memory_there(bytes, len < LOOK_BYTES ? len : LOOK_BYTES);
+}
+
+static bool block_is_there(const uint8_t *block, uint8_t layout)
+{
+	uint8_t head[INTSET_HEAD_BYTES];
+	size_t len;
+
+	if (!block || !beam_read_memory((uintptr_t)block, head, sizeof(head)))
+		return false;
+	len = beam_get_le32(head);
+	if (layout == SET_INTSET)
+		len = INTSET_HEAD_BYTES + len * beam_get_le32(head + 4);
+	return len <= BLOCK_MAX_BYTES && beam_memory_there(block, len);
+}
+
+bool beam_value_is_there(RedisModuleKey *key)
+{
+	const unsigned char *object = object_of(key);
+
+	if (!object || !beam_memory_there(object, BEAM_OBJECT_NEAR_BYTES))
+		return false;
+	switch (object[0]) {
+	case STRING_INT:
+		return true;
+	case STRING_RAW:
+	case STRING_EMBSTR:
+		return string_is_there(string_of(object));
+	case SET_INTSET:
+	case SET_LISTPACK:
+	case ZSET_LISTPACK:
+	case HASH_LISTPACK:
+	case LIST_LISTPACK:
+		return block_is_there((const uint8_t *)data_of(object), object[0]);
+	default:
+		return false;
+	}
+}
+
+bool beam_value_peek(RedisModuleKey *key, struct beam_value *value)
+{
+	const unsigned char *object = object_of(key);
+
+	if (!object)
+		return false;
+	uintptr_t data = data_of(object);
+
 	value->layout = object[0];
 	value->rdb_type = BEAM_RDB_STRING;
 	value->prefix_bytes = 0;
@@ -83,8 +169,10 @@ bool beam_value_peek(RedisModuleKey *key, struct beam_value *value)
 		value->kind = BEAM_VALUE_INT;
 		value->number = (int64_t)data;
 		return digits(value->number) == RedisModule_ValueLength(key);
-	case STRING_RAW:
 	case STRING_EMBSTR:
+		value->bytes = string_of(object);
+		return peek_bytes(key, value);
+	case STRING_RAW:
 		return peek_bytes(key, value);
 	case SET_INTSET:
 		return peek_intset(value);

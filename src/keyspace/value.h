@@ -3,8 +3,9 @@
  * Values by private layout: the open key's fourth word points to the value object, whose first byte
  * holds type and encoding, and whose data word is the integer, the string, or the one block of
  * memory of a small collection, which is also what an RDB record holds (source: server.h, sds.h,
- * listpack.h, intset.h, rdb.c of Redis 7.0.15, 7.2.6, 7.4.1, Valkey 8.0.1). Whoever uses it
- * compares each encoding with what the server itself says first (record.c).
+ * listpack.h, intset.h, rdb.c of Redis 7.0.15, 7.2.6, 7.4.1, Valkey 8.0.1; object.h tells of newer
+ * ones). Whoever uses it looks first whether the memory is there, and compares each encoding with
+ * what the server itself says (record.c).
  */
 #ifndef BEAM_VALUE_H
 #define BEAM_VALUE_H
@@ -31,6 +32,14 @@ struct beam_value {
 	const char *bytes; /* points into the object */
 	size_t len_bytes;
 };
+
+/* Type and encoding of a key's value, as in struct beam_value; UINT8_MAX for none. Any object that the
+ * server shows may be asked. */
+uint8_t beam_value_layout(RedisModuleKey *key);
+
+/* Whether all that beam_value_peek would read, and the bytes that it would tell of, is memory. Takes
+ * system calls: for layouts that have not proved themselves. */
+bool beam_value_is_there(RedisModuleKey *key);
 
 /* Reads a key's value without any lookup. False when the value is of a kind that is not read this
  * way, or does not look as told above: then nothing in *value may be used. Reads memory only. */
