@@ -11,6 +11,7 @@
 #include "rdb.h"
 #include "rdbeam/error.h"
 
+#define VALKEY_AS_REDIS   11 /* up to here Valkey's format is that of Redis 7.2 */
 #define DUMP_FOOTER_BYTES 10
 
 static bool copy_text(char *out, size_t cap, const char *text, size_t len)
@@ -77,6 +78,16 @@ static void read_server(RedisModuleCtx *ctx, struct beam_facts *facts)
 		facts->partition = BEAM_PARTITION_SLOTS;
 	else
 		facts->partition = BEAM_PARTITION_BITS;
+}
+
+bool beam_server_is_valkey(RedisModuleCtx *ctx)
+{
+	RedisModuleServerInfoData *info = RedisModule_GetServerInfo(ctx, "server");
+	char version[16];
+
+	info_text(info, "valkey_version", version, sizeof(version));
+	RedisModule_FreeServerInfo(ctx, info);
+	return version[0] != 0;
 }
 
 /* Database selected in the stream that a replica receives: the db of its primary's connection. */
@@ -245,6 +256,60 @@ void beam_facts_free(struct beam_facts *facts)
 	free(facts->functions);
 	facts->dbs = NULL;
 	facts->functions = NULL;
+}
+
+bool beam_facts_format_known(const struct beam_facts *facts)
+{
+	if (facts->is_valkey)
+		return facts->rdb_version <= VALKEY_AS_REDIS ||
+		       facts->rdb_version == BEAM_RDB_VALKEY_FIRST;
+	return facts->rdb_version < BEAM_RDB_VALKEY_FIRST;
+}
+
+static bool is_one_of(RedisModuleCallReply *reply, const char *const *names)
+{
+	size_t len;
+	const char *text = RedisModule_CallReplyStringPtr(reply, &len);
+
+	for (; text && *names; names++)
+		if (len == strlen(*names) && memcmp(text, *names, len) == 0)
+			return true;
+	return false;
+}
+
+/* Fields and values of one migration in turn. What is not understood counts as under way. */
+static bool is_import_under_way(RedisModuleCallReply *migration)
+{
+	static const char *const operation[] = {"operation", NULL}, *const out[] = {"EXPORT", NULL};
+	static const char *const state[] = {"state", NULL};
+	static const char *const over[] = {"success", "failed", "cancelled", NULL};
+	size_t n = RedisModule_CallReplyLength(migration);
+
+	for (size_t i = 0; i + 1 < n; i += 2) {
+		RedisModuleCallReply *name = RedisModule_CallReplyArrayElement(migration, i);
+		RedisModuleCallReply *value = RedisModule_CallReplyArrayElement(migration, i + 1);
+
+		if ((is_one_of(name, operation) && is_one_of(value, out)) ||
+		    (is_one_of(name, state) && is_one_of(value, over)))
+			return false;
+	}
+	return true;
+}
+
+bool beam_facts_slots_arrive(RedisModuleCtx *ctx, const struct beam_facts *facts)
+{
+	bool arrive = false;
+
+	if (!facts->cluster || facts->rdb_version < BEAM_RDB_VALKEY_FIRST)
+		return false;
+	RedisModuleCallReply *reply = RedisModule_Call(ctx, "CLUSTER", "c", "GETSLOTMIGRATIONS");
+
+	if (reply && RedisModule_CallReplyType(reply) == REDISMODULE_REPLY_ARRAY)
+		for (size_t i = 0; i < RedisModule_CallReplyLength(reply) && !arrive; i++)
+			arrive = is_import_under_way(RedisModule_CallReplyArrayElement(reply, i));
+	if (reply)
+		RedisModule_FreeCallReply(reply);
+	return arrive;
 }
 
 static bool other_modules(RedisModuleCtx *ctx)

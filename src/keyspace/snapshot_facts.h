@@ -44,6 +44,17 @@ struct beam_facts {
 int beam_facts_read(RedisModuleCtx *ctx, struct beam_facts *facts, char *why);
 void beam_facts_free(struct beam_facts *facts);
 
+/* Whether it is known how a file of this server's RDB version begins and what may stand between the
+ * keys. Redis has kept both since version 9; Valkey took a beginning of its own with version 80. */
+bool beam_facts_format_known(const struct beam_facts *facts);
+
+/* Whether the server is Valkey, by its INFO. */
+bool beam_server_is_valkey(RedisModuleCtx *ctx);
+
+/* Whether slots are just being taken over from another node (Valkey 9, CLUSTER MIGRATESLOTS): a stock
+ * dump says so of their keys, which an image cannot. */
+bool beam_facts_slots_arrive(RedisModuleCtx *ctx, const struct beam_facts *facts);
+
 /* Bytes of module AUX data that a stock dump would hold now: such data is not copied natively.
  * -1 when that cannot be found out (other modules are loaded and the server hides its serializer).
  */

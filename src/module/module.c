@@ -24,6 +24,7 @@
 #include "relays.h"
 #include "requests.h"
 #include "shared.h"
+#include "snapshot_facts.h"
 #include "text.h"
 #include "tickets.h"
 #include "witness.h"
@@ -313,6 +314,20 @@ static int open_all(RedisModuleCtx *ctx, RedisModuleString **argv, int argc)
 	return err;
 }
 
+/* The module keeps nothing in the keyspace: errors while loading, loads into a second database, and
+ * slots that move are none of its business, and must stay possible. */
+static int options(RedisModuleCtx *ctx)
+{
+	int known = RedisModule_GetModuleOptionsAll ? RedisModule_GetModuleOptionsAll() : 0;
+	int ours =
+	    REDISMODULE_OPTIONS_HANDLE_IO_ERRORS | REDISMODULE_OPTIONS_HANDLE_REPL_ASYNC_LOAD;
+
+	/* Another server may mean something else by the same bit. */
+	if (beam_server_is_valkey(ctx))
+		ours |= known & VALKEYMODULE_OPTIONS_HANDLE_ATOMIC_SLOT_MIGRATION;
+	return ours;
+}
+
 int RedisModule_OnLoad(RedisModuleCtx *ctx, RedisModuleString **argv, int argc)
 {
 	const char *missing = beam_redis_api_load(ctx);
@@ -329,10 +344,7 @@ int RedisModule_OnLoad(RedisModuleCtx *ctx, RedisModuleString **argv, int argc)
 	if (RedisModule_IsModuleNameBusy("rdbeam"))
 		return REDISMODULE_ERR;
 	RedisModule_SetModuleAttribs(ctx, "rdbeam", MODULE_VERSION, REDISMODULE_APIVER_1);
-	/* The module keeps nothing in the keyspace: errors while loading and loads into a second
-	 * database are none of its business, and must stay possible. */
-	RedisModule_SetModuleOptions(ctx, REDISMODULE_OPTIONS_HANDLE_IO_ERRORS |
-					      REDISMODULE_OPTIONS_HANDLE_REPL_ASYNC_LOAD);
+	RedisModule_SetModuleOptions(ctx, options(ctx));
 	log_ctx = RedisModule_GetDetachedThreadSafeContext(ctx);
 	if (!log_ctx)
 		return REDISMODULE_ERR;

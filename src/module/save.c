@@ -190,6 +190,18 @@ static int check_facts(struct snapshot *s)
 	if (err)
 		return fail(s, "reading the server's state", err);
 	s->have_facts = true;
+	if (!beam_facts_format_known(&s->facts)) {
+		snprintf(
+		    s->why, sizeof(s->why),
+		    "the server writes RDB version %u, which this rdbeam does not know: a newer "
+		    "one may",
+		    s->facts.rdb_version);
+		return BEAM_E_UNSUPPORTED;
+	}
+	if (beam_facts_slots_arrive(s->ctx, &s->facts)) {
+		snprintf(s->why, sizeof(s->why), "slots are being taken over from another node");
+		return BEAM_E_UNSUPPORTED;
+	}
 	long aux_bytes = beam_facts_module_aux_bytes(s->ctx);
 
 	if (aux_bytes == 0)
