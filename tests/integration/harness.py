@@ -168,6 +168,7 @@ class Server:
         self.dir = pathlib.Path(root) / name
         self.dir.mkdir(parents=True, exist_ok=True)
         self.port = conf.pop("port", None) or free_port()
+        self.host = conf.get("bind", "127.0.0.1").split()[0]
         self.module = module
         self.arguments = arguments  # of loadmodule
         self.mark = uuid.uuid4().hex
@@ -231,7 +232,7 @@ class Server:
 
     def connect(self, db=0, **kwargs):
         kwargs.setdefault("password", self.password)
-        client = redis.Redis("127.0.0.1", self.port, db=db, socket_timeout=DEADLINE_S * 2, **kwargs)
+        client = redis.Redis(self.host, self.port, db=db, socket_timeout=DEADLINE_S * 2, **kwargs)
         for name in ("INFO", "COMMAND", "OBJECT"):  # their replies as the server sent them
             client.response_callbacks.pop(name, None)
         return client

@@ -1,16 +1,13 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """What the documents quote is what the programs say: messages of the FAQ, names in the monitoring
-files, and the command blocks of the operator's pages, which run here as they stand."""
+files, settings, messages of the protocols. Their command blocks are test_doc_blocks.py's."""
 import json
-import os
 import re
-import shutil
-import subprocess
 
 import pytest
 
 import harness
-from harness import cli, wait_for
+from harness import cli
 
 DOCS = harness.REPO / "docs"
 MONITORING = DOCS / "monitoring"
@@ -43,42 +40,6 @@ def test_all_codes_are_explained():
                         (harness.REPO / "include/rdbeam/error.h").read_text())
     told = re.findall(r"^\| ([A-Z]+) \| (.*?) \| [^|]+ \| [^|]+ \|$", (DOCS / "faq.md").read_text(), re.M)
     assert told == listed and len(told) > 10
-
-
-def blocks(name):
-    return re.findall(r"^```sh\n(.*?)^```", (DOCS / name).read_text(), re.M | re.S)
-
-
-def test_command_blocks_run(make, root):
-    """All blocks but the one that builds packages, which the package test does."""
-    server = make("server")
-    cli("fill", "-p", server.port, "--keys", 100, check=0)
-    server.bgsave()
-    bins = root / "bin"
-    bins.mkdir()
-    (bins / "rdbeam").write_text(f'#!/bin/sh\ncmd=$1; shift\n[ $cmd = pull ] || set -- -p '
-                                 f'{server.port} "$@"\nexec {harness.artifact("rdbeam")} $cmd "$@"\n')
-    (bins / "redis-cli").write_text(f'#!/bin/sh\nexec {shutil.which("redis-cli")} -e -p '
-                                    f'{server.port} "$@"\n')
-    for path in bins.iterdir():
-        path.chmod(0o755)
-    node = root / "node"
-    node.mkdir()
-    env = dict(os.environ, PATH=f"{bins}:{os.environ['PATH']}", NODE_DIR=str(node),
-               PRIMARY=f"127.0.0.1:{server.port}", **harness.sanitizer_env(leaks=False))
-    ran = 0
-    for name in ("tuning.md", "operations.md", "monitoring/README.md"):
-        for block in blocks(name):
-            if block.startswith("cmake "):
-                continue
-            server.childless()
-            done = subprocess.run(["bash", "-euo", "pipefail", "-c", block], env=env,
-                                  cwd=harness.REPO, capture_output=True, text=True, timeout=60)
-            assert done.returncode == 0 and done.stdout.strip(), (block, done.stdout, done.stderr)
-            ran += 1
-    assert ran >= 8
-    assert server.info("rdbeam")["rdbeam_mode"] == "off"
-    wait_for(lambda: not server.saving(), "the stock save ends")
 
 
 def test_monitoring_names_are_what_the_script_returns(make, binary):
@@ -152,26 +113,3 @@ def test_links_lead_somewhere():
             place = (page.parent / path).resolve() if path else page
             assert place.exists(), f"{page.name}: {target}"
             assert not anchor or anchor in anchors[place], f"{page.name}: {target}"
-
-
-def test_getting_started_gets_there(root):
-    """Its blocks in one shell, as a reader runs them; the one that builds is the package test's."""
-    bins = root / "bin"
-    bins.mkdir()
-    (bins / "rdbeam").symlink_to(harness.artifact("rdbeam"))
-    env = dict(os.environ, PATH=f"{bins}:{os.environ['PATH']}", WORK=str(root),
-               MODULE=str(harness.artifact("rdbeam.so")), A=str(harness.free_port()),
-               B=str(harness.free_port()), PULLS=str(harness.free_port()),
-               **harness.sanitizer_env(leaks=False))
-    steps = [block for block in blocks("getting-started.md") if not block.startswith("cmake ")]
-    assert len(steps) == 4
-    if harness.ASAN:
-        pytest.skip("a stock server needs more than the page says to load a sanitized module")
-    script = "\n".join(["set -euo pipefail", *steps[:-1], "echo ARRIVED"])
-    try:
-        done = subprocess.run(["bash", "-c", script], env=env, cwd=root, capture_output=True,
-                              text=True, timeout=harness.DEADLINE_S)
-    finally:
-        subprocess.run(["bash", "-c", steps[-1]], env=env, capture_output=True)
-    assert done.returncode == 0 and "ARRIVED" in done.stdout, (done.stdout, done.stderr)
-    assert "partial resync" in done.stdout
