@@ -14,12 +14,27 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "rdbeam/version.h"
 #include "report.h"
 #include "sockets.h"
 
 #define CONNECT_TIMEOUT_MS 3000
 
 /* ---- module and daemon -------------------------------------------------------------------- */
+
+static void check_module_version(struct beam_doctor *doctor)
+{
+	const char *version = beam_view_status(&doctor->view, "version");
+
+	if (strcmp(version, RDBEAM_VERSION) == 0)
+		beam_doctor_add(doctor, BEAM_LEVEL_OK, "module", "", "loaded, version %s", version);
+	else
+		beam_doctor_add(doctor, BEAM_LEVEL_WARN, "module",
+				"install one version on all hosts: a pull between two may be "
+				"refused",
+				"version %s, this program is " RDBEAM_VERSION,
+				*version ? version : "not told");
+}
 
 static void check_mode(struct beam_doctor *doctor)
 {
@@ -173,7 +188,8 @@ static void reach_listener(const struct beam_doctor *doctor, char *bind, const c
 	}
 }
 
-static void check_listener(struct beam_doctor *doctor, const char *port)
+/* True if other hosts are meant to reach it. */
+static bool check_listener(struct beam_doctor *doctor, const char *port)
 {
 	char bind[1024];
 	struct reach reach = {.tried = ""};
@@ -196,6 +212,41 @@ static void check_listener(struct beam_doctor *doctor, const char *port)
 	else
 		beam_doctor_add(doctor, BEAM_LEVEL_OK, "listener", "", "port %s answers at %s",
 				port, reach.tried);
+	return reach.beyond_host;
+}
+
+/* Whether the default user, as which a client without a name comes, has no password. */
+static bool needs_no_password(struct beam_doctor *doctor)
+{
+	char text[256];
+	redisReply *user = NULL;
+	const redisReply *flags;
+	bool open = false;
+
+	if (beam_redis_command(doctor->redis, &user, "ACL GETUSER default") != 0)
+		return beam_doctor_config(doctor, "requirepass", text, sizeof(text)) && !text[0];
+	flags = beam_reply_field(user, "flags");
+	for (size_t i = 0; flags && i < flags->elements; i++)
+		open |= flags->element[i]->str && strcmp(flags->element[i]->str, "nopass") == 0;
+	freeReplyObject(user);
+	return open;
+}
+
+/* Protected mode closes connections of other hosts before a byte of them is read. */
+static void check_protected(struct beam_doctor *doctor)
+{
+	char mode[16];
+
+	if (!beam_doctor_config(doctor, "protected-mode", mode, sizeof(mode)))
+		return;
+	if (strcmp(mode, "yes") == 0 && needs_no_password(doctor))
+		beam_doctor_add(doctor, BEAM_LEVEL_WARN, "protected-mode",
+				"CONFIG SET requirepass, or give the default user a password by "
+				"ACL: until then only this host can connect, and pull",
+				"on, and the default user has no password");
+	else
+		beam_doctor_add(doctor, BEAM_LEVEL_OK, "protected-mode", "", "%s",
+				strcmp(mode, "yes") == 0 ? "on, and there is a password" : "off");
 }
 
 /* True if the kernel's list of ports and ranges, "8080,9000-9010", has the port. */
@@ -258,7 +309,8 @@ static void check_pulls(struct beam_doctor *doctor)
 		return;
 	}
 	snprintf(text, sizeof(text), "%" PRId64, port);
-	check_listener(doctor, text);
+	if (check_listener(doctor, text))
+		check_protected(doctor);
 	check_port_range(doctor, port);
 }
 
@@ -273,7 +325,7 @@ void beam_doctor_service(struct beam_doctor *doctor)
 				    : "not loaded");
 		return;
 	}
-	beam_doctor_add(doctor, BEAM_LEVEL_OK, "module", "", "loaded");
+	check_module_version(doctor);
 	check_mode(doctor);
 	check_fallbacks(doctor);
 	if (check_daemon(doctor))

@@ -8,7 +8,8 @@
 #include "progress.h"
 #include "report.h"
 
-#define LOOK_MS 200 /* looks closer together say nothing of a rate */
+#define LOOK_MS    200 /* looks closer together say nothing of a rate */
+#define STALLED_MS 10000
 
 static void grow(struct beam_rate *rate, double value)
 {
@@ -97,39 +98,93 @@ static void put_flush(struct beam_stages *stages, const struct beam_view *view, 
 	fputc('\n', out);
 }
 
-/* All pulls that run together: how much of their images they have. That is known if none of them
- * ran already when this program looked first. */
+static struct beam_stage_pull *find_pull(struct beam_stages *stages, const char *transport,
+					 int64_t number)
+{
+	for (uint32_t i = 0; i < stages->npulls; i++)
+		if (stages->pulls[i].number == number &&
+		    strcmp(stages->pulls[i].transport, transport) == 0)
+			return &stages->pulls[i];
+	return NULL;
+}
+
+/* A reader by RDMA tells how far it is once a second or less: between its words nothing is known,
+ * which is not the same as a rate of nothing. */
+static void grow_pull(struct beam_stage_pull *pull, double bytes)
+{
+	uint64_t now = beam_now_ms();
+
+	if (!pull->rate.at_ms || bytes != pull->rate.value) {
+		grow(&pull->rate, bytes);
+		pull->moved_ms = now;
+	}
+	if (now - pull->moved_ms >= STALLED_MS)
+		pull->rate.per_ms = 0;
+}
+
+static const char *pull_text(const redisReply *map, const char *field)
+{
+	const redisReply *value = beam_reply_field(map, field);
+
+	return value && value->str ? value->str : "";
+}
+
+static int64_t pull_number(const redisReply *map, const char *field)
+{
+	const redisReply *value = beam_reply_field(map, field);
+
+	return value && value->type == REDIS_REPLY_INTEGER ? value->integer : 0;
+}
+
+/* "  10.0.0.5   [####....]  37%  tcp  1.20 GiB  820 MiB/s  ETA 2.70 s" */
+static void put_pull(const struct beam_stage_pull *pull, const redisReply *map, FILE *out)
+{
+	double bytes = (double)pull_number(map, "bytes");
+	double image = (double)pull_number(map, "image_bytes");
+	char bar[BEAM_PROGRESS_BAR_CAP] = "", text[BEAM_TEXT_CAP];
+
+	if (image > 0)
+		beam_progress_bar(bar, sizeof(bar), (uint64_t)(bytes < image ? bytes : image),
+				  (uint64_t)image);
+	fprintf(out, "  %-15s %s%s%s  %s", pull_text(map, "peer"), bar, *bar ? "  " : "",
+		pull->transport, beam_text_bytes(text, (uint64_t)bytes));
+	if (beam_now_ms() - pull->moved_ms >= STALLED_MS)
+		fprintf(out, "  nothing for %s",
+			beam_text_ms(text, beam_now_ms() - pull->moved_ms));
+	put_rate(&pull->rate, image > bytes ? image - bytes : 0, out);
+	fputc('\n', out);
+}
+
+/* A line for each pull that runs. Of RDBEAM.STATUS, which tells the oldest. */
 static void put_pulls(struct beam_stages *stages, const struct beam_view *view, FILE *out)
 {
+	const redisReply *pulls = beam_reply_field(view->status, "pulls");
 	int64_t active = beam_view_status_number(view, "pulls_active", 0);
 	int64_t waiting = beam_view_status_number(view, "pulls_waiting", 0);
-	int64_t total = beam_view_status_number(view, "pulls_total", 0);
-	int64_t sent = beam_view_status_number(view, "pull_bytes_total", 0);
+	struct beam_stages next = {0};
+	size_t n = pulls && pulls->type == REDIS_REPLY_ARRAY ? pulls->elements : 0;
 
-	if (!active || !stages->pulling) {
-		if (active)
-			stages->pulls_from_the_start = stages->looked;
-		else
-			stages->pulls_before = total, stages->pull_bytes_before = sent;
-		memset(&stages->pulls, 0, sizeof(stages->pulls));
+	if (active || waiting)
+		fprintf(out, "pulls      %" PRId64 " active, %" PRId64 " waiting\n", active,
+			waiting);
+	for (size_t i = 0; i < n && i < BEAM_STAGE_PULLS; i++) {
+		const redisReply *map = pulls->element[i];
+		struct beam_stage_pull *pull = &next.pulls[next.npulls++];
+		const struct beam_stage_pull *before =
+		    find_pull(stages, pull_text(map, "transport"), pull_number(map, "number"));
+
+		if (before)
+			*pull = *before;
+		pull->number = pull_number(map, "number");
+		snprintf(pull->transport, sizeof(pull->transport), "%s",
+			 pull_text(map, "transport"));
+		grow_pull(pull, (double)pull_number(map, "bytes"));
+		put_pull(pull, map, out);
 	}
-	stages->pulling = active > 0;
-	if (!active)
-		return;
-	double bytes = number(view, "snapshot_bytes") * (double)(total - stages->pulls_before);
-	double done = (double)(sent - stages->pull_bytes_before);
-	bool known = stages->pulls_from_the_start && bytes > 0;
-
-	grow(&stages->pulls, (double)sent);
-	if (known)
-		put_bar("pulls", done, bytes, out);
-	else
-		fprintf(out, "%-10s", "pulls");
-	fprintf(out, "%s%" PRId64 " active", known ? "  " : " ", active);
-	if (waiting)
-		fprintf(out, ", %" PRId64 " waiting", waiting);
-	put_rate(&stages->pulls, known ? bytes - done : 0, out);
-	fputc('\n', out);
+	if (active > next.npulls && next.npulls > 0)
+		fprintf(out, "  and %" PRId64 " more\n", active - next.npulls);
+	memcpy(stages->pulls, next.pulls, sizeof(stages->pulls));
+	stages->npulls = next.npulls;
 }
 
 void beam_stages_print(struct beam_stages *stages, const struct beam_view *view, FILE *out)
@@ -149,5 +204,4 @@ void beam_stages_print(struct beam_stages *stages, const struct beam_view *view,
 			put_flush(stages, view, strcmp(state, "flushing") == 0, out);
 	}
 	put_pulls(stages, view, out);
-	stages->looked = true;
 }

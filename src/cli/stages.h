@@ -17,19 +17,24 @@ struct beam_rate {
 	double per_ms; /* smoothed; 0: not known */
 };
 
+#define BEAM_STAGE_PULLS 8 /* more would not be one screen */
+
+struct beam_stage_pull {
+	int64_t number; /* with the transport, its identity */
+	char transport[8];
+	struct beam_rate rate;
+	uint64_t moved_ms; /* when its bytes were seen to grow */
+};
+
 /* What is kept from look to look; starts zeroed. */
 struct beam_stages {
 	char generation[48];
-	struct beam_rate copy, flush, pulls;
-	bool pulling;
-	int64_t pulls_before;      /* pulls_total when the first of those that run began */
-	int64_t pull_bytes_before; /* pull_bytes_total then */
-	bool
-	    pulls_from_the_start; /* nothing ran at the look before: sums are of these pulls only */
-	bool looked;
+	struct beam_rate copy, flush;
+	struct beam_stage_pull pulls[BEAM_STAGE_PULLS];
+	uint32_t npulls;
 };
 
-/* Takes the view in and prints up to three lines; none without a generation. */
+/* Takes the view in and prints its stages: copy and flush, and the pulls that run. */
 void beam_stages_print(struct beam_stages *stages, const struct beam_view *view, FILE *out);
 
 #endif

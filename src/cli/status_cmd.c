@@ -204,6 +204,36 @@ static void add_info(cJSON *object, const struct beam_view *view, const char *fi
 		beam_json_i64(object, field, strtoll(text, NULL, 10));
 }
 
+static void add_status(cJSON *object, const char *name, const redisReply *value);
+
+/* A flat array (RESP2) of names and values. */
+static cJSON *object_of(const redisReply *map)
+{
+	cJSON *object = cJSON_CreateObject();
+
+	for (size_t i = 0; i + 1 < map->elements; i += 2)
+		if (map->element[i]->str)
+			add_status(object, map->element[i]->str, map->element[i + 1]);
+	return object;
+}
+
+/* A number, a text, or a list of maps. */
+static void add_status(cJSON *object, const char *name, const redisReply *value)
+{
+	cJSON *list;
+
+	if (value->type == REDIS_REPLY_INTEGER) {
+		beam_json_i64(object, name, value->integer);
+	} else if (value->type == REDIS_REPLY_ARRAY) {
+		list = cJSON_CreateArray();
+		for (size_t i = 0; i < value->elements; i++)
+			cJSON_AddItemToArray(list, object_of(value->element[i]));
+		cJSON_AddItemToObject(object, name, list);
+	} else {
+		beam_json_text(object, name, value->str ? value->str : "");
+	}
+}
+
 static void print_json(const struct beam_view *view, const char *name)
 {
 	static const char *const fields[] = {
@@ -223,24 +253,13 @@ static void print_json(const struct beam_view *view, const char *name)
 	};
 	cJSON *object = cJSON_CreateObject();
 	cJSON *server = cJSON_CreateObject();
-	cJSON *module = view->status ? cJSON_CreateObject() : cJSON_CreateNull();
+	cJSON *module = view->status ? object_of(view->status) : cJSON_CreateNull();
 
 	beam_json_text(server, "name", name);
 	for (size_t i = 0; i < sizeof(fields) / sizeof(fields[0]); i++)
 		add_info(server, view, fields[i]);
 	beam_json_u64(server, "keys", beam_view_keys(view));
 	cJSON_AddItemToObject(object, "server", server);
-	for (size_t i = 0; view->status && i + 1 < view->status->elements; i += 2) {
-		const redisReply *key = view->status->element[i];
-		const redisReply *value = view->status->element[i + 1];
-
-		if (!key->str)
-			continue;
-		if (value->type == REDIS_REPLY_INTEGER)
-			beam_json_i64(module, key->str, value->integer);
-		else
-			beam_json_text(module, key->str, value->str ? value->str : "");
-	}
 	cJSON_AddItemToObject(object, "rdbeam", module);
 	beam_json_print(object);
 }

@@ -194,6 +194,8 @@ uint32_t listeners_drop(struct generation *gen, uint32_t index, const char *why)
 /* Begins the fence of every transport; generation_fence is called as each is done. */
 void listeners_revoke(struct generation *gen, const char *why);
 void listeners_counts(struct daemon *d, struct beam_server_counts *out);
+/* The pulls that are served now, over all transports. Returns how many. */
+uint32_t listeners_pulls(struct daemon *d, struct beam_ctl_pull out[BEAM_CTL_PULLS]);
 uint32_t listeners_port(const struct daemon *d);
 /* Those that listen, with commas between. */
 void listeners_names(const struct daemon *d, char *out, size_t cap);

@@ -194,6 +194,33 @@ uint32_t listeners_drop(struct generation *gen, uint32_t index, const char *why)
 	return n;
 }
 
+static void tell_pull(const struct beam_server_pull *pull, const char *transport,
+		      struct beam_ctl_pull *out)
+{
+	*out = (struct beam_ctl_pull){.number = pull->number,
+				      .bytes = pull->bytes,
+				      .image_bytes = pull->image->gen->copied.image_bytes,
+				      .ms = pull->ms};
+	snprintf(out->transport, sizeof(out->transport), "%s", transport);
+	memcpy(out->peer, pull->peer, sizeof(out->peer));
+}
+
+uint32_t listeners_pulls(struct daemon *d, struct beam_ctl_pull out[BEAM_CTL_PULLS])
+{
+	struct beam_server_pull pulls[BEAM_CTL_PULLS];
+	uint32_t n = 0;
+
+	for (size_t i = 0; i < NTRANSPORTS; i++) {
+		uint32_t more =
+		    !d->servers[i] ? 0
+				   : transports[i]->pulls(d->servers[i], pulls, BEAM_CTL_PULLS - n);
+
+		for (uint32_t k = 0; k < more; k++)
+			tell_pull(&pulls[k], transports[i]->name, &out[n++]);
+	}
+	return n;
+}
+
 void listeners_counts(struct daemon *d, struct beam_server_counts *out)
 {
 	memset(out, 0, sizeof(*out));

@@ -99,6 +99,7 @@ static void build(struct daemon *d, struct beam_ctl_status *s)
 	listeners_counts(d, &counts);
 	s->pulls_active = counts.active;
 	s->pulls_waiting = counts.waiting;
+	s->npulls = listeners_pulls(d, s->pulls);
 	tell_device(&counts.device, &s->device);
 	s->pulls_total = d->pulls_total;
 	s->pull_bytes_total = d->pull_bytes_total;

@@ -8,6 +8,7 @@
 #include "config.h"
 #include "fork_thp.h"
 #include "link.h"
+#include "rdbeam/version.h"
 #include "relays.h"
 #include "shared.h"
 #include "text.h"
@@ -73,6 +74,7 @@ static const char *last_error(const struct beam_ctl_status *s)
 	return beam_link_error()[0] ? beam_link_error() : s->last_error;
 }
 
+TEXT(version, RDBEAM_VERSION)
 TEXT(mode, beam_config_mode_name())
 TEXT(daemon_state, beam_link_state_name())
 NUMBER(daemon_pid, beam_link_pid())
@@ -119,6 +121,7 @@ TEXT(last_error, last_error(s))
 #name, get_##name                                                                  \
 	}
 static const struct field fields[] = {
+    FIELD(version),
     FIELD(mode),
     FIELD(daemon_state),
     FIELD(daemon_pid),
@@ -179,9 +182,41 @@ void beam_fields_info(RedisModuleInfoCtx *info, int for_crash_report)
 	}
 }
 
+static void reply_pull(RedisModuleCtx *ctx, const struct beam_ctl_pull *pull)
+{
+	const struct {
+		const char *name;
+		uint64_t value;
+	} numbers[] = {{"number", pull->number},
+		       {"bytes", pull->bytes},
+		       {"image_bytes", pull->image_bytes},
+		       {"ms", pull->ms}};
+
+	RedisModule_ReplyWithMap(ctx, 2 + sizeof(numbers) / sizeof(numbers[0]));
+	RedisModule_ReplyWithCString(ctx, "peer");
+	RedisModule_ReplyWithCString(ctx, pull->peer);
+	RedisModule_ReplyWithCString(ctx, "transport");
+	RedisModule_ReplyWithCString(ctx, pull->transport);
+	for (size_t i = 0; i < sizeof(numbers) / sizeof(numbers[0]); i++) {
+		RedisModule_ReplyWithCString(ctx, numbers[i].name);
+		RedisModule_ReplyWithLongLong(ctx, (long long)numbers[i].value);
+	}
+}
+
+/* INFO has no lists: its sums must do there. */
+static void reply_pulls(RedisModuleCtx *ctx)
+{
+	const struct beam_ctl_status *status = beam_link_status();
+
+	RedisModule_ReplyWithCString(ctx, "pulls");
+	RedisModule_ReplyWithArray(ctx, status->npulls);
+	for (uint32_t i = 0; i < status->npulls; i++)
+		reply_pull(ctx, &status->pulls[i]);
+}
+
 int beam_fields_reply(RedisModuleCtx *ctx)
 {
-	RedisModule_ReplyWithMap(ctx, (long)NFIELDS);
+	RedisModule_ReplyWithMap(ctx, (long)NFIELDS + 1);
 	for (size_t i = 0; i < NFIELDS; i++) {
 		struct value value = {0};
 
@@ -192,5 +227,6 @@ int beam_fields_reply(RedisModuleCtx *ctx)
 		else
 			RedisModule_ReplyWithLongLong(ctx, (long long)value.number);
 	}
+	reply_pulls(ctx);
 	return REDISMODULE_OK;
 }

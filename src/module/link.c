@@ -78,6 +78,7 @@ static void disconnect(void)
 	link_.status.state = BEAM_STATE_IDLE;
 	link_.status.region_bytes = 0;
 	link_.status.pulls_active = link_.status.pulls_waiting = 0;
+	link_.status.npulls = 0;
 	memset(&link_.status.servable, 0, sizeof(link_.status.servable));
 }
 

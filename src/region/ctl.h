@@ -113,7 +113,7 @@ struct beam_ctl_hello {
 	int32_t server_pid;
 	uint8_t secret[BEAM_SECRET_BYTES]; /* children prove themselves with it */
 };
-#define BEAM_CTL_PROTOCOL 4
+#define BEAM_CTL_PROTOCOL 5
 
 enum beam_hugepages { BEAM_HUGEPAGES_TRY, BEAM_HUGEPAGES_REQUIRE, BEAM_HUGEPAGES_NO };
 enum beam_transport_choice {
@@ -196,6 +196,17 @@ struct beam_ctl_device {
 	uint64_t registered_bytes;
 };
 
+/* A pull that is being served. */
+#define BEAM_CTL_PULLS 16 /* of more, the oldest are told */
+struct beam_ctl_pull {
+	uint64_t number;   /* its own as long as it runs, within its transport */
+	char transport[8]; /* "tcp" */
+	char peer[BEAM_ADDR_BYTES];
+	uint64_t bytes;       /* that it has; over verbs as of its last word */
+	uint64_t image_bytes; /* of its image; 0: not known yet, it is being made */
+	uint64_t ms;          /* since it has its place */
+};
+
 struct beam_ctl_status {
 	struct beam_ctl_head head;
 	uint32_t state; /* enum beam_state, of the newest generation */
@@ -213,6 +224,8 @@ struct beam_ctl_status {
 	uint64_t progress_permille;
 	uint64_t pulls_active, pulls_waiting, pulls_total, pull_bytes_total;
 	uint64_t tickets_denied;
+	uint32_t npulls, pad;
+	struct beam_ctl_pull pulls[BEAM_CTL_PULLS];
 	struct beam_ctl_device device;
 	struct beam_cut cut; /* of the image that a pull would get: newest complete or copying */
 	struct beam_gen servable; /* that image's generation; counter 0: none */

@@ -4,6 +4,7 @@
 
 #include <stdio.h>
 
+#include "clock.h"
 #include "rdbeam/error.h"
 
 #define WAITING_PER_PLACE 4
@@ -52,6 +53,8 @@ struct place *places_next(struct places *places)
 		return NULL;
 	unqueue(places, first);
 	first->state = PLACE_SERVED;
+	first->number = ++places->last_number;
+	first->since_ms = beam_now_ms();
 	places->nserved++;
 	return first;
 }

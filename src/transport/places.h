@@ -13,12 +13,15 @@
 
 struct place {
 	struct place *next; /* behind it in the queue */
+	uint64_t number;    /* counts those that were given a place */
+	uint64_t since_ms;  /* when it was */
 	enum { PLACE_NONE, PLACE_WAITING, PLACE_SERVED } state;
 };
 
 struct places {
 	struct place *waiting; /* the first is the next to be served */
 	uint32_t nwaiting, nserved, max;
+	uint64_t last_number;
 };
 
 /* 0 when one more may wait besides `coming` that will; or BEAM_E_BUSY with the line in `text`. */

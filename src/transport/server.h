@@ -90,6 +90,15 @@ struct beam_server_counts {
 	struct beam_server_device device;
 };
 
+/* A pull that is served, for those who watch. */
+struct beam_server_pull {
+	uint64_t number; /* its own as long as it runs, within its transport */
+	char peer[BEAM_ADDR_BYTES];
+	struct beam_served *image;
+	uint64_t bytes; /* sent; where the server does not see it: as far as the reader has said */
+	uint64_t ms;    /* since it has its place */
+};
+
 struct beam_server_ops {
 	const char *name; /* "tcp" */
 	/* Listens. 0; -EADDRINUSE and other errnos with *error_text naming address and port. */
@@ -112,6 +121,8 @@ struct beam_server_ops {
 	uint32_t (*drop)(struct beam_server *server, struct beam_served *image, uint32_t index,
 			 const char *why);
 	void (*counts)(struct beam_server *server, struct beam_server_counts *out);
+	/* The pulls that are served, at most `cap` of them, oldest first. Returns how many. */
+	uint32_t (*pulls)(struct beam_server *server, struct beam_server_pull *out, uint32_t cap);
 	/* Sessions of one image, for retention and slot reuse. */
 	uint32_t (*sessions)(struct beam_server *server, struct beam_served *image);
 	void (*close)(struct beam_server **server); /* sessions are cut. NULL-safe, clears */

@@ -384,6 +384,23 @@ static void server_counts(struct beam_server *base, struct beam_server_counts *o
 		out->unauthenticated += s->state == SESSION_HELLO;
 }
 
+static uint32_t server_pulls(struct beam_server *base, struct beam_server_pull *out, uint32_t cap)
+{
+	uint64_t now = beam_now_ms();
+	uint32_t n = 0;
+
+	for (const struct tcp_session *s = of(base)->sessions; s && n < cap; s = s->next) {
+		if (s->state != SESSION_SERVED)
+			continue;
+		out[n] = (struct beam_server_pull){.number = s->place.number,
+						   .image = s->image,
+						   .bytes = s->sent_bytes,
+						   .ms = now - s->place.since_ms};
+		memcpy(out[n++].peer, s->peer, sizeof(s->peer));
+	}
+	return n;
+}
+
 static uint32_t server_sessions(struct beam_server *base, struct beam_served *image)
 {
 	uint32_t n = 0;
@@ -402,6 +419,7 @@ const struct beam_server_ops beam_tcp_server = {
     .done = server_done,
     .drop = server_drop,
     .counts = server_counts,
+    .pulls = server_pulls,
     .sessions = server_sessions,
     .close = server_close,
 };

@@ -16,9 +16,10 @@
 #include "server.h"
 
 #define VERBS_MAIL_BYTES   4096
-#define VERBS_SERVER_MAILS 16   /* SENDs of the server under way, and receives of the reader */
-#define VERBS_PROGRESS_MS  5000 /* between what the reader says of its READs */
-#define VERBS_READER_MAILS 4    /* the other way round */
+#define VERBS_SERVER_MAILS 16    /* SENDs of the server under way, and receives of the reader */
+#define VERBS_READER_MAILS 4     /* the other way round */
+#define VERBS_PROGRESS_MS  1000  /* between what the reader says of its READs */
+#define VERBS_SILENT_MS    15000 /* a reader that said nothing for so long may be gone */
 
 /* wr_id: what a completion is of, and its number. */
 enum verbs_work { VERBS_SEND, VERBS_RECV, VERBS_READ };

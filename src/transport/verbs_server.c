@@ -84,7 +84,7 @@ static uint64_t silence_ms(const struct verbs_server *server)
 {
 	uint64_t ms = IDLE_STALLS * server->stall_ms;
 
-	return ms < 3 * VERBS_PROGRESS_MS ? 3 * VERBS_PROGRESS_MS : ms;
+	return ms < VERBS_SILENT_MS ? VERBS_SILENT_MS : ms;
 }
 
 /* When something is due for a session: its end if nothing comes until then. */
@@ -338,6 +338,23 @@ static void server_counts(struct beam_server *base, struct beam_server_counts *o
 					   .device = server->device};
 }
 
+static uint32_t server_pulls(struct beam_server *base, struct beam_server_pull *out, uint32_t cap)
+{
+	uint64_t now = beam_now_ms();
+	uint32_t n = 0;
+
+	for (const struct verbs_session *s = of(base)->sessions; s && n < cap; s = s->next) {
+		if (s->state != VERBS_SERVED)
+			continue;
+		out[n] = (struct beam_server_pull){.number = s->place.number,
+						   .image = s->image,
+						   .bytes = s->read_bytes,
+						   .ms = now - s->place.since_ms};
+		memcpy(out[n++].peer, s->peer, sizeof(s->peer));
+	}
+	return n;
+}
+
 /* Waits for the worker: only a change of address or transport closes a server that lives on. */
 static void server_close(struct beam_server **base)
 {
@@ -408,6 +425,7 @@ const struct beam_server_ops beam_verbs_server = {
     .done = server_done,
     .drop = server_drop,
     .counts = server_counts,
+    .pulls = server_pulls,
     .sessions = server_sessions,
     .close = server_close,
 };

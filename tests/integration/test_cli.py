@@ -226,6 +226,32 @@ def test_status_shows_stages_as_bars(make):
     assert re.search(r"^durable +\d+ s ago$", text, re.M), text
 
 
+def test_status_shows_a_line_for_each_pull(make):
+    server = make("primary", options={"rate-limit": "4mb", "segment-size": "2mb"})
+    cli(*at(server, "fill", "--keys", 20000, "--value-size", 1000), check=0)
+    assert json.loads(cli(*at(server, "status", "--json"), check=0).stdout)["rdbeam"]["pulls"] == []
+    running = [cli_start("pull", "--from", f"127.0.0.1:{server.port}", "--discard", "--quiet")
+               for _ in range(2)]
+    running.append(cli_start(*at(server, "status", "--watch")))
+    line = re.compile(r"^  127\.0\.0\.1 +\[#*\.+\] +\d+%  tcp  [\d.]+ [KM]iB  [\d.]+ [KM]iB/s  ETA ")
+    try:
+        seen = 0
+        while seen < 2:  # one behind the other on one screen
+            seen = seen + 1 if line.match(running[2].stdout.readline()) else 0
+        said = json.loads(cli(*at(server, "status", "--json"), check=0).stdout)["rdbeam"]
+        assert said["pulls_active"] == len(said["pulls"]) == 2
+        for pull in said["pulls"]:
+            assert 0 < pull["bytes"] <= pull["image_bytes"] == said["snapshot_bytes"]
+            assert pull["ms"] > 0 and (pull["peer"], pull["transport"]) == ("127.0.0.1", "tcp")
+        assert len({pull["number"] for pull in said["pulls"]}) == 2
+        assert sum(pull["bytes"] for pull in said["pulls"]) <= said["pull_bytes_total"]
+    finally:
+        for process in running:
+            process.kill()
+            process.communicate()
+    wait_for(lambda: "  127.0.0.1 " not in cli(*at(server, "status"), check=0).stdout, "both ended")
+
+
 def test_memory_snapshot_leaves_the_dump_alone(make, root):
     server = make("primary")
     cli(*at(server, "fill", "--keys", 500), check=0)

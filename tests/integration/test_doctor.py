@@ -1,11 +1,14 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """rdbeam doctor: a server that is well, and broken set-ups, each of which must name its cause."""
+import ctypes
 import json
 import os
+import pathlib
 import re
 import shutil
 import socket
 import socketserver
+import struct
 import subprocess
 import tempfile
 import threading
@@ -61,6 +64,7 @@ def test_a_good_server_passes(make, binary):
         if name not in ("dump-dir", "disk-space"):  # tmpfs in TMPDIR has no O_DIRECT everywhere
             assert found[name][0] == "ok", (name, found[name])
     assert str(server.daemon()) in found["daemon"][1]
+    assert cli("--version").stdout.split()[-1] in found["module"][1]
     assert str(server.options["port"]) in found["listener"][1]
     assert str(server.dir) in found["dump-dir"][1]
     assert "only" not in found["listener"][1] and found["listener"][0] == "warn"  # 127.0.0.1
@@ -192,6 +196,67 @@ def test_stock_options_that_cost(make):
         if name in found and found[name][0] != "ok":
             assert name.replace("diskless-", "repl-diskless-") in " ".join(found[name]), found[name]
     assert found["diskless-load"][0] == "warn"
+
+
+def test_protected_mode_that_keeps_replicas_out(make):
+    address = subprocess.run(["hostname", "-I"], capture_output=True, text=True).stdout.split()
+    if not address:
+        pytest.skip("this host has no address but loopback")
+    server = make("protected", bind=f"127.0.0.1 {address[0]}", protected_mode="yes")
+    level, text, remedy = look(server, 0)["protected-mode"]
+    assert level == "warn" and "no password" in text and "requirepass" in remedy
+    server.client.execute_command("ACL", "SETUSER", "default", ">word")
+    assert look(server, 0, "-a", "word")["protected-mode"][0] == "ok"
+
+
+# ---- a host that lacks something ------------------------------------------------------------
+
+def doctor(server, **kwargs):
+    """As `look`, in a process that was prepared."""
+    done = subprocess.run([str(harness.artifact("rdbeam")), "doctor", "-p", str(server.port), "--json"],
+                          capture_output=True, text=True, **kwargs)
+    assert done.returncode in (0, 1), done.stderr
+    return {one["check"]: (one["level"], one["text"], one["remedy"])
+            for one in json.loads(done.stdout)["checks"]}
+
+
+def refuse_io_uring():
+    """As a seccomp profile of a container does: io_uring_setup (425) gives EPERM."""
+    code = [(0x20, 0, 0, 0), (0x15, 0, 1, 425), (0x06, 0, 0, 0x00050001), (0x06, 0, 0, 0x7fff0000)]
+    raw = b"".join(struct.pack("HBBI", *line) for line in code)
+    program = ctypes.create_string_buffer(raw, len(raw))
+    filter_of = struct.pack("HxxxxxxP", len(code), ctypes.addressof(program))
+    libc = ctypes.CDLL(None, use_errno=True)
+    assert libc.prctl(38, 1, 0, 0, 0) == 0 and libc.prctl(22, 2, filter_of, 0, 0) == 0
+
+
+def test_io_uring_that_is_refused(make):
+    server = make("server")
+    assert doctor(server)["io_uring"][0] == "ok"
+    level, text, remedy = doctor(server, preexec_fn=refuse_io_uring)["io_uring"]
+    assert level == "warn" and "refused" in text
+    assert "seccomp" in remedy and "pwrite" in remedy and "io_uring_disabled" in remedy
+
+
+@pytest.mark.parametrize("setting, expected", [("require", "fail"), ("try", "warn"), ("no", "ok")])
+def test_hugepages_with_an_empty_pool(make, root, setting, expected):
+    """/proc/meminfo as of a host without any: a file in its place, in a view of mounts of its own."""
+    mount = shutil.which("unshare")
+    if os.geteuid() != 0 or not mount or subprocess.run([mount, "-m", "true"]).returncode:
+        pytest.skip("needs root and mount namespaces")
+    server = make("server", options={"hugepages": setting})
+    empty = root / "meminfo"
+    empty.write_text(re.sub(r"(HugePages_\w+: +)\d+", r"\g<1>0",
+                            pathlib.Path("/proc/meminfo").read_text()))
+    rdbeam = harness.artifact("rdbeam")
+    done = subprocess.run([mount, "-m", "sh", "-ec", 'mount --bind "$1" /proc/meminfo; shift; exec "$@"',
+                           "sh", empty, rdbeam, "doctor", "-p", str(server.port), "--json"],
+                          capture_output=True, text=True)
+    assert done.returncode == (1 if expected == "fail" else 0), done.stderr
+    found = {one["check"]: one for one in json.loads(done.stdout)["checks"]}["hugepages"]
+    assert found["level"] == expected, found
+    assert expected == "ok" or "vm.nr_hugepages=32" in found["remedy"], found
+    assert expected != "fail" or "require" in found["remedy"], found
 
 
 class OldServer(socketserver.StreamRequestHandler):
