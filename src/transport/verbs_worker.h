@@ -6,12 +6,13 @@
 #ifndef BEAM_VERBS_WORKER_H
 #define BEAM_VERBS_WORKER_H
 
+#include "jobs.h"
 #include "loop.h"
 
 struct verbs_worker;
 
 struct verbs_job {
-	struct verbs_job *next;
+	struct beam_job job;                 /* first, and the worker's own */
 	void (*work)(struct verbs_job *job); /* on the worker's thread */
 	void (*done)(struct verbs_job *job); /* on the loop's, afterwards; the job is the owner's */
 };
