@@ -43,7 +43,7 @@ static int read_replies(struct beam_filler *filler, int64_t left)
 
 	while (filler->waiting > left) {
 		redisReply *reply;
-		bool failed;
+		bool failed, denied;
 
 		if (redisGetReply(context, (void **)&reply) != REDIS_OK) {
 			snprintf(filler->error, sizeof(filler->error),
@@ -53,13 +53,15 @@ static int read_replies(struct beam_filler *filler, int64_t left)
 		}
 		filler->waiting--;
 		failed = reply->type == REDIS_REPLY_ERROR;
+		denied = failed && strncmp(reply->str, "NOPERM", strlen("NOPERM")) == 0;
 		if (failed)
-			snprintf(filler->error, sizeof(filler->error),
-				 "server refused: %s (%s): see there",
-				 beam_redis_name(filler->redis), reply->str);
+			snprintf(filler->error, sizeof(filler->error), "%s: %s (%s): %s",
+				 denied ? "access refused" : "server refused",
+				 beam_redis_name(filler->redis), reply->str,
+				 denied ? "ask for the right" : "correct that at the server");
 		freeReplyObject(reply);
 		if (failed)
-			return BEAM_E_SERVER;
+			return denied ? BEAM_E_DENIED : BEAM_E_SERVER;
 	}
 	return 0;
 }

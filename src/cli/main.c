@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "command.h"
+#include "interrupt.h"
 #include "log.h"
 #include "rdbeam/version.h"
 #include "report.h"
@@ -28,11 +29,21 @@ const struct beam_command *beam_command_find(const char *name)
 	return NULL;
 }
 
+/* Whether --json is among arguments that are not understood as a whole. */
+static bool asks_for_json(int argc, char *const *argv)
+{
+	for (int i = 1; i < argc; i++)
+		if (strcmp(argv[i], "--json") == 0)
+			return true;
+	return false;
+}
+
 /* Parses argv[1..argc) by the command's table and runs it. */
 static int run_command(const struct beam_command *command, int argc, char **argv)
 {
 	void *opts = malloc(command->opts_bytes);
 	const struct beam_common *common = opts;
+	const struct beam_common refusal = {.json = asks_for_json(argc, argv)};
 	char error[512];
 	int exit_with;
 
@@ -43,7 +54,7 @@ static int run_command(const struct beam_command *command, int argc, char **argv
 	memcpy(opts, command->defaults, command->opts_bytes);
 	if (beam_options_parse(command->options, command->noptions, opts, &argc, argv, error,
 			       sizeof(error)) != 0) {
-		exit_with = beam_fail_usage(common, "%s", error);
+		exit_with = beam_fail_usage(&refusal, "%s", error);
 	} else if (common->help) {
 		beam_command_help(command, stdout);
 		exit_with = BEAM_EXIT_DONE;
@@ -54,6 +65,7 @@ static int run_command(const struct beam_command *command, int argc, char **argv
 		exit_with = beam_fail_usage(common, "unexpected argument: %s: see rdbeam %s --help",
 					    argv[1 + command->max_args], command->name);
 	} else {
+		beam_interrupt_init(common);
 		exit_with = command->run(opts, argc - 1, argv + 1);
 	}
 	free(opts);
@@ -88,8 +100,11 @@ int main(int argc, char **argv)
 		return flush_output(BEAM_EXIT_DONE);
 	}
 	command = beam_command_find(argv[1]);
-	if (!command)
-		return beam_fail_usage(NULL, "unknown command: %s: rdbeam help lists them",
-				       argv[1]);
+	if (!command) {
+		struct beam_common refusal = {.json = asks_for_json(argc - 1, argv + 1)};
+
+		return flush_output(beam_fail_usage(
+		    &refusal, "unknown command: %s: rdbeam help lists them", argv[1]));
+	}
 	return flush_output(run_command(command, argc - 1, argv + 1));
 }

@@ -100,7 +100,8 @@ static void draw(struct beam_progress *progress, bool last)
 	if (len < 0)
 		return;
 	if (!progress->terminal) {
-		fprintf(stderr, "%s\n", line);
+		if (*bar || *number || *rate || *progress->note) /* a name alone tells nothing */
+			fprintf(stderr, "%s\n", line);
 		return;
 	}
 	/* One column stays free: a full line would wrap and could not be redrawn. */

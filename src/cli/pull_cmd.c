@@ -87,7 +87,8 @@ static const struct beam_option pull_options[] = {
      .kind = BEAM_OPT_STRING,
      .offset = offsetof(struct pull_opts, to_file),
      .value = "PATH",
-     .help = "Write a dump.rdb instead."},
+     .help = "Write a dump.rdb instead. A file of that name is replaced once the new one is whole "
+	     "and on disk."},
     {.name = "--discard",
      .kind = BEAM_OPT_FLAG,
      .offset = offsetof(struct pull_opts, discard),

@@ -12,6 +12,7 @@
 #include "clock.h"
 #include "command.h"
 #include "connect.h"
+#include "interrupt.h"
 #include "report.h"
 #include "stages.h"
 #include "view.h"
@@ -322,9 +323,13 @@ static int status_run(void *arg, int nargs, char **args)
 	code = beam_connect_open(&opts->common, &opts->connect, &redis);
 	if (code != 0)
 		return code;
+	if (opts->watch)
+		beam_interrupt_is_the_end();
 	do {
 		code = beam_view_refresh(&view, redis);
-		if (code != 0)
+		if (beam_interrupted())
+			code = BEAM_EXIT_DONE;
+		else if (code != 0)
 			code = beam_fail_redis(&opts->common, redis, code, "status");
 		else
 			code = show(opts, &view, beam_redis_name(redis), &stages, first);
@@ -332,7 +337,7 @@ static int status_run(void *arg, int nargs, char **args)
 		/* The reader of a pipe may have gone; nobody would stop us then. */
 		if (code == 0 && fflush(stdout) != 0)
 			code = BEAM_EXIT_FAILED;
-	} while (code == 0 && opts->watch &&
+	} while (code == 0 && opts->watch && !beam_interrupted() &&
 		 clock_nanosleep(CLOCK_MONOTONIC, 0, &second, NULL) == 0);
 	beam_view_close(&view);
 	beam_redis_close(&redis);

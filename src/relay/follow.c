@@ -172,7 +172,8 @@ int beam_follow_run(const struct beam_follow_opts *opts, beam_relay_report_fn *r
 
 	f.dir = open(opts->dir, O_DIRECTORY | O_RDONLY | O_CLOEXEC);
 	if (f.dir < 0)
-		return beam_tell(error, -errno, "--dir %s: %s", opts->dir, strerror(errno));
+		return beam_tell(error, -errno, "--dir %s: %s: give a directory that is there",
+				 opts->dir, strerror(errno));
 	int rc = run(&f, error);
 
 	beam_close(&f.dir);

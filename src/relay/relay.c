@@ -100,6 +100,24 @@ static void set_redis(struct relay *relay, struct beam_redis *redis)
 	beam_redis_close(&old);
 }
 
+static int refused(const struct beam_redis *redis, int rc, char error[BEAM_REDIS_ERROR_BYTES])
+{
+	const char *name = beam_redis_name(redis), *text = beam_redis_error(redis);
+
+	if (rc == BEAM_E_SERVER && strncmp(text, "ERR unknown command", 19) == 0)
+		return beam_tell(
+		    error, BEAM_E_UNSUPPORTED,
+		    "%s: the rdbeam module is not loaded there (redis.conf: loadmodule "
+		    "rdbeam.so)",
+		    name);
+	if (rc == BEAM_E_DENIED)
+		return beam_tell(error, rc,
+				 "%s: %s (grant it: ACL SETUSER <user> +rdbeam.relay "
+				 "+rdbeam.ticket +psync)",
+				 name, text);
+	return beam_tell(error, rc, "%s: RDBEAM.RELAY: %s", name, text);
+}
+
 /* 0, or a code with the line in `error`. */
 static int join(struct relay *relay, char *error)
 {
@@ -118,10 +136,7 @@ static int join(struct relay *relay, char *error)
 						    opts->announce)
 			       : beam_redis_command(redis, &reply, "RDBEAM.RELAY JOIN %u", port);
 	if (rc) {
-		beam_tell(error, rc,
-			  "%s: RDBEAM.RELAY: %s (it needs the rdbeam module of this "
-			  "version, and +rdbeam.relay +rdbeam.ticket +psync)",
-			  beam_redis_name(redis), beam_redis_error(redis));
+		rc = refused(redis, rc, error);
 	} else {
 		rc = take_key(relay, reply);
 		freeReplyObject(reply);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  * Segments that were read, and their checksums: what is right goes to the sink, what is wrong is read
  * again. */
+#include <errno.h>
 #include <poll.h>
 #include <string.h>
 
@@ -111,8 +112,9 @@ static int on_checked(struct beam_fetch *fetch, const struct beam_check *checked
 	int rc = keep(fetch, checked);
 
 	if (rc)
-		return beam_tell(fetch->error, rc, "cannot keep segment %u of the image: %s",
-				 checked->index, beam_strerror(rc));
+		return beam_tell(fetch->error, rc, "cannot keep segment %u of the image: %s%s",
+				 checked->index, beam_strerror(rc),
+				 rc == -ENOSPC ? ": make room where it is written" : "");
 	fetch->reader->ops->taken(fetch->reader, checked->index);
 	return 0;
 }

@@ -71,11 +71,11 @@ static const char *remedy(int err)
 {
 	switch (err) {
 	case -EADDRINUSE:
-		return "stop what uses it, or set another port with rdbeam.port";
+		return "stop what uses it, or set another port (rdbeam.port; of a relay --listen)";
 	case -EACCES:
-		return "set a port above 1023 with rdbeam.port";
+		return "set a port above 1023 (rdbeam.port; of a relay --listen)";
 	default:
-		return "set addresses of this host with rdbeam.bind";
+		return "set addresses of this host (rdbeam.bind; of a relay --listen)";
 	}
 }
 

@@ -7,6 +7,7 @@ import pty
 import re
 import select
 import shutil
+import signal
 import subprocess
 import time
 
@@ -372,6 +373,39 @@ def test_server_that_is_not_there_is_told():
     port = harness.free_port()
     line = error_line(cli("status", "-p", port, check=1))
     assert f"127.0.0.1:{port}" in line and "refused" in line
+
+
+@pytest.mark.parametrize("words", [["status", "--nonsense"], ["nonsense"], ["status", "-p", "x"],
+                                   ["pull"], ["verify"], ["help", "nonsense"]])
+def test_usage_is_told_as_json_too(words):
+    done = cli(*words, "--json", check=2)
+    said = json.loads(done.stdout)
+    assert said["code"] == "USAGE" and said["error"] in done.stderr
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_interrupted_command_says_so(make, number):
+    server = make("primary", options={"rate-limit": "1mb", "segment-size": "2mb"})
+    cli(*at(server, "fill", "--keys", 20000, "--value-size", 1000), check=0)
+    process = cli_start("pull", "--from", f"127.0.0.1:{server.port}", "--discard", "--json")
+    wait_for(lambda: server.value("rdbeam", "rdbeam_pulls_active") == "1", "the pull runs")
+    process.send_signal(number)
+    out, err = process.communicate()
+    assert process.returncode == -number and err.endswith("rdbeam: interrupted\n")
+    assert json.loads(out) == {"error": "interrupted", "code": "ABORTED"}
+
+
+def test_status_watch_ends_well_when_interrupted(stock):
+    process = cli_start(*at(stock, "status", "--watch"))
+    process.stdout.readline()
+    process.send_signal(signal.SIGINT)
+    assert process.communicate()[1] == "" and process.returncode == 0
+
+
+def test_fill_without_the_right_is_refused(stock):
+    stock.client.execute_command("ACL", "SETUSER", "reader", "on", ">pw", "~*", "+ping", "+info")
+    line = error_line(cli(*at(stock, "fill", "--user", "reader", "-a", "pw", "--keys", 1), check=3))
+    assert "NOPERM" in line and "ask for the right" in line
 
 
 def test_unix_socket(make, root):

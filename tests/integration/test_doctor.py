@@ -143,7 +143,9 @@ def test_region_that_is_used_again(make):
 
 
 def test_mode_off(make):
-    only_failure(make("off", options={"mode": "off"}), "mode", "off", "CONFIG SET rdbeam.mode")
+    server = make("off", options={"mode": "off"})
+    wait_for(lambda: server.number("rdbeam", "rdbeam_port"), "the listener")
+    only_failure(server, "mode", "off", "CONFIG SET rdbeam.mode")
 
 
 def test_failed_save(make):
