@@ -2,6 +2,7 @@
 """The main job on one machine: a primary with the module, BGSAVE, and pulls by empty replicas
 while writes go on. Called by tools/demo, which installs and builds first."""
 import argparse
+import importlib
 import json
 import os
 import pathlib
@@ -13,12 +14,17 @@ import sys
 import tempfile
 import time
 
-sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "tests" / "integration"))
-import data  # noqa: E402  (found through the path above)
-import harness  # noqa: E402
-
 MB = 1000 * 1000
 LONG_S = 600
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+def bring_in():
+    """The tests' own servers and load. Not before the arguments are understood: they need packages
+    that tools/demo installs, and --help has to work without."""
+    global data, harness
+    sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "tests" / "integration"))
+    data, harness = importlib.import_module("data"), importlib.import_module("harness")
 
 
 class Failed(Exception):
@@ -26,7 +32,7 @@ class Failed(Exception):
 
 
 def number(text):
-    value = int(text)
+    value = int(text) if text.isdecimal() else 0
     if value < 1:
         raise argparse.ArgumentTypeError(f"{text}: give a number from 1 up")
     return value
@@ -34,16 +40,18 @@ def number(text):
 
 def arguments():
     parser = argparse.ArgumentParser(
-        prog="tools/demo", description="Starts a primary with rdbeam.so and empty replicas on "
+        prog="tools/demo", allow_abbrev=False, description="Starts a primary with rdbeam.so and empty replicas on "
         "loopback, fills a data set, runs BGSAVE, pulls under a write load, hands over, compares "
         "digests, and cleans up.")
     parser.add_argument("--size", type=number, default=937, metavar="MB",
-                        help="size of the data set, in 256 values unless --keys is given (937)")
+                        help="size of the data set, in 256 values unless --keys is given (937, or "
+                        "less on a machine with little memory)")
     parser.add_argument("--keys", type=number, metavar="N", help="number of keys (256)")
     parser.add_argument("--replicas", type=number, default=1, metavar="N",
                         help="empty servers that pull at the same time (1)")
     parser.add_argument("--json", action="store_true", help="print one JSON object, last")
     parser.add_argument("--keep", action="store_true", help="leave the servers running")
+    parser.add_argument("--parse-only", action="store_true", help=argparse.SUPPRESS)
     return parser.parse_args()
 
 
@@ -64,6 +72,19 @@ class Demo:
         server = harness.Server(self.root, name, binary, **kwargs)
         self.servers.append(server)
         return server.start()
+
+    def room(self):
+        """Each server holds the data once, the table too, and two dumps lie on the disk."""
+        need = self.args.size * MB
+        meminfo = pathlib.Path("/proc/meminfo").read_text()
+        amount = lambda name: int(re.search(rf"{name}: +(\d+)", meminfo).group(1))
+        free = (amount("MemAvailable") + 2048 * amount("HugePages_Free")) * 1024
+        for what, have, times in (("memory", free, 2 + self.args.replicas),
+                                  (f"disk space in {self.root.parent}",
+                                   shutil.disk_usage(self.root).free, 2 + self.args.replicas)):
+            if have < need * times:
+                raise Failed(f"{have // MB} MB of {what} are free, this takes {need * times // MB}: "
+                             f"give --size {max(1, have // times // MB)} or less")
 
     # ---- stages ---------------------------------------------------------------------------
 
@@ -153,6 +174,7 @@ class Demo:
     # ---- the whole ------------------------------------------------------------------------
 
     def run(self):
+        self.room()
         primary = self.server("primary", repl_diskless_sync_delay=5)  # Redis's default
         self.fill(primary)
         self.bgsave(primary)
@@ -196,6 +218,8 @@ class Demo:
                  f"rm -r {self.root}")
 
     def clean(self):
+        for signum in SIGNALS:
+            signal.signal(signum, signal.SIG_IGN)  # a second Ctrl-C would leave servers behind
         if self.load:
             self.load.ended.set()
         for process in self.pulls:
@@ -216,7 +240,10 @@ def stop(signum, frame):
 
 def main():
     args = arguments()
-    for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    if args.parse_only:
+        return 0
+    bring_in()
+    for signum in SIGNALS:
         signal.signal(signum, stop)
     start = time.monotonic()
     demo = Demo(args)
@@ -226,6 +253,7 @@ def main():
     except (Failed, AssertionError, OSError, subprocess.SubprocessError,
             harness.redis.RedisError) as error:
         print(f"tools/demo: {error}", file=sys.stderr)
+        demo.out["error"] = str(error)
         for server in demo.servers:
             print(f"-- log of {server.name}, its end:\n{server.log()[-1500:]}", file=sys.stderr)
         status = 1

@@ -91,7 +91,8 @@ build_targets() {
 	local dir=$2 log
 	read -ra targets <<<"$1"
 	shift 2
-	mkdir -p "$dir"
+	mkdir -p "$dir" 2>/dev/null && [ -w "$dir" ] || die "cannot write in $dir (it may be root's, of" \
+		"an earlier run with sudo): run with sudo, or set RDBEAM_BUILD_ROOT to another directory"
 	log=$dir/tools.log
 	if ! { cmake -S "$repo" -B "$dir" -G Ninja "$@" &&
 		cmake --build "$dir" --target "${targets[@]}"; } >"$log" 2>&1 </dev/null; then
