@@ -113,14 +113,13 @@ static void take_fds(struct msghdr *msg, int *fds, int *nfds)
 		*nfds = taken;
 }
 
-/* 0 when readable, -ETIMEDOUT, or -errno. */
-static int wait_readable(int sock, int timeout_ms)
+int beam_wait_for(int fd, short events, int64_t timeout_ms)
 {
 	uint64_t deadline = beam_now_ms() + (uint64_t)(timeout_ms > 0 ? timeout_ms : 0);
-	struct pollfd pfd = {.fd = sock, .events = POLLIN};
+	struct pollfd pfd = {.fd = fd, .events = events};
 
 	for (;;) {
-		int n = poll(&pfd, 1, timeout_ms);
+		int n = poll(&pfd, 1, timeout_ms > INT32_MAX ? INT32_MAX : (int)timeout_ms);
 
 		if (n > 0)
 			return 0;
@@ -131,7 +130,7 @@ static int wait_readable(int sock, int timeout_ms)
 		if (timeout_ms > 0) {
 			uint64_t now = beam_now_ms();
 
-			timeout_ms = now < deadline ? (int)(deadline - now) : 0;
+			timeout_ms = now < deadline ? (int64_t)(deadline - now) : 0;
 		}
 	}
 }
@@ -167,7 +166,7 @@ ssize_t beam_packet_recv(int sock, void *data, size_t cap_bytes, int *fds, int *
 	if (nfds)
 		*nfds = 0;
 	if (timeout_ms > 0) {
-		int err = wait_readable(sock, timeout_ms);
+		int err = beam_wait_for(sock, POLLIN, timeout_ms);
 
 		if (err)
 			return err;

@@ -34,6 +34,9 @@ ssize_t beam_packet_recv(int sock, void *data, size_t cap_bytes, int *fds, int *
 /* pid, uid of the peer of a connected unix socket. 0 or -errno. */
 int beam_packet_peer(int sock, pid_t *pid, uid_t *uid);
 
+/* Waits for poll(2)'s `events` on fd; timeout_ms < 0: for ever. 0, -ETIMEDOUT or -errno. */
+int beam_wait_for(int fd, short events, int64_t timeout_ms);
+
 /* Closes *fd if it is >= 0 and sets it to -1. Preserves errno. */
 void beam_close(int *fd);
 

@@ -17,6 +17,7 @@
 #include "bench_process.h"
 #include "clock.h"
 #include "rdbeam/error.h"
+#include "report.h"
 
 #define SETTLE_MS  120000
 #define DBS        5 /* that the data sets use */
@@ -107,6 +108,29 @@ void beam_bench_rig_close(struct beam_bench_rig *rig, int code)
 	if (rig->work[0])
 		beam_bench_remove(rig->work);
 	rig->work[0] = '\0';
+}
+
+int beam_bench_choose_data(const struct beam_bench_opts *opts,
+			   const struct beam_bench_data *list[BEAM_BENCH_DATA_MAX], size_t *n)
+{
+	char bad[64];
+
+	if (!beam_bench_data_parse(opts->data, list, n, bad, sizeof(bad)))
+		return 0;
+	return beam_fail_usage(&opts->common,
+			       "--data: %s: give some of S,M,T,E,H,X, with commas between", bad);
+}
+
+int beam_bench_end(const struct beam_bench_rig *rig, int code)
+{
+	const struct beam_common *common = &rig->opts->common;
+	int number = beam_bench_interrupted();
+
+	if (number)
+		return beam_fail(common, -EINTR,
+				 "interrupted: by %s: its servers and files are removed",
+				 strsignal(number));
+	return code ? beam_fail(common, code, "%s", rig->error) : BEAM_EXIT_DONE;
 }
 
 /* ---- servers ------------------------------------------------------------------------------ */

@@ -33,6 +33,12 @@ void beam_bench_rig_close(struct beam_bench_rig *rig, int code);
 int beam_bench_fail(struct beam_bench_rig *rig, int code, const char *what, const char *value,
 		    const char *remedy);
 
+/* The data sets that --data names. 0, or an exit code after saying what is wrong. */
+int beam_bench_choose_data(const struct beam_bench_opts *opts,
+			   const struct beam_bench_data *list[BEAM_BENCH_DATA_MAX], size_t *n);
+/* The benchmark is over: says why, if it failed or was interrupted. The exit code. */
+int beam_bench_end(const struct beam_bench_rig *rig, int code);
+
 /* Makes parent/name, where name may end in XXXXXX, and writes its path to out[PATH_MAX]. 0, or a
  * negative code with the line, and "" in `out`. */
 int beam_bench_rig_dir(struct beam_bench_rig *rig, char *out, const char *parent, const char *name);

@@ -252,14 +252,11 @@ int beam_bench_snapshot(const struct beam_bench_opts *opts)
 {
 	const struct beam_bench_data *list[BEAM_BENCH_DATA_MAX];
 	struct bench *bench;
-	char bad[64];
 	size_t n;
-	int code;
+	int code = beam_bench_choose_data(opts, list, &n);
 
-	if (beam_bench_data_parse(opts->data, list, &n, bad, sizeof(bad)))
-		return beam_fail_usage(&opts->common,
-				       "--data: %s: give some of S,M,T,E,H,X, with commas between",
-				       bad);
+	if (code)
+		return code;
 	bench = calloc(1, sizeof(*bench));
 	if (!bench)
 		return beam_fail(&opts->common, -ENOMEM, "out of memory: benchmark: free some");
@@ -268,13 +265,7 @@ int beam_bench_snapshot(const struct beam_bench_opts *opts)
 	bench->report.scale = opts->scale;
 	bench->report.rate = opts->rate;
 	bench->report.writes = opts->writes;
-	code = run_bench(bench, list, n);
-	if (beam_bench_interrupted())
-		code = beam_fail(&opts->common, -EINTR,
-				 "interrupted: by %s: its servers and files are removed",
-				 strsignal(beam_bench_interrupted()));
-	else if (code)
-		code = beam_fail(&opts->common, code, "%s", bench->rig.error);
+	code = beam_bench_end(&bench->rig, run_bench(bench, list, n));
 	beam_bench_report_free(&bench->report);
 	free(bench);
 	return code;

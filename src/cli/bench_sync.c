@@ -253,11 +253,10 @@ static int check_usage(struct sync_bench *bench, const struct beam_bench_data **
 {
 	const struct beam_bench_opts *opts = bench->opts;
 	char bad[64];
+	int code = beam_bench_choose_data(opts, list, n);
 
-	if (beam_bench_data_parse(opts->data, list, n, bad, sizeof(bad)))
-		return beam_fail_usage(&opts->common,
-				       "--data: %s: give some of S,M,T,E,H,X, with commas between",
-				       bad);
+	if (code)
+		return code;
 	if (beam_sync_methods_parse(opts->methods, bench->chosen, bad, sizeof(bad)))
 		return beam_fail_usage(&opts->common,
 				       "--methods: %s: give some of those that --help names, with "
@@ -288,15 +287,8 @@ int beam_bench_sync(const struct beam_bench_opts *opts)
 	for (int i = 0; i < DISKS; i++)
 		bench->disks[i].loop = -1;
 	code = check_usage(bench, list, &n);
-	if (!code) {
-		code = run_bench(bench, list, n);
-		if (beam_bench_interrupted())
-			code = beam_fail(&opts->common, -EINTR,
-					 "interrupted: by %s: its servers and files are removed",
-					 strsignal(beam_bench_interrupted()));
-		else if (code)
-			code = beam_fail(&opts->common, code, "%s", bench->rig.error);
-	}
+	if (!code)
+		code = beam_bench_end(&bench->rig, run_bench(bench, list, n));
 	beam_sync_report_free(&bench->report);
 	free(bench);
 	return code;

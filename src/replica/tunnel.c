@@ -171,8 +171,8 @@ static int handshake(struct beam_tunnel *tunnel, uint64_t deadline, char *error,
 		if (ssl_error != SSL_ERROR_WANT_READ && ssl_error != SSL_ERROR_WANT_WRITE)
 			return handshake_failed(tunnel, ssl_error, error, cap);
 		int rc =
-		    tcp_wait_for(tunnel->sock, ssl_error == SSL_ERROR_WANT_READ ? POLLIN : POLLOUT,
-				 now < deadline ? (int64_t)(deadline - now) : 0);
+		    beam_wait_for(tunnel->sock, ssl_error == SSL_ERROR_WANT_READ ? POLLIN : POLLOUT,
+				  now < deadline ? (int64_t)(deadline - now) : 0);
 
 		if (rc) {
 			snprintf(error, cap,

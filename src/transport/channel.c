@@ -15,7 +15,6 @@
 #include "clock.h"
 #include "rdbeam/error.h"
 #include "sockets.h"
-#include "tcp_connect.h"
 #include "tls_socket.h"
 #include "wire.h"
 
@@ -167,8 +166,8 @@ static int shake_hands(struct channel *channel, uint64_t deadline)
 
 		if (code != -EAGAIN)
 			return code ? code : -ECONNRESET;
-		code = tcp_wait_for(channel->fd, SSL_want_write(ssl) ? POLLOUT : POLLIN,
-				    now < deadline ? (int64_t)(deadline - now) : 0);
+		code = beam_wait_for(channel->fd, SSL_want_write(ssl) ? POLLOUT : POLLIN,
+				     now < deadline ? (int64_t)(deadline - now) : 0);
 		if (code)
 			return code;
 	}

@@ -15,28 +15,6 @@
 #include "rdbeam/error.h"
 #include "sockets.h"
 
-int tcp_wait_for(int fd, short events, int64_t timeout_ms)
-{
-	uint64_t deadline = beam_now_ms() + (uint64_t)(timeout_ms > 0 ? timeout_ms : 0);
-	struct pollfd pfd = {.fd = fd, .events = events};
-
-	for (;;) {
-		int n = poll(&pfd, 1, timeout_ms > INT32_MAX ? INT32_MAX : (int)timeout_ms);
-
-		if (n > 0)
-			return 0;
-		if (n == 0)
-			return -ETIMEDOUT;
-		if (errno != EINTR)
-			return -errno;
-		if (timeout_ms > 0) {
-			uint64_t now = beam_now_ms();
-
-			timeout_ms = now < deadline ? (int64_t)(deadline - now) : 0;
-		}
-	}
-}
-
 static int connect_one(const struct addrinfo *info, int64_t timeout_ms)
 {
 	int on = 1, err = 0;
@@ -50,7 +28,7 @@ static int connect_one(const struct addrinfo *info, int64_t timeout_ms)
 	if (connect(fd, info->ai_addr, info->ai_addrlen) && errno != EINPROGRESS) {
 		err = -errno;
 	} else {
-		err = tcp_wait_for(fd, POLLOUT, timeout_ms);
+		err = beam_wait_for(fd, POLLOUT, timeout_ms);
 		int so_error = 0;
 
 		if (!err && getsockopt(fd, SOL_SOCKET, SO_ERROR, &so_error, &err_bytes))

@@ -9,9 +9,6 @@
 
 #include "reader.h"
 
-/* Waits for poll(2)'s `events` on fd; timeout_ms < 0: for ever. 0, -ETIMEDOUT or -errno. */
-int tcp_wait_for(int fd, short events, int64_t timeout_ms);
-
 /* Tries each address of `host` until one answers or timeout_ms is over. Returns a non-blocking
  * socket; -ENXIO when there is no such host, else the last address' error. */
 int tcp_connect_host(const char *host, uint32_t port, int timeout_ms);

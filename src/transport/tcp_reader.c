@@ -335,7 +335,7 @@ static int wait_bytes(struct tcp_reader *r, uint64_t deadline, int timeout_ms)
 			wait_ms = silence_ms;
 	}
 	bool pending = r->out_bytes || channel_has_output(&r->channel);
-	int err = tcp_wait_for(r->channel.fd, POLLIN | (pending ? POLLOUT : 0), wait_ms);
+	int err = beam_wait_for(r->channel.fd, POLLIN | (pending ? POLLOUT : 0), wait_ms);
 
 	if (err == -ETIMEDOUT && ours)
 		return reader_talk_fail(&r->talk, -ETIMEDOUT,
