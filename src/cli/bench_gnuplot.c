@@ -92,3 +92,14 @@ void beam_gnuplot_value(FILE *out, double value)
 	else
 		fputs(" NaN", out);
 }
+
+void beam_gnuplot_made_of(FILE *out, const char *server, int64_t runs, int64_t scale)
+{
+	fprintf(out, "%s, ", server);
+	if (runs > 1)
+		fprintf(out, "medians of %d runs", (int)runs);
+	else
+		fputs("one run", out);
+	if (scale != 100)
+		fprintf(out, ", %d %% of the keys", (int)scale);
+}

@@ -18,8 +18,10 @@ static void put_setup(FILE *out, const struct beam_bench_report *report)
 		"set logscale y\n"
 		"set key outside top center horizontal\n"
 		"set xtics font ',11'\n"
-		"set title 'Time of a snapshot (%s, %d CPUs, medians of %d)' noenhanced\n",
-		report->server, report->ncpus, (int)report->runs);
+		"set title 'Time until a snapshot is complete, %d CPUs (",
+		report->ncpus);
+	beam_gnuplot_made_of(out, report->server, report->runs, report->scale);
+	fputs(")' noenhanced\n", out);
 }
 
 static void put_times(FILE *out, const struct beam_bench_report *report)
@@ -37,11 +39,11 @@ static void put_times(FILE *out, const struct beam_bench_report *report)
 		putc('\n', out);
 	}
 	fputs("EOD\n"
-	      "set ylabel 'seconds'\n"
+	      "set ylabel 'seconds, logarithmic (shorter is better)'\n"
 	      "plot $times using 2:xtic(1) title 'stock' lc rgb '#9e9e9e', "
 	      "'' using 3 title 'tuned stock' lc rgb '#5c6bc0', "
-	      "'' using 4 title 'rdbeam' lc rgb '#ef6c00', "
-	      "'' using 5 title 'rdbeam on disk' lc rgb '#ffcc80'\n",
+	      "'' using 4 title 'rdbeam, in memory' lc rgb '#ef6c00', "
+	      "'' using 5 title 'rdbeam, on disk' lc rgb '#ffcc80'\n",
 	      out);
 }
 
@@ -60,15 +62,17 @@ static void put_latencies(FILE *out, struct beam_bench_report *report)
 			    out, beam_latencies_at(&result->latencies[shown[m]], 0.999) / 1000);
 		putc('\n', out);
 	}
-	fprintf(out,
-		"EOD\n"
-		"set title 'Client at %d requests/s: 99.9 %% are faster' noenhanced\n"
-		"set ylabel 'milliseconds'\n"
-		"plot $latencies using 2:xtic(1) title 'no save' lc rgb '#a5d6a7', "
-		"'' using 3 title 'stock' lc rgb '#9e9e9e', "
-		"'' using 4 title 'tuned stock' lc rgb '#5c6bc0', "
-		"'' using 5 title 'rdbeam' lc rgb '#ef6c00'\n",
-		(int)report->rate);
+	fprintf(
+	    out,
+	    "EOD\n"
+	    "set title '999 of 1000 requests are answered within (a client with %d requests/s)' "
+	    "noenhanced\n"
+	    "set ylabel 'milliseconds, logarithmic (shorter is better)'\n"
+	    "plot $latencies using 2:xtic(1) title 'no save' lc rgb '#a5d6a7', "
+	    "'' using 3 title 'stock' lc rgb '#9e9e9e', "
+	    "'' using 4 title 'tuned stock' lc rgb '#5c6bc0', "
+	    "'' using 5 title 'rdbeam' lc rgb '#ef6c00'\n",
+	    (int)report->rate);
 }
 
 int beam_bench_plot(struct beam_bench_report *report, const char *path, char *error)

@@ -95,7 +95,8 @@ static void put_data(FILE *out, const struct beam_sync_report *report)
 		for (size_t t = 0; t < result->ntables; t++) {
 			const struct beam_sync_table *table = &result->tables[t];
 
-			fprintf(out, "\"%c x%d%s\"", result->data->letter, table->replicas,
+			fprintf(out, "\"%s\\n%d replica%s%s\"", result->data->what, table->replicas,
+				table->replicas > 1 ? "s" : "",
 				table->slow_disk ? "\\nslow disk" : "");
 			for (size_t m = 0; m < BEAM_SYNC_METHODS; m++)
 				beam_gnuplot_value(
@@ -123,10 +124,12 @@ int beam_sync_plot(const struct beam_sync_report *report, const char *path, char
 	      "set grid ytics\n"
 	      "set logscale y\n"
 	      "set key outside right\n"
-	      "set ylabel 'seconds until ready'\n",
+	      "set xtics font ',11'\n"
+	      "set ylabel 'seconds, logarithmic (shorter is better)'\n",
 	      out);
-	fprintf(out, "set title 'New replicas (%s, medians of %d)' noenhanced\n", report->server,
-		(int)report->runs);
+	fputs("set title 'Time until new replicas are ready (", out);
+	beam_gnuplot_made_of(out, report->server, report->runs, report->scale);
+	fputs(")' noenhanced\n", out);
 	put_data(out, report);
 	for (size_t m = 0; m < BEAM_SYNC_METHODS; m++) {
 		if (!has_method(report, m))

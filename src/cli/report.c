@@ -15,7 +15,8 @@
 
 #define FAIL_TEXT_BYTES 1024
 
-enum beam_exit beam_exit_of(int code)
+/* What rdbeam exits with after the error `code` (0 or negative). */
+static enum beam_exit exit_of(int code)
 {
 	switch (code) {
 	case 0:
@@ -63,7 +64,7 @@ int beam_fail(const struct beam_common *common, int code, const char *fmt, ...)
 	va_start(args, fmt);
 	fail_text(common, beam_error_name(code), fmt, args);
 	va_end(args);
-	return (int)beam_exit_of(code);
+	return (int)exit_of(code);
 }
 
 int beam_fail_usage(const struct beam_common *common, const char *fmt, ...)

@@ -12,9 +12,6 @@
 
 #include "command.h"
 
-/* What rdbeam exits with after the error `code` (0 or negative). */
-enum beam_exit beam_exit_of(int code);
-
 /* Writes "rdbeam: <text>" to stderr, and with --json {"error": text, "code": name} to stdout. The
  * text is "what: value: remedy". Returns what to exit with. */
 int beam_fail(const struct beam_common *common, int code, const char *fmt, ...)

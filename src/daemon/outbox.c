@@ -4,7 +4,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -75,15 +74,6 @@ int outbox_send(struct outbox *box, int sock, enum beam_ctl_type type, void *mes
 	head->type = type;
 	head->len_bytes = len_bytes;
 	return queue(box, message, len_bytes, fd);
-}
-
-int outbox_send_text(struct outbox *box, int sock, enum beam_ctl_type type, int code,
-		     const char *text)
-{
-	struct beam_ctl_text message = {.code = code};
-
-	snprintf(message.text, sizeof(message.text), "%s", text);
-	return outbox_send(box, sock, type, &message, sizeof(message), -1);
 }
 
 int outbox_flush(struct outbox *box, int sock)

@@ -24,8 +24,6 @@ void outbox_init(struct outbox *box);
  * BEAM_E_GONE, or -errno. */
 int outbox_send(struct outbox *box, int sock, enum beam_ctl_type type, void *message,
 		uint32_t len_bytes, int fd);
-int outbox_send_text(struct outbox *box, int sock, enum beam_ctl_type type, int code,
-		     const char *text);
 
 /* Sends what the socket takes. 0 (count says if anything is left), BEAM_E_GONE or -errno. */
 int outbox_flush(struct outbox *box, int sock);

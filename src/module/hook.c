@@ -27,7 +27,8 @@ static pid_t server_pid;
 static int own_fork;
 static beam_hook_child_fn *tell_child;
 
-int beam_hook_in_child(void)
+/* True in any process forked from the server. */
+static int in_child(void)
 {
 	return getpid() != server_pid;
 }
@@ -120,7 +121,7 @@ static void on_persistence(RedisModuleCtx *ctx, RedisModuleEvent event, uint64_t
 {
 	(void)event;
 	(void)data;
-	if (sub == REDISMODULE_PERSISTENCE_RDB_START && beam_hook_in_child())
+	if (sub == REDISMODULE_PERSISTENCE_RDB_START && in_child())
 		on_rdb_start(ctx);
 }
 
@@ -164,7 +165,7 @@ static void on_fork_child(RedisModuleCtx *ctx, RedisModuleEvent event, uint64_t 
 {
 	(void)event;
 	(void)data;
-	if (beam_hook_in_child())
+	if (in_child())
 		return; /* a worker's quiet fork */
 	if (sub == REDISMODULE_FORK_CHILD_BORN && beam_config.mode != BEAM_MODE_OFF &&
 	    (own_fork || is_saving(ctx)))

@@ -15,7 +15,4 @@ int beam_hook_open(RedisModuleCtx *ctx, beam_hook_child_fn *on_child);
 /* The module forks for a snapshot in memory: the next fork is marked like a BGSAVE. */
 void beam_hook_own_fork(int yes);
 
-/* True in any process forked from the server. */
-int beam_hook_in_child(void);
-
 #endif

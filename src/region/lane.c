@@ -20,6 +20,7 @@
 #include <sys/time.h>
 #include <unistd.h>
 
+#include "copy.h"
 #include "extent.h"
 #include "fault.h"
 #include "lane_inbox.h"
@@ -159,16 +160,6 @@ static int lane_slot(void *ctx, uint32_t index, uint8_t **base)
 	return 0;
 }
 
-/* Non-temporal stores pass the release store unless they are fenced. */
-static void store_fence(void)
-{
-#if defined(__x86_64__)
-	__builtin_ia32_sfence();
-#else
-	atomic_thread_fence(memory_order_seq_cst);
-#endif
-}
-
 static int lane_seal(void *ctx, uint32_t index, uint32_t len_bytes, uint64_t crc)
 {
 	struct beam_lane *lane = ctx;
@@ -185,7 +176,8 @@ static int lane_seal(void *ctx, uint32_t index, uint32_t len_bytes, uint64_t crc
 
 	if (err == BEAM_FAULT_FLIP && !find_slot(lane, entry->slot, &base))
 		base[len_bytes / 2] ^= 1;
-	store_fence();
+	/* Non-temporal stores pass the release store unless they are fenced. */
+	beam_copy_fence();
 	entry->crc = crc;
 	entry->len_bytes = len_bytes;
 	atomic_store_explicit(&entry->seal, lane->source.gen.counter, memory_order_release);

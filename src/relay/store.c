@@ -169,19 +169,6 @@ void relay_image_unwanted(struct beam_served *image)
 
 /* ---- the loop's thread ---------------------------------------------------------------------- */
 
-struct beam_served *relay_store_find(struct relay_store *store, struct beam_gen gen)
-{
-	struct beam_served *image;
-
-	pthread_mutex_lock(&store->lock);
-	for (image = store->images; image; image = image->next)
-		if (image->gen.nonce == gen.nonce && image->gen.counter == gen.counter &&
-		    !image->unwanted && image->segment_bytes)
-			break;
-	pthread_mutex_unlock(&store->lock);
-	return image;
-}
-
 int relay_image_segment(struct beam_served *image, uint32_t index, struct relay_segment *out)
 {
 	int rc = 0;

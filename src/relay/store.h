@@ -58,8 +58,6 @@ void relay_image_unwanted(struct beam_served *image);
 
 /* ---- the loop's thread ------------------------------------------------------------------------ */
 
-/* One that new sessions may read; NULL. */
-struct beam_served *relay_store_find(struct relay_store *store, struct beam_gen gen);
 /* 0 with *out; -EAGAIN: not here yet; -ERANGE past the image; BEAM_E_STALE. */
 int relay_image_segment(struct beam_served *image, uint32_t index, struct relay_segment *out);
 /* Frees it. It is unwanted, and has no sessions. */

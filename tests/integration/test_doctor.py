@@ -315,6 +315,24 @@ def test_user_without_rights(make):
 
 # ---- bash completion ------------------------------------------------------------------------
 
+def completions(words, place):
+    quoted = " ".join(f"'{word}'" for word in words)
+    done = subprocess.run(
+        ["bash", "-c", f"source {harness.artifact('completion/rdbeam')} && COMP_WORDS=({quoted}) "
+         f"COMP_CWORD={len(words) - 1} && _rdbeam && printf '%s\\n' \"${{COMPREPLY[@]}}\""],
+        cwd=place, capture_output=True, text=True)
+    assert done.returncode == 0 and done.stderr == "", done.stderr
+    return set(done.stdout.split())
+
+
+def test_completion_knows_every_command_and_option(tmp_path):
+    commands = re.findall(r"^  (\w+)  ", cli("help", check=0).stdout, re.M)
+    assert len(commands) == 9 and completions(["rdbeam", ""], tmp_path) >= set(commands)
+    for command in commands:
+        options = set(re.findall(r"^  (?:-\w, )?(--[\w-]+)", cli("help", command, check=0).stdout, re.M))
+        assert options and completions(["rdbeam", command, "--"], tmp_path) == options, command
+
+
 @pytest.mark.parametrize("line, has, has_not", [
     ("rdbeam do", ["doctor"], ["pull"]),
     ("rdbeam ", ["snapshot", "pull", "status", "verify", "fill", "doctor", "help"], []),
@@ -327,13 +345,5 @@ def test_user_without_rights(make):
 ])
 def test_completion(tmp_path, line, has, has_not):
     (tmp_path / "server.conf").touch()
-    script = harness.artifact("completion/rdbeam")
-    words = line.split(" ")
-    quoted = " ".join(f"'{word}'" for word in words)
-    done = subprocess.run(
-        ["bash", "-c", f"source {script} && COMP_WORDS=({quoted}) COMP_CWORD={len(words) - 1} && "
-         "_rdbeam && printf '%s\\n' \"${COMPREPLY[@]}\""],
-        cwd=tmp_path, capture_output=True, text=True)
-    assert done.returncode == 0 and done.stderr == "", done.stderr
-    assert set(has) <= set(done.stdout.split()), done.stdout
-    assert not set(has_not) & set(done.stdout.split()), done.stdout
+    found = completions(line.split(" "), tmp_path)
+    assert set(has) <= found and not set(has_not) & found, found
