@@ -58,6 +58,12 @@ def test_monitoring_names_are_what_the_script_returns(make, binary):
     used = set(re.findall(r"rdbeam_\w+",
                           dashboard + (MONITORING / "rdbeam-alerts.yml").read_text()))
     assert used <= set(found), used - set(found)
+    info = server.info("rdbeam")
+    for page in (harness.REPO / "README.md", DOCS / "operations.md", MONITORING / "README.md"):
+        told = set(re.findall(r"rdbeam_\w+", page.read_text()))
+        assert told <= set(info), (page.name, told - set(info))
+    for expression in re.findall(r"redis_script_values\{key=\\?\"(\w+)", dashboard):
+        assert expression in found, expression
 
 
 def enumerated(header, prefix):
