@@ -1,29 +1,35 @@
 /* SPDX-License-Identifier: BSD-3-Clause
- * Copy and CRC in blocks that stay in the first-level cache. The copy comes first: it asks for the
- * next page while it reads this one, which hardware does not do across pages, and so hides most of
- * what the memory and the page tables take; the CRC then reads from the cache. Streaming stores keep
- * the destination from pushing the source out. */
+ * Copy and CRC in blocks that stay in the first-level cache. The copy comes first: it fetches ahead and
+ * so hides what the memory takes; the CRC then reads from the cache. Streaming stores keep the
+ * destination from pushing the source out.
+ *
+ * Pages are asked for further ahead, some at a time. After a fork every page table entry of the child is
+ * "not accessed yet", and the first access to each 4 KiB page makes the processor write that down, which
+ * takes it 0.3 us when a load waits for it and 0.13 us when several fetches do. Without it that is half
+ * of the time of the copy. */
 #include "copy.h"
 
 #include <string.h>
 
 #include "crc64.h"
 
-#define BLOCK_BYTES  ((size_t)8 << 10)
-#define AHEAD_BYTES  4096
+#define BLOCK_BYTES  ((size_t)4 << 10)
+#define AHEAD_BYTES  1024
+#define PAGES_BYTES  ((size_t)32 << 10) /* as many are asked for at a time, that far ahead */
+#define PAGE_BYTES   4096
 #define STREAM_BYTES ((size_t)64 << 10) /* below, the destination is better left in the cache */
 
 #ifdef __SSE2__
-#include <emmintrin.h>
+#include <immintrin.h>
 
-static void stream_block(void *dst, const void *src, size_t len_bytes)
+/* Behind the source's end too: a fetch that finds no memory is dropped. */
+#define FETCH_AHEAD(s)                                                                             \
+	_mm_prefetch((const char *)(uintptr_t)((uintptr_t)(s) + AHEAD_BYTES), _MM_HINT_T0)
+
+static void stream_sse2(uint8_t *d, const uint8_t *s, size_t len_bytes)
 {
-	uint8_t *d = dst;
-	const uint8_t *s = src;
-
 	for (; len_bytes >= 64; len_bytes -= 64, d += 64, s += 64) {
-		/* Behind the source's end too: a fetch that finds no memory is dropped. */
-		_mm_prefetch((const char *)(uintptr_t)((uintptr_t)s + AHEAD_BYTES), _MM_HINT_T0);
+		FETCH_AHEAD(s);
 		__m128i a = _mm_loadu_si128((const __m128i *)(const void *)s);
 		__m128i b = _mm_loadu_si128((const __m128i *)(const void *)(s + 16));
 		__m128i c = _mm_loadu_si128((const __m128i *)(const void *)(s + 32));
@@ -37,12 +43,40 @@ static void stream_block(void *dst, const void *src, size_t len_bytes)
 	memcpy(d, s, len_bytes);
 }
 
+/* A fifth to a third faster than the other, where memory is. */
+__attribute__((target("avx2"))) static void stream_avx2(uint8_t *d, const uint8_t *s,
+							size_t len_bytes)
+{
+	for (; len_bytes >= 128; len_bytes -= 128, d += 128, s += 128) {
+		FETCH_AHEAD(s);
+		FETCH_AHEAD(s + 64);
+		__m256i a = _mm256_loadu_si256((const __m256i *)(const void *)s);
+		__m256i b = _mm256_loadu_si256((const __m256i *)(const void *)(s + 32));
+		__m256i c = _mm256_loadu_si256((const __m256i *)(const void *)(s + 64));
+		__m256i e = _mm256_loadu_si256((const __m256i *)(const void *)(s + 96));
+
+		_mm256_stream_si256((__m256i *)(void *)d, a);
+		_mm256_stream_si256((__m256i *)(void *)(d + 32), b);
+		_mm256_stream_si256((__m256i *)(void *)(d + 64), c);
+		_mm256_stream_si256((__m256i *)(void *)(d + 96), e);
+	}
+	memcpy(d, s, len_bytes);
+}
+
+static void stream_block(uint8_t *d, const uint8_t *s, size_t len_bytes)
+{
+	if (__builtin_cpu_supports("avx2"))
+		stream_avx2(d, s, len_bytes);
+	else
+		stream_sse2(d, s, len_bytes);
+}
+
 void beam_copy_fence(void)
 {
 	_mm_sfence();
 }
 #else
-static void stream_block(void *dst, const void *src, size_t len_bytes)
+static void stream_block(uint8_t *dst, const uint8_t *src, size_t len_bytes)
 {
 	memcpy(dst, src, len_bytes);
 }
@@ -52,6 +86,13 @@ void beam_copy_fence(void)
 	__atomic_thread_fence(__ATOMIC_SEQ_CST);
 }
 #endif
+
+/* Behind the source's end too: a fetch that finds no memory is dropped. */
+static void ask_for_pages(const uint8_t *from)
+{
+	for (size_t i = 0; i < PAGES_BYTES; i += PAGE_BYTES)
+		__builtin_prefetch((const void *)((uintptr_t)from + i));
+}
 
 uint64_t beam_copy_crc(void *dst, const void *src, size_t len_bytes, uint64_t crc)
 {
@@ -64,14 +105,17 @@ uint64_t beam_copy_crc(void *dst, const void *src, size_t len_bytes, uint64_t cr
 		memcpy(d, s, len_bytes);
 		return crc;
 	}
+	ask_for_pages(s);
 	crc = beam_crc64(crc, s, head);
 	memcpy(d, s, head);
 	d += head;
 	s += head;
 	len_bytes -= head;
-	while (len_bytes) {
+	for (size_t done = 0; len_bytes; done += BLOCK_BYTES) {
 		size_t n = len_bytes < BLOCK_BYTES ? len_bytes : BLOCK_BYTES;
 
+		if (done % PAGES_BYTES == 0)
+			ask_for_pages(s + PAGES_BYTES);
 		stream_block(d, s, n);
 		crc = beam_crc64(crc, s, n);
 		d += n;

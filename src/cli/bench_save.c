@@ -259,11 +259,13 @@ static void take_sample(const struct watch *watch, const struct counters *before
 	if (watch->faults_end > before->faults)
 		out->copied_bytes = (double)(watch->faults_end - before->faults) * PAGE_BYTES;
 	if (rdbeam) {
-		out->ms = status_ms(save, "snapshot_copy_ms");
+		out->ms = ms_between(watch->sent_ns, watch->answered_ns) +
+			  status_ms(save, "snapshot_copy_ms");
 		out->child_ms = status_ms(save, "cow_window_ms");
 		out->flush_mb_per_s = status_number(save, "flush_mb_per_s");
 	} else {
-		out->ms = out->child_ms = ms_between(watch->answered_ns, watch->ended_ns);
+		out->ms = ms_between(watch->sent_ns, watch->ended_ns);
+		out->child_ms = ms_between(watch->answered_ns, watch->ended_ns);
 		out->cow_bytes = (double)beam_view_info_number(view, "rdb_last_cow_size", 0);
 	}
 }

@@ -22,7 +22,7 @@ const char *beam_bench_method_name(enum beam_bench_method method);
 
 /* All are doubles, so that their medians are taken by one function. */
 struct beam_bench_sample {
-	double ms;           /* from the fork's end: the save; of rdbeam: its copy into the table */
+	double ms;           /* from BGSAVE, fork included: the save; of rdbeam: its copy into the table */
 	double durable_ms;   /* from BGSAVE to the end of the child, which then is on disk */
 	double child_ms;     /* how long memory was copied on write: the child's life, or until it
 				* gave the memory up */

@@ -145,19 +145,19 @@ static void copy_refused(struct generation *gen, int code, const char *text)
 	generation_fail(gen, code, text);
 }
 
-static void end_cow_window(struct generation *gen)
+/* By the child's clock, which is the same as ours. */
+static uint64_t ms_since_fork(const struct generation *gen)
 {
-	uint64_t now_ns = beam_now_ns();
+	uint64_t now_ns = beam_now_ns(), fork_ns = gen->begin.fork_ns;
 
-	if (gen->begin.fork_ns && gen->begin.fork_ns < now_ns)
-		gen->cow_window_ms = (now_ns - gen->begin.fork_ns) / 1000000;
+	return fork_ns && fork_ns < now_ns ? (now_ns - fork_ns + 500000) / 1000000 : 0;
 }
 
 void generation_waiting(struct generation *gen)
 {
 	if (gen->state != GEN_FLUSHING && gen->state != GEN_READY)
 		return;
-	end_cow_window(gen);
+	gen->cow_window_ms = ms_since_fork(gen);
 	status_changed(gen->d);
 }
 
@@ -183,8 +183,7 @@ void generation_copied(struct writer *writer, const struct beam_ctl_copied *copi
 	}
 	gen->copied = *copied;
 	gen->total = total;
-	gen->copy_ms = beam_now_ms() - gen->begin_ms;
-	end_cow_window(gen);
+	gen->copy_ms = gen->cow_window_ms = ms_since_fork(gen);
 	gen->silent_writers = true;
 	d->filling = NULL;
 	/* Nobody needs to map the table for writing any more. */

@@ -112,6 +112,7 @@ struct generation {
 	int file_fd;
 	struct beam_flush *flush;
 	struct beam_watch *flush_watch;
+	struct beam_timer *flush_hold; /* set: what is sealed is not written yet */
 	uint64_t flush_start_ms, flush_ms, flushed_bytes;
 	struct beam_timer *heartbeat;
 	enum outcome outcome;
@@ -283,6 +284,8 @@ void reuse_close(struct generation *gen);
 int flushes_open(struct generation *gen, bool direct);
 void flushes_write(struct generation *gen, uint32_t index);
 void flushes_pump(struct generation *gen);
+/* Ends the hold that a flush begins with, if it is still on. */
+void flushes_release(struct generation *gen);
 void flushes_finish(struct generation *gen);
 void flushes_close(struct generation *gen);
 

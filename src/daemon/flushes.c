@@ -3,6 +3,7 @@
  * A generation's way to the disk: segments go to the flush as they are sealed. An error before
  * COPIED fails the copy, so that the child can still save the stock way; after it, the save.
  */
+#include <sched.h>
 #include <stdio.h>
 #include <sys/epoll.h>
 
@@ -12,6 +13,9 @@
 #include "log.h"
 #include "rdbeam/error.h"
 #include "sockets.h"
+
+#define HOLD_MS   250
+#define HOLD_CPUS 4
 
 static void write_done(void *arg, uint64_t cookie, int result)
 {
@@ -73,6 +77,55 @@ static void flush_event(int fd, uint32_t events, void *arg)
 	flushes_pump(arg);
 }
 
+void flushes_write(struct generation *gen, uint32_t index)
+{
+	const struct segment *segment = &gen->segments[index];
+
+	if (!gen->flush || gen->flush_hold)
+		return;
+	if (!gen->flush_start_ms)
+		gen->flush_start_ms = beam_now_ms();
+	gen->nunwritten++;
+	int err = beam_flush_write(gen->flush, beam_region_at(gen->d->region, segment->slot),
+				   segment->len_bytes, (uint64_t)index * gen->segment_bytes, index);
+
+	if (err)
+		write_done(gen, index, err);
+}
+
+static void write_sealed(struct generation *gen)
+{
+	for (uint32_t i = 0; i < gen->reach; i++)
+		if (gen->segments[i].len_bytes)
+			flushes_write(gen, i);
+}
+
+void flushes_release(struct generation *gen)
+{
+	if (!gen->flush_hold)
+		return;
+	beam_timer_cancel(&gen->flush_hold);
+	write_sealed(gen);
+}
+
+static void hold_ended(void *arg)
+{
+	write_sealed(arg); /* the timer is gone by now */
+	flushes_pump(arg);
+}
+
+/* With few processors, each write to the disk takes time from the copy, and a copy that is short has the
+ * whole disk for itself afterwards. */
+static void hold(struct generation *gen)
+{
+	cpu_set_t cpus;
+
+	if (sched_getaffinity(0, sizeof(cpus), &cpus) || CPU_COUNT(&cpus) > HOLD_CPUS)
+		return;
+	if (beam_timer_set(gen->d->loop, HOLD_MS, hold_ended, gen, &gen->flush_hold))
+		beam_log(BEAM_LOG_INFO, "flush: begins at once: no memory for a timer");
+}
+
 int flushes_open(struct generation *gen, bool direct)
 {
 	struct daemon *d = gen->d;
@@ -89,29 +142,16 @@ int flushes_open(struct generation *gen, bool direct)
 			     &gen->flush_watch);
 	if (err)
 		flushes_close(gen);
+	else
+		hold(gen);
 	return err;
-}
-
-void flushes_write(struct generation *gen, uint32_t index)
-{
-	const struct segment *segment = &gen->segments[index];
-
-	if (!gen->flush)
-		return;
-	if (!gen->flush_start_ms)
-		gen->flush_start_ms = beam_now_ms();
-	gen->nunwritten++;
-	int err = beam_flush_write(gen->flush, beam_region_at(gen->d->region, segment->slot),
-				   segment->len_bytes, (uint64_t)index * gen->segment_bytes, index);
-
-	if (err)
-		write_done(gen, index, err);
 }
 
 void flushes_finish(struct generation *gen)
 {
 	int err = BEAM_FAULT("daemon.flush-finish");
 
+	flushes_release(gen);
 	err = err ? err : beam_flush_finish(gen->flush, gen->copied.image_bytes);
 
 	if (err)
@@ -123,6 +163,7 @@ void flushes_close(struct generation *gen)
 {
 	if (gen->flush)
 		gen->flushed_bytes = beam_flush_written(gen->flush);
+	beam_timer_cancel(&gen->flush_hold);
 	beam_watch_remove(&gen->flush_watch);
 	beam_flush_close(&gen->flush);
 	beam_close(&gen->file_fd);

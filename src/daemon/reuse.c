@@ -34,6 +34,7 @@ uint32_t reuse_least(const struct beam_ctl_begin *begin)
 void reuse_begin(struct generation *gen)
 {
 	gen->on_need = true;
+	flushes_release(gen);
 	beam_log(BEAM_LOG_NOTICE,
 		 "generation %llu: an image of about %llu MiB goes to the disk through a region of "
 		 "%llu MiB, which is used again and again: it cannot be retained, and pulls that "

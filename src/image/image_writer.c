@@ -4,7 +4,8 @@
  * and one for items that would waste a good part of a segment, in runs long enough that they cross
  * the inner boundaries. An item that fits neither gets a chunk of its own. Every segment's CRC is
  * taken while its bytes are in the cache, and the segment is sealed as soon as the next one is
- * begun.
+ * begun. With a pool, long pieces and the CRCs are left to its jobs, one for each segment; segments
+ * are then sealed as the jobs come back, and what a chunk's end says of its CRC is put in there.
  */
 #include "image_writer.h"
 
@@ -14,7 +15,9 @@
 #include <string.h>
 
 #include "copy.h"
+#include "copy_pool.h"
 #include "crc64.h"
+#include "image_header.h"
 #include "image_reader.h"
 #include "rdb.h"
 #include "rdbeam/error.h"
@@ -24,6 +27,10 @@
 #define BODY_STEP_BYTES (4u << 10) /* a body of at least this is copied and summed in one go */
 #define RUN_MAX         16 /* segments of a run for large items, unless one item needs more */
 #define VARINT_BYTES    10
+#define CRC_BYTES       8 /* at a chunk's end */
+
+/* Chunks that can be open at a time; the number is told to their jobs. */
+enum chunk_lane { LANE_SMALL, LANE_LARGE, LANE_ALONE, LANES };
 
 struct chunk {
 	bool open;
@@ -34,6 +41,8 @@ struct chunk {
 	uint32_t crc_pos;          /* its bytes below this are in `crc` */
 	uint64_t crc;              /* of the current segment */
 	uint64_t chunk_crc;        /* of the sealed segments before it */
+	enum chunk_lane lane;
+	struct beam_copy_job *job; /* of the current segment, with a pool */
 	int64_t db;                /* selected at this point, -1: none */
 	uint32_t nitems;
 	uint8_t *index;
@@ -46,9 +55,12 @@ struct beam_image_writer {
 	struct beam_crc64_shift segment_shift;
 	struct chunk small, large;
 	uint32_t large_segments; /* claimed for large items so far */
+	struct beam_copy_pool *pool;
+	uint64_t lane_crc[LANES]; /* of a chunk's segments that came back from the pool */
 };
 
-int beam_image_writer_open(const struct beam_segment_source *source, struct beam_image_writer **out)
+int beam_image_writer_open(const struct beam_segment_source *source, struct beam_copy_pool *pool,
+			   struct beam_image_writer **out)
 {
 	struct beam_image_writer *writer = calloc(1, sizeof(*writer));
 
@@ -56,6 +68,8 @@ int beam_image_writer_open(const struct beam_segment_source *source, struct beam
 		return -ENOMEM;
 	writer->source = source;
 	writer->segment_bytes = source->segment_bytes;
+	writer->pool = pool;
+	writer->large.lane = LANE_LARGE;
 	beam_crc64_shift_init(&writer->segment_shift, source->segment_bytes);
 	*out = writer;
 	return 0;
@@ -71,6 +85,103 @@ void beam_image_writer_close(struct beam_image_writer **writer)
 	*writer = NULL;
 }
 
+/* ---- segments by the pool ------------------------------------------------------------------- */
+
+/* A segment came back: its CRC is known now, and with it that of the chunk, which its last 8 bytes
+ * tell. */
+static int job_seal(struct beam_image_writer *writer, struct beam_copy_job *job)
+{
+	uint64_t *chunk_crc = &writer->lane_crc[job->lane], crc = job->crc;
+	const struct beam_segment_source *source = writer->source;
+
+	if (job->error)
+		return job->error;
+	if (job->ends_chunk) {
+		uint8_t *at = job->base + job->len_bytes;
+		struct beam_crc64_shift shift;
+
+		beam_crc64_shift_init(&shift, job->len_bytes);
+		beam_put_le64(at, beam_crc64_append(*chunk_crc, crc, &shift));
+		crc = beam_crc64(crc, at, CRC_BYTES);
+		*chunk_crc = 0;
+	} else {
+		*chunk_crc = beam_crc64_append(*chunk_crc, crc, &writer->segment_shift);
+	}
+	return source->seal(source->ctx, job->index, writer->segment_bytes, crc);
+}
+
+/* Takes back one job, waiting for it if told so. 1: there was one. Negative: its error. */
+static int job_reap(struct beam_image_writer *writer, bool wait)
+{
+	struct beam_copy_job *job = beam_copy_pool_reap(writer->pool, wait);
+	int err;
+
+	if (!job)
+		return 0;
+	err = job_seal(writer, job);
+	beam_copy_pool_free(writer->pool, job);
+	return err ? err : 1;
+}
+
+static int jobs_drain(struct beam_image_writer *writer, bool wait)
+{
+	int more;
+
+	do
+		more = job_reap(writer, wait);
+	while (more > 0);
+	return more;
+}
+
+/* Gives the current segment a job. */
+static int job_begin(struct beam_image_writer *writer, struct chunk *chunk)
+{
+	int err = jobs_drain(writer, false);
+
+	if (err)
+		return err;
+	while (!(chunk->job = beam_copy_pool_new(writer->pool))) {
+		err = job_reap(writer, true);
+		if (err <= 0)
+			return err ? err : BEAM_E_ABORTED;
+	}
+	chunk->job->base = chunk->base;
+	chunk->job->index = chunk->first + chunk->current;
+	chunk->job->lane = chunk->lane;
+	return 0;
+}
+
+static void job_submit(struct beam_image_writer *writer, struct chunk *chunk)
+{
+	struct beam_copy_job *job = chunk->job;
+
+	job->ends_chunk = chunk->current + 1 == chunk->nsegments;
+	job->len_bytes = writer->segment_bytes - (job->ends_chunk ? CRC_BYTES : 0);
+	chunk->job = NULL;
+	beam_copy_pool_submit(writer->pool, job);
+}
+
+/* ---- chunks --------------------------------------------------------------------------------- */
+
+/* Finds memory for the current segment. Where it has to be waited for, what is under way is sealed
+ * first: the memory may be one of those segments'. */
+static int segment_begin(struct beam_image_writer *writer, struct chunk *chunk)
+{
+	const struct beam_segment_source *source = writer->source;
+	uint32_t index = chunk->first + chunk->current;
+	int err = 0;
+
+	chunk->pos = chunk->crc_pos = 0;
+	chunk->crc = 0;
+	if (writer->pool && !source->has_slot(source->ctx, index))
+		err = jobs_drain(writer, true);
+	if (!err)
+		err = source->slot(source->ctx, index, &chunk->base);
+	if (!err && writer->pool)
+		err = job_begin(writer, chunk);
+	return err;
+}
+
 static int chunk_begin(struct beam_image_writer *writer, struct chunk *chunk, uint32_t nsegments)
 {
 	const struct beam_segment_source *source = writer->source;
@@ -79,18 +190,16 @@ static int chunk_begin(struct beam_image_writer *writer, struct chunk *chunk, ui
 
 	if (err)
 		return err;
-	err = source->slot(source->ctx, first, &chunk->base);
-	if (err)
-		return err;
-	chunk->open = true;
 	chunk->first = first;
 	chunk->nsegments = nsegments;
-	chunk->current = chunk->pos = chunk->crc_pos = 0;
-	chunk->crc = chunk->chunk_crc = 0;
+	chunk->current = 0;
+	chunk->chunk_crc = 0;
 	chunk->db = -1;
 	chunk->nitems = 0;
 	chunk->index_bytes = 0;
-	return 0;
+	err = segment_begin(writer, chunk);
+	chunk->open = !err;
+	return err;
 }
 
 static void catch_up_crc(struct chunk *chunk)
@@ -104,57 +213,73 @@ static void catch_up_crc(struct chunk *chunk)
 static int next_segment(struct beam_image_writer *writer, struct chunk *chunk)
 {
 	const struct beam_segment_source *source = writer->source;
-	int err;
 
-	catch_up_crc(chunk);
-	err = source->seal(source->ctx, chunk->first + chunk->current, writer->segment_bytes,
-			   chunk->crc);
-	if (err)
-		return err;
-	chunk->chunk_crc = beam_crc64_append(chunk->chunk_crc, chunk->crc, &writer->segment_shift);
+	if (writer->pool) {
+		job_submit(writer, chunk);
+	} else {
+		catch_up_crc(chunk);
+		int err = source->seal(source->ctx, chunk->first + chunk->current,
+				       writer->segment_bytes, chunk->crc);
+
+		if (err)
+			return err;
+		chunk->chunk_crc =
+		    beam_crc64_append(chunk->chunk_crc, chunk->crc, &writer->segment_shift);
+	}
 	chunk->current++;
-	chunk->pos = chunk->crc_pos = 0;
-	chunk->crc = 0;
-	if (chunk->current == chunk->nsegments)
-		return 0;
-	return source->slot(source->ctx, chunk->first + chunk->current, &chunk->base);
+	return chunk->current < chunk->nsegments ? segment_begin(writer, chunk) : 0;
+}
+
+/* Copies what fits the segment; what `stays` may be copied later. */
+static int append_piece(struct beam_image_writer *writer, struct chunk *chunk, const uint8_t *from,
+			size_t len_bytes, bool stays)
+{
+	uint8_t *to = chunk->base + chunk->pos;
+	bool is_long = from && len_bytes >= BODY_STEP_BYTES;
+
+	chunk->pos += (uint32_t)len_bytes;
+	if (is_long && stays && writer->pool)
+		return beam_copy_job_add(chunk->job, to, from, len_bytes);
+	if (is_long && !writer->pool) {
+		chunk->crc = beam_crc64(chunk->crc, chunk->base + chunk->crc_pos,
+					(size_t)(to - chunk->base) - chunk->crc_pos);
+		chunk->crc = beam_copy_crc(to, from, len_bytes, chunk->crc);
+		chunk->crc_pos = chunk->pos;
+	} else if (from) {
+		memcpy(to, from, len_bytes);
+	} else {
+		memset(to, 0, len_bytes);
+	}
+	return 0;
+}
+
+static int append_all(struct beam_image_writer *writer, struct chunk *chunk, const void *src,
+		      uint64_t len_bytes, bool stays)
+{
+	const uint8_t *from = src;
+	int err = 0;
+
+	while (len_bytes && !err) {
+		uint64_t room = writer->segment_bytes - chunk->pos;
+		size_t n = (size_t)(len_bytes < room ? len_bytes : room);
+
+		err = append_piece(writer, chunk, from, n, stays);
+		if (from)
+			from += n;
+		len_bytes -= n;
+		if (!err && chunk->pos == writer->segment_bytes)
+			err = next_segment(writer, chunk);
+		else if (!writer->pool && chunk->pos - chunk->crc_pos >= CRC_STEP_BYTES)
+			catch_up_crc(chunk);
+	}
+	return err;
 }
 
 /* Appends bytes; src NULL appends zeros. The caller has checked that they fit the chunk. */
 static int append(struct beam_image_writer *writer, struct chunk *chunk, const void *src,
 		  uint64_t len_bytes)
 {
-	const uint8_t *from = src;
-
-	while (len_bytes) {
-		uint64_t room = writer->segment_bytes - chunk->pos;
-		size_t n = (size_t)(len_bytes < room ? len_bytes : room);
-
-		if (!from) {
-			memset(chunk->base + chunk->pos, 0, n);
-			chunk->pos += (uint32_t)n;
-		} else if (n >= BODY_STEP_BYTES) {
-			catch_up_crc(chunk);
-			chunk->crc = beam_copy_crc(chunk->base + chunk->pos, from, n, chunk->crc);
-			chunk->pos += (uint32_t)n;
-			chunk->crc_pos = chunk->pos;
-		} else {
-			memcpy(chunk->base + chunk->pos, from, n);
-			chunk->pos += (uint32_t)n;
-		}
-		if (from)
-			from += n;
-		len_bytes -= n;
-		if (chunk->pos == writer->segment_bytes) {
-			int err = next_segment(writer, chunk);
-
-			if (err)
-				return err;
-		} else if (chunk->pos - chunk->crc_pos >= CRC_STEP_BYTES) {
-			catch_up_crc(chunk);
-		}
-	}
-	return 0;
+	return append_all(writer, chunk, src, len_bytes, false);
 }
 
 static uint64_t chunk_pos(const struct beam_image_writer *writer, const struct chunk *chunk)
@@ -211,15 +336,18 @@ static int chunk_end(struct beam_image_writer *writer, struct chunk *chunk)
 	if ((err = append(writer, chunk, head, sizeof(head))) ||
 	    (err = append(writer, chunk, NULL, padding)) ||
 	    (err = append(writer, chunk, chunk->index, chunk->index_bytes)) ||
-	    (err = append(writer, chunk, tail, sizeof(tail) - 8)))
+	    (err = append(writer, chunk, tail, sizeof(tail) - CRC_BYTES)))
 		return err;
-	/* The footer's CRC is that of the chunk so far, joined from its segments' CRCs. (The 8
-	 * bytes never straddle a boundary: the footer ends with the segment.) */
-	catch_up_crc(chunk);
-	beam_crc64_shift_init(&shift, chunk->pos);
-	beam_put_le64(tail, beam_crc64_append(chunk->chunk_crc, chunk->crc, &shift));
+	/* The footer's CRC is that of the chunk so far, joined from its segments' CRCs; with a pool
+	 * it comes later. (The 8 bytes never straddle a boundary: the footer ends with the segment.)
+	 */
+	if (!writer->pool) {
+		catch_up_crc(chunk);
+		beam_crc64_shift_init(&shift, chunk->pos);
+		beam_put_le64(tail, beam_crc64_append(chunk->chunk_crc, chunk->crc, &shift));
+	}
 	chunk->open = false;
-	return append(writer, chunk, tail, 8);
+	return append(writer, chunk, tail, CRC_BYTES);
 }
 
 static int index_add(struct chunk *chunk, uint64_t item_bytes)
@@ -265,7 +393,7 @@ static int item_write(struct beam_image_writer *writer, struct chunk *chunk,
 	if ((err = index_add(chunk, select_bytes + item->head_bytes + item->body_bytes)) ||
 	    (err = append(writer, chunk, select, select_bytes)) ||
 	    (err = append(writer, chunk, item->head, item->head_bytes)) ||
-	    (err = append(writer, chunk, item->body, item->body_bytes)))
+	    (err = append_all(writer, chunk, item->body, item->body_bytes, true)))
 		return err;
 	return 0;
 }
@@ -295,7 +423,7 @@ static uint32_t best_run(const struct beam_image_writer *writer, uint64_t bytes)
 
 static int put_alone(struct beam_image_writer *writer, const struct item *item)
 {
-	struct chunk chunk = {0};
+	struct chunk chunk = {.lane = LANE_ALONE};
 	uint64_t need = item_bound(item) + BEAM_CHUNK_TAIL_BYTES;
 	uint64_t n = (need + writer->segment_bytes - 1) / writer->segment_bytes;
 	int err = n > BEAM_SEGMENTS_MAX ? BEAM_E_FULL : 0;
@@ -354,97 +482,34 @@ int beam_image_writer_flush(struct beam_image_writer *writer)
 		err = chunk_end(writer, &writer->large);
 	if (!err && writer->small.open)
 		err = chunk_end(writer, &writer->small);
+	if (!err && writer->pool)
+		err = jobs_drain(writer, true);
 	return err;
 }
 
 /* ---- the header chunk ----------------------------------------------------------------------- */
 
-struct text {
-	uint8_t *bytes;
-	size_t len, cap;
-	bool failed;
-};
-
-static void text_add(struct text *text, const void *bytes, size_t len)
-{
-	if (text->len + len > text->cap) {
-		size_t cap = (text->len + len) * 2;
-		uint8_t *grown = realloc(text->bytes, cap);
-
-		if (!grown) {
-			text->failed = true;
-			return;
-		}
-		text->bytes = grown;
-		text->cap = cap;
-	}
-	if (len)
-		memcpy(text->bytes + text->len, bytes, len);
-	text->len += len;
-}
-
-static void text_add_len(struct text *text, uint64_t len)
-{
-	uint8_t encoded[BEAM_RDB_LEN_MAX_BYTES];
-
-	text_add(text, encoded, beam_rdb_put_len(encoded, len));
-}
-
-static void text_add_op(struct text *text, uint8_t op)
-{
-	text_add(text, &op, 1);
-}
-
-static void text_add_string(struct text *text, const char *string)
-{
-	text_add_len(text, strlen(string));
-	text_add(text, string, strlen(string));
-}
-
-static void build_header(struct text *text, const struct beam_image_header *header)
-{
-	uint8_t magic[BEAM_RDB_MAGIC_BYTES];
-
-	beam_rdb_put_magic(magic, header->rdb_version);
-	text_add(text, magic, sizeof(magic));
-	for (size_t i = 0; i < header->naux; i++) {
-		text_add_op(text, BEAM_RDB_OP_AUX);
-		text_add_string(text, header->aux[i].key);
-		text_add_string(text, header->aux[i].value);
-	}
-	text_add(text, header->functions, header->functions_bytes);
-	for (size_t i = 0; i < header->ndbs; i++) {
-		text_add_op(text, BEAM_RDB_OP_SELECTDB);
-		text_add_len(text, header->dbs[i].db);
-		text_add_op(text, BEAM_RDB_OP_RESIZEDB);
-		text_add_len(text, header->dbs[i].keys);
-		text_add_len(text, header->dbs[i].expires);
-	}
-}
-
 int beam_image_write_header(const struct beam_segment_source *source,
 			    const struct beam_image_header *header)
 {
 	struct beam_image_writer *writer = NULL;
-	struct text text = {0};
 	struct chunk chunk = {0};
-	int err = beam_image_writer_open(source, &writer);
+	uint8_t *bytes = NULL;
+	size_t len;
+	int err = beam_image_header_build(header, &bytes, &len);
 
-	if (err)
-		return err;
-	build_header(&text, header);
-	uint64_t need = text.len + BEAM_CHUNK_TAIL_BYTES;
-
-	err = text.failed ? -ENOMEM : 0;
+	if (!err)
+		err = beam_image_writer_open(source, NULL, &writer);
 	if (!err)
 		err = chunk_begin(
 		    writer, &chunk,
-		    (uint32_t)((need + source->segment_bytes - 1) / source->segment_bytes));
+		    (uint32_t)((len + BEAM_CHUNK_TAIL_BYTES + source->segment_bytes - 1) /
+			       source->segment_bytes));
 	if (!err)
-		err = append(writer, &chunk, text.bytes, text.len);
+		err = append(writer, &chunk, bytes, len);
 	if (!err)
 		err = chunk_end(writer, &chunk);
-	free(text.bytes);
+	free(bytes);
 	beam_image_writer_close(&writer);
 	return err;
 }

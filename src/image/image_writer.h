@@ -14,15 +14,17 @@
 #include "segment_source.h"
 
 struct beam_image_writer;
+struct beam_copy_pool;
 
-int beam_image_writer_open(const struct beam_segment_source *source,
+/* With a pool (NULL: none), which must outlive the writer, long pieces are copied by its threads. */
+int beam_image_writer_open(const struct beam_segment_source *source, struct beam_copy_pool *pool,
 			   struct beam_image_writer **out);
 /* Frees; an open chunk is left unsealed. NULL-safe, clears the pointer. */
 void beam_image_writer_close(struct beam_image_writer **writer);
 
 /* Appends one item. `head`: opcodes, type, key, and the value's first bytes; `body`: the rest of
- * the value, straight from where it lies. The writer puts SELECTDB in front where it is needed. 0
- * or the source's code. */
+ * the value, straight from where it lies; with a pool it must stay there until the flush. The writer
+ * puts SELECTDB in front where it is needed. 0 or the source's code. */
 int beam_image_writer_put(struct beam_image_writer *writer, uint32_t db, const void *head,
 			  size_t head_bytes, const void *body, size_t body_bytes);
 

@@ -7,6 +7,7 @@
 #ifndef BEAM_SEGMENT_SOURCE_H
 #define BEAM_SEGMENT_SOURCE_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "rdbeam/image_format.h"
@@ -21,6 +22,8 @@ struct beam_segment_source {
 	/* Gives back the last `count` indices of this writer's newest claim if nobody has claimed
 	 * since. 0, or -EBUSY: they must be filled and sealed. */
 	int (*unclaim)(void *ctx, uint32_t first, uint32_t count);
+	/* True if slot() would not wait for memory. */
+	bool (*has_slot)(void *ctx, uint32_t index);
 	/* Address of a claimed segment, writable until it is sealed; waits until it has a slot. */
 	int (*slot)(void *ctx, uint32_t index, uint8_t **base);
 	/* Publishes a segment whose bytes 0..len_bytes are final; crc is their CRC64. Does the

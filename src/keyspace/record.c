@@ -2,6 +2,7 @@
  * Keys to records: the head is composed here, long values are passed on where they lie. */
 #include "record.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -347,13 +348,11 @@ static int hold(struct beam_record_reader *reader, const struct beam_open_key *k
 	return reader->nheld == BATCH_KEYS ? beam_record_flush(reader) : 0;
 }
 
-static int read_string(struct beam_record_reader *reader, const struct beam_open_key *key,
-		       const struct meta *meta)
+static int read_long_string(struct beam_record_reader *reader, const struct beam_open_key *key,
+			    const struct meta *meta)
 {
 	struct beam_value value = {.rdb_type = BEAM_RDB_STRING};
 
-	if (RedisModule_ValueLength(key->handle) <= EMBSTR_MAX_BYTES)
-		return hold(reader, key, meta);
 	value.bytes = RedisModule_StringDMA(key->handle, &value.len_bytes, REDISMODULE_READ);
 	return put_bytes(reader, meta, key->name, key->name_bytes, &value);
 }
@@ -442,6 +441,40 @@ static int read_dump(struct beam_record_reader *reader, const struct beam_open_k
 	return err;
 }
 
+/* By a lookup of its name. */
+static int read_by_name(struct beam_record_reader *reader, const struct beam_open_key *key,
+			const struct meta *meta, bool is_string)
+{
+	return is_string ? hold(reader, key, meta) : read_dump(reader, key, meta);
+}
+
+static int defer(const struct beam_record_reader *reader, const struct beam_open_key *key,
+		 const struct meta *meta, bool is_string)
+{
+	struct beam_deferred_key deferred = {
+	    .name = (char *)(uintptr_t)key->name,
+	    .name_bytes = key->name_bytes,
+	    .expire_ms = meta->expire,
+	    .db = reader->db,
+	    .is_string = is_string,
+	    .meta_bytes = (uint8_t)meta->len,
+	};
+
+	static_assert(sizeof(deferred.meta) >= sizeof(meta->bytes), "all of it fits");
+	memcpy(deferred.meta, meta->bytes, meta->len);
+	return beam_deferred_add(reader->opts.defer, &deferred);
+}
+
+int beam_record_read_deferred(struct beam_record_reader *reader,
+			      const struct beam_deferred_key *key)
+{
+	struct beam_open_key open = {.name = key->name, .name_bytes = key->name_bytes};
+	struct meta meta = {.expire = key->expire_ms, .len = key->meta_bytes};
+
+	memcpy(meta.bytes, key->meta, key->meta_bytes);
+	return read_by_name(reader, &open, &meta, key->is_string);
+}
+
 int beam_record_read(struct beam_record_reader *reader, const struct beam_open_key *key)
 {
 	struct meta meta;
@@ -451,7 +484,10 @@ int beam_record_read(struct beam_record_reader *reader, const struct beam_open_k
 	done = read_by_peek(reader, key, &meta);
 	if (done)
 		return done < 0 ? done : 0;
-	if (RedisModule_KeyType(key->handle) == REDIS_KEY_STRING)
-		return read_string(reader, key, &meta);
-	return read_dump(reader, key, &meta);
+	bool is_string = RedisModule_KeyType(key->handle) == REDIS_KEY_STRING;
+
+	if (is_string && RedisModule_ValueLength(key->handle) > EMBSTR_MAX_BYTES)
+		return read_long_string(reader, key, &meta);
+	return reader->opts.defer ? defer(reader, key, &meta, is_string)
+				  : read_by_name(reader, key, &meta, is_string);
 }

@@ -18,6 +18,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "deferred.h"
 #include "open_key.h"
 #include "redis_api.h"
 
@@ -32,6 +33,9 @@ struct beam_record_opts {
 	enum beam_eviction eviction; /* IDLE or FREQ goes with each key */
 	bool fast_path;              /* rdbeam.fast-path */
 	long save_delay_us;          /* rdb-key-save-delay */
+	/* Not NULL: keys that need a lookup by name are put there, and what is passed to `put` as a
+	 * body is memory of the keyspace, which stays. */
+	struct beam_deferred *defer;
 	beam_record_fn *put;
 	void *arg;
 };
@@ -48,6 +52,10 @@ int beam_record_select(struct beam_record_reader *reader, uint32_t db);
 
 /* Reads one key that a walk has found. May hold it back in a batch. 0 or a negative code. */
 int beam_record_read(struct beam_record_reader *reader, const struct beam_open_key *key);
+
+/* Reads a key that another reader has deferred. As beam_record_read. */
+int beam_record_read_deferred(struct beam_record_reader *reader,
+			      const struct beam_deferred_key *key);
 
 /* Writes out what is held back. */
 int beam_record_flush(struct beam_record_reader *reader);

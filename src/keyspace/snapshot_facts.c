@@ -45,6 +45,14 @@ bool beam_config_get(RedisModuleCtx *ctx, const char *name, char *out, size_t ca
 	return whole;
 }
 
+void beam_config_set(RedisModuleCtx *ctx, const char *name, const char *value)
+{
+	RedisModuleCallReply *reply = RedisModule_Call(ctx, "CONFIG", "ccc", "SET", name, value);
+
+	if (reply)
+		RedisModule_FreeCallReply(reply);
+}
+
 static int64_t info_number(RedisModuleServerInfoData *info, const char *field)
 {
 	const char *text = RedisModule_ServerInfoGetFieldC(info, field);

@@ -67,4 +67,7 @@ bool beam_facts_replica_waits(RedisModuleServerInfoData *replication);
  * no such setting, or CONFIG is renamed (rename-command) and nothing is known of it. */
 bool beam_config_get(RedisModuleCtx *ctx, const char *name, char *out, size_t cap);
 
+/* Sets it in this process. */
+void beam_config_set(RedisModuleCtx *ctx, const char *name, const char *value);
+
 #endif

@@ -246,8 +246,11 @@ static int copy(struct snapshot *s)
 	    .nworkers = s->begin.nworkers,
 	    .fast_path = beam_config.fast_path && !atomic_load(&beam_shared->fast_path_off),
 	};
-	int err = write_header(s, source);
+	int err;
 
+	/* The server's disable-thp would have the region mapped by small pages. */
+	prctl(PR_SET_THP_DISABLE, 0, 0, 0, 0);
+	err = write_header(s, source);
 	if (err)
 		return fail(s, "writing the image's header", err);
 	err = BEAM_FAULT("copy");

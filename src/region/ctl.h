@@ -216,7 +216,7 @@ struct beam_ctl_status {
 	uint64_t page_bytes;   /* 2 MiB hugetlb or THP, or 4096 */
 	uint64_t keys, expired;
 	uint64_t image_bytes;
-	uint64_t copy_ms;         /* BEGIN to COPIED */
+	uint64_t copy_ms;         /* fork (as the child saw it) to COPIED */
 	uint64_t cow_window_ms;   /* fork to the waiter's start (without one: to COPIED) */
 	uint64_t flush_ms;        /* first write to fsync done */
 	uint64_t last_durable_ms; /* wall clock, 0: never in this daemon's life */

@@ -88,9 +88,12 @@ static int lane_unclaim(void *ctx, uint32_t first, uint32_t count)
 		   : -EBUSY;
 }
 
-static bool has_slot(const struct beam_lane *lane, uint32_t index)
+static bool lane_has_slot(void *ctx, uint32_t index)
 {
-	return atomic_load_explicit(&lane->table->entry[index].slot, memory_order_acquire) != 0;
+	const struct beam_lane *lane = ctx;
+
+	return index < lane->table->capacity &&
+	       atomic_load_explicit(&lane->table->entry[index].slot, memory_order_acquire) != 0;
 }
 
 /* Waits until entry `index` has a slot. Messages are the only thing waited for: the daemon answers
@@ -100,12 +103,12 @@ static int wait_granted(struct beam_lane *lane, uint32_t index)
 	struct beam_ctl_index need = {.index = index};
 	int err = BEAM_FAULT("lane.need");
 
-	if (has_slot(lane, index))
+	if (lane_has_slot(lane, index))
 		return err;
 	err = err ? err : tell(lane, BEAM_CTL_NEED, &need, sizeof(need));
 	while (!err) {
 		err = check_alive(lane);
-		if (!err && has_slot(lane, index))
+		if (!err && lane_has_slot(lane, index))
 			return 0;
 		err = err ? err : beam_lane_handle(lane, BEAM_LANE_SILENCE_MS);
 	}
@@ -244,6 +247,7 @@ static int open_table(struct beam_lane *lane, const struct beam_ctl_generation *
 	    .gen = told->gen,
 	    .claim = lane_claim,
 	    .unclaim = lane_unclaim,
+	    .has_slot = lane_has_slot,
 	    .slot = lane_slot,
 	    .seal = lane_seal,
 	    .crcs = lane_crcs,

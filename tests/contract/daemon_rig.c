@@ -227,7 +227,7 @@ static int put_keys(struct beam_lane *lane, uint32_t first, uint32_t step, uint3
 {
 	static uint8_t value[VALUE_BYTES];
 	struct beam_image_writer *writer;
-	int err = beam_image_writer_open(beam_lane_source(lane), &writer);
+	int err = beam_image_writer_open(beam_lane_source(lane), NULL, &writer);
 
 	for (uint32_t k = first; !err && k < nkeys; k += step) {
 		uint8_t head[64];

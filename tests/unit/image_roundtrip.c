@@ -5,10 +5,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
+#include "copy_pool.h"
 #include "image_reader.h"
 #include "image_writer.h"
 #include "rdbeam/error.h"
+#include "trap.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -56,6 +59,14 @@ static int slot(void *ctx, uint32_t index, uint8_t **base)
 	return 0;
 }
 
+static bool has_slot(void *ctx, uint32_t index)
+{
+	const struct memory *m = ctx;
+
+	/* Some have to be waited for: then all before must have been sealed. */
+	return index % 5 != 3 && m->sealed_bytes[index] == 0;
+}
+
 static int seal(void *ctx, uint32_t index, uint32_t len_bytes, uint64_t crc)
 {
 	struct memory *m = ctx;
@@ -85,6 +96,7 @@ static struct beam_segment_source source = {
     .gen = {77, 5},
     .claim = claim,
     .unclaim = unclaim,
+    .has_slot = has_slot,
     .slot = slot,
     .seal = seal,
     .crcs = crcs,
@@ -106,6 +118,8 @@ static uint8_t value_byte(unsigned i, size_t at)
 	return (uint8_t)(i * 31 + at * 7 + (at >> 8));
 }
 
+static uint8_t *values[KEYS]; /* what was put: it stays until the flush */
+
 static int put(struct beam_image_writer *writer, unsigned i)
 {
 	uint8_t head[64] = {BEAM_RDB_STRING};
@@ -119,13 +133,11 @@ static int put(struct beam_image_writer *writer, unsigned i)
 	memcpy(head + n, key, strlen(key));
 	n += strlen(key);
 	n += beam_rdb_put_len(head + n, len);
-	int err = beam_image_writer_put(writer, i % 3, head, n, value, len);
-
-	free(value);
-	return err;
+	values[i] = value;
+	return beam_image_writer_put(writer, i % 3, head, n, value, len);
 }
 
-static size_t write_image(void)
+static size_t write_image(struct beam_copy_pool *pool)
 {
 	static const struct beam_image_aux aux[] = {
 	    {"redis-ver", "7.0.15"},
@@ -140,13 +152,15 @@ static size_t write_image(void)
 
 	assert_int_equal(beam_image_write_header(&source, &header), 0);
 	for (int w = 0; w < 2; w++)
-		assert_int_equal(beam_image_writer_open(&source, &writers[w]), 0);
+		assert_int_equal(beam_image_writer_open(&source, w ? NULL : pool, &writers[w]), 0);
 	for (unsigned i = 0; i < KEYS; i++)
 		assert_int_equal(put(writers[i / 10 % 2], i), 0);
 	for (int w = 0; w < 2; w++) {
 		assert_int_equal(beam_image_writer_flush(writers[w]), 0);
 		beam_image_writer_close(&writers[w]);
 	}
+	for (unsigned i = 0; i < KEYS; i++)
+		free(values[i]);
 	assert_int_equal(beam_image_write_last(&source, &totals, NULL, NULL), 0);
 	assert_int_equal(totals.nsegments, memory.claimed);
 	return (size_t)totals.image_bytes;
@@ -182,16 +196,15 @@ static void check_item(const struct beam_item *item, bool *seen)
 			fail_msg("key:%u differs at byte %zu", i, at);
 }
 
-static void test_every_key_comes_back_once(void **state)
+static void check_image(struct beam_copy_pool *pool)
 {
 	struct beam_verify_report report;
 	struct beam_manifest manifest;
-	size_t image_bytes = write_image();
+	size_t image_bytes = write_image(pool);
 	uint32_t full = memory.claimed - 1, at = 0;
 	bool *seen = calloc(KEYS, sizeof(*seen));
 	uint64_t nitems = 0;
 
-	(void)state;
 	assert_int_equal(beam_verify(memory.base, image_bytes, print_problem, NULL, &report), 0);
 	assert_true(report.is_image && report.crc_ok);
 	assert_int_equal(report.keys, KEYS);
@@ -226,9 +239,63 @@ static void test_every_key_comes_back_once(void **state)
 	free(seen);
 }
 
+static void test_every_key_comes_back_once(void **state)
+{
+	(void)state;
+	check_image(NULL);
+}
+
+static void test_a_pool_writes_the_same(void **state)
+{
+	struct beam_copy_pool *pool;
+
+	(void)state;
+	assert_int_equal(beam_copy_pool_open(3, &pool), 0);
+	check_image(pool);
+	beam_copy_pool_close(&pool);
+}
+
+/* The owner goes on, and so do the threads. */
+static void test_a_piece_that_cannot_be_read_fails_its_job(void **state)
+{
+	uint8_t *hole = mmap(NULL, SEGMENT, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	struct beam_copy_pool *pool;
+	struct beam_traps before;
+	struct beam_copy_job *job;
+
+	(void)state;
+	assert_true(hole != MAP_FAILED);
+	assert_int_equal(beam_copy_pool_open(2, &pool), 0);
+	beam_traps_set(&before);
+	for (uint32_t i = 0; i < 4; i++) {
+		job = beam_copy_pool_new(pool);
+		assert_non_null(job);
+		job->base = memory.base + (size_t)i * SEGMENT;
+		job->len_bytes = SEGMENT;
+		job->index = i;
+		assert_int_equal(beam_copy_job_add(job, job->base + 100,
+						   i == 2 ? hole : memory.base + 5 * SEGMENT,
+						   SEGMENT / 2),
+				 0);
+		beam_copy_pool_submit(pool, job);
+	}
+	for (uint32_t i = 0; i < 4; i++) {
+		job = beam_copy_pool_reap(pool, true);
+		assert_non_null(job);
+		assert_int_equal(job->index, i);
+		assert_int_equal(job->error, i == 2 ? -EFAULT : 0);
+		beam_copy_pool_free(pool, job);
+	}
+	assert_null(beam_copy_pool_reap(pool, true));
+	beam_copy_pool_close(&pool);
+	beam_traps_restore(&before);
+	munmap(hole, SEGMENT);
+}
+
 static int setup(void **state)
 {
 	(void)state;
+	memset(&memory, 0, sizeof(memory));
 	memory.base = malloc((size_t)SEGMENTS * SEGMENT);
 	if (!memory.base)
 		return -1;
@@ -246,8 +313,11 @@ static int teardown(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    cmocka_unit_test(test_every_key_comes_back_once),
+	    cmocka_unit_test_setup_teardown(test_every_key_comes_back_once, setup, teardown),
+	    cmocka_unit_test_setup_teardown(test_a_pool_writes_the_same, setup, teardown),
+	    cmocka_unit_test_setup_teardown(test_a_piece_that_cannot_be_read_fails_its_job, setup,
+					    teardown),
 	};
 
-	return cmocka_run_group_tests(tests, setup, teardown);
+	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,0 +1,211 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ *
+ * One lock for all: a job is a segment, which takes a good part of a millisecond.
+ *
+ *	free -> new: laid out -> submitted -> taken by a thread or the owner -> done -> reaped -> free
+ */
+#include "copy_pool.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "copy.h"
+#include "crc64.h"
+#include "fault.h"
+#include "trap.h"
+
+#define THREADS_MAX  64
+#define JOBS         (THREADS_MAX + 16)
+#define JOBS_AHEAD   4 /* laid out for each thread */
+#define PIECES_FIRST 32
+#define STACK_BYTES  (256u << 10)
+
+struct beam_copy_pool {
+	pthread_mutex_t lock;
+	pthread_cond_t work, done;
+	pthread_t threads[THREADS_MAX];
+	uint32_t nthreads;
+	bool stop;
+	struct beam_copy_job jobs[JOBS];
+	struct beam_copy_job *free;
+	struct beam_copy_job *oldest, *newest; /* submitted and not reaped */
+	struct beam_copy_job *todo;            /* the first of them that nobody has taken */
+};
+
+/* Sums the range, and copies the pieces into it on the way. */
+static int run_pieces(void *arg)
+{
+	struct beam_copy_job *job = arg;
+	const uint8_t *end = job->base + job->len_bytes;
+	uint8_t *at = job->base;
+	uint64_t crc = 0;
+
+	for (uint32_t i = 0; i < job->npieces; i++) {
+		const struct beam_copy_piece *piece = &job->pieces[i];
+
+		crc = beam_crc64(crc, at, (size_t)(piece->to - at));
+		crc = beam_copy_crc(piece->to, piece->from, piece->len_bytes, crc);
+		at = piece->to + piece->len_bytes;
+	}
+	job->crc = beam_crc64(crc, at, (size_t)(end - at));
+	/* By whoever stored: the owner's fence before its seal orders only its own stores. */
+	beam_copy_fence();
+	return 0;
+}
+
+/* With the lock, which it gives up meanwhile. */
+static void run_next(struct beam_copy_pool *pool)
+{
+	struct beam_copy_job *job = pool->todo;
+
+	pool->todo = job->next;
+	pthread_mutex_unlock(&pool->lock);
+	job->error = BEAM_FAULT("copy.job");
+	if (!job->error)
+		job->error = beam_trap_run(run_pieces, job);
+	pthread_mutex_lock(&pool->lock);
+	job->done = true;
+	pthread_cond_signal(&pool->done); /* the owner alone waits for it */
+}
+
+static void *run_thread(void *arg)
+{
+	struct beam_copy_pool *pool = arg;
+
+	pthread_mutex_lock(&pool->lock);
+	while (!pool->stop) {
+		if (pool->todo)
+			run_next(pool);
+		else
+			pthread_cond_wait(&pool->work, &pool->lock);
+	}
+	pthread_mutex_unlock(&pool->lock);
+	return NULL;
+}
+
+/* Signals are the owner's, but for faults, which come to who makes them. A thread that cannot be had is
+ * done without: the owner works too. */
+static void start_threads(struct beam_copy_pool *pool, uint32_t nthreads)
+{
+	pthread_attr_t attr;
+	sigset_t blocked, old;
+
+	sigfillset(&blocked);
+	sigdelset(&blocked, SIGSEGV);
+	sigdelset(&blocked, SIGBUS);
+	pthread_attr_init(&attr);
+	pthread_attr_setstacksize(&attr, STACK_BYTES);
+	pthread_sigmask(SIG_SETMASK, &blocked, &old);
+	while (pool->nthreads < nthreads && !BEAM_FAULT("copy.thread") &&
+	       !pthread_create(&pool->threads[pool->nthreads], &attr, run_thread, pool))
+		pool->nthreads++;
+	pthread_sigmask(SIG_SETMASK, &old, NULL);
+	pthread_attr_destroy(&attr);
+}
+
+int beam_copy_pool_open(uint32_t nthreads, struct beam_copy_pool **out)
+{
+	struct beam_copy_pool *pool = calloc(1, sizeof(*pool));
+
+	if (!pool)
+		return -ENOMEM;
+	pthread_mutex_init(&pool->lock, NULL);
+	pthread_cond_init(&pool->work, NULL);
+	pthread_cond_init(&pool->done, NULL);
+	if (nthreads > THREADS_MAX)
+		nthreads = THREADS_MAX;
+	for (uint32_t i = 0; i < JOBS && i < (nthreads + 1) * JOBS_AHEAD; i++)
+		beam_copy_pool_free(pool, &pool->jobs[i]);
+	start_threads(pool, nthreads);
+	*out = pool;
+	return 0;
+}
+
+void beam_copy_pool_close(struct beam_copy_pool **poolp)
+{
+	struct beam_copy_pool *pool = *poolp;
+
+	if (!pool)
+		return;
+	pthread_mutex_lock(&pool->lock);
+	pool->stop = true;
+	pthread_cond_broadcast(&pool->work);
+	pthread_mutex_unlock(&pool->lock);
+	for (uint32_t i = 0; i < pool->nthreads; i++)
+		pthread_join(pool->threads[i], NULL);
+	for (uint32_t i = 0; i < JOBS; i++)
+		free(pool->jobs[i].pieces);
+	pthread_cond_destroy(&pool->done);
+	pthread_cond_destroy(&pool->work);
+	pthread_mutex_destroy(&pool->lock);
+	free(pool);
+	*poolp = NULL;
+}
+
+struct beam_copy_job *beam_copy_pool_new(struct beam_copy_pool *pool)
+{
+	struct beam_copy_job *job = pool->free;
+
+	if (job)
+		pool->free = job->next;
+	return job;
+}
+
+void beam_copy_pool_free(struct beam_copy_pool *pool, struct beam_copy_job *job)
+{
+	*job = (struct beam_copy_job){
+	    .next = pool->free, .pieces = job->pieces, .piece_cap = job->piece_cap};
+	pool->free = job;
+}
+
+int beam_copy_job_add(struct beam_copy_job *job, uint8_t *to, const uint8_t *from, size_t len_bytes)
+{
+	if (job->npieces == job->piece_cap) {
+		uint32_t cap = job->piece_cap ? job->piece_cap * 2 : PIECES_FIRST;
+		struct beam_copy_piece *grown = realloc(job->pieces, cap * sizeof(*grown));
+
+		if (!grown)
+			return -ENOMEM;
+		job->pieces = grown;
+		job->piece_cap = cap;
+	}
+	job->pieces[job->npieces++] = (struct beam_copy_piece){to, from, len_bytes};
+	return 0;
+}
+
+void beam_copy_pool_submit(struct beam_copy_pool *pool, struct beam_copy_job *job)
+{
+	pthread_mutex_lock(&pool->lock);
+	job->next = NULL;
+	if (pool->oldest)
+		pool->newest->next = job;
+	else
+		pool->oldest = job;
+	pool->newest = job;
+	if (!pool->todo)
+		pool->todo = job;
+	pthread_cond_signal(&pool->work);
+	pthread_mutex_unlock(&pool->lock);
+}
+
+struct beam_copy_job *beam_copy_pool_reap(struct beam_copy_pool *pool, bool wait)
+{
+	pthread_mutex_lock(&pool->lock);
+	while (wait && pool->oldest && !pool->oldest->done) {
+		if (pool->todo)
+			run_next(pool);
+		else
+			pthread_cond_wait(&pool->done, &pool->lock);
+	}
+	struct beam_copy_job *job = pool->oldest;
+
+	if (job && !job->done)
+		job = NULL;
+	if (job)
+		pool->oldest = job->next;
+	pthread_mutex_unlock(&pool->lock);
+	return job;
+}

@@ -1,0 +1,91 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * A walk in the coordinator: what it sets for that is set back, since stock saving may come after it
+ * in the same process, and its memory faults end the walk, not the process. */
+#include "large.h"
+
+#include <errno.h>
+#include <stdio.h>
+
+#include "copy_pool.h"
+#include "fault.h"
+#include "rdbeam/error.h"
+#include "shared.h"
+#include "trap.h"
+#include "walker.h"
+
+#define AVERAGE_BYTES (8u << 10) /* of memory for each key */
+
+bool beam_large_suits(const struct beam_workers_opts *opts)
+{
+	const struct beam_facts *facts = opts->facts;
+
+	return opts->nworkers > 1 && facts->keys &&
+	       facts->used_memory / facts->keys >= AVERAGE_BYTES;
+}
+
+struct lone_walk {
+	struct beam_walker *walker;
+	_Atomic uint32_t next_job;
+};
+
+static int run(void *arg)
+{
+	struct lone_walk *lone = arg;
+
+	return beam_walker_run(lone->walker, &lone->next_job);
+}
+
+static int walk_alone(const struct beam_workers_opts *opts, const struct beam_walk *walk,
+		      struct beam_workers_result *result)
+{
+	struct lone_walk lone = {.walker = NULL};
+	struct beam_traps before;
+	int err = beam_walker_open(walk, *opts->lane, &lone.walker);
+
+	if (err)
+		return err;
+	beam_traps_set(&before);
+	err = beam_trap_run(run, &lone);
+	beam_traps_restore(&before);
+	/* After a fault, what the walker owns may be in any state. */
+	if (err == -EFAULT) {
+		atomic_store(&beam_shared->fast_path_off, 1);
+		return err;
+	}
+	struct beam_walk_count count = beam_walker_count(lone.walker);
+
+	result->keys += count.keys;
+	result->expired += count.expired;
+	result->fast_path_failed |= count.fast_path_failed;
+	beam_walker_close(&lone.walker);
+	return err;
+}
+
+int beam_large_copy(const struct beam_workers_opts *opts, struct beam_deferred *rest,
+		    struct beam_workers_result *result)
+{
+	struct beam_walk walk = {
+	    .ctx = opts->ctx,
+	    .facts = opts->facts,
+	    .nwalks = 1,
+	    .fast_path = opts->fast_path,
+	    .defer = rest,
+	    .heartbeat = true,
+	};
+	char compression[8];
+	int err = BEAM_FAULT("large");
+
+	beam_config_get(opts->ctx, "rdbcompression", compression, sizeof(compression));
+	if (!err)
+		err = beam_copy_pool_open(opts->nworkers - 1, &walk.pool);
+	if (!err) {
+		beam_config_set(opts->ctx, "rdbcompression", "no");
+		err = walk_alone(opts, &walk, result);
+		beam_config_set(opts->ctx, "rdbcompression", compression);
+	}
+	beam_copy_pool_close(&walk.pool);
+	if (err)
+		snprintf(result->why, sizeof(result->why), "copy of long values: %s",
+			 beam_strerror(err));
+	return err;
+}

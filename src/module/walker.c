@@ -1,0 +1,248 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Jobs, databases, keys, progress. */
+#include "walker.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+#include "child_info.h"
+#include "clock.h"
+#include "fault.h"
+#include "image_writer.h"
+#include "partition.h"
+#include "peek_table.h"
+#include "rdbeam/error.h"
+#include "record.h"
+
+#define HEARTBEAT_MS  1000
+#define REPORT_KEYS   256 /* progress is added to the shared counters in such steps */
+#define DEFERRED_JOBS 8   /* of deferred keys, for each walk: some are much longer than others */
+
+struct beam_walker {
+	struct beam_walk walk;
+	struct beam_table *table;
+	struct beam_image_writer *writer;
+	struct beam_record_reader *reader;
+	RedisModuleScanCursor *cursor;
+	struct beam_peek_table table_view; /* of the selected database, if has_table */
+	bool has_table, may_expire;
+	int64_t db; /* selected; -1: none */
+	int error;  /* sticky: callbacks of the scan return nothing */
+	volatile int stop;
+	uint64_t new_keys, new_bytes;
+	uint64_t heartbeat_ms;
+};
+
+/* ---- keys ----------------------------------------------------------------------------------- */
+
+static void report_progress(struct beam_walker *walker)
+{
+	struct beam_table *table = walker->table;
+
+	atomic_fetch_add_explicit(&table->keys_done, walker->new_keys, memory_order_relaxed);
+	atomic_fetch_add_explicit(&table->bytes_done, walker->new_bytes, memory_order_relaxed);
+	walker->new_keys = walker->new_bytes = 0;
+	if (!walker->walk.heartbeat)
+		return;
+	uint64_t now = beam_now_ms();
+
+	if (now < walker->heartbeat_ms)
+		return;
+	walker->heartbeat_ms = now + HEARTBEAT_MS;
+	beam_child_info_send(atomic_load(&table->keys_done), table->keys_expected);
+}
+
+static int put_record(void *arg, uint32_t db, const void *head, size_t head_bytes, const void *body,
+		      size_t body_bytes)
+{
+	struct beam_walker *walker = arg;
+
+	walker->new_keys++;
+	walker->new_bytes += head_bytes + body_bytes;
+	if (walker->new_keys == REPORT_KEYS || body_bytes)
+		report_progress(walker);
+	return beam_image_writer_put(walker->writer, db, head, head_bytes, body, body_bytes);
+}
+
+static int on_open_key(void *arg, const struct beam_open_key *key)
+{
+	struct beam_walker *walker = arg;
+
+	return beam_record_read(walker->reader, key);
+}
+
+static void on_scanned_key(RedisModuleCtx *ctx, RedisModuleString *name, RedisModuleKey *handle,
+			   void *arg)
+{
+	struct beam_walker *walker = arg;
+	struct beam_open_key key = {
+	    .handle = handle, .string = name, .may_expire = walker->may_expire};
+
+	(void)ctx;
+	if (walker->error || !handle)
+		return;
+	key.name = RedisModule_StringPtrLen(name, &key.name_bytes);
+	walker->error = beam_record_read(walker->reader, &key);
+	walker->stop = walker->error != 0;
+}
+
+/* ---- jobs ----------------------------------------------------------------------------------- */
+
+/* The job's database and part. False when there are no more jobs. */
+static bool find_job(const struct beam_walk *walk, uint32_t job, uint32_t *db_index, uint32_t *part,
+		     uint32_t *parts)
+{
+	for (uint32_t i = 0; i < walk->facts->ndbs; i++) {
+		*parts = beam_partition_parts(walk->facts->partition, walk->facts->dbs[i].keys,
+					      walk->nwalks);
+		if (job < *parts) {
+			*db_index = i;
+			*part = job;
+			return true;
+		}
+		job -= *parts;
+	}
+	return false;
+}
+
+static int select_db(struct beam_walker *walker, uint32_t db)
+{
+	int err = walker->db == (int64_t)db ? 0 : beam_record_select(walker->reader, db);
+
+	if (!err && walker->db != (int64_t)db &&
+	    RedisModule_SelectDb(walker->walk.ctx, (int)db) != REDISMODULE_OK)
+		err = BEAM_E_SERVER;
+	walker->db = db;
+	return err;
+}
+
+/* Goes to another database. All walks come to the same decision about its table: they look at the
+ * same frozen memory in the same way, and their parts must fit together. */
+static int open_db(struct beam_walker *walker, const struct beam_db_facts *db)
+{
+	const struct beam_walk *walk = &walker->walk;
+
+	if (walker->db == (int64_t)db->db)
+		return 0;
+	int err = select_db(walker, db->db);
+
+	if (err)
+		return err;
+	walker->may_expire = db->expires != 0;
+	walker->has_table =
+	    walk->fast_path && beam_peek_table_open(walk->ctx, walker->cursor, db->keys,
+						    db->expires, &walker->table_view);
+	return 0;
+}
+
+/* 1: done. 0: there is no such job. Negative: an error. */
+static int run_part(struct beam_walker *walker, uint32_t job)
+{
+	const struct beam_walk *walk = &walker->walk;
+	uint32_t db_index, part, parts;
+
+	if (!find_job(walk, job, &db_index, &part, &parts))
+		return 0;
+	int err = open_db(walker, &walk->facts->dbs[db_index]);
+
+	if (!err)
+		err = BEAM_FAULT("worker-job");
+	if (!err && walker->has_table)
+		err = beam_peek_table_walk(&walker->table_view, part, parts, on_open_key, walker);
+	else if (!err)
+		err = beam_partition_scan(walk->ctx, walker->cursor, walk->facts->partition, part,
+					  parts, on_scanned_key, walker, &walker->stop);
+	if (walker->error)
+		err = walker->error;
+	return err ? err : 1;
+}
+
+static int run_deferred(struct beam_walker *walker, uint32_t job)
+{
+	const struct beam_deferred *list = walker->walk.read;
+	size_t step = 1 + list->n / ((size_t)walker->walk.nwalks * DEFERRED_JOBS);
+	size_t first = job * step, end = first + step < list->n ? first + step : list->n;
+	int err = 0;
+
+	if (first >= list->n)
+		return 0;
+	for (size_t i = first; i < end && !err; i++) {
+		err = select_db(walker, list->keys[i].db);
+		if (!err)
+			err = beam_record_read_deferred(walker->reader, &list->keys[i]);
+	}
+	return err ? err : 1;
+}
+
+int beam_walker_run(struct beam_walker *walker, _Atomic uint32_t *next_job)
+{
+	int more, err;
+
+	do {
+		uint32_t job = atomic_fetch_add(next_job, 1);
+
+		more = walker->walk.read ? run_deferred(walker, job) : run_part(walker, job);
+	} while (more > 0);
+	err = more < 0 ? more : BEAM_FAULT("worker-flush");
+	if (!err)
+		err = beam_record_flush(walker->reader);
+	if (!err)
+		err = beam_image_writer_flush(walker->writer);
+	if (!err)
+		report_progress(walker);
+	return err;
+}
+
+/* ---- life ----------------------------------------------------------------------------------- */
+
+int beam_walker_open(const struct beam_walk *walk, struct beam_lane *lane, struct beam_walker **out)
+{
+	struct beam_walker *walker = calloc(1, sizeof(*walker));
+	struct beam_record_opts record = {
+	    .eviction = walk->facts->eviction,
+	    .fast_path = walk->fast_path,
+	    .save_delay_us = walk->facts->save_delay_us,
+	    .defer = walk->defer,
+	    .put = put_record,
+	    .arg = walker,
+	};
+	int err;
+
+	if (!walker)
+		return -ENOMEM;
+	walker->walk = *walk;
+	walker->db = -1;
+	walker->heartbeat_ms = beam_now_ms() + HEARTBEAT_MS;
+	walker->table = beam_lane_table(lane);
+	walker->cursor = RedisModule_ScanCursorCreate();
+	err = beam_image_writer_open(beam_lane_source(lane), walk->pool, &walker->writer);
+	if (!err)
+		err = beam_record_reader_open(walk->ctx, &record, &walker->reader);
+	if (err)
+		beam_walker_close(&walker);
+	else
+		*out = walker;
+	return err;
+}
+
+void beam_walker_close(struct beam_walker **walkerp)
+{
+	struct beam_walker *walker = *walkerp;
+
+	if (!walker)
+		return;
+	beam_record_reader_close(&walker->reader);
+	beam_image_writer_close(&walker->writer);
+	RedisModule_ScanCursorDestroy(walker->cursor);
+	free(walker);
+	*walkerp = NULL;
+}
+
+struct beam_walk_count beam_walker_count(const struct beam_walker *walker)
+{
+	return (struct beam_walk_count){
+	    .keys = beam_record_keys(walker->reader),
+	    .expired = beam_record_expired(walker->reader),
+	    .fast_path_failed = beam_record_fast_path_failed(walker->reader),
+	};
+}

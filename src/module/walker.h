@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ *
+ * One walk over a share of the keyspace, in one process: jobs are taken one by one from a counter that
+ * all walks of a snapshot share; a job is one part of one database, or a run of keys that another walk
+ * has deferred. Keys become records, records go into segments of this walk's own lane. One thread.
+ */
+#ifndef BEAM_WALKER_H
+#define BEAM_WALKER_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "deferred.h"
+#include "lane.h"
+#include "redis_api.h"
+#include "snapshot_facts.h"
+
+struct beam_copy_pool;
+struct beam_walker;
+
+struct beam_walk {
+	RedisModuleCtx *ctx;
+	const struct beam_facts *facts;
+	uint32_t nwalks; /* that share the jobs */
+	bool fast_path;
+	const struct beam_deferred *read; /* not NULL: these keys, and no databases */
+	struct beam_deferred *defer;      /* not NULL: keys that need a lookup go there */
+	struct beam_copy_pool *pool;      /* not NULL: copies long values */
+	bool heartbeat;                   /* tells the server of the progress, once a second */
+};
+
+/* `lane` stays the caller's. 0 or a negative code. */
+int beam_walker_open(const struct beam_walk *walk, struct beam_lane *lane,
+		     struct beam_walker **out);
+void beam_walker_close(struct beam_walker **walker);
+
+/* Takes jobs from *next_job until there are none, and flushes. 0 or the first error. */
+int beam_walker_run(struct beam_walker *walker, _Atomic uint32_t *next_job);
+
+struct beam_walk_count {
+	uint64_t keys, expired;
+	bool fast_path_failed;
+};
+struct beam_walk_count beam_walker_count(const struct beam_walker *walker);
+
+#endif

@@ -1,0 +1,58 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""Keyspaces of long values: the coordinator walks them itself and its threads copy."""
+import pytest
+
+import data
+import harness
+from harness import check_rdb
+
+LONG = {"workers": 3, "segment-size": "2mb"}
+
+
+def fill(server, dbs=2):
+    """All types, and enough long strings beside them for the average to be long."""
+    keys = data.fill_mixed(server, dbs=dbs)
+    data.fill_strings(server.client, 60, 1 << 20, prefix="mega")
+    data.fill_strings(server.client, 2, 40 << 20, prefix="runs")
+    return keys + 62
+
+
+def same(server, loads, dbs=2):
+    check_rdb(server.dump(), server.binary)
+    copy = loads(server.dump())
+    assert copy.digest() == server.digest()
+    assert data.details(copy, dbs) == data.details(server, dbs)
+
+
+@pytest.mark.parametrize("fast_path", ["yes", "no"])
+def test_long_values_and_all_types_beside_them(make, loads, fast_path):
+    server = make("primary", options={**LONG, "fast-path": fast_path})
+    keys = fill(server)
+    server.bgsave()
+    info = server.image_made()
+    assert int(info["rdbeam_snapshot_keys"]) == keys
+    same(server, loads)
+
+
+def test_long_values_through_a_small_region(make, loads):
+    server = make("primary", options={**LONG, "region-size": "24mb"})
+    fill(server, dbs=1)
+    server.bgsave()
+    server.image_made()
+    same(server, loads, dbs=1)
+
+
+@pytest.mark.skipif(not harness.FAULTS, reason="needs a build with RDBEAM_FAULTS")
+@pytest.mark.parametrize("fault", ["copy.thread:1:errno=EAGAIN", "copy.job:3:errno=EIO",
+                                   "large:1:errno=ENOMEM", "fork-worker:1:errno=EAGAIN",
+                                   "worker-start:1:kill"])
+def test_what_fails_in_it_is_left_to_stock_saving(make, loads, monkeypatch, fault):
+    monkeypatch.setenv("RDBEAM_FAULT", fault)
+    server = make("primary", options=LONG)
+    fill(server, dbs=1)
+    server.bgsave()
+    if fault.startswith("copy.thread"):  # the coordinator does it
+        server.image_made()
+    else:
+        assert server.fallbacks() == 1
+    same(server, loads, dbs=1)
