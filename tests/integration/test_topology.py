@@ -181,22 +181,27 @@ def test_failover_after_a_pull(make, sentinel_for):
     assert third.digest() == second.digest()
 
 
-def test_failover_during_a_pull(make, sentinel_for):
-    """The pull ends well or with a line; either way the target is not left different, and a pull
-    from the new primary works."""
+def pull_begun(make):
+    """A primary, its replica, and a pull from it that has some seconds to go."""
     primary = make("primary", options={"rate-limit": 4 * MIB, "segment-size": "2mb"})
     data.fill_strings(primary.client, 40, MIB)
     other = make("other")
-    sentinel = sentinel_for(primary)
     other.client.replicaof("127.0.0.1", primary.port)
     in_sync(primary, other)
-    sentinel.knows(other)
     target = make("target", module=False)
-    process = harness.cli_start("pull", "--json", "--from", f"127.0.0.1:{primary.port}", "--to",
-                                f"127.0.0.1:{target.port}")
-    wait_for(lambda: primary.number("rdbeam", "rdbeam_pull_bytes_total") > 5 * MIB, "bytes flow")
-    sentinel.client.execute_command("SENTINEL", "FAILOVER", "group")
-    new = promoted(sentinel, primary, [other])
+
+    def begin():
+        process = harness.cli_start("pull", "--json", "--from", f"127.0.0.1:{primary.port}", "--to",
+                                    f"127.0.0.1:{target.port}")
+        wait_for(lambda: primary.number("rdbeam", "rdbeam_pull_bytes_total") > 5 * MIB, "bytes flow")
+        return process
+
+    return primary, other, target, begin
+
+
+def ends_without_difference(process, primary, new, target):
+    """The pull ends well or with a line; either way the target is not left different, and a pull
+    from the new primary works."""
     new.client.set("written", "by the new primary")
     out, err = process.communicate(timeout=harness.DEADLINE_S * 4)
     assert process.returncode in (0, 1, 4), err
@@ -209,3 +214,23 @@ def test_failover_during_a_pull(make, sentinel_for):
     assert pull(new, target, "--force")["full_resyncs"] == 0
     in_sync(new, target)
     assert target.digest() == new.digest() and target.client.get("written")
+
+
+def test_failover_during_a_pull(make, sentinel_for):
+    primary, other, target, begin = pull_begun(make)
+    sentinel = sentinel_for(primary)
+    sentinel.knows(other)
+    process = begin()
+    sentinel.client.execute_command("SENTINEL", "FAILOVER", "group")
+    new = promoted(sentinel, primary, [other])
+    ends_without_difference(process, primary, new, target)
+
+
+def test_failover_command_during_a_pull(make):
+    """FAILOVER: the primary pauses its writes, and the replica goes on with a new replication id."""
+    primary, other, target, begin = pull_begun(make)
+    process = begin()
+    primary.client.execute_command("FAILOVER", "TO", "127.0.0.1", other.port)
+    wait_for(lambda: other.value("replication", "role") == "master", "the replica has taken over")
+    assert other.value("replication", "master_replid2") != "0" * 40
+    ends_without_difference(process, primary, other, target)
