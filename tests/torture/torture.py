@@ -14,6 +14,7 @@ import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 import rig as rigs  # noqa: E402
+import crowd  # noqa: E402
 import harness  # noqa: E402
 import load  # noqa: E402
 import scenarios  # noqa: E402
@@ -244,17 +245,29 @@ class Torture:
         return 1 if any(self.result[key] for key in bad) else 0
 
 
+FAILURES = (AssertionError, OSError, rigs.Violation, scenarios.redis.RedisError,
+            subprocess.SubprocessError)
+
+
+def one_part(torture, part, share):
+    """A part that fails is a violation: what the others count is told all the same."""
+    rig = torture.new_rig(part.__name__)
+    try:
+        part(torture, rig, share)
+    except FAILURES as error:
+        torture.broken.append(f"{part.__module__}.{part.__name__}: {type(error).__name__}: {error}")
+        torture.keep_logs(rig)
+    finally:
+        torture.end_rig(rig)
+
+
 def long_run(torture):
     torture.corrupt(torture.opts.corruptions)
     torture.began = time.monotonic()  # the damage has a number to reach, not a time
     torture.learn()
     torture.sweep(share=0.75)
-    for part, share in ((load.pulls, 0.88), (load.generations, 1.0)):
-        rig = torture.new_rig(part.__name__)
-        try:
-            part(torture, rig, share)
-        finally:
-            torture.end_rig(rig)
+    for part, share in ((load.pulls, 0.86), (load.generations, 0.96), (crowd.run, 1.0)):
+        one_part(torture, part, share)
     return torture.finish()
 
 
