@@ -240,15 +240,17 @@ static int doctor_run(void *arg, int nargs, char **args)
 
 	(void)nargs;
 	(void)args;
-	doctor = code == 0 ? calloc(1, sizeof(*doctor)) : NULL;
-	if (code == 0 && !doctor)
-		code = beam_fail(&opts->common, -ENOMEM, "out of memory: findings: free some");
-	if (code == 0 &&
+	doctor = calloc(1, sizeof(*doctor));
+	if (code == 0 && doctor &&
 	    beam_redis_open(&addr, BEAM_CONNECT_TIMEOUT_MS, error, &doctor->redis) != 0)
 		doctor->redis = NULL;
 	explicit_bzero(&addr, sizeof(addr));
-	if (code != 0)
+	if (code != 0) {
+		free(doctor);
 		return code;
+	}
+	if (!doctor)
+		return beam_fail(&opts->common, -ENOMEM, "out of memory: findings: free some");
 	run_checks(doctor, error);
 	if (opts->common.json)
 		print_json(doctor);

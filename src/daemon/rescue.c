@@ -209,7 +209,7 @@ static int write_all(struct waiter *w, const struct beam_table *table, uint64_t 
 
 int rescue_write(struct waiter *w)
 {
-	struct mapping table;
+	struct mapping table = {0};
 	uint64_t file_bytes;
 	int err = BEAM_FAULT("rescue.table");
 

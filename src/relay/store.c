@@ -24,8 +24,10 @@ int relay_store_open(struct relay_store *store)
 
 void relay_store_close(struct relay_store *store)
 {
-	while (store->images)
-		relay_image_free(store->images);
+	for (struct beam_served *image = store->images, *next; image; image = next) {
+		next = image->next;
+		relay_image_free(image);
+	}
 	beam_close(&store->wake);
 	pthread_mutex_destroy(&store->lock);
 }

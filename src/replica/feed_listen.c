@@ -56,7 +56,7 @@ static int names(struct beam_feed_listen *l)
 int beam_feed_listen_open(int target_sock, struct beam_feed_listen *out)
 {
 	struct beam_feed_listen l = {.fd = -1};
-	struct sockaddr_storage local;
+	struct sockaddr_storage local = {0};
 	socklen_t local_len = sizeof(local), peer_len = sizeof(l.peer);
 	int rc;
 
@@ -105,7 +105,7 @@ static bool same_host(const struct sockaddr_storage *a, const struct sockaddr_st
 
 int beam_feed_accept(const struct beam_feed_listen *l)
 {
-	struct sockaddr_storage addr;
+	struct sockaddr_storage addr = {0};
 	socklen_t len = sizeof(addr);
 	int one = 1;
 	int sock = accept4(l->fd, (struct sockaddr *)&addr, &len, SOCK_CLOEXEC | SOCK_NONBLOCK);

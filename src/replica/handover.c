@@ -75,7 +75,7 @@ int beam_handover_wait_loaded(struct beam_handover *h, char *error)
 {
 	for (;;) {
 		struct beam_feed_status status;
-		struct target_view view;
+		struct target_view view = {0};
 
 		beam_feed_status(h->feed, &status);
 		int rc = beam_feed_error(h->feed, error);
@@ -155,7 +155,7 @@ int beam_handover_catch_up(struct beam_handover *h, char *error)
 	/* It has loaded: from here on one that does not answer for so long is not catching up. */
 	beam_redis_set_timeout(h->to, h->timeout_ms);
 	for (;;) {
-		struct target_view view;
+		struct target_view view = {0};
 		int rc = look(h, &view, error);
 
 		if (!rc)
@@ -199,7 +199,7 @@ static int wait_link(struct beam_handover *h, bool *saw_sync, char *error)
 	uint64_t deadline = beam_now_ms() + patience;
 
 	for (;;) {
-		struct target_view view;
+		struct target_view view = {0};
 		int rc = look(h, &view, error);
 
 		if (rc)

@@ -256,8 +256,8 @@ static int prepare_long(struct beam_module_feed *m, const uint8_t *base, uint32_
 static int prepare(struct beam_module_feed *m, int timeout_ms)
 {
 	struct beam_chunk_footer footer;
-	const uint8_t *base, *last;
-	uint32_t len, first = m->next;
+	const uint8_t *base = NULL, *last;
+	uint32_t len = 0, first = m->next;
 	int rc = m->known == ASKED ? wait_agreement(m, timeout_ms) : 0;
 
 	if (!rc)

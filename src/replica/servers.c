@@ -90,7 +90,7 @@ static bool is_loopback_name(const char *host)
 /* True when the target runs on this host, as far as addresses tell: both ends are one address. */
 static bool is_here(struct beam_redis *redis)
 {
-	struct sockaddr_storage a, b;
+	struct sockaddr_storage a = {0}, b = {0};
 	socklen_t a_len = sizeof(a), b_len = sizeof(b);
 	int sock = beam_redis_socket(redis);
 
