@@ -150,6 +150,10 @@ struct daemon {
 	bool region_full;       /* the last growth fell short */
 
 	struct beam_server *servers[DAEMON_SERVERS_MAX];
+	struct leaving {
+		struct daemon *d;
+		bool yes; /* the server cuts its sessions: it is closed when they are gone */
+	} leaving[DAEMON_SERVERS_MAX];
 	struct beam_timer *listen_again; /* a port was taken */
 	struct tickets tickets;
 	struct signing *signing;

@@ -77,6 +77,33 @@ static void listen_again(void *arg)
 	status_moved(d);
 }
 
+static void stopped(void *arg)
+{
+	struct leaving *leaving = arg;
+	struct daemon *d = leaving->d;
+	size_t i = (size_t)(leaving - d->leaving);
+
+	leaving->yes = false;
+	transports[i]->close(&d->servers[i]);
+	listen_again(d); /* at the address that is wanted now */
+}
+
+/* Its sessions may take a moment to end, in which the loop goes on. */
+static void leave(struct daemon *d, size_t i)
+{
+	d->leaving[i] = (struct leaving){.d = d, .yes = true};
+	if (transports[i]->stop(d->servers[i], stopped, &d->leaving[i]))
+		return;
+	d->leaving[i].yes = false;
+	transports[i]->close(&d->servers[i]);
+}
+
+/* Those that listen; one that leaves is only waited for. */
+static bool listens(const struct daemon *d, size_t i)
+{
+	return d->servers[i] && !d->leaving[i].yes;
+}
+
 void listeners_configure(struct daemon *d, const struct beam_ctl_config *old)
 {
 	const struct beam_ctl_config *config = &d->config;
@@ -97,8 +124,10 @@ void listeners_configure(struct daemon *d, const struct beam_ctl_config *old)
 		bool want = wanted(config, transports[i]->name);
 
 		any |= want;
-		if (d->servers[i] && (!want || !same_address(config, old)))
-			transports[i]->close(&d->servers[i]);
+		if (listens(d, i) && (!want || !same_address(config, old)))
+			leave(d, i);
+		if (d->leaving[i].yes)
+			continue;
 		if (d->servers[i])
 			transports[i]->configure(d->servers[i], &opts);
 		else if (want)
@@ -122,7 +151,7 @@ void listeners_configure(struct daemon *d, const struct beam_ctl_config *old)
 uint32_t listeners_port(const struct daemon *d)
 {
 	for (size_t i = 0; i < NTRANSPORTS; i++)
-		if (d->servers[i])
+		if (listens(d, i))
 			return d->config.port;
 	return 0;
 }
@@ -133,7 +162,7 @@ void listeners_names(const struct daemon *d, char *out, size_t cap)
 
 	out[0] = '\0';
 	for (size_t i = 0; i < NTRANSPORTS && at < cap; i++)
-		if (d->servers[i])
+		if (listens(d, i))
 			at += (size_t)snprintf(out + at, cap - at, "%s%s", at ? "," : "",
 					       transports[i]->name);
 }

@@ -125,7 +125,11 @@ struct beam_server_ops {
 	uint32_t (*pulls)(struct beam_server *server, struct beam_server_pull *out, uint32_t cap);
 	/* Sessions of one image, for retention and slot reuse. */
 	uint32_t (*sessions)(struct beam_server *server, struct beam_served *image);
-	void (*close)(struct beam_server **server); /* sessions are cut. NULL-safe, clears */
+	/* Takes no more sessions and cuts those that there are. 0 once nothing reads any more; or
+	 * -EAGAIN, and `stopped(arg)` is called when that is so: until then its fences still count.
+	 * Called once; only close may come after its end. */
+	int (*stop)(struct beam_server *server, void (*stopped)(void *arg), void *arg);
+	void (*close)(struct beam_server **server); /* after stop. NULL-safe, clears */
 };
 
 extern const struct beam_server_ops beam_tcp_server;

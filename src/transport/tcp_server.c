@@ -249,12 +249,12 @@ static void server_configure(struct beam_server *base, const struct beam_server_
 	tcp_server_leave(server);
 }
 
-static void server_close(struct beam_server **base)
+/* A session that is cut is gone: none is left to wait for. */
+static int server_stop(struct beam_server *base, void (*stopped)(void *arg), void *arg)
 {
-	if (!*base)
-		return;
-	struct tcp_server *server = of(*base);
+	struct tcp_server *server = of(base);
 
+	(void)stopped, (void)arg;
 	tcp_server_enter(server);
 	for (struct tcp_session *s = server->sessions; s; s = s->next)
 		tcp_session_cut(s, BEAM_E_ABORTED);
@@ -263,6 +263,17 @@ static void server_close(struct beam_server **base)
 		beam_watch_remove(&server->listeners[i].watch);
 		beam_close(&server->listeners[i].fd);
 	}
+	server->nlisteners = 0;
+	return 0;
+}
+
+static void server_close(struct beam_server **base)
+{
+	if (!*base)
+		return;
+	struct tcp_server *server = of(*base);
+
+	server_stop(*base, NULL, NULL);
 	beam_timer_cancel(&server->tick);
 	beam_timer_cancel(&server->bucket.timer);
 	free(server);
@@ -421,5 +432,6 @@ const struct beam_server_ops beam_tcp_server = {
     .counts = server_counts,
     .pulls = server_pulls,
     .sessions = server_sessions,
+    .stop = server_stop,
     .close = server_close,
 };

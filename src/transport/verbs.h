@@ -18,8 +18,8 @@
 #define VERBS_MAIL_BYTES   4096
 #define VERBS_SERVER_MAILS 16    /* SENDs of the server under way, and receives of the reader */
 #define VERBS_READER_MAILS 4     /* the other way round */
-#define VERBS_PROGRESS_MS  1000  /* between what the reader says of its READs */
-#define VERBS_SILENT_MS    15000 /* a reader that said nothing for so long may be gone */
+#define VERBS_PROGRESS_MS  10000 /* between what the reader says of its READs */
+#define VERBS_SILENT_MS    30000 /* a reader that said nothing for so long may be gone */
 
 /* wr_id: what a completion is of, and its number. */
 enum verbs_work { VERBS_SEND, VERBS_RECV, VERBS_READ };
@@ -52,6 +52,8 @@ int verbs_link_open(struct verbs_link *link, struct rdma_cm_id *id, uint32_t nse
 /* The queue pair goes to error, is drained and destroyed: nothing reads or writes through it after
  * that. May take a while. */
 void verbs_link_stop(struct verbs_link *link);
+/* Of a link that was never connected: all but the id, at once. */
+void verbs_link_give_up(struct verbs_link *link);
 /* After stop, and after the memory registered in its domain was deregistered: the rest, the id
  * included. Its events must have been acknowledged. */
 void verbs_link_close(struct verbs_link *link);

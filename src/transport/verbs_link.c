@@ -95,10 +95,16 @@ int verbs_link_open(struct verbs_link *link, struct rdma_cm_id *id, uint32_t nse
 		 "no verbs objects for a pull on %s: %s (memory locking is limited by "
 		 "LimitMEMLOCK or ulimit -l)",
 		 ibv_get_device_name(id->verbs->device), strerror(-err));
-	verbs_link_stop(link);
+	verbs_link_give_up(link);
+	return err;
+}
+
+void verbs_link_give_up(struct verbs_link *link)
+{
+	if (link->id && link->id->qp)
+		rdma_destroy_qp(link->id);
 	link->id = NULL; /* stays the caller's */
 	verbs_link_close(link);
-	return err;
 }
 
 void verbs_link_quiet(struct verbs_link *link)
@@ -177,7 +183,9 @@ int verbs_link_send(struct verbs_link *link, uint32_t len_bytes)
 	struct ibv_send_wr wr = {.wr_id = VERBS_WR_ID(VERBS_SEND, number),
 				 .sg_list = &sge,
 				 .num_sge = 1,
-				 .opcode = IBV_WR_SEND};
+				 .opcode = IBV_WR_SEND,
+				 /* Wakes a peer that listens for mails only. */
+				 .send_flags = IBV_SEND_SOLICITED};
 	struct ibv_send_wr *bad;
 
 	return -ibv_post_send(link->id->qp, &wr, &bad);

@@ -56,6 +56,11 @@ static void on_request(struct verbs_server *server, struct rdma_cm_id *id,
 	char peer[BEAM_ADDR_BYTES], text[BEAM_TEXT_BYTES] = "";
 
 	server_talk_peer(rdma_get_peer_addr(id), peer);
+	if (server->stopping || !server->images->admits(server->images->ctx, peer)) {
+		rdma_reject(id, NULL, 0); /* no word, as if nobody were here */
+		rdma_destroy_id(id);
+		return;
+	}
 	int err = authorize(server, hello, len_bytes, peer, &image, &welcome, text);
 
 	if (!err) {
@@ -193,6 +198,19 @@ static int listen_on(struct verbs_server *server, const char *bind_text, uint32_
 	return err;
 }
 
+static void tell_failure(const char *bind_text, uint32_t port, int err,
+			 char error_text[BEAM_TEXT_BYTES])
+{
+	const char *remedy = "set addresses of RDMA devices of this host with rdbeam.bind (rdma "
+			     "link)";
+
+	if (err == -EADDRINUSE)
+		remedy = "choose another with rdbeam.port";
+	snprintf(error_text, BEAM_TEXT_BYTES, "no RDMA listener on %.*s port %u: %s; %s",
+		 BEAM_ADDR_BYTES, bind_text, port, beam_strerror(err), remedy);
+	beam_log(BEAM_LOG_INFO, "%s", error_text);
+}
+
 int verbs_listen(struct verbs_server *server, const struct beam_server_opts *opts,
 		 char error_text[BEAM_TEXT_BYTES])
 {
@@ -205,12 +223,7 @@ int verbs_listen(struct verbs_server *server, const struct beam_server_opts *opt
 			continue;
 		/* An address without an RDMA device behind it, as loopback's, alone stops nothing. */
 		err = one;
-		snprintf(
-		    error_text, BEAM_TEXT_BYTES,
-		    "no RDMA listener on %.*s port %u: %s; set addresses of RDMA devices of this "
-		    "host with rdbeam.bind (rdma link)",
-		    BEAM_ADDR_BYTES, opts->bind[i], opts->port, beam_strerror(err));
-		beam_log(BEAM_LOG_INFO, "%s", error_text);
+		tell_failure(opts->bind[i], opts->port, err, error_text);
 	}
 	if (!server->nlisteners)
 		return err;

@@ -108,6 +108,9 @@ static void on_tick(void *arg)
 	uint64_t now = beam_now_ms();
 
 	for (struct verbs_session *s = server->sessions; s; s = s->next) {
+		/* Mails that were sent wake nobody; the reader's words may lie there too. */
+		if (end_ms(server, s) <= now && s->state != VERBS_CONNECTING)
+			verbs_session_poll(s);
 		if (end_ms(server, s) <= now)
 			verbs_session_end(s, -ETIMEDOUT);
 		else if (server->rate)
@@ -144,6 +147,8 @@ void verbs_server_settle(struct verbs_server *server)
 {
 	struct place *next;
 
+	if (server->stopping)
+		return;
 	while ((next = places_next(&server->places)))
 		verbs_session_serve(of_place(next));
 	tell_positions(server);
@@ -169,11 +174,7 @@ static void on_qp_event(struct verbs_server *server, const struct ibv_async_even
 	switch (event->event_type) {
 	case IBV_EVENT_QP_ACCESS_ERR:
 	case IBV_EVENT_QP_REQ_ERR:
-		beam_log(BEAM_LOG_WARNING,
-			 "pull from %s read outside of what it was granted: remote access error, "
-			 "session closed",
-			 session->peer);
-		verbs_session_end(session, BEAM_E_DENIED);
+		verbs_session_deny(session);
 		break;
 	case IBV_EVENT_QP_FATAL:
 	case IBV_EVENT_QP_LAST_WQE_REACHED:
@@ -239,6 +240,20 @@ static uint32_t server_sessions(struct beam_server *base, struct beam_served *im
 	return n;
 }
 
+static void on_stopped(void *arg)
+{
+	struct verbs_server *server = arg;
+
+	server->stopped(server->stopped_arg);
+}
+
+/* By a timer: the worker, which close frees, is still at the job that was its last. */
+static void tell_stopped(struct verbs_server *server)
+{
+	if (!server->sessions && beam_timer_set(server->loop, 0, on_stopped, server, &server->tick))
+		beam_log(BEAM_LOG_WARNING, "no memory to end the verbs listeners");
+}
+
 void verbs_server_gone(struct verbs_session *session)
 {
 	struct verbs_server *server = session->server;
@@ -257,7 +272,9 @@ void verbs_server_gone(struct verbs_session *session)
 	server->images->release(server->images->ctx, image);
 	if (fenced && !server_sessions((struct beam_server *)server, image))
 		fenced(fenced_arg); /* the image may be gone after this */
-	if (server->events_watch)   /* not while it closes */
+	if (server->stopping)
+		tell_stopped(server);
+	else
 		verbs_server_settle(server);
 }
 
@@ -325,7 +342,8 @@ static void server_published(struct beam_server *base, struct beam_served *image
 		s->discover = true;
 		verbs_session_pump(s);
 	}
-	set_tick(of(base));
+	if (!of(base)->stopping)
+		set_tick(of(base));
 }
 
 static void server_counts(struct beam_server *base, struct beam_server_counts *out)
@@ -349,27 +367,48 @@ static uint32_t server_pulls(struct beam_server *base, struct beam_server_pull *
 		out[n] = (struct beam_server_pull){.number = s->place.number,
 						   .image = s->image,
 						   .bytes = s->read_bytes,
-						   .ms = now - s->place.since_ms};
+						   .ms = (s->read_bytes ? s->heard_ms : now) -
+							 s->place.since_ms};
 		memcpy(out[n++].peer, s->peer, sizeof(s->peer));
 	}
 	return n;
 }
 
-/* Waits for the worker: only a change of address or transport closes a server that lives on. */
+static void stop_listening(struct verbs_server *server)
+{
+	for (uint32_t i = 0; i < server->nlisteners; i++)
+		rdma_destroy_id(server->listeners[i]);
+	server->nlisteners = 0;
+	for (size_t i = 0; i < VERBS_DEVICES; i++) {
+		beam_watch_remove(&server->asyncs[i].watch);
+		server->asyncs[i].device = NULL;
+	}
+}
+
+static int server_stop(struct beam_server *base, void (*stopped)(void *arg), void *arg)
+{
+	struct verbs_server *server = of(base);
+
+	server->stopping = true;
+	server->stopped = stopped;
+	server->stopped_arg = arg;
+	beam_timer_cancel(&server->tick);
+	stop_listening(server);
+	for (struct verbs_session *s = server->sessions; s; s = s->next)
+		verbs_session_end(s, BEAM_E_ABORTED);
+	return server->sessions ? -EAGAIN : 0;
+}
+
+/* Its sessions are gone, so that the worker has nothing left to do. */
 static void server_close(struct beam_server **base)
 {
 	if (!*base)
 		return;
 	struct verbs_server *server = of(*base);
 
-	beam_watch_remove(&server->events_watch);
-	for (uint32_t i = 0; i < server->nlisteners; i++)
-		rdma_destroy_id(server->listeners[i]);
-	for (struct verbs_session *s = server->sessions; s; s = s->next)
-		verbs_session_end(s, BEAM_E_ABORTED);
+	stop_listening(server);
 	verbs_worker_close(&server->worker);
-	for (size_t i = 0; i < VERBS_DEVICES; i++)
-		beam_watch_remove(&server->asyncs[i].watch);
+	beam_watch_remove(&server->events_watch);
 	if (server->events)
 		rdma_destroy_event_channel(server->events);
 	beam_timer_cancel(&server->tick);
@@ -427,5 +466,6 @@ const struct beam_server_ops beam_verbs_server = {
     .counts = server_counts,
     .pulls = server_pulls,
     .sessions = server_sessions,
+    .stop = server_stop,
     .close = server_close,
 };

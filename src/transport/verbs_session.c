@@ -67,6 +67,17 @@ void verbs_session_end(struct verbs_session *session, int code)
 	verbs_worker_give(session->server->worker, &session->end_job);
 }
 
+void verbs_session_deny(struct verbs_session *session)
+{
+	if (session->state == VERBS_ENDING)
+		return;
+	beam_log(BEAM_LOG_WARNING,
+		 "pull from %s asked for what it was not granted: remote access error, session "
+		 "closed",
+		 session->peer);
+	verbs_session_end(session, BEAM_E_DENIED);
+}
+
 /* ---- finding and registering ---------------------------------------------------------------- */
 
 static bool room_in_batch(void *arg)
@@ -191,37 +202,6 @@ static uint32_t fill(struct verbs_session *session, uint8_t *mail)
 	return n;
 }
 
-void verbs_session_pump(struct verbs_session *session)
-{
-	uint8_t *mail;
-
-	if (session->state == VERBS_SERVED)
-		discover(session);
-	while ((session->state == VERBS_SERVED || session->state == VERBS_WAITING) &&
-	       (mail = verbs_link_mail(&session->link))) {
-		uint32_t bytes = fill(session, mail);
-
-		if (!bytes) {
-			bool more = session->discover && !session->registering &&
-				    session->state == VERBS_SERVED &&
-				    verbs_server_allowed(session->server) > 0;
-
-			if (!more)
-				return;
-			discover(session);
-			if (session->registering)
-				return;
-			continue;
-		}
-		int err = verbs_link_send(&session->link, bytes);
-
-		if (err)
-			verbs_session_end(session, err);
-		else if (!session->unsent_ms)
-			session->unsent_ms = beam_now_ms();
-	}
-}
-
 void verbs_session_serve(struct verbs_session *session)
 {
 	const struct beam_serve_images *images = session->server->images;
@@ -288,12 +268,37 @@ static void receive(struct verbs_session *session, const struct ibv_wc *wc)
 		verbs_session_end(session, err);
 }
 
+/* The device put the queue pair into error, which it does by itself for one reason: its reader asked
+ * for what has no key here. Some devices tell so by an event, soft-RoCE only by flushed receives. A
+ * device that is gone flushes them too, but answers no more. */
+static bool was_denied(const struct verbs_session *session, const struct ibv_wc *wc)
+{
+	const struct rdma_cm_id *id = session->link.id;
+	struct ibv_port_attr port;
+
+	return VERBS_WR_WORK(wc->wr_id) == VERBS_RECV && wc->status == IBV_WC_WR_FLUSH_ERR &&
+	       !ibv_query_port(id->verbs, id->port_num, &port) && port.state == IBV_PORT_ACTIVE;
+}
+
+static void fail(struct verbs_session *session, const struct ibv_wc *wc)
+{
+	/* The device may have more to say of why. */
+	verbs_server_async(session->server, session->link.id->verbs);
+	if (session->state == VERBS_ENDING)
+		return;
+	if (was_denied(session, wc)) {
+		verbs_session_deny(session);
+		return;
+	}
+	beam_log(BEAM_LOG_INFO, "verbs session of %s: %s", session->peer,
+		 ibv_wc_status_str(wc->status));
+	verbs_session_end(session, BEAM_E_GONE);
+}
+
 static void complete(struct verbs_session *session, const struct ibv_wc *wc)
 {
 	if (wc->status != IBV_WC_SUCCESS) {
-		/* The device may have more to say of why. */
-		verbs_server_async(session->server, session->link.id->verbs);
-		verbs_session_end(session, BEAM_E_GONE);
+		fail(session, wc);
 	} else if (VERBS_WR_WORK(wc->wr_id) == VERBS_RECV) {
 		receive(session, wc);
 	} else {
@@ -303,7 +308,9 @@ static void complete(struct verbs_session *session, const struct ibv_wc *wc)
 	}
 }
 
-void verbs_session_poll(struct verbs_session *session)
+/* Takes what has been completed, and arms the queue: for the reader's words and for errors, and for
+ * mails that were sent only when all are under way. Else nothing wakes the daemon while readers READ. */
+static void collect(struct verbs_session *session)
 {
 	struct ibv_wc wc[16];
 	int n = 1;
@@ -318,12 +325,60 @@ void verbs_session_poll(struct verbs_session *session)
 		if (n == 0) {
 			if (armed)
 				break;
-			armed = !ibv_req_notify_cq(session->link.cq, 0);
-			n = armed;
+			armed = true;
+			n = ibv_req_notify_cq(session->link.cq, session->link.nunsent != 0) ? -1
+											    : 1;
 		}
 	}
 	if (n < 0)
 		verbs_session_end(session, -EIO);
+}
+
+/* A mail to fill, or NULL: then the queue is armed for the next one that is sent. */
+static uint8_t *free_mail(struct verbs_session *session)
+{
+	uint8_t *mail = verbs_link_mail(&session->link);
+
+	if (mail)
+		return mail;
+	collect(session);
+	return session->state == VERBS_ENDING ? NULL : verbs_link_mail(&session->link);
+}
+
+void verbs_session_pump(struct verbs_session *session)
+{
+	uint8_t *mail;
+
+	if (session->state == VERBS_SERVED)
+		discover(session);
+	while ((session->state == VERBS_SERVED || session->state == VERBS_WAITING) &&
+	       (mail = free_mail(session))) {
+		uint32_t bytes = fill(session, mail);
+
+		if (!bytes) {
+			bool more = session->discover && !session->registering &&
+				    session->state == VERBS_SERVED &&
+				    verbs_server_allowed(session->server) > 0;
+
+			if (!more)
+				return;
+			discover(session);
+			if (session->registering)
+				return;
+			continue;
+		}
+		int err = verbs_link_send(&session->link, bytes);
+
+		if (err)
+			verbs_session_end(session, err);
+		else if (!session->unsent_ms)
+			session->unsent_ms = beam_now_ms();
+	}
+}
+
+void verbs_session_poll(struct verbs_session *session)
+{
+	collect(session);
 	verbs_session_pump(session);
 }
 
@@ -377,7 +432,7 @@ int verbs_session_start(struct verbs_server *server, struct rdma_cm_id *id,
 	err = verbs_link_open(&session->link, id, VERBS_SERVER_MAILS, VERBS_READER_MAILS, 0);
 	if (err)
 		goto free_session;
-	err = ibv_req_notify_cq(session->link.cq, 0) ? -EIO : accept_with(session, asked);
+	err = ibv_req_notify_cq(session->link.cq, 1) ? -EIO : accept_with(session, asked);
 	if (!err)
 		err = beam_watch_add(server->loop, session->link.channel->fd, EPOLLIN,
 				     on_completion, session, &session->watch);
@@ -390,9 +445,7 @@ int verbs_session_start(struct verbs_server *server, struct rdma_cm_id *id,
 	return 0;
 
 close_link:
-	verbs_link_stop(&session->link);
-	session->link.id = NULL; /* the caller's */
-	verbs_link_close(&session->link);
+	verbs_link_give_up(&session->link);
 free_session:
 	free(session);
 	return err;

@@ -92,6 +92,9 @@ struct verbs_server {
 	struct verbs_worker *worker;
 	struct verbs_session *sessions; /* oldest first */
 	struct beam_timer *tick;
+	bool stopping;
+	void (*stopped)(void *arg);
+	void *stopped_arg;
 	struct beam_server_device device;
 };
 
@@ -105,10 +108,12 @@ int verbs_session_start(struct verbs_server *server, struct rdma_cm_id *id,
 void verbs_session_serve(struct verbs_session *session);
 /* Finds, registers, tells what there is; sends what is owed. */
 void verbs_session_pump(struct verbs_session *session);
-/* Takes what has been completed. */
+/* Takes what has been completed, then pumps. */
 void verbs_session_poll(struct verbs_session *session);
 /* Ends it. `code` 0: the reader was done. */
 void verbs_session_end(struct verbs_session *session, int code);
+/* Ends it, with a line in the log, for an access that it had no key for. */
+void verbs_session_deny(struct verbs_session *session);
 
 /* ---- verbs_register.c: on the worker's thread ------------------------------------------------- */
 
