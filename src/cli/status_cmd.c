@@ -120,6 +120,25 @@ static void put_module(const struct beam_view *view, FILE *out)
 	    beam_text_bytes(page, (uint64_t)beam_view_status_number(view, "region_page_bytes", 0)));
 }
 
+static void put_device(const struct beam_view *view, FILE *out)
+{
+	const char *device = beam_view_status(view, "rdma_device");
+	char bytes[BEAM_TEXT_CAP];
+
+	if (!*device) {
+		fputs("device     no RDMA device in use\n", out);
+		return;
+	}
+	fprintf(out,
+		"device     %s port %" PRId64 ", GID %s, MTU %" PRId64 ", depth %" PRId64
+		", %s registered\n",
+		device, beam_view_status_number(view, "rdma_port", 0),
+		beam_view_status(view, "rdma_gid"), beam_view_status_number(view, "rdma_mtu", 0),
+		beam_view_status_number(view, "rdma_depth", 0),
+		beam_text_bytes(
+		    bytes, (uint64_t)beam_view_status_number(view, "rdma_registered_bytes", 0)));
+}
+
 static void put_image(const struct beam_view *view, struct beam_stages *stages, FILE *out)
 {
 	const char *state = beam_view_status(view, "state");
@@ -183,6 +202,7 @@ static void put_screen(const struct beam_view *view, const char *name, struct be
 		return;
 	}
 	put_module(view, out);
+	put_device(view, out);
 	put_image(view, stages, out);
 	put_flush(view, out);
 	put_counters(view, out);
