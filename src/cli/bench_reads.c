@@ -25,15 +25,24 @@
 #include "rdbeam/error.h"
 #include "report.h"
 
-#define IDLE_S       2
+#define IDLE_S       5
 #define BUFFER_BYTES (256ull << 20)
+#define SAMPLE_BYTES 1000000000 /* read for one sample, by as many pulls as that takes */
 
 enum { VERBS, TCP, TRANSPORTS };
 static const char *const transports[TRANSPORTS] = {"verbs", "tcp"};
+enum { SERVER, DAEMON, PROCESSES };
+
+/* User time at a moment. */
+struct mark {
+	uint64_t ns, user_ns[PROCESSES];
+};
 
 struct sample {
 	double mb_per_s[TRANSPORTS];
-	double cpu_ms_per_gb[TRANSPORTS];
+	double cpu_ms_per_gb[TRANSPORTS]; /* during the reads, what is used idly not counted */
+	double setup_ms[TRANSPORTS];      /* of one pull: user CPU before the reads and after */
+	double idle_ms_per_s;
 	double ib_mb_per_s;
 };
 
@@ -41,8 +50,9 @@ struct reads {
 	const struct beam_bench_opts *opts;
 	struct beam_pull_opts pull;
 	struct beam_read_bw ib;
-	pid_t pids[2];   /* server, daemon */
-	double idle_cpu; /* of both, as a part of one processor's time */
+	pid_t pids[PROCESSES];
+	double idle[PROCESSES]; /* used while nobody pulls, as a part of one processor's time */
+	struct mark begin, end; /* of the reads of the pull that runs */
 	struct sample samples[BEAM_BENCH_RUNS_MAX];
 	size_t n;
 };
@@ -79,49 +89,100 @@ static int look_up(struct reads *reads, struct beam_redis *redis)
 	return beam_read_bw_init(&reads->ib, text, gid, reads->pull.from.host);
 }
 
-static double user_ms(const struct reads *reads)
+static void set_mark(const struct reads *reads, struct mark *mark)
 {
-	double ms = 0;
-	uint64_t ns;
-
-	for (size_t i = 0; i < 2; i++)
-		if (!beam_process_user_ns(reads->pids[i], &ns))
-			ms += (double)ns / 1e6;
-	return ms;
+	mark->ns = beam_now_ns();
+	for (size_t i = 0; i < PROCESSES; i++)
+		if (beam_process_user_ns(reads->pids[i], &mark->user_ns[i]))
+			mark->user_ns[i] = 0;
 }
 
-/* What both use while nobody pulls: timers of Redis, which a longer pull merely has more of. */
+static void on_reads(void *arg, bool begin)
+{
+	struct reads *reads = arg;
+
+	set_mark(reads, begin ? &reads->begin : &reads->end);
+}
+
+/* What a process used between two marks, beyond what it uses in such a time while nobody pulls. */
+static double used_ms(const struct reads *reads, const struct mark *from, const struct mark *to,
+		      size_t i)
+{
+	double idle_ns = reads->idle[i] * (double)(to->ns - from->ns);
+
+	return ((double)(to->user_ns[i] - from->user_ns[i]) - idle_ns) / 1e6;
+}
+
+/* Timers of Redis, which a longer pull merely has more of. */
 static void measure_idle(struct reads *reads)
 {
-	double before = user_ms(reads);
-	uint64_t began_ms = beam_now_ms();
+	struct mark from, to;
 
+	set_mark(reads, &from);
 	nanosleep(&(struct timespec){.tv_sec = IDLE_S}, NULL);
-	reads->idle_cpu = (user_ms(reads) - before) / (double)(beam_now_ms() - began_ms);
+	set_mark(reads, &to);
+	for (size_t i = 0; i < PROCESSES; i++)
+		reads->idle[i] =
+		    (double)(to.user_ns[i] - from.user_ns[i]) / (double)(to.ns - from.ns);
 }
 
 /* ---- measuring ---------------------------------------------------------------------------- */
 
-static int measure_pull(struct reads *reads, int transport, struct sample *sample)
+/* Sums over pulls. */
+struct sums {
+	uint64_t bytes;
+	uint32_t pulls;
+	double reads_ms[PROCESSES], setup_ms;
+	double reads_s;
+};
+
+static int add_pull(struct reads *reads, int transport, struct sums *sums)
 {
 	struct beam_pull_result result = {0};
-	double before = user_ms(reads);
-	uint64_t began_ms = beam_now_ms();
+	struct mark before, after;
 
 	reads->pull.transport = transports[transport];
+	set_mark(reads, &before);
 	int rc = beam_pull_run(&reads->pull, NULL, NULL, &result);
 
 	if (rc)
 		return beam_fail(&reads->opts->common, rc, "%s", result.error);
-	double idle_ms = reads->idle_cpu * (double)(beam_now_ms() - began_ms);
-	double cpu_ms = user_ms(reads) - before - idle_ms;
+	set_mark(reads, &after);
+	sums->bytes += result.image_bytes;
+	sums->pulls++;
+	sums->reads_s += (double)(reads->end.ns - reads->begin.ns) / 1e9;
+	for (size_t i = 0; i < PROCESSES; i++) {
+		sums->reads_ms[i] += used_ms(reads, &reads->begin, &reads->end, i);
+		sums->setup_ms += used_ms(reads, &before, &reads->begin, i) +
+				  used_ms(reads, &reads->end, &after, i);
+	}
+	return 0;
+}
 
-	if (!result.transfer_ms)
-		result.transfer_ms = 1;
-	sample->mb_per_s[transport] =
-	    (double)result.image_bytes / 1000 / (double)result.transfer_ms;
-	sample->cpu_ms_per_gb[transport] =
-	    (cpu_ms > 0 ? cpu_ms : 0) * 1e9 / (double)result.image_bytes;
+static int measure_pulls(struct reads *reads, int transport, struct sample *sample)
+{
+	struct sums sums = {0};
+
+	while (sums.bytes < SAMPLE_BYTES) {
+		int rc = add_pull(reads, transport, &sums);
+
+		if (rc)
+			return rc;
+	}
+	double gb = (double)sums.bytes / 1e9;
+	double ms_per_gb = (sums.reads_ms[SERVER] + sums.reads_ms[DAEMON]) / gb;
+
+	sample->mb_per_s[transport] = 1000 * gb / sums.reads_s;
+	/* Below zero: less than the idle time's own noise. */
+	sample->cpu_ms_per_gb[transport] = ms_per_gb > 0 ? ms_per_gb : 0;
+	sample->setup_ms[transport] = sums.setup_ms / sums.pulls;
+	if (!reads->opts->common.quiet)
+		fprintf(stderr,
+			"run %zu: %s: %u pulls, %.1f MB/s; while they read: server %.2f ms/GB, "
+			"daemon %.2f ms/GB; before and after %.2f ms a pull\n",
+			reads->n + 1, transports[transport], sums.pulls,
+			sample->mb_per_s[transport], sums.reads_ms[SERVER] / gb,
+			sums.reads_ms[DAEMON] / gb, sample->setup_ms[transport]);
 	return 0;
 }
 
@@ -134,20 +195,17 @@ static int measure(struct reads *reads)
 	if (code)
 		return beam_fail(&reads->opts->common, code, "%s", error);
 	measure_idle(reads);
+	sample->idle_ms_per_s = 1000 * (reads->idle[SERVER] + reads->idle[DAEMON]);
+	if (!reads->opts->common.quiet)
+		fprintf(stderr, "run %zu: ib_read_bw %.1f MB/s; idle %.2f + %.2f ms/s\n",
+			reads->n + 1, sample->ib_mb_per_s, 1000 * reads->idle[SERVER],
+			1000 * reads->idle[DAEMON]);
 	for (int t = 0; t < TRANSPORTS; t++) {
-		code = measure_pull(reads, t, sample);
+		code = measure_pulls(reads, t, sample);
 		if (code)
 			return code;
 	}
 	reads->n++;
-	if (!reads->opts->common.quiet)
-		fprintf(
-		    stderr,
-		    "run %zu: ib_read_bw %.1f MB/s; verbs %.1f MB/s, %.2f ms/GB; tcp %.1f MB/s, "
-		    "%.2f ms/GB; idle %.2f ms/s\n",
-		    reads->n, sample->ib_mb_per_s, sample->mb_per_s[VERBS],
-		    sample->cpu_ms_per_gb[VERBS], sample->mb_per_s[TCP], sample->cpu_ms_per_gb[TCP],
-		    reads->idle_cpu * 1000);
 	return 0;
 }
 
@@ -164,30 +222,40 @@ static double median(const struct reads *reads, size_t offset)
 	return beam_median(values, reads->n);
 }
 
-static void print(const struct reads *reads)
+static void print_json(const struct reads *reads, double verbs, double ib)
 {
-	double verbs = MEDIAN(reads, mb_per_s[VERBS]);
-	double ib = MEDIAN(reads, ib_mb_per_s);
-	double cpu[TRANSPORTS] = {MEDIAN(reads, cpu_ms_per_gb[VERBS]),
-				  MEDIAN(reads, cpu_ms_per_gb[TCP])};
-
-	if (!reads->opts->common.json) {
-		printf("ib_read_bw   %10.1f MB/s on %s\n"
-		       "verbs        %10.1f MB/s, %.3f of it; primary's user CPU %.2f ms/GB\n"
-		       "tcp          %10.1f MB/s; primary's user CPU %.2f ms/GB\n",
-		       ib, reads->ib.device, verbs, ib > 0 ? verbs / ib : 0, cpu[VERBS],
-		       MEDIAN(reads, mb_per_s[TCP]), cpu[TCP]);
-		return;
-	}
 	cJSON *object = cJSON_CreateObject();
 
 	beam_json_decimal(object, "verbs_mb_per_s", verbs, 1);
 	beam_json_decimal(object, "ib_read_bw_mb_per_s", ib, 1);
 	beam_json_decimal(object, "ratio_to_ib_read_bw", ib > 0 ? verbs / ib : 0, 3);
-	beam_json_decimal(object, "primary_cpu_ms_per_gb_verbs", cpu[VERBS], 2);
-	beam_json_decimal(object, "primary_cpu_ms_per_gb_tcp", cpu[TCP], 2);
+	beam_json_decimal(object, "primary_cpu_ms_per_gb_verbs",
+			  MEDIAN(reads, cpu_ms_per_gb[VERBS]), 2);
+	beam_json_decimal(object, "primary_cpu_ms_per_gb_tcp", MEDIAN(reads, cpu_ms_per_gb[TCP]),
+			  2);
+	beam_json_decimal(object, "setup_cpu_ms_verbs", MEDIAN(reads, setup_ms[VERBS]), 2);
+	beam_json_decimal(object, "setup_cpu_ms_tcp", MEDIAN(reads, setup_ms[TCP]), 2);
+	beam_json_decimal(object, "idle_cpu_ms_per_s", MEDIAN(reads, idle_ms_per_s), 2);
 	beam_json_u64(object, "runs", reads->n);
 	beam_json_print(object);
+}
+
+static void print(const struct reads *reads)
+{
+	double verbs = MEDIAN(reads, mb_per_s[VERBS]);
+	double ib = MEDIAN(reads, ib_mb_per_s);
+
+	if (reads->opts->common.json) {
+		print_json(reads, verbs, ib);
+		return;
+	}
+	printf("ib_read_bw   %10.1f MB/s on %s\n", ib, reads->ib.device);
+	for (int t = 0; t < TRANSPORTS; t++)
+		printf("%-12s %10.1f MB/s, %.3f of it; primary's user CPU %.2f ms/GB while it is "
+		       "read, %.2f ms before and after\n",
+		       transports[t], MEDIAN(reads, mb_per_s[t]),
+		       ib > 0 ? MEDIAN(reads, mb_per_s[t]) / ib : 0,
+		       MEDIAN(reads, cpu_ms_per_gb[t]), MEDIAN(reads, setup_ms[t]));
 }
 
 /* ---- the benchmark ------------------------------------------------------------------------ */
@@ -197,6 +265,7 @@ static int prepare(struct reads *reads)
 	const struct beam_common *common = &reads->opts->common;
 	char error[BEAM_REDIS_ERROR_BYTES];
 	struct beam_redis *redis;
+	struct sums unused = {0};
 	int code = beam_redis_open(&reads->pull.from, BEAM_CONNECT_TIMEOUT_MS, error, &redis);
 
 	if (code)
@@ -206,10 +275,8 @@ static int prepare(struct reads *reads)
 	if (code)
 		return code;
 	/* Makes the image and, on a new server, the backlog without which none is used again. */
-	struct sample unused;
-
-	code = measure_pull(reads, TCP, &unused);
-	return code ? code : measure_pull(reads, TCP, &unused);
+	code = add_pull(reads, TCP, &unused);
+	return code ? code : add_pull(reads, TCP, &unused);
 }
 
 int beam_bench_reads(const struct beam_bench_opts *opts)
@@ -220,7 +287,9 @@ int beam_bench_reads(const struct beam_bench_opts *opts)
 	reads = (struct reads){.opts = opts,
 			       .pull = {.target = BEAM_PULL_DISCARD,
 					.buffer_bytes = BUFFER_BYTES,
-					.timeout_ms = BEAM_CONNECT_TIMEOUT_MS}};
+					.timeout_ms = BEAM_CONNECT_TIMEOUT_MS,
+					.on_reads = on_reads,
+					.on_reads_arg = &reads}};
 	if (!opts->from)
 		return beam_fail_usage(&opts->common,
 				       "--from: missing: give the primary on this host, by the "

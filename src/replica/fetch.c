@@ -35,6 +35,18 @@ int beam_fetch_open(const struct beam_segment_sink *sink, struct beam_fetch **ou
 	return 0;
 }
 
+void beam_fetch_on_reads(struct beam_fetch *fetch, beam_reads_fn *fn, void *arg)
+{
+	fetch->on_reads = fn;
+	fetch->on_reads_arg = arg;
+}
+
+static void mark_reads(const struct beam_fetch *fetch, bool begin)
+{
+	if (fetch->on_reads)
+		fetch->on_reads(fetch->on_reads_arg, begin);
+}
+
 void beam_fetch_close(struct beam_fetch **fetch)
 {
 	if (!*fetch)
@@ -139,6 +151,10 @@ static int post(struct beam_fetch *fetch)
 
 		if (len > fetch->piece_bytes)
 			len = fetch->piece_bytes;
+		if (!fetch->counts.first_read_ms) {
+			mark_reads(fetch, true);
+			fetch->counts.first_read_ms = beam_now_ms();
+		}
 		int rc = fetch->reader->ops->read(
 		    fetch->reader, fetch->posting, fetch->posted_bytes,
 		    segment->buf + fetch->posted_bytes, len, fetch->posting);
@@ -147,8 +163,6 @@ static int post(struct beam_fetch *fetch)
 			return 0;
 		if (rc)
 			return rc;
-		if (!fetch->counts.first_read_ms)
-			fetch->counts.first_read_ms = beam_now_ms();
 		segment->pieces++;
 		fetch->posted_bytes += len;
 		if (fetch->posted_bytes == segment->len_bytes)
@@ -235,6 +249,7 @@ int beam_fetch_run(struct beam_fetch *fetch, struct beam_reader *reader,
 				return transport_failed(fetch, rc);
 		}
 	}
+	mark_reads(fetch, false);
 	return beam_fetch_check_file(fetch);
 }
 

@@ -37,6 +37,8 @@ struct beam_fetch_counts {
 typedef int beam_fetch_tick_fn(void *arg);
 
 int beam_fetch_open(const struct beam_segment_sink *sink, struct beam_fetch **out);
+/* From the thread of the runs to come. */
+void beam_fetch_on_reads(struct beam_fetch *fetch, beam_reads_fn *fn, void *arg);
 /* NULL-safe, clears the pointer. No reader may have reads of it in flight. */
 void beam_fetch_close(struct beam_fetch **fetch);
 

@@ -58,6 +58,8 @@ struct beam_fetch {
 	uint64_t last_prefix_crc;
 	uint64_t last_tail;
 	struct beam_fetch_counts counts;
+	beam_reads_fn *on_reads; /* NULL: nobody measures */
+	void *on_reads_arg;
 };
 
 /* Writes the line, blames the server, and returns BEAM_E_PROTO. */

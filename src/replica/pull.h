@@ -56,7 +56,9 @@ struct beam_pull_opts {
 	const char *spill_dir; /* default TMPDIR or /tmp */
 	const char *pull_id;   /* REPLICA: an automatic pull, as the target's module named it */
 	int handover_timeout_ms;
-	int timeout_ms; /* for single steps: connect, ticket */
+	int timeout_ms;          /* for single steps: connect, ticket */
+	beam_reads_fn *on_reads; /* from the caller's thread. May be NULL */
+	void *on_reads_arg;
 };
 
 enum beam_pull_stage {

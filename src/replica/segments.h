@@ -6,6 +6,7 @@
 #ifndef BEAM_SEGMENTS_H
 #define BEAM_SEGMENTS_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "wire.h"
@@ -43,5 +44,9 @@ struct beam_image_source {
 	int (*next)(void *ctx, const uint8_t **base, uint32_t *len_bytes, int timeout_ms);
 	void (*release)(void *ctx);
 };
+
+/* Just before an image's first READ is asked for (`begin`), and when its last segment is verified. For
+ * who measures. */
+typedef void beam_reads_fn(void *arg, bool begin);
 
 #endif

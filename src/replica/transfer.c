@@ -104,6 +104,7 @@ int beam_transfer_open(struct beam_pull *pull)
 		rc = beam_fetch_open(&sink, &pull->fetch);
 	if (rc)
 		return beam_tell(pull->error, rc, "no buffer for the image: %s", beam_strerror(rc));
+	beam_fetch_on_reads(pull->fetch, pull->opts.on_reads, pull->opts.on_reads_arg);
 	return 0;
 }
 
