@@ -17,12 +17,14 @@
 #include "rdbeam/error.h"
 #include "sockets.h"
 
+const char *fixture_host = "127.0.0.1";
+
 static int authorize(void *ctx, const struct beam_wire_hello *hello, const char *peer_addr,
 		     uint8_t key[BEAM_TICKET_KEY_BYTES], struct beam_served **image)
 {
 	struct fixture *f = ctx;
 
-	if (strncmp(peer_addr, "127.", 4) != 0)
+	if (strcmp(peer_addr, fixture_host) != 0)
 		return BEAM_E_DENIED;
 	for (uint32_t i = 0; i < f->ntickets; i++) {
 		struct ticket *ticket = &f->tickets[i];
@@ -292,18 +294,94 @@ void fixture_open(struct fixture *f, const struct beam_server_ops *ops, uint32_t
 	assert_int_equal(pthread_create(&f->thread, NULL, run_loop, f), 0);
 }
 
-static void stop(struct fixture *f, void *arg)
+static void wait_for(struct fixture *f, const bool *flag)
+{
+	struct timespec until;
+
+	clock_gettime(CLOCK_REALTIME, &until);
+	until.tv_sec += PATIENCE_MS / 1000;
+	pthread_mutex_lock(&f->lock);
+	while (!*flag && pthread_cond_timedwait(&f->changed, &f->lock, &until) != ETIMEDOUT)
+		;
+	bool is_set = *flag;
+
+	pthread_mutex_unlock(&f->lock);
+	assert_true(is_set);
+}
+
+static void set_flag(struct fixture *f, bool *flag)
+{
+	pthread_mutex_lock(&f->lock);
+	*flag = true;
+	pthread_cond_broadcast(&f->changed);
+	pthread_mutex_unlock(&f->lock);
+}
+
+static void on_stopped(void *arg)
+{
+	struct fixture *f = arg;
+
+	assert_int_equal(f->nrefs, 0);
+	f->ops->close(&f->server);
+	assert_null(f->server);
+	set_flag(f, &f->stopped);
+}
+
+static void stop_on_loop(struct fixture *f, void *arg)
+{
+	bool *waits = arg;
+
+	*waits = f->ops->stop(f->server, on_stopped, f) == -EAGAIN;
+	if (!*waits)
+		on_stopped(f);
+}
+
+bool fixture_stop(struct fixture *f)
+{
+	bool waits;
+
+	fixture_run(f, stop_on_loop, &waits);
+	wait_for(f, &f->stopped);
+	return waits;
+}
+
+static void on_fenced(void *arg)
+{
+	struct fixture *f = arg;
+
+	assert_int_equal(f->ops->sessions(f->server, &f->image), 0);
+	memset(f->image.bytes, 0xee, (size_t)f->image.nsegments * SEGMENT_BYTES);
+	set_flag(f, &f->fenced);
+}
+
+static void fence_on_loop(struct fixture *f, void *arg)
 {
 	(void)arg;
-	f->ops->close(&f->server);
+	int err = f->ops->revoke(f->server, &f->image, "a newer image", on_fenced, f);
+
+	assert_true(err == 0 || err == -EAGAIN);
+	if (!err)
+		on_fenced(f);
+}
+
+void fixture_fence(struct fixture *f)
+{
+	fixture_run(f, fence_on_loop, NULL);
+	wait_for(f, &f->fenced);
+}
+
+static void stop_loop(struct fixture *f, void *arg)
+{
+	(void)arg;
 	beam_loop_stop(f->opts.loop);
 }
 
 void fixture_close(struct fixture *f)
 {
-	fixture_run(f, stop, NULL);
+	if (f->server)
+		fixture_stop(f);
+	fixture_run(f, stop_loop, NULL);
 	pthread_join(f->thread, NULL);
-	assert_null(f->server);
 	assert_int_equal(f->nrefs, 0);
 	beam_watch_remove(&f->watch);
 	beam_loop_close(&f->opts.loop);
@@ -390,7 +468,7 @@ static void add_ticket(struct fixture *f, void *arg)
 
 struct beam_reader_opts fixture_ticket(struct fixture *f)
 {
-	struct beam_reader_opts opts = {.host = "127.0.0.1",
+	struct beam_reader_opts opts = {.host = fixture_host,
 					.port = f->opts.port,
 					.gen = f->image.gen,
 					.connect_timeout_ms = 5000};

@@ -60,12 +60,22 @@ struct fixture {
 	int ended_code;
 	uint64_t sent_bytes;
 	uint32_t ntaken;
+	bool fenced, stopped;
 };
+
+/* Where the server is reached; another address before fixture_open, for a device that has one. */
+extern const char *fixture_host;
 
 /* Serves an image of `nsegments`, none of them sealed. */
 void fixture_open(struct fixture *f, const struct beam_server_ops *ops, uint32_t nsegments,
 		  const struct beam_server_opts *limits);
 void fixture_close(struct fixture *f);
+/* Stops the server and closes it, as its address' change does. True when that took a moment in which
+ * the loop went on. */
+bool fixture_stop(struct fixture *f);
+/* Fences the image: ends its sessions, waits until nothing reads its memory, and scribbles over it as
+ * the next generation would. */
+void fixture_fence(struct fixture *f);
 /* Runs fn on the loop's thread and returns when it has run. */
 void fixture_run(struct fixture *f, void (*fn)(struct fixture *f, void *arg), void *arg);
 /* Seals segment `index` and publishes. */

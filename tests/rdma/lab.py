@@ -30,7 +30,7 @@ MODULES = """virtio_ring virtio virtio_pci_modern_dev virtio_pci_legacy_dev virt
 net_failover virtio_net virtio_blk crc32c_generic crc16 mbcache jbd2 ext4 udp_tunnel ip6_udp_tunnel ib_core ib_uverbs crc32_generic rdma_rxe
 configfs ib_cm iw_cm rdma_cm rdma_ucm""".split()
 PROGRAMS = "redis-server redis-cli rdma ib_read_bw ibv_devinfo".split()
-BUILT = "rdbeam rdbeamd rdbeam.so tests/rdma/rdma-probe".split()
+BUILT = "rdbeam rdbeamd rdbeam.so tests/rdma/rdma-probe tests/contract/contract-transport".split()
 # What ldd does not show: loaded by name.
 EXTRA_FILES = ["/etc/libibverbs.d/rxe.driver"]
 EXTRA_GLOBS = ["/usr/lib/*/libibverbs/librxe-rdmav*.so", "/lib/*/libgcc_s.so.1"]
@@ -163,6 +163,16 @@ def _fill_root(root, modules_dir):
         _place(root, found[module], f"/modules/{module}.ko")
     with open(root + "/modules/order", "w", encoding="ascii") as file:
         file.write("\n".join(present) + "\n")
+
+
+def _sanitizer():
+    """The environment in which a guest runs what was built here, and the server that loads it: "" unless
+    the build is sanitized. What is found goes to /tmp/report.PID."""
+    for path in _libraries(os.path.join(BUILD, "rdbeam.so")):
+        if "libasan" in path:
+            return (f"LD_PRELOAD={path} ASAN_OPTIONS=detect_leaks=0:exitcode=99:log_path=/tmp/report "
+                    "UBSAN_OPTIONS=print_stacktrace=1:halt_on_error=1:log_path=/tmp/report")
+    return ""
 
 
 def initramfs(out):
@@ -310,6 +320,7 @@ class Lab:
         self.switch = None
         self.initrd = os.path.join(self.dir, "initramfs")
         initramfs(self.initrd)
+        self.sanitizer = _sanitizer()
 
     def __enter__(self):
         return self
