@@ -27,7 +27,7 @@
 
 #define IDLE_S       5
 #define BUFFER_BYTES (256ull << 20)
-#define SAMPLE_BYTES 1000000000 /* read for one sample, by as many pulls as that takes */
+#define SAMPLE_BYTES 500000000 /* read for one sample, by as many pulls as that takes */
 
 enum { VERBS, TCP, TRANSPORTS };
 static const char *const transports[TRANSPORTS] = {"verbs", "tcp"};

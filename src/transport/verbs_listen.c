@@ -157,6 +157,22 @@ void verbs_on_cm_event(int fd, uint32_t events, void *arg)
 
 /* ---- listening ------------------------------------------------------------------------------ */
 
+/* rdma_cm calls a port that is in use an address that is not available. */
+static int bind_failure(struct verbs_server *server, const struct addrinfo *info, int err)
+{
+	struct sockaddr_storage any_port = {0};
+	struct rdma_cm_id *id;
+
+	memcpy(&any_port, info->ai_addr, info->ai_addrlen);
+	((struct sockaddr_in *)&any_port)->sin_port = 0; /* IPv6 has it at the same place */
+	if (err != -EADDRNOTAVAIL || rdma_create_id(server->events, &id, NULL, RDMA_PS_TCP))
+		return err;
+	if (!rdma_bind_addr(id, (struct sockaddr *)&any_port))
+		err = -EADDRINUSE;
+	rdma_destroy_id(id);
+	return err;
+}
+
 static int listen_at(struct verbs_server *server, struct addrinfo *info)
 {
 	struct rdma_cm_id *id;
@@ -170,7 +186,7 @@ static int listen_at(struct verbs_server *server, struct addrinfo *info)
 		int err = -errno;
 
 		rdma_destroy_id(id);
-		return err;
+		return bind_failure(server, info, err);
 	}
 	server->listeners[server->nlisteners++] = id;
 	return 0;
