@@ -410,21 +410,32 @@ static void retention_gives_memory_back(void **state)
 	assert_true(rig_close(&rig));
 }
 
-static void port_in_use_is_said_and_saves_go_on(void **state)
+/* A port that nobody else takes once it is given up: the kernel gives out higher ones. */
+static int listen_somewhere(uint16_t *port)
 {
 	struct sockaddr_in addr = {.sin_family = AF_INET,
 				   .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-	socklen_t len = sizeof(addr);
-	int taken = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	int sock = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	for (*port = (uint16_t)(17000 + getpid() % 1000); *port < 19000; ++*port) {
+		addr.sin_port = htons(*port);
+		if (bind(sock, (struct sockaddr *)&addr, sizeof(addr)) == 0)
+			break;
+	}
+	assert_int_equal(listen(sock, 1), 0);
+	return sock;
+}
+
+static void port_in_use_is_said_and_saves_go_on(void **state)
+{
+	uint16_t port;
+	int taken = listen_somewhere(&port);
 	struct rig rig;
 
 	(void)state;
-	assert_int_equal(bind(taken, (struct sockaddr *)&addr, len), 0);
-	assert_int_equal(listen(taken, 1), 0);
-	assert_int_equal(getsockname(taken, (struct sockaddr *)&addr, &len), 0);
 	assert_true(rig_open(&rig, 64, NULL));
 	rig.config.transport = BEAM_TRANSPORT_TCP;
-	rig.config.port = ntohs(addr.sin_port);
+	rig.config.port = port;
 	rig.config.nbind = 1;
 	strcpy(rig.config.bind[0], "127.0.0.1");
 	rig_configure(&rig);
