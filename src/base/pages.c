@@ -3,6 +3,7 @@
  * empty fails there and not by SIGBUS at the first touch. */
 #include "pages.h"
 
+#include <errno.h>
 #include <stdint.h>
 #include <sys/mman.h>
 
@@ -39,4 +40,37 @@ void beam_pages_unmap(void *base, size_t len_bytes)
 {
 	if (base)
 		munmap(base, whole(len_bytes));
+}
+
+void *beam_ring_map(int fd, size_t len_bytes, bool writable)
+{
+	int rights = PROT_READ | (writable ? PROT_WRITE : 0);
+
+	if (len_bytes > SIZE_MAX / 2) {
+		errno = EOVERFLOW;
+		return NULL;
+	}
+	/* The place for both, which each then takes a half of. */
+	uint8_t *base = mmap(NULL, 2 * len_bytes, PROT_NONE,
+			     MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+
+	if (base == MAP_FAILED)
+		return NULL;
+	for (int half = 0; half < 2; half++) {
+		if (mmap(base + half * len_bytes, len_bytes, rights, MAP_SHARED | MAP_FIXED, fd,
+			 0) == MAP_FAILED) {
+			int err = errno;
+
+			munmap(base, 2 * len_bytes);
+			errno = err;
+			return NULL;
+		}
+	}
+	return base;
+}
+
+void beam_ring_unmap(void *base, size_t len_bytes)
+{
+	if (base)
+		munmap(base, 2 * len_bytes);
 }

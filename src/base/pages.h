@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
  * Private memory for large buffers, in huge pages where that is possible: fewer faults, and fewer
- * entries in a device's table once it is registered.
+ * entries in a device's table once it is registered. And rings.
  */
 #ifndef BEAM_PAGES_H
 #define BEAM_PAGES_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
 /* Zeroed memory, aligned to 2 MiB: of the pool of huge pages (hugetlb) if that has enough of them,
@@ -14,5 +15,11 @@
 void *beam_pages_map(size_t len_bytes);
 /* Gives back what beam_pages_map returned for the same length; nothing for NULL. */
 void beam_pages_unmap(void *base, size_t len_bytes);
+
+/* Maps the first len_bytes (whole pages) of a memfd twice, the second time right behind the first, so
+ * that what goes round a ring's end lies in one piece. NULL, with errno. Any thread. */
+void *beam_ring_map(int fd, size_t len_bytes, bool writable);
+/* Nothing for NULL. */
+void beam_ring_unmap(void *base, size_t len_bytes);
 
 #endif

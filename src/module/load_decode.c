@@ -15,6 +15,7 @@
 #include "clock.h"
 #include "fault.h"
 #include "load_share.h"
+#include "pages.h"
 #include "rdbeam/error.h"
 #include "sockets.h"
 
@@ -98,7 +99,8 @@ static int make_batch(const struct beam_decoder *d, const struct beam_load_job *
 	struct beam_load_batch *batch;
 	struct beam_chunk chunk;
 
-	if (job->len_bytes > d->memory_bytes || job->offset > d->memory_bytes - job->len_bytes)
+	/* What goes round the end lies in one piece: the memory is mapped twice. */
+	if (job->len_bytes > d->memory_bytes || job->offset >= d->memory_bytes)
 		return BEAM_E_PROTO;
 	/* The pull has checked the CRC of each segment. */
 	int rc = beam_chunk_open(d->memory + job->offset, (size_t)job->len_bytes, false, &chunk);
@@ -211,17 +213,17 @@ int beam_decoder_open(int sock, int memory_fd, uint64_t memory_bytes, void (*end
 
 	if (!d)
 		return -ENOMEM;
-	void *memory = mmap(NULL, memory_bytes, PROT_READ, MAP_SHARED, memory_fd, 0);
+	void *memory = beam_ring_map(memory_fd, memory_bytes, false);
 
-	if (memory == MAP_FAILED) {
+	if (!memory) {
 		int err = -errno;
 
 		free(d);
 		return err;
 	}
 	/* A child of the server has no use for it, nor has a core dump. */
-	madvise(memory, memory_bytes, MADV_DONTFORK);
-	madvise(memory, memory_bytes, MADV_DONTDUMP);
+	madvise(memory, 2 * memory_bytes, MADV_DONTFORK);
+	madvise(memory, 2 * memory_bytes, MADV_DONTDUMP);
 	d->sock = sock;
 	d->memory = memory;
 	d->memory_bytes = memory_bytes;
@@ -258,7 +260,7 @@ void beam_decoder_close(struct beam_decoder **decoder)
 		beam_load_batch_free(d->batches);
 		d->batches = next;
 	}
-	munmap((void *)(uintptr_t)d->memory, d->memory_bytes);
+	beam_ring_unmap((void *)(uintptr_t)d->memory, d->memory_bytes);
 	pthread_cond_destroy(&d->changed);
 	pthread_mutex_destroy(&d->lock);
 	free(d);

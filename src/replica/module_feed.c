@@ -227,16 +227,15 @@ static int prepare_shared(struct beam_module_feed *m, const struct beam_chunk *c
 	return rc ? rc : beam_packet_send(m->sock, &job, sizeof(job), NULL, 0);
 }
 
-static int prepare_chunk(struct beam_module_feed *m, const uint8_t *base, const uint8_t *last,
+static int prepare_chunk(struct beam_module_feed *m, const uint8_t *base,
 			 const struct beam_chunk_footer *footer)
 {
-	uint64_t before_last = (footer->nsegments - 1) * m->segment_bytes;
 	struct beam_chunk chunk;
 
-	if (m->next == 0 || m->known != AGREED || !beam_load_worth(footer) ||
-	    last != base + before_last) /* it goes round the window's end */
+	if (m->next == 0 || m->known != AGREED || !beam_load_worth(footer))
 		return prepare_stream(m, footer->nsegments, footer->body_bytes);
-	int rc = beam_chunk_open(base, before_last + m->segment_bytes, false, &chunk);
+	/* In one piece, also round the window's end. */
+	int rc = beam_chunk_open(base, footer->nsegments * m->segment_bytes, false, &chunk);
 
 	return rc ? rc : prepare_shared(m, &chunk);
 }
@@ -278,7 +277,7 @@ static int prepare(struct beam_module_feed *m, int timeout_ms)
 		if (len != m->segment_bytes)
 			return BEAM_E_FORMAT;
 	}
-	return prepare_chunk(m, base, last, &footer);
+	return prepare_chunk(m, base, &footer);
 }
 
 /* ---- the feed's source ---------------------------------------------------------------------- */

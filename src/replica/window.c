@@ -17,6 +17,12 @@
 
 #define SLOTS_MIN 2
 #define SLOTS_MAX 1024
+/* More would not make a target any faster, and pages that are touched for the first time cost more than
+ * all that is done with their bytes. What is shared must hold the largest chunk that a module shall
+ * decode. */
+#define PRIVATE_MAX  (64ull << 20)
+#define SHARED_MAX   (128ull << 20)
+#define SLOTS_ENOUGH 8 /* of whatever size */
 
 struct beam_window {
 	uint64_t memory_bytes;
@@ -59,9 +65,9 @@ int beam_window_open(uint64_t memory_bytes, bool shared, struct beam_window **ou
 
 static void unmap_slots(const struct beam_window *window, void *base, size_t bytes)
 {
-	if (window->shared && base)
-		munmap(base, bytes);
-	else if (base)
+	if (window->shared)
+		beam_ring_unmap(base, bytes);
+	else
 		beam_pages_unmap(base, bytes);
 }
 
@@ -107,19 +113,26 @@ static int map_slots(struct beam_window *window, size_t bytes, void **base)
 	window->fd = open_memfd(bytes);
 	if (window->fd < 0)
 		return window->fd;
-	*base = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, window->fd, 0);
-	return *base == MAP_FAILED ? -errno : 0;
+	*base = beam_ring_map(window->fd, bytes, true);
+	return *base ? 0 : -errno;
+}
+
+static uint64_t slots_for(const struct beam_window *window, uint32_t segment_bytes)
+{
+	uint64_t most = (window->shared ? SHARED_MAX : PRIVATE_MAX) / segment_bytes;
+	uint64_t nslots = window->memory_bytes / segment_bytes;
+
+	if (most < SLOTS_ENOUGH)
+		most = SLOTS_ENOUGH;
+	if (most > SLOTS_MAX)
+		most = SLOTS_MAX;
+	return nslots < SLOTS_MIN ? SLOTS_MIN : nslots > most ? most : nslots;
 }
 
 static int window_begin(void *ctx, uint32_t segment_bytes)
 {
 	struct beam_window *window = ctx;
-	uint64_t nslots = window->memory_bytes / segment_bytes;
-
-	if (nslots < SLOTS_MIN)
-		nslots = SLOTS_MIN;
-	if (nslots > SLOTS_MAX)
-		nslots = SLOTS_MAX;
+	uint64_t nslots = slots_for(window, segment_bytes);
 	void *base = NULL;
 	int err = map_slots(window, nslots * segment_bytes, &base);
 

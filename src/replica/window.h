@@ -13,8 +13,9 @@
 
 struct beam_window;
 
-/* At least two segments, whatever memory_bytes says. `shared`: in a memfd that cannot shrink, for
- * the target's module to map. 0 or -errno. */
+/* At least two segments, whatever memory_bytes says, and no more than is of use. `shared`: in a memfd
+ * that cannot shrink, for the target's module to map, and mapped twice: `nslots` segments from any one
+ * on lie in one piece. 0 or -errno. */
 int beam_window_open(uint64_t memory_bytes, bool shared, struct beam_window **out);
 /* Neither thread may use it any more. NULL-safe, clears the pointer. */
 void beam_window_close(struct beam_window **window);

@@ -164,9 +164,67 @@ static void test_window_waits_and_can_be_aborted(void **state)
 	assert_int_equal(e->source.next(e->source.ctx, &base, &len, 1000), BEAM_E_CRC);
 }
 
+/* A chunk of a shared window is decoded where it lies, also where it goes round the end. */
+static void test_shared_window_is_in_one_piece_round_its_end(void **state)
+{
+	struct beam_window *window;
+	struct beam_segment_sink sink;
+	struct beam_image_source source;
+	struct beam_window_shape shape;
+	const struct beam_segment_proof proof = {0};
+	const uint8_t *base;
+	uint32_t len;
+
+	(void)state;
+	assert_int_equal(beam_window_open(3 * SEGMENT, true, &window), 0);
+	beam_window_sink(window, &sink);
+	beam_window_source(window, &source);
+	assert_int_equal(sink.begin(sink.ctx, SEGMENT), 0);
+	for (uint32_t i = 0; i < 4; i++) {
+		uint8_t *buf;
+
+		assert_int_equal(sink.room(sink.ctx, i, &buf), 0);
+		memset(buf, (int)i + 1, SEGMENT);
+		assert_int_equal(sink.take(sink.ctx, i, buf, SEGMENT, &proof), 0);
+		if (i < 2) {
+			assert_int_equal(source.next(source.ctx, &base, &len, 0), 1);
+			source.release(source.ctx);
+		}
+	}
+	beam_window_shape(window, &shape);
+	assert_int_equal(shape.nslots, 3);
+	assert_int_equal(beam_window_look(window, 2, &base, &len, 0), 1);
+	assert_ptr_equal(base, shape.base + 2 * (size_t)SEGMENT);
+	assert_int_equal(base[0], 3);
+	assert_int_equal(base[SEGMENT - 1], 3);
+	assert_int_equal(base[SEGMENT], 4);
+	assert_int_equal(base[2 * (size_t)SEGMENT - 1], 4);
+	beam_window_close(&window);
+}
+
+/* It is not as large as --buffer allows: pages that are touched for the first time are dear. */
+static void test_window_takes_no_more_memory_than_is_of_use(void **state)
+{
+	for (int shared = 0; shared < 2; shared++) {
+		struct beam_window *window;
+		struct beam_segment_sink sink;
+		struct beam_window_shape shape;
+
+		(void)state;
+		assert_int_equal(beam_window_open(1ull << 30, shared, &window), 0);
+		beam_window_sink(window, &sink);
+		assert_int_equal(sink.begin(sink.ctx, 4u << 20), 0);
+		beam_window_shape(window, &shape);
+		assert_in_range(shape.nslots, 16, 32);
+		beam_window_close(&window);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+	    cmocka_unit_test(test_shared_window_is_in_one_piece_round_its_end),
+	    cmocka_unit_test(test_window_takes_no_more_memory_than_is_of_use),
 	    cmocka_unit_test(test_stage_goes_from_memory_to_the_file),
 	    cmocka_unit_test(test_stage_asked_twice_gives_the_same_place),
 	    cmocka_unit_test(test_stage_without_room_is_an_error),
