@@ -9,6 +9,7 @@
 #include <string.h>
 #include <sys/socket.h>
 
+#include "rdb.h"
 #include "rdbeam/error.h"
 #include "tell.h"
 
@@ -35,6 +36,22 @@ static int64_t info_number(const char *info, const char *field)
 	char text[32];
 
 	return beam_redis_info_field(info, field, text, sizeof(text)) ? 0 : atoll(text);
+}
+
+/* FUNCTION DUMP answers even without functions, and ends like all DUMPs: version, checksum. */
+static unsigned read_rdb_version(struct beam_redis *redis)
+{
+	const size_t footer = 2 + 8;
+	redisReply *reply = NULL;
+	unsigned version = 0;
+
+	/* Where the user may not call it, the server itself says no to what it cannot read. */
+	if (beam_redis_command(redis, &reply, "FUNCTION DUMP"))
+		return 0;
+	if (reply->type == REDIS_REPLY_STRING && reply->len >= footer)
+		version = beam_get_le16((const uint8_t *)reply->str + reply->len - footer);
+	freeReplyObject(reply);
+	return version;
 }
 
 int beam_server_facts(struct beam_redis *redis, char *error, struct beam_server_facts *out)
@@ -66,6 +83,8 @@ int beam_server_facts(struct beam_redis *redis, char *error, struct beam_server_
 	out->has_keys = keyspace && strstr(keyspace, "\ndb");
 	out->backlog_bytes = info_number(info, "repl_backlog_size");
 	freeReplyObject(reply);
+	if (!rc)
+		out->rdb_version = read_rdb_version(redis);
 	return rc;
 }
 
@@ -76,6 +95,32 @@ int beam_check_version(const struct beam_redis *redis, const struct beam_server_
 		return 0;
 	return beam_tell(error, BEAM_E_VERSION, "%s runs version %s: rdbeam needs 7.0 or newer",
 			 beam_redis_name(redis), facts->version);
+}
+
+/* Valkey from 9 on has a format of its own, and takes none of those that Redis had meanwhile. */
+static bool reads(unsigned target, unsigned source)
+{
+	const unsigned foreign_first = 12, valkey_first = 80;
+
+	if (!target || !source)
+		return true;
+	return source <= target &&
+	       !(target >= valkey_first && source >= foreign_first && source < valkey_first);
+}
+
+static int check_format(const struct beam_redis_addr *from, const struct beam_server_facts *source,
+			const struct beam_redis *to, const struct beam_server_facts *target,
+			char *error)
+{
+	if (reads(target->rdb_version, source->rdb_version))
+		return 0;
+	return beam_tell(
+	    error, BEAM_E_VERSION,
+	    "%s (version %s) cannot read what %s:%u (version %s) saves: RDB format %u, and it "
+	    "knows %u; upgrade replicas before their primary, or pull into a server of the "
+	    "primary's version",
+	    beam_redis_name(to), target->version, from->host, from->port, source->version,
+	    source->rdb_version, target->rdb_version);
 }
 
 static bool is_loopback_name(const char *host)
@@ -233,6 +278,9 @@ int beam_check_pair(const struct beam_pull_opts *opts, const struct beam_redis_a
 	if (strcmp(source->run_id, target->run_id) == 0)
 		return beam_tell(error, -EINVAL, "--from and --to are the same server (%s)",
 				 beam_redis_name(to));
+	rc = check_format(&opts->from, source, to, target, error);
+	if (rc)
+		return rc;
 	if (target->is_cluster)
 		return beam_tell(error, BEAM_E_UNSUPPORTED,
 				 "%s is a cluster node, which takes no image while it runs: use "

@@ -4,6 +4,7 @@ import json
 import os
 import pathlib
 import signal
+import subprocess
 
 import pytest
 
@@ -124,16 +125,39 @@ def test_pull_into_each_way_of_loading(make, load_mode):
     same_data(primary, replica)
 
 
+def own_memory(primary):
+    """Bytes that the server and the daemon hold for themselves: not the image, which is shared."""
+    lines = [line for pid in (primary.pid, primary.daemon())
+             for line in pathlib.Path(f"/proc/{pid}/status").read_text().splitlines()]
+    return sum(int(line.split()[1]) * 1024 for line in lines if line.startswith("RssAnon:"))
+
+
+def most_memory(primary, running):
+    """The most of it until all have ended."""
+    most = own_memory(primary)
+    for process in running:
+        while process.poll() is None:
+            most = max(most, own_memory(primary))
+            try:
+                process.wait(0.05)
+            except subprocess.TimeoutExpired:
+                pass
+    return most
+
+
 def test_two_pulls_at_once_and_a_third_from_the_same_image(make):
+    """And each costs the primary less than 16 MiB while it lasts."""
     primary = slow_primary(make)
     replicas = [make(f"replica{n}", module=False) for n in range(3)]
     pull(primary, None, "--discard")  # makes the backlog and the image
     forks = stats(primary)["total_forks"]
+    before = own_memory(primary)
     with data.Load(primary, pause_s=0.005):
         running = [harness.cli_start("pull", "--json", "--from", f"127.0.0.1:{primary.port}",
                                      "--to", f"127.0.0.1:{replica.port}")
                    for replica in replicas[:2]]
         wait_for(lambda: primary.number("rdbeam", "rdbeam_pulls_active") == 2, "two are served")
+        assert most_memory(primary, running) - before < 2 * 16 * MIB
         for process in running:
             out, err = process.communicate(timeout=harness.DEADLINE_S * 4)
             assert process.returncode == 0, err

@@ -1,0 +1,90 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""Servers of different versions. With RDBEAM_SERVERS each is pulled into each."""
+import itertools
+import socket
+import threading
+
+import pytest
+
+import data
+import harness
+from harness import wait_for
+from test_pull import one_line, pull, same_data
+
+
+class Older(threading.Thread):
+    """Stands before a server and makes it say that it knows an older format: the version at the end
+    of FUNCTION DUMP, which has nothing else in it where there are no functions."""
+
+    def __init__(self, server, version):
+        super().__init__(daemon=True)
+        self.server, self.version = server, version
+        self.sock = socket.create_server(("127.0.0.1", 0))
+        self.port = self.sock.getsockname()[1]
+        self.start()
+
+    def run(self):
+        while True:
+            client, _ = self.sock.accept()
+            behind = socket.create_connection(("127.0.0.1", self.server.port))
+            threading.Thread(target=self.forward, args=(client, behind), daemon=True).start()
+            threading.Thread(target=self.forward, args=(behind, client, b"$10\r\n"),
+                             daemon=True).start()
+
+    def forward(self, source, target, mark=None):
+        while chunk := source.recv(65536):
+            if mark and chunk.startswith(mark):
+                chunk = mark + bytes([self.version, 0]) + chunk[len(mark) + 2:]
+            target.sendall(chunk)
+        target.close()
+
+
+@pytest.mark.parametrize("kind", ["replica", "copy"])
+def test_format_that_the_target_cannot_read_is_refused_before_it_is_touched(make, kind):
+    primary = make("primary")
+    data.fill_strings(primary.client, 100, 100)
+    pull(primary, None, "--discard")  # makes the backlog
+    target = make("target", module=False)
+    target.client.set("stays", "here")
+    before = primary.info("stats"), target.info("replication")["role"]
+    done = pull(primary, Older(target, 9), "--as", kind, "--force", check=3)
+    one_line(done, "cannot read", "format 10", "knows 9", "upgrade")
+    assert target.client.get("stays") == b"here" and target.client.dbsize() == 1
+    assert target.info("replication")["role"] == before[1] == "master"
+    assert "REPLICAOF" not in target.log()
+    assert primary.info("stats")["total_forks"] == before[0]["total_forks"], "no image was made for it"
+
+
+def pairs():
+    return [pytest.param(a, b, id=f"{a[0]}-to-{b[0]}")
+            for a, b in itertools.product(harness.servers(), repeat=2)]
+
+
+def rdb_version(server):
+    return int.from_bytes(server.client.execute_command("FUNCTION", "DUMP")[-10:-8], "little")
+
+
+@pytest.mark.skipif(len(harness.servers()) < 2, reason="one server: RDBEAM_SERVERS names more")
+@pytest.mark.parametrize("old, new", pairs())
+def test_each_into_each(make, old, new):
+    """A newer primary's image is refused by an older replica, all others are taken, by the stock
+    loader and by the module, under writes."""
+    primary = make("primary", old[1])
+    data.fill_mixed(primary)
+    data.fill_strings(primary.client, 3000, 1000)
+    pull(primary, None, "--discard")
+    for module in (False, True):
+        replica = make(f"replica{module}", new[1], module=module)
+        if rdb_version(primary) > rdb_version(replica):
+            one_line(pull(primary, replica, check=3), "cannot read")
+            assert replica.info("replication")["role"] == "master"
+            continue
+        with data.Load(primary, pause_s=0.002):
+            said = pull(primary, replica)
+        assert said["full_resyncs"] == 0 and said["loader"] == ("module" if module else "stock"), said
+        if old[0] == new[0]:
+            same_data(primary, replica)
+        else:  # digests differ between versions for the same data
+            wait_for(lambda: primary.client.dbsize() == replica.client.dbsize()
+                     and primary.number("replication", "master_repl_offset")
+                     == replica.number("replication", "slave_repl_offset"), "they agree")
