@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""confine.py [--no-io-uring] [--memlock BYTES] PROGRAM [ARG...]: runs a program as a strict service
-manager would: a seccomp filter that answers io_uring_setup() with EPERM; no CAP_IPC_LOCK and little
-memory that may be locked."""
+"""confine.py [--no-io-uring] [--memlock BYTES] [--clock FILE] PROGRAM [ARG...]: runs a program as a
+strict service manager would: a seccomp filter that answers io_uring_setup() with EPERM; no
+CAP_IPC_LOCK and little memory that may be locked. Or with a time of day that is off by the seconds
+in FILE (tests/support/clock_shim.c)."""
 import argparse
 import ctypes
 import errno
@@ -37,12 +38,15 @@ def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--no-io-uring", action="store_true")
     parser.add_argument("--memlock", type=int)
+    parser.add_argument("--clock", nargs=2, metavar=("SHIM", "FILE"))
     parser.add_argument("command", nargs=argparse.REMAINDER)
     opts = parser.parse_args()
     if opts.memlock is not None:
         resource.setrlimit(resource.RLIMIT_MEMLOCK, (opts.memlock, opts.memlock))
         if os.geteuid() == 0:
             prctl(PR_CAPBSET_DROP, CAP_IPC_LOCK, 0, 0, 0)
+    if opts.clock:
+        os.environ.update(LD_PRELOAD=opts.clock[0], RDBEAM_CLOCK=opts.clock[1])
     if opts.no_io_uring:
         refuse_io_uring()
     os.execvp(opts.command[0], opts.command)

@@ -228,7 +228,7 @@ class Server:
         if not self.confined:
             return []
         return [sys.executable, "-B", str(pathlib.Path(__file__).with_name("confine.py")),
-                *self.confined]
+                *map(str, self.confined)]
 
     def connect(self, db=0, **kwargs):
         kwargs.setdefault("password", self.password)

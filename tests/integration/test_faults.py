@@ -3,11 +3,11 @@
 import contextlib
 import os
 import pathlib
-import resource
 import shutil
 import signal
 import socket
 import statistics
+import struct
 import subprocess
 import time
 
@@ -187,6 +187,43 @@ def test_no_time_of_day_in_deadlines():
              if "beam_wall_ms" in path.read_text() or "CLOCK_REALTIME" in path.read_text()
              or "gettimeofday" in path.read_text()}
     assert found <= shown, found - shown
+
+
+def step_clock(path, seconds):
+    """In place: the servers have the file mapped."""
+    with open(path, "r+b" if path.exists() else "wb") as file:
+        file.write(struct.pack("=q", seconds))
+
+
+@pytest.mark.skipif(harness.ASAN, reason="the sanitizer wants to be loaded first")
+def test_steps_of_the_clock_have_no_effect(make, root):
+    """Forth and back by more than `retain` and a ticket's time, in mid-save and in mid-pull; by less
+    than repl-timeout, after which Redis itself drops its replicas."""
+    clock = root / "clock"
+    step_clock(clock, 0)
+    shim = harness.artifact("rdbeam-clock-shim.so")
+    primary = make("primary", confined=["--clock", shim, clock],
+                   options={"rate-limit": 20 << 20, "retain": 20})
+    replica = make("replica", module=False)
+    data.fill_strings(primary.client, 40, 1 << 20)
+    harness.cli("pull", "--discard", "--from", f"127.0.0.1:{primary.port}", check=0)  # a backlog
+    started = primary.client.time()[0]
+    for offset in (40, -40):
+        primary.client.config_set("rdb-key-save-delay", 30000)
+        primary.client.execute_command("BGSAVE")
+        wait_for(lambda: primary.value("rdbeam", "rdbeam_state") == "copying", "the copy")
+        step_clock(clock, offset)
+        primary.saved()
+        primary.image_made()
+    assert primary.client.time()[0] < started, "the clock was set back"
+    generation = primary.generation()
+    process = harness.cli_start("pull", "--from", f"127.0.0.1:{primary.port}", "--to",
+                                f"127.0.0.1:{replica.port}")
+    wait_for(lambda: primary.number("rdbeam", "rdbeam_pull_bytes_total") > 0, "bytes flow")
+    step_clock(clock, 0)
+    assert process.wait(harness.DEADLINE_S) == 0, process.stderr.read()
+    assert primary.generation() == generation, "the image was kept, and its ticket was good"
+    wait_for(lambda: replica.digest() == primary.digest(), "the same data")
 
 
 # ---- row 22: a crowd ------------------------------------------------------------------------
