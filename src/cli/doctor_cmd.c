@@ -17,6 +17,7 @@
 #include "connect.h"
 #include "report.h"
 #include "sockets.h"
+#include "text.h"
 
 struct doctor_opts {
 	struct beam_common common;
@@ -49,6 +50,7 @@ void beam_doctor_add(struct beam_doctor *doctor, enum beam_level level, const ch
 	va_start(args, fmt);
 	vsnprintf(finding->text, sizeof(finding->text), fmt, args);
 	va_end(args);
+	beam_text_plain(finding->text); /* a server's words may be in it */
 }
 
 static int count_level(const struct beam_doctor *doctor, enum beam_level level)

@@ -15,6 +15,7 @@
 #include "interrupt.h"
 #include "report.h"
 #include "stages.h"
+#include "text.h"
 #include "view.h"
 
 struct status_opts {
@@ -301,6 +302,20 @@ static void redraw(const char *screen, bool first)
 	fputs("\033[J\033[?7h", stdout);
 }
 
+/* Much of a screen is the server's word, which is not to steer the terminal. */
+static void make_plain(char *screen)
+{
+	while (*screen) {
+		char *end = screen + strcspn(screen, "\n");
+		char behind = *end;
+
+		*end = '\0';
+		beam_text_plain(screen);
+		*end = behind;
+		screen = end + (behind == '\n');
+	}
+}
+
 static int show(const struct status_opts *opts, const struct beam_view *view, const char *name,
 		struct beam_stages *stages, bool first)
 {
@@ -317,6 +332,7 @@ static int show(const struct status_opts *opts, const struct beam_view *view, co
 		return beam_fail(&opts->common, -ENOMEM, "out of memory: screen: free some");
 	put_screen(view, name, stages, out);
 	fclose(out);
+	make_plain(screen);
 	if (opts->watch && isatty(STDOUT_FILENO) == 1) {
 		redraw(screen, first);
 	} else {

@@ -270,7 +270,7 @@ class OldServer(socketserver.StreamRequestHandler):
             for _ in range(int(line[1:])):
                 self.rfile.readline()
                 words.append(self.rfile.readline().strip().upper())
-            info = b"redis_version:6.2.6\r\nprocess_id:1\r\ntcp_port:1\r\n"
+            info = b"redis_version:6.2.6\x1b[2J\r\nprocess_id:1\r\ntcp_port:1\r\n"
             self.wfile.write(b"$%d\r\n%s\r\n" % (len(info), info) if words[0] == b"INFO" else
                              b"-ERR unknown command\r\n")
 
@@ -280,7 +280,10 @@ def test_server_that_is_too_old():
         server.daemon_threads = True
         threading.Thread(target=server.serve_forever, daemon=True).start()
         done = cli("doctor", "-p", server.server_address[1], "--json", check=1)
+        shown = [cli(what, "-p", server.server_address[1]).stdout for what in ("doctor", "status")]
         server.shutdown()
+    for text in shown:  # what it says does not steer the terminal
+        assert "6.2.6" in text and "\x1b" not in text
     found = {one["check"]: one for one in json.loads(done.stdout)["checks"]}
     assert found["version"]["level"] == "fail" and "6.2.6" in found["version"]["text"]
     assert "7.0" in found["version"]["text"] + found["version"]["remedy"]
