@@ -12,7 +12,8 @@ struct beam_bench_opts {
 	const char *data;
 	int64_t scale, runs, rate, writes;
 	const char *plot, *disk, *server, *module, *config;
-	const char *from; /* reads */
+	const char *from;  /* reads */
+	const char *tuned; /* snapshot: yes or no */
 	/* sync */
 	const char *replicas, *methods, *checksum;
 	int64_t slow_disk; /* MB/s, 0: none */

@@ -90,19 +90,21 @@ static void put_result(cJSON *parent, struct beam_bench_result *result)
 	const struct beam_bench_summary summary = beam_bench_summarize(result);
 	const char name[2] = {result->data->letter, '\0'};
 	cJSON *object = object_in(parent, name);
-	cJSON *alone, *loaded, *latencies;
+	cJSON *alone, *loaded, *latencies, *window;
 
 	put_summary(object, &summary);
 	beam_json_u64(object, "private_dirty_bytes", (uint64_t)result->private_bytes);
 	alone = object_in(object, "alone");
 	loaded = object_in(object, "loaded");
 	latencies = object_in(object, "latency_us");
+	window = object_in(object, "latency_same_window_us");
 	for (int m = 0; m < BEAM_BENCH_METHODS; m++) {
 		const char *method = beam_bench_method_name((enum beam_bench_method)m);
 
 		put_series(alone, method, &result->alone[m]);
 		put_series(loaded, method, &result->loaded[m]);
 		put_latencies(latencies, method, &result->latencies[m]);
+		put_latencies(window, method, &result->window[m]);
 	}
 	put_latencies(latencies, "no_save", &result->latencies[BEAM_BENCH_QUIET]);
 }

@@ -26,6 +26,7 @@ struct beam_load {
 	struct beam_redis *redis;
 	pthread_t thread;
 	atomic_bool stop;
+	_Atomic uint64_t mark_ns; /* 0: none */
 	uint64_t began_ns, period_ns;
 	uint64_t sent, answered;
 	uint64_t random;
@@ -264,7 +265,34 @@ int beam_load_start(const struct beam_load_opts *opts, char *error, struct beam_
 	return 0;
 }
 
-int beam_load_stop(struct beam_load **loadp, struct beam_latencies *latencies, char *error)
+void beam_load_mark(struct beam_load *load)
+{
+	if (load)
+		atomic_store(&load->mark_ns, beam_now_ns());
+}
+
+static int add_latencies(struct beam_latencies *to, const struct beam_latencies *from, size_t n)
+{
+	if (latencies_room(to, n))
+		return -ENOMEM;
+	memcpy(to->us + to->n, from->us, n * sizeof(*to->us));
+	to->n += n;
+	return 0;
+}
+
+/* Answers that were due before the mark: they are in the order of their requests. */
+static size_t before_mark(const struct beam_load *load)
+{
+	uint64_t mark_ns = atomic_load(&load->mark_ns), n;
+
+	if (!mark_ns || mark_ns < load->began_ns)
+		return load->latencies.n;
+	n = (mark_ns - load->began_ns) / load->period_ns + 1;
+	return n < load->latencies.n ? (size_t)n : load->latencies.n;
+}
+
+int beam_load_stop(struct beam_load **loadp, struct beam_latencies *marked,
+		   struct beam_latencies *all, char *error)
 {
 	struct beam_load *load = *loadp;
 	int code;
@@ -277,13 +305,10 @@ int beam_load_stop(struct beam_load **loadp, struct beam_latencies *latencies, c
 	code = load->code;
 	if (code)
 		snprintf(error, BEAM_REDIS_ERROR_BYTES, "%s", load->error);
-	else if (latencies_room(latencies, load->latencies.n)) {
+	else if (add_latencies(all, &load->latencies, load->latencies.n) ||
+		 (marked && add_latencies(marked, &load->latencies, before_mark(load)))) {
 		snprintf(error, BEAM_REDIS_ERROR_BYTES, "out of memory: latencies: free some");
 		code = -ENOMEM;
-	} else {
-		memcpy(latencies->us + latencies->n, load->latencies.us,
-		       load->latencies.n * sizeof(*latencies->us));
-		latencies->n += load->latencies.n;
 	}
 	load_free(load);
 	return code;

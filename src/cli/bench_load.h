@@ -28,9 +28,13 @@ struct beam_load;
 /* Connects and begins. 0, or a negative code with the line in `error` (BEAM_REDIS_ERROR_BYTES). */
 int beam_load_start(const struct beam_load_opts *opts, char *error, struct beam_load **out);
 
-/* Ends it when all sent is answered, and adds what was measured to `latencies`. As above; the load
- * is gone in either case. NULL is accepted. */
-int beam_load_stop(struct beam_load **load, struct beam_latencies *latencies, char *error);
+/* What is due from now on belongs to the time behind a save (beam_load_stop). */
+void beam_load_mark(struct beam_load *load);
+
+/* Ends it when all sent is answered, and adds what was measured to `all`, and what was due before the
+ * mark to `marked` (NULL: not wanted). As above; the load is gone in either case. NULL is accepted. */
+int beam_load_stop(struct beam_load **load, struct beam_latencies *marked,
+		   struct beam_latencies *all, char *error);
 
 /* The value that `fraction` of all latencies does not exceed, in microseconds; 0 for none. Sorts. */
 double beam_latencies_at(struct beam_latencies *latencies, double fraction);

@@ -57,6 +57,8 @@ void beam_bench_report_free(struct beam_bench_report *report)
 	for (size_t i = 0; i < report->n; i++) {
 		for (size_t m = 0; m <= BEAM_BENCH_METHODS; m++)
 			beam_latencies_free(&report->results[i]->latencies[m]);
+		for (size_t m = 0; m < BEAM_BENCH_METHODS; m++)
+			beam_latencies_free(&report->results[i]->window[m]);
 		free(report->results[i]);
 	}
 	report->n = 0;

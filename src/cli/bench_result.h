@@ -25,8 +25,10 @@ struct beam_bench_series {
 struct beam_bench_result {
 	const struct beam_bench_data *data;
 	struct beam_bench_series alone[BEAM_BENCH_METHODS];
-	struct beam_bench_series loaded[BEAM_BENCH_METHODS]; /* while the paced client runs */
-	struct beam_latencies latencies[BEAM_BENCH_METHODS + 1];
+	struct beam_bench_series loaded[BEAM_BENCH_METHODS];     /* while the paced client runs */
+	struct beam_latencies latencies[BEAM_BENCH_METHODS + 1]; /* until each save's end */
+	struct beam_latencies window[BEAM_BENCH_METHODS];        /* for as long as stock's lasted */
+	double window_ms;                                        /* of the newest stock save */
 	double private_bytes; /* of rdbeam's processes, in a save while nobody writes */
 };
 

@@ -221,7 +221,8 @@ static double daemons_cpu_s(const struct beam_bench_server *servers, size_t n)
 	double sum = 0;
 
 	for (size_t i = 0; i < n; i++)
-		sum += beam_bench_daemon_cpu_s(&servers[i]);
+		if (servers[i].redis)
+			sum += beam_bench_daemon_cpu_s(&servers[i]);
 	return sum;
 }
 

@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "bench_process.h"
+#include "bench_rig.h"
 #include "clock.h"
 #include "rdbeam/error.h"
 #include "save.h"
@@ -299,8 +300,13 @@ static int run_save(struct beam_save *save, struct watch *watch,
 		snprintf(error, BEAM_REDIS_ERROR_BYTES, "%s", save->error);
 	else
 		code = find_child(watch, error);
+	beam_load_mark(load);
+	while (load && !code && !beam_bench_interrupted() &&
+	       ms_between(watch->sent_ns, beam_now_ns()) < around->window_ms)
+		beam_bench_pause_ms(LOOK_EVERY_MS);
 	/* Its own line only where nothing has failed before. */
-	ended = beam_load_stop(&load, around->latencies, code ? save->error : error);
+	ended =
+	    beam_load_stop(&load, around->latencies, around->window, code ? save->error : error);
 	if (!code)
 		code = ended;
 	return code ? code : wait_booked(save, error);

@@ -22,15 +22,15 @@ const char *beam_bench_method_name(enum beam_bench_method method);
 
 /* All are doubles, so that their medians are taken by one function. */
 struct beam_bench_sample {
-	double ms;           /* from BGSAVE, fork included: the save; of rdbeam: its copy into the table */
-	double durable_ms;   /* from BGSAVE to the end of the child, which then is on disk */
-	double child_ms;     /* how long memory was copied on write: the child's life, or until it
+	double ms; /* from BGSAVE, fork included: the save; of rdbeam: its copy into the table */
+	double durable_ms;     /* from BGSAVE to the end of the child, which then is on disk */
+	double child_ms;       /* how long memory was copied on write: the child's life, or until it
 				* gave the memory up */
-	double fork_ms;      /* the server stands still */
-	double cpu_s;        /* of the child and its workers */
-	double daemon_cpu_s; /* of rdbeamd */
-	double copied_bytes; /* copied on write by the server while child_ms lasted */
-	double cow_bytes;    /* rdb_last_cow_size, stock only */
+	double fork_ms;        /* the server stands still */
+	double cpu_s;          /* of the child and its workers */
+	double daemon_cpu_s;   /* of rdbeamd */
+	double copied_bytes;   /* copied on write by the server while child_ms lasted */
+	double cow_bytes;      /* rdb_last_cow_size, stock only */
 	double private_bytes;  /* most private dirty memory of child and workers, if sampled */
 	double flush_mb_per_s; /* rdbeam only */
 	double image_bytes;    /* of the dump */
@@ -47,6 +47,8 @@ struct beam_bench_around {
 	const struct beam_load_opts *load; /* a paced client from just before BGSAVE until the
 					    * save's end, or NULL */
 	struct beam_latencies *latencies;  /* what that client saw is added here */
+	struct beam_latencies *window;     /* and here, with what it saw until the window's end */
+	double window_ms;                  /* from BGSAVE, if the save ends sooner */
 	bool look_inside; /* at the child's memory, again and again, which slows it down */
 };
 

@@ -70,11 +70,19 @@ static void stop_servers(struct bench *bench)
 	}
 }
 
+/* Without what is tuned there is one server, which takes half of the memory. */
+static bool wanted(const struct bench *bench, enum which which)
+{
+	return which == CHECKED || strcmp(bench->opts->tuned, "yes") == 0;
+}
+
 static int make_servers(struct bench *bench, const struct beam_bench_data *data)
 {
 	int code = 0;
 
 	for (int i = 0; i < SERVERS && !code; i++) {
+		if (!wanted(bench, (enum which)i))
+			continue;
 		code = start_server(bench, (enum which)i);
 		if (!code)
 			code = beam_bench_rig_fill(&bench->rig, &bench->servers[i], data);
@@ -114,6 +122,8 @@ static int warm_up(struct bench *bench, struct beam_bench_result *result)
 									       sizeof(warming[0])};
 		struct beam_bench_sample sample;
 
+		if (!wanted(bench, warming[i].server))
+			continue;
 		beam_bench_let_rest(bench->servers, SERVERS);
 		code = beam_bench_save(&bench->servers[warming[i].server], warming[i].method,
 				       &bench->place, &around, bench->rig.error, &sample);
@@ -146,7 +156,7 @@ static int measure_quiet(struct bench *bench, struct beam_bench_result *result)
 	if (code)
 		return code;
 	beam_bench_pause_ms(QUIET_MS);
-	return beam_load_stop(&load, &result->latencies[BEAM_BENCH_QUIET], bench->rig.error);
+	return beam_load_stop(&load, NULL, &result->latencies[BEAM_BENCH_QUIET], bench->rig.error);
 }
 
 static int measure_step(struct bench *bench, struct beam_bench_result *result,
@@ -154,7 +164,9 @@ static int measure_step(struct bench *bench, struct beam_bench_result *result,
 {
 	struct beam_load_opts opts = load_opts(bench, result, step->server);
 	struct beam_bench_around around = {.load = step->loaded ? &opts : NULL,
-					   .latencies = &result->latencies[step->method]};
+					   .latencies = &result->latencies[step->method],
+					   .window = &result->window[step->method],
+					   .window_ms = result->window_ms};
 	struct beam_bench_series *series = step->loaded ? result->loaded : result->alone;
 	struct beam_bench_sample sample;
 	int code;
@@ -164,6 +176,8 @@ static int measure_step(struct bench *bench, struct beam_bench_result *result,
 			       bench->rig.error, &sample);
 	if (!code)
 		beam_bench_series_add(&series[step->method], &sample);
+	if (!code && step->loaded && step->method == BEAM_BENCH_STOCK)
+		result->window_ms = sample.ms;
 	return code;
 }
 
@@ -172,7 +186,7 @@ static int measure_run(struct bench *bench, struct beam_bench_result *result, in
 	int code = bench->opts->rate ? measure_quiet(bench, result) : 0;
 
 	for (size_t i = 0; i < NSTEPS && !code; i++) {
-		if (steps[i].loaded && !bench->opts->rate)
+		if ((steps[i].loaded && !bench->opts->rate) || !wanted(bench, steps[i].server))
 			continue;
 		show(bench, result->data->letter, run, i, beam_bench_method_name(steps[i].method));
 		code = measure_step(bench, result, &steps[i]);

@@ -105,10 +105,12 @@ static void print_latencies(struct beam_bench_report *report)
 {
 	if (report->rate == 0)
 		return;
-	printf("\nLatency of a client at %" PRId64
-	       " requests/s, from the time each was due; all runs\n"
-	       "together, from BGSAVE until the save has ended.\n\n",
-	       report->rate);
+	printf(
+	    "\nLatency of a client at %" PRId64
+	    " requests/s, from the time each was due; all runs\n"
+	    "together, from BGSAVE until the save has ended; and, as percentiles of a short time\n"
+	    "say more of its worst moment, for as long as the stock save before it lasted (=).\n\n",
+	    report->rate);
 	printf("%-4s  %-10s  %9s  %9s  %9s  %9s  %9s\n", "data", "method", "requests", "p50", "p99",
 	       "p99.9", "max");
 	for (size_t i = 0; i < report->n; i++) {
@@ -119,6 +121,13 @@ static void print_latencies(struct beam_bench_report *report)
 		for (int m = 0; m < BEAM_BENCH_METHODS; m++)
 			print_latency_row(letter, beam_bench_method_name((enum beam_bench_method)m),
 					  &result->latencies[m]);
+		for (int m = 0; m < BEAM_BENCH_METHODS; m++) {
+			char name[16];
+
+			snprintf(name, sizeof(name), "= %s",
+				 beam_bench_method_name((enum beam_bench_method)m));
+			print_latency_row(letter, name, &result->window[m]);
+		}
 	}
 }
 

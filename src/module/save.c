@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -37,6 +38,7 @@
 #define AUX_MAX           24
 #define AUX_TEXT_BYTES    96
 #define WAITER_ARGS       16
+#define COPY_NICE         10
 
 extern char **environ;
 
@@ -250,6 +252,10 @@ static int copy(struct snapshot *s)
 
 	/* The server's disable-thp would have the region mapped by small pages. */
 	prctl(PR_SET_THP_DISABLE, 0, 0, 0, 0);
+	/* The copy takes every processor there is: a server that wakes up for a client shall have
+	 * its own back at once. Threads and workers inherit it. */
+	if (setpriority(PRIO_PROCESS, 0, getpriority(PRIO_PROCESS, 0) + COPY_NICE))
+		beam_log(BEAM_LOG_INFO, "the copy keeps its priority: %s", strerror(errno));
 	err = write_header(s, source);
 	if (err)
 		return fail(s, "writing the image's header", err);

@@ -67,3 +67,18 @@ def test_short_strings_are_not_copied(make, full, size):
     server.image_made()
     assert samples >= 3, f"the save was too short to be watched: {samples} samples"
     assert max(most.values()) < LIMIT_BYTES, most
+
+
+def test_long_strings_are_not_copied(make):
+    """By the coordinator and its threads, which wait for the disk so that they can be watched."""
+    if harness.SANITIZE:
+        pytest.skip("a sanitizer's shadow memory is dirty memory of its own")
+    server = make("primary", options={"workers": 3, "region-size": "64mb",
+                                      "flush-rate-limit": "150mb"})
+    fill(server, 700, 300000)
+    settle(server)
+    most, samples = watch(server)
+    server.image_made()
+    assert len(most) == 1, f"workers were forked for long strings: {most}"
+    assert samples >= 3, f"the save was too short to be watched: {samples} samples"
+    assert max(most.values()) < LIMIT_BYTES, most
