@@ -15,7 +15,8 @@
 struct beam_deferred_key {
 	char *name; /* its own copy */
 	size_t name_bytes;
-	int64_t expire_ms; /* as RM_GetAbsExpire */
+	const void *object; /* the value; NULL: not known */
+	int64_t expire_ms;  /* as RM_GetAbsExpire */
 	uint32_t db;
 	bool is_string;
 	uint8_t meta_bytes;

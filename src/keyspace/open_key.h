@@ -16,6 +16,7 @@ struct beam_open_key {
 	bool may_expire;           /* false: the database has no key with a TTL */
 	bool knows_expire;         /* expire_ms was found beside the key: nobody need be asked */
 	mstime_t expire_ms;        /* REDISMODULE_NO_EXPIRE: none */
+	const void *object;        /* the value, where that is known without the handle */
 };
 
 #endif

@@ -13,6 +13,7 @@
 #include "clock.h"
 #include "rdb.h"
 #include "rdbeam/error.h"
+#include "serializer.h"
 #include "value.h"
 
 #define EMBSTR_MAX_BYTES  128 /* at most this long, StringDMA may rewrite the value object */
@@ -48,6 +49,7 @@ struct beam_record_reader {
 	struct held_key held[BATCH_KEYS];
 	RedisModuleString *names[BATCH_KEYS];
 	size_t nheld;
+	struct beam_serializer *serializer; /* of collections; NULL: none */
 };
 
 int beam_record_reader_open(RedisModuleCtx *ctx, const struct beam_record_opts *opts,
@@ -59,6 +61,8 @@ int beam_record_reader_open(RedisModuleCtx *ctx, const struct beam_record_opts *
 		return -ENOMEM;
 	reader->ctx = ctx;
 	reader->opts = *opts;
+	if (opts->fast_path && !opts->defer)
+		reader->serializer = beam_serializer_open();
 	*out = reader;
 	return 0;
 }
@@ -69,6 +73,7 @@ void beam_record_reader_close(struct beam_record_reader **reader)
 		return;
 	for (size_t i = 0; i < (*reader)->nheld; i++)
 		RedisModule_FreeString(NULL, (*reader)->held[i].name);
+	beam_serializer_close(&(*reader)->serializer);
 	free((*reader)->head);
 	free(*reader);
 	*reader = NULL;
@@ -407,29 +412,41 @@ int beam_record_flush(struct beam_record_reader *reader)
 	return err;
 }
 
+/* `bytes`: an RDB type, then the value. */
+static int put_payload(struct beam_record_reader *reader, const struct beam_open_key *key,
+		       const struct meta *meta, const uint8_t *bytes, size_t len_bytes)
+{
+	uint8_t *at = head_begin(reader, meta, bytes[0], key->name, key->name_bytes, 0);
+
+	return at ? put(reader, at, bytes + 1, len_bytes - 1) : -ENOMEM;
+}
+
 static int read_dump(struct beam_record_reader *reader, const struct beam_open_key *key,
 		     const struct meta *meta)
 {
-	int err = quiet_lookups(reader);
+	const uint8_t *bytes;
+	size_t len = 0;
 
-	if (err)
-		return err;
 	if (has_expired(meta)) {
 		reader->expired++;
 		return 0;
 	}
+	if (reader->serializer && key->object &&
+	    beam_serializer_value(reader->serializer, reader->ctx, key, &bytes, &len))
+		return put_payload(reader, key, meta, bytes, len);
+	int err = quiet_lookups(reader);
+
+	if (err)
+		return err;
 	RedisModuleString *name = name_string(key);
 	RedisModuleCallReply *reply = RedisModule_Call(reader->ctx, "DUMP", "s", name);
 	int type = reply ? RedisModule_CallReplyType(reply) : REDISMODULE_REPLY_ERROR;
-	size_t len = 0;
 	const char *payload =
 	    type == REDISMODULE_REPLY_STRING ? RedisModule_CallReplyStringPtr(reply, &len) : NULL;
 
 	if (payload && len > DUMP_FOOTER_BYTES) {
-		uint8_t *at =
-		    head_begin(reader, meta, (uint8_t)payload[0], key->name, key->name_bytes, 0);
-
-		err = at ? put(reader, at, payload + 1, len - 1 - DUMP_FOOTER_BYTES) : -ENOMEM;
+		err = put_payload(reader, key, meta, (const uint8_t *)payload,
+				  len - DUMP_FOOTER_BYTES);
 	} else if (type == REDISMODULE_REPLY_NULL && has_expired(meta)) {
 		reader->expired++;
 	} else {
@@ -454,6 +471,7 @@ static int defer(const struct beam_record_reader *reader, const struct beam_open
 	struct beam_deferred_key deferred = {
 	    .name = (char *)(uintptr_t)key->name,
 	    .name_bytes = key->name_bytes,
+	    .object = key->object,
 	    .expire_ms = meta->expire,
 	    .db = reader->db,
 	    .is_string = is_string,
@@ -468,7 +486,8 @@ static int defer(const struct beam_record_reader *reader, const struct beam_open
 int beam_record_read_deferred(struct beam_record_reader *reader,
 			      const struct beam_deferred_key *key)
 {
-	struct beam_open_key open = {.name = key->name, .name_bytes = key->name_bytes};
+	struct beam_open_key open = {
+	    .name = key->name, .name_bytes = key->name_bytes, .object = key->object};
 	struct meta meta = {.expire = key->expire_ms, .len = key->meta_bytes};
 
 	memcpy(meta.bytes, key->meta, key->meta_bytes);
@@ -488,6 +507,9 @@ int beam_record_read(struct beam_record_reader *reader, const struct beam_open_k
 
 	if (is_string && RedisModule_ValueLength(key->handle) > EMBSTR_MAX_BYTES)
 		return read_long_string(reader, key, &meta);
-	return reader->opts.defer ? defer(reader, key, &meta, is_string)
-				  : read_by_name(reader, key, &meta, is_string);
+	struct beam_open_key open = *key;
+
+	open.object = is_string || !reader->opts.fast_path ? NULL : beam_value_object(key->handle);
+	return reader->opts.defer ? defer(reader, &open, &meta, is_string)
+				  : read_by_name(reader, &open, &meta, is_string);
 }

@@ -100,6 +100,20 @@ uint8_t beam_value_layout(RedisModuleKey *key)
 	return object ? object[0] : UINT8_MAX;
 }
 
+const void *beam_value_object(RedisModuleKey *key)
+{
+	/* server.h: string, list, set, zset, hash, module, stream; redismodule.h: in another order. */
+	static const int types[] = {REDIS_KEY_STRING, REDIS_KEY_LIST, REDIS_KEY_SET,
+				    REDIS_KEY_ZSET,   REDIS_KEY_HASH, REDIS_KEY_MODULE,
+				    REDIS_KEY_STREAM};
+	const unsigned char *object = object_of(key);
+	unsigned type = object ? object[0] & 15u : UINT8_MAX;
+
+	if (type >= sizeof(types) / sizeof(types[0]) || types[type] != RedisModule_KeyType(key))
+		return NULL;
+	return object;
+}
+
 static bool string_is_there(const char *bytes)
 {
 	static const uint8_t head_bytes[8] = {1, 3, 5, 9, SDS_HEAD_MAX};

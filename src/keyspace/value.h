@@ -37,6 +37,9 @@ struct beam_value {
  * server shows may be asked. */
 uint8_t beam_value_layout(RedisModuleKey *key);
 
+/* The value object of an open key, if it is of the type that the server says; NULL if that cannot be told. */
+const void *beam_value_object(RedisModuleKey *key);
+
 /* Whether all that beam_value_peek would read, and the bytes that it would tell of, is memory. Takes
  * system calls: for layouts that have not proved themselves. */
 bool beam_value_is_there(RedisModuleKey *key);

@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ *
+ * Values by the server's own serializer, which it exports (rdbSaveObject, rdbSaveObjectType: rdb.h of
+ * Redis 7.0.15 to 8.0, Valkey 7.2.7 to 8.1), written to memory of ours: what DUMP calls, without the
+ * lookup, the slow CRC, and two copies of the result. In a forked child, where rdbcompression is off.
+ * One thread.
+ */
+#ifndef BEAM_SERIALIZER_H
+#define BEAM_SERIALIZER_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "open_key.h"
+#include "redis_api.h"
+
+struct beam_serializer;
+
+/* NULL when this server does not have it in the form that is known, or there is no memory. */
+struct beam_serializer *beam_serializer_open(void);
+void beam_serializer_close(struct beam_serializer **serializer);
+
+/* The value of key->object as an RDB type byte and what follows the key in a record; good until the next
+ * call. The first few are compared with DUMP. False: not this way; if the object could not be
+ * serialized as DUMP does, never again. */
+bool beam_serializer_value(struct beam_serializer *serializer, RedisModuleCtx *ctx,
+			   const struct beam_open_key *key, const uint8_t **bytes,
+			   size_t *len_bytes);
+
+#endif
