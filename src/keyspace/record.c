@@ -314,9 +314,11 @@ static int read_by_peek(struct beam_record_reader *reader, const struct beam_ope
 	uint8_t *proofs;
 	int err;
 
-	if (!reader->opts.fast_path)
+	uint8_t layout = reader->opts.fast_path ? beam_value_layout(key->handle) : UINT8_MAX;
+
+	if (!beam_value_readable(layout))
 		return 0;
-	proofs = &reader->proofs[beam_value_layout(key->handle)];
+	proofs = &reader->proofs[layout];
 	if (*proofs == DISPROVED || (*proofs < PROOFS && !beam_value_is_there(key->handle)) ||
 	    !beam_value_peek(key->handle, &value))
 		return 0;

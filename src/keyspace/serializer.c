@@ -4,6 +4,7 @@
 #include "serializer.h"
 
 #include <dlfcn.h>
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/types.h>
@@ -95,6 +96,7 @@ static bool find_functions(struct beam_serializer *s)
 	s->fresh.tell = told;
 	s->fresh.flush = flushed;
 	s->fresh.owner = s;
+	s->stream = s->fresh;
 	return known;
 }
 
@@ -149,7 +151,7 @@ bool beam_serializer_value(struct beam_serializer *s, RedisModuleCtx *ctx,
 {
 	if (s->disproved || !is_plain(key->object))
 		return false;
-	s->stream = s->fresh;
+	memcpy(&s->stream, &s->fresh, offsetof(struct stream, room));
 	s->len = 0;
 	ssize_t head = s->save_type(&s->stream, key->object);
 	ssize_t body = head == 1 ? s->save_object(&s->stream, key->object, NULL, 0) : -1;

@@ -100,6 +100,23 @@ uint8_t beam_value_layout(RedisModuleKey *key)
 	return object ? object[0] : UINT8_MAX;
 }
 
+bool beam_value_readable(uint8_t layout)
+{
+	switch (layout) {
+	case STRING_INT:
+	case STRING_RAW:
+	case STRING_EMBSTR:
+	case SET_INTSET:
+	case SET_LISTPACK:
+	case ZSET_LISTPACK:
+	case HASH_LISTPACK:
+	case LIST_LISTPACK:
+		return true;
+	default:
+		return false;
+	}
+}
+
 const void *beam_value_object(RedisModuleKey *key)
 {
 	/* server.h: string, list, set, zset, hash, module, stream; redismodule.h: in another order. */

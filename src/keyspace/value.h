@@ -37,6 +37,9 @@ struct beam_value {
  * server shows may be asked. */
 uint8_t beam_value_layout(RedisModuleKey *key);
 
+/* Whether values of this layout can be peeked at, at all. */
+bool beam_value_readable(uint8_t layout);
+
 /* The value object of an open key, if it is of the type that the server says; NULL if that cannot be told. */
 const void *beam_value_object(RedisModuleKey *key);
 
