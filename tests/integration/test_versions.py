@@ -64,6 +64,11 @@ def rdb_version(server):
     return int.from_bytes(server.client.execute_command("FUNCTION", "DUMP")[-10:-8], "little")
 
 
+def reads(target, source):
+    """Valkey from 9 on takes none of the formats that Redis has had since the two parted."""
+    return source <= target and not (target >= 80 and 12 <= source < 80)
+
+
 @pytest.mark.skipif(len(harness.servers()) < 2, reason="one server: RDBEAM_SERVERS names more")
 @pytest.mark.parametrize("old, new", pairs())
 def test_each_into_each(make, old, new):
@@ -75,7 +80,7 @@ def test_each_into_each(make, old, new):
     pull(primary, None, "--discard")
     for module in (False, True):
         replica = make(f"replica{module}", new[1], module=module)
-        if rdb_version(primary) > rdb_version(replica):
+        if not reads(rdb_version(replica), rdb_version(primary)):
             one_line(pull(primary, replica, check=3), "cannot read")
             assert replica.info("replication")["role"] == "master"
             continue
