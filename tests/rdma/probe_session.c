@@ -142,9 +142,11 @@ static void take_mail(struct session *s, const struct ibv_wc *wc)
 	verbs_link_receive_again(&s->link, number);
 }
 
-int next_status(struct session *s)
+/* `idle`: no READ is under way, whose completion would tell of the connection's end. */
+static int next(struct session *s, bool idle)
 {
-	struct pollfd pfd = {.fd = s->link.channel->fd, .events = POLLIN};
+	struct pollfd pfds[2] = {{.fd = s->link.channel->fd, .events = POLLIN},
+				 {.fd = idle ? s->events->fd : -1, .events = POLLIN}};
 	uint64_t end_ms = beam_now_ms() + PATIENCE_MS;
 	struct ibv_wc wc;
 
@@ -158,11 +160,18 @@ int next_status(struct session *s)
 			take_mail(s, &wc);
 			return -1;
 		}
-		poll(&pfd, 1, 1000);
+		poll(pfds, 2, 1000);
 		verbs_link_quiet(&s->link);
+		if (pfds[1].revents && verbs_next_event(s->events, 0, NULL) >= 0)
+			return IBV_WC_WR_FLUSH_ERR;
 	}
 	die("completion", "none in time");
 	return -1;
+}
+
+int next_status(struct session *s)
+{
+	return next(s, false);
 }
 
 int post(struct session *s, enum ibv_wr_opcode opcode, uint64_t address, uint32_t rkey,
@@ -194,7 +203,7 @@ int try_access(struct session *s, enum ibv_wr_opcode opcode, uint64_t address, u
 int await_places(struct session *s, uint32_t nplaces)
 {
 	while (!s->complete && (!nplaces || s->nplaces < nplaces))
-		if (next_status(s) > 0)
+		if (next(s, true) > 0)
 			return BEAM_E_GONE;
 	return 0;
 }
