@@ -46,30 +46,16 @@ int beam_process_use(pid_t pid, struct beam_process_use *out)
 	return 0;
 }
 
-static int read_clock(pid_t pid, unsigned int kind, uint64_t *out)
+int beam_process_user_ns(pid_t pid, uint64_t *out)
 {
-	/* As clock_getcpuclockid(3) makes it, but of the clock that is wanted. */
-	clockid_t clock = (clockid_t)(~(unsigned int)pid << 3 | kind);
+	/* As clock_getcpuclockid(3) makes it, but of the clock of user time (CPUCLOCK_VIRT, 1). */
+	clockid_t clock = (clockid_t)(~(unsigned int)pid << 3 | 1);
 	struct timespec now;
 
 	if (clock_gettime(clock, &now))
 		return -errno;
 	*out = (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
 	return 0;
-}
-
-int beam_process_time(pid_t pid, struct beam_process_time *out)
-{
-	enum { PROF, VIRT, SCHED }; /* CPUCLOCK_*: user and system, user, run time */
-	uint64_t both = 0;
-	int err = read_clock(pid, SCHED, &out->run_ns);
-
-	if (!err)
-		err = read_clock(pid, VIRT, &out->user_ns);
-	if (!err)
-		err = read_clock(pid, PROF, &both);
-	out->system_ns = both - out->user_ns;
-	return err;
 }
 
 static int read_children(pid_t pid, pid_t children[CHILDREN_MAX])

@@ -17,14 +17,9 @@ struct beam_process_use {
 /* 0, or -errno when there is no such process; then `out` is zeroed. */
 int beam_process_use(pid_t pid, struct beam_process_use *out);
 
-/* Processor time of all threads, dead ones included. */
-struct beam_process_time {
-	uint64_t run_ns;             /* exact, user and system together */
-	uint64_t user_ns, system_ns; /* by the kernel's ticks: right in the long run */
-};
-
-/* 0 or -errno. */
-int beam_process_time(pid_t pid, struct beam_process_time *out);
+/* Processor time in user mode of all threads, dead ones included, as finely as the kernel counts it.
+ * 0 or -errno. */
+int beam_process_user_ns(pid_t pid, uint64_t *out);
 
 /* The youngest child, dead ones that nobody has waited for included; 0: there is none. -errno: the
  * kernel does not tell. */

@@ -33,15 +33,15 @@ enum { VERBS, TCP, TRANSPORTS };
 static const char *const transports[TRANSPORTS] = {"verbs", "tcp"};
 enum { SERVER, DAEMON, PROCESSES };
 
+/* User time at a moment. */
 struct mark {
-	uint64_t ns;
-	struct beam_process_time used[PROCESSES];
+	uint64_t ns, user_ns[PROCESSES];
 };
 
 struct sample {
 	double mb_per_s[TRANSPORTS];
-	double run_ms_per_gb[TRANSPORTS]; /* during the reads, what is used idly not counted */
-	double setup_ms[TRANSPORTS];      /* of one pull: before the reads and after */
+	double cpu_ms_per_gb[TRANSPORTS]; /* during the reads, what is used idly not counted */
+	double setup_ms[TRANSPORTS];      /* of one pull: user CPU before the reads and after */
 	double idle_ms_per_s;
 	double ib_mb_per_s;
 };
@@ -52,8 +52,6 @@ struct reads {
 	struct beam_read_bw ib;
 	pid_t pids[PROCESSES];
 	double idle[PROCESSES]; /* used while nobody pulls, as a part of one processor's time */
-	/* Of all reads by a transport: ticks divide run time into user and system, as in ps(1). */
-	uint64_t user_ns[TRANSPORTS], system_ns[TRANSPORTS];
 	struct mark begin, end; /* of the reads of the pull that runs */
 	struct sample samples[BEAM_BENCH_RUNS_MAX];
 	size_t n;
@@ -68,7 +66,7 @@ static int look_up(struct reads *reads, struct beam_redis *redis)
 	} pids[2] = {{"server", "process_id"}, {"rdbeam", "rdbeam_daemon_pid"}};
 	const struct beam_common *common = &reads->opts->common;
 	char text[64], gid[64];
-	struct beam_process_time time;
+	uint64_t ns;
 
 	for (size_t i = 0; i < 2; i++) {
 		if (beam_redis_info(redis, pids[i].section, pids[i].field, text, sizeof(text)))
@@ -76,7 +74,7 @@ static int look_up(struct reads *reads, struct beam_redis *redis)
 					 "%s: INFO has no %s: load the module (MODULE LIST)",
 					 reads->opts->from, pids[i].field);
 		reads->pids[i] = (pid_t)strtol(text, NULL, 10);
-		if (reads->pids[i] <= 0 || beam_process_time(reads->pids[i], &time))
+		if (reads->pids[i] <= 0 || beam_process_user_ns(reads->pids[i], &ns))
 			return beam_fail(common, -ESRCH,
 					 "%s: process %s is not on this host: run the benchmark "
 					 "where the primary runs",
@@ -95,8 +93,8 @@ static void set_mark(const struct reads *reads, struct mark *mark)
 {
 	mark->ns = beam_now_ns();
 	for (size_t i = 0; i < PROCESSES; i++)
-		if (beam_process_time(reads->pids[i], &mark->used[i]))
-			memset(&mark->used[i], 0, sizeof(mark->used[i]));
+		if (beam_process_user_ns(reads->pids[i], &mark->user_ns[i]))
+			mark->user_ns[i] = 0;
 }
 
 static void on_reads(void *arg, bool begin)
@@ -112,7 +110,7 @@ static double used_ms(const struct reads *reads, const struct mark *from, const 
 {
 	double idle_ns = reads->idle[i] * (double)(to->ns - from->ns);
 
-	return ((double)(to->used[i].run_ns - from->used[i].run_ns) - idle_ns) / 1e6;
+	return ((double)(to->user_ns[i] - from->user_ns[i]) - idle_ns) / 1e6;
 }
 
 /* Timers of Redis, which a longer pull merely has more of. */
@@ -125,7 +123,7 @@ static void measure_idle(struct reads *reads)
 	set_mark(reads, &to);
 	for (size_t i = 0; i < PROCESSES; i++)
 		reads->idle[i] =
-		    (double)(to.used[i].run_ns - from.used[i].run_ns) / (double)(to.ns - from.ns);
+		    (double)(to.user_ns[i] - from.user_ns[i]) / (double)(to.ns - from.ns);
 }
 
 /* ---- measuring ---------------------------------------------------------------------------- */
@@ -154,11 +152,6 @@ static int add_pull(struct reads *reads, int transport, struct sums *sums)
 	sums->pulls++;
 	sums->reads_s += (double)(reads->end.ns - reads->begin.ns) / 1e9;
 	for (size_t i = 0; i < PROCESSES; i++) {
-		const struct beam_process_time *from = &reads->begin.used[i];
-		const struct beam_process_time *to = &reads->end.used[i];
-
-		reads->user_ns[transport] += to->user_ns - from->user_ns;
-		reads->system_ns[transport] += to->system_ns - from->system_ns;
 		sums->reads_ms[i] += used_ms(reads, &reads->begin, &reads->end, i);
 		sums->setup_ms += used_ms(reads, &before, &reads->begin, i) +
 				  used_ms(reads, &reads->end, &after, i);
@@ -181,7 +174,7 @@ static int measure_pulls(struct reads *reads, int transport, struct sample *samp
 
 	sample->mb_per_s[transport] = 1000 * gb / sums.reads_s;
 	/* Below zero: less than the idle time's own noise. */
-	sample->run_ms_per_gb[transport] = ms_per_gb > 0 ? ms_per_gb : 0;
+	sample->cpu_ms_per_gb[transport] = ms_per_gb > 0 ? ms_per_gb : 0;
 	sample->setup_ms[transport] = sums.setup_ms / sums.pulls;
 	if (!reads->opts->common.quiet)
 		fprintf(stderr,
@@ -229,18 +222,6 @@ static double median(const struct reads *reads, size_t offset)
 	return beam_median(values, reads->n);
 }
 
-static double user_share(const struct reads *reads, int transport)
-{
-	uint64_t user = reads->user_ns[transport], all = user + reads->system_ns[transport];
-
-	return all ? (double)user / (double)all : 1;
-}
-
-static double user_ms_per_gb(const struct reads *reads, int transport)
-{
-	return MEDIAN(reads, run_ms_per_gb[transport]) * user_share(reads, transport);
-}
-
 static void print_json(const struct reads *reads, double verbs, double ib)
 {
 	cJSON *object = cJSON_CreateObject();
@@ -248,13 +229,13 @@ static void print_json(const struct reads *reads, double verbs, double ib)
 	beam_json_decimal(object, "verbs_mb_per_s", verbs, 1);
 	beam_json_decimal(object, "ib_read_bw_mb_per_s", ib, 1);
 	beam_json_decimal(object, "ratio_to_ib_read_bw", ib > 0 ? verbs / ib : 0, 3);
-	beam_json_decimal(object, "primary_cpu_ms_per_gb_verbs", user_ms_per_gb(reads, VERBS), 2);
-	beam_json_decimal(object, "primary_cpu_ms_per_gb_tcp", user_ms_per_gb(reads, TCP), 2);
-	beam_json_decimal(object, "run_ms_per_gb_verbs", MEDIAN(reads, run_ms_per_gb[VERBS]), 2);
-	beam_json_decimal(object, "run_ms_per_gb_tcp", MEDIAN(reads, run_ms_per_gb[TCP]), 2);
-	beam_json_decimal(object, "setup_run_ms_verbs", MEDIAN(reads, setup_ms[VERBS]), 2);
-	beam_json_decimal(object, "setup_run_ms_tcp", MEDIAN(reads, setup_ms[TCP]), 2);
-	beam_json_decimal(object, "idle_run_ms_per_s", MEDIAN(reads, idle_ms_per_s), 2);
+	beam_json_decimal(object, "primary_cpu_ms_per_gb_verbs",
+			  MEDIAN(reads, cpu_ms_per_gb[VERBS]), 2);
+	beam_json_decimal(object, "primary_cpu_ms_per_gb_tcp", MEDIAN(reads, cpu_ms_per_gb[TCP]),
+			  2);
+	beam_json_decimal(object, "setup_cpu_ms_verbs", MEDIAN(reads, setup_ms[VERBS]), 2);
+	beam_json_decimal(object, "setup_cpu_ms_tcp", MEDIAN(reads, setup_ms[TCP]), 2);
+	beam_json_decimal(object, "idle_cpu_ms_per_s", MEDIAN(reads, idle_ms_per_s), 2);
 	beam_json_u64(object, "runs", reads->n);
 	beam_json_print(object);
 }
@@ -270,11 +251,11 @@ static void print(const struct reads *reads)
 	}
 	printf("ib_read_bw   %10.1f MB/s on %s\n", ib, reads->ib.device);
 	for (int t = 0; t < TRANSPORTS; t++)
-		printf("%-12s %10.1f MB/s, %.3f of it; primary's CPU while it is read: user %.2f, "
-		       "user and system %.2f ms/GB; before and after %.2f ms\n",
+		printf("%-12s %10.1f MB/s, %.3f of it; primary's user CPU %.2f ms/GB while it is "
+		       "read, %.2f ms before and after\n",
 		       transports[t], MEDIAN(reads, mb_per_s[t]),
-		       ib > 0 ? MEDIAN(reads, mb_per_s[t]) / ib : 0, user_ms_per_gb(reads, t),
-		       MEDIAN(reads, run_ms_per_gb[t]), MEDIAN(reads, setup_ms[t]));
+		       ib > 0 ? MEDIAN(reads, mb_per_s[t]) / ib : 0,
+		       MEDIAN(reads, cpu_ms_per_gb[t]), MEDIAN(reads, setup_ms[t]));
 }
 
 /* ---- the benchmark ------------------------------------------------------------------------ */
@@ -295,10 +276,7 @@ static int prepare(struct reads *reads)
 		return code;
 	/* Makes the image and, on a new server, the backlog without which none is used again. */
 	code = add_pull(reads, TCP, &unused);
-	if (!code)
-		code = add_pull(reads, TCP, &unused);
-	reads->user_ns[TCP] = reads->system_ns[TCP] = 0;
-	return code;
+	return code ? code : add_pull(reads, TCP, &unused);
 }
 
 int beam_bench_reads(const struct beam_bench_opts *opts)
