@@ -25,7 +25,6 @@
 #include "rdbeam/error.h"
 #include "report.h"
 
-#define IDLE_S       5
 #define BUFFER_BYTES (256ull << 20)
 #define SAMPLE_BYTES 500000000 /* read for one sample, by as many pulls as that takes */
 
@@ -113,17 +112,24 @@ static double used_ms(const struct reads *reads, const struct mark *from, const 
 	return ((double)(to->user_ns[i] - from->user_ns[i]) - idle_ns) / 1e6;
 }
 
-/* Timers of Redis, which a longer pull merely has more of. */
-static void measure_idle(struct reads *reads)
+/* Timers of Redis, which a longer pull merely has more of; measured while ib_read_bw keeps machine and
+ * device as busy as a pull does, for what a wake-up costs depends on that. */
+static int measure_idle(struct reads *reads, struct sample *sample)
 {
+	char error[BEAM_REDIS_ERROR_BYTES];
 	struct mark from, to;
 
 	set_mark(reads, &from);
-	nanosleep(&(struct timespec){.tv_sec = IDLE_S}, NULL);
+	int code = beam_read_bw_run(&reads->ib, &sample->ib_mb_per_s, error);
+
+	if (code)
+		return beam_fail(&reads->opts->common, code, "%s", error);
 	set_mark(reads, &to);
 	for (size_t i = 0; i < PROCESSES; i++)
 		reads->idle[i] =
 		    (double)(to.user_ns[i] - from.user_ns[i]) / (double)(to.ns - from.ns);
+	sample->idle_ms_per_s = 1000 * (reads->idle[SERVER] + reads->idle[DAEMON]);
+	return 0;
 }
 
 /* ---- measuring ---------------------------------------------------------------------------- */
@@ -189,13 +195,10 @@ static int measure_pulls(struct reads *reads, int transport, struct sample *samp
 static int measure(struct reads *reads)
 {
 	struct sample *sample = &reads->samples[reads->n];
-	char error[BEAM_REDIS_ERROR_BYTES];
-	int code = beam_read_bw_run(&reads->ib, &sample->ib_mb_per_s, error);
+	int code = measure_idle(reads, sample);
 
 	if (code)
-		return beam_fail(&reads->opts->common, code, "%s", error);
-	measure_idle(reads);
-	sample->idle_ms_per_s = 1000 * (reads->idle[SERVER] + reads->idle[DAEMON]);
+		return code;
 	if (!reads->opts->common.quiet)
 		fprintf(stderr, "run %zu: ib_read_bw %.1f MB/s; idle %.2f + %.2f ms/s\n",
 			reads->n + 1, sample->ib_mb_per_s, 1000 * reads->idle[SERVER],
