@@ -78,12 +78,14 @@ static int append(struct copier *c, int argc, const char **argv, const size_t *l
 
 static int reserve(struct copier *c, size_t bytes)
 {
-	if (bytes <= c->payload_cap)
+	if (c->payload && bytes <= c->payload_cap)
 		return 0;
 	uint8_t *grown = realloc(c->payload, bytes + bytes / 4);
 
-	if (!grown)
-		return beam_tell(c->error, -ENOMEM, "no memory for a value of %zu bytes", bytes);
+	if (!grown) {
+		beam_tell(c->error, -ENOMEM, "no memory for a value of %zu bytes", bytes);
+		return -ENOMEM;
+	}
 	c->payload = grown;
 	c->payload_cap = bytes + bytes / 4;
 	return 0;

@@ -99,8 +99,8 @@ static bool same_host(const struct sockaddr_storage *a, const struct sockaddr_st
 		return memcmp(&((const struct sockaddr_in6 *)a)->sin6_addr,
 			      &((const struct sockaddr_in6 *)b)->sin6_addr,
 			      sizeof(struct in6_addr)) == 0;
-	return ((const struct sockaddr_in *)a)->sin_addr.s_addr ==
-	       ((const struct sockaddr_in *)b)->sin_addr.s_addr;
+	return memcmp(&((const struct sockaddr_in *)a)->sin_addr,
+		      &((const struct sockaddr_in *)b)->sin_addr, sizeof(struct in_addr)) == 0;
 }
 
 int beam_feed_accept(const struct beam_feed_listen *l)

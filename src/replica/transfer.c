@@ -291,6 +291,7 @@ static int read_once(struct beam_pull *pull)
 	pull->to_blame = rc != 0;
 	if (rc)
 		return rc;
+	/* open_reader has set it where it returns 0. NOLINTNEXTLINE(clang-analyzer-core.*) */
 	const struct beam_reader_ops *ops = reader->ops;
 	struct beam_fetch_trust trust = {.vouched = must_vouch(pull), .gen = pull->ticket.gen};
 
