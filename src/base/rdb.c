@@ -10,6 +10,7 @@
 
 void beam_rdb_put_magic(uint8_t out[BEAM_RDB_MAGIC_BYTES], unsigned version)
 {
+	/* Bytes, not a text. NOLINTNEXTLINE(bugprone-not-null-terminated-result) */
 	memcpy(out, version < BEAM_RDB_VALKEY_FIRST ? "REDIS0000" : "VALKEY000",
 	       BEAM_RDB_MAGIC_BYTES);
 	for (size_t i = BEAM_RDB_MAGIC_BYTES; version && i-- > BEAM_RDB_MAGIC_BYTES - 3;

@@ -110,7 +110,7 @@ static uint64_t private_bytes(pid_t pid)
 
 uint64_t beam_process_private_bytes(pid_t pid)
 {
-	pid_t children[CHILDREN_MAX];
+	pid_t children[CHILDREN_MAX] = {0};
 	uint64_t total = private_bytes(pid);
 	int n = read_children(pid, children);
 

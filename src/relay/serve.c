@@ -3,6 +3,7 @@
 #include "serve.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <unistd.h>
@@ -240,7 +241,7 @@ int relay_server_open(struct relay_server *server, const struct beam_server_opts
 			     &server->watch);
 	if (err) {
 		beam_tcp_server.close(&server->tcp);
-		strcpy(error_text, "cannot watch the store of images");
+		snprintf(error_text, BEAM_TEXT_BYTES, "cannot watch the store of images");
 	}
 	return err;
 }

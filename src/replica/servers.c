@@ -148,8 +148,8 @@ static bool is_here(struct beam_redis *redis)
 		return memcmp(&((struct sockaddr_in6 *)&a)->sin6_addr,
 			      &((struct sockaddr_in6 *)&b)->sin6_addr,
 			      sizeof(struct in6_addr)) == 0;
-	return ((struct sockaddr_in *)&a)->sin_addr.s_addr ==
-	       ((struct sockaddr_in *)&b)->sin_addr.s_addr;
+	return memcmp(&((struct sockaddr_in *)&a)->sin_addr, &((struct sockaddr_in *)&b)->sin_addr,
+		      sizeof(struct in_addr)) == 0;
 }
 
 /* The value of a configuration parameter; "" when it may not be read. */
