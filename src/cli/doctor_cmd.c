@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "command.h"
@@ -18,6 +19,8 @@
 #include "report.h"
 #include "sockets.h"
 #include "text.h"
+
+#define STARTING_LOOKS 50 /* for 5 s */
 
 struct doctor_opts {
 	struct beam_common common;
@@ -188,12 +191,36 @@ static pid_t visible_pid(const struct beam_doctor *doctor)
 	return strstr(comm, "redis") || strstr(comm, "valkey") ? (pid_t)pid : 0;
 }
 
+/* Whether the daemon of a server that was just started has yet to say where it listens. */
+static bool is_starting(const struct beam_view *view)
+{
+	if (!view->status || *beam_view_status(view, "last_error") ||
+	    strcmp(beam_view_status(view, "transport"), "off") == 0)
+		return false;
+	return strcmp(beam_view_status(view, "daemon_state"), "starting") == 0 ||
+	       (strcmp(beam_view_status(view, "daemon_state"), "up") == 0 &&
+		beam_view_status_number(view, "port", 0) == 0);
+}
+
+/* Looks, and once more each tenth of a second while the daemon starts. */
+static int look(struct beam_doctor *doctor)
+{
+	const struct timespec pause = {.tv_nsec = 100 * 1000000l};
+	int code = beam_view_refresh(&doctor->view, doctor->redis);
+
+	for (int i = 0; i < STARTING_LOOKS && code == 0 && is_starting(&doctor->view); i++) {
+		nanosleep(&pause, NULL);
+		code = beam_view_refresh(&doctor->view, doctor->redis);
+	}
+	return code;
+}
+
 static void look_at_server(struct beam_doctor *doctor)
 {
 	int64_t bytes;
 
 	doctor->local = same_host(beam_redis_socket(doctor->redis));
-	if (beam_view_refresh(&doctor->view, doctor->redis) != 0) {
+	if (look(doctor) != 0) {
 		beam_doctor_add(doctor, BEAM_LEVEL_FAIL, "access",
 				"give a user that may run INFO, CONFIG GET and RDBEAM.STATUS",
 				"%s: the server does not tell its state",

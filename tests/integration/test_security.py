@@ -139,6 +139,7 @@ def test_protected_mode_holds_for_the_pull_port(make):
         pytest.skip("this host has no address but loopback")
     server = make("server", bind=f"127.0.0.1 {address}", protected_mode="yes")
     port = server.options["port"]
+    wait_for(lambda: server.number("rdbeam", "rdbeam_port"), "the pull port")
     assert not hangs_up("127.0.0.1", port)
     assert hangs_up(address, port)
     # A password ends it; the first ticket after that tells the daemon.
