@@ -109,7 +109,8 @@ static double used_ms(const struct reads *reads, const struct mark *from, const 
 {
 	double idle_ns = reads->idle[i] * (double)(to->ns - from->ns);
 
-	return ((double)(to->user_ns[i] - from->user_ns[i]) - idle_ns) / 1e6;
+	/* Not of their difference: the clock counts in steps, and can step back by one. */
+	return ((double)to->user_ns[i] - (double)from->user_ns[i] - idle_ns) / 1e6;
 }
 
 /* Timers of Redis, which a longer pull merely has more of; measured while ib_read_bw keeps machine and
@@ -127,7 +128,7 @@ static int measure_idle(struct reads *reads, struct sample *sample)
 	set_mark(reads, &to);
 	for (size_t i = 0; i < PROCESSES; i++)
 		reads->idle[i] =
-		    (double)(to.user_ns[i] - from.user_ns[i]) / (double)(to.ns - from.ns);
+		    ((double)to.user_ns[i] - (double)from.user_ns[i]) / (double)(to.ns - from.ns);
 	sample->idle_ms_per_s = 1000 * (reads->idle[SERVER] + reads->idle[DAEMON]);
 	return 0;
 }
