@@ -15,14 +15,13 @@
 #include "rdbeam/error.h"
 #include "serializer.h"
 #include "value.h"
+#include "value_proof.h"
 
-#define EMBSTR_MAX_BYTES  128 /* at most this long, StringDMA may rewrite the value object */
-#define BATCH_KEYS        256
-#define PROOFS            8 /* values of each layout that are compared before it is believed */
-#define DISPROVED         UINT8_MAX
-#define INLINE_BYTES      512 /* longer values are passed on where they lie */
-#define DUMP_FOOTER_BYTES 10  /* RDB version and CRC64 */
-#define META_BYTES        (1 + 8 + 1 + BEAM_RDB_LEN_MAX_BYTES + 1) /* expiry, idle or freq, type */
+#define BATCH_KEYS   256
+#define PROOFS       8 /* values of each layout that are compared before it is believed */
+#define DISPROVED    UINT8_MAX
+#define INLINE_BYTES 512 /* longer values are passed on where they lie */
+#define META_BYTES   (1 + 8 + 1 + BEAM_RDB_LEN_MAX_BYTES + 1) /* expiry, idle or freq, type */
 
 /* What stands before the key in a record. */
 struct meta {
@@ -237,73 +236,9 @@ static int put_number(struct beam_record_reader *reader, const struct meta *meta
 	return put(reader, at + len, NULL, 0);
 }
 
-/* The key's name as a string of the server's, for commands. The caller frees it. */
-static RedisModuleString *name_string(const struct beam_open_key *key)
-{
-	if (!key->string)
-		return RedisModule_CreateString(NULL, key->name, key->name_bytes);
-	RedisModule_RetainString(NULL, key->string);
-	return key->string;
-}
-
 static bool has_expired(const struct meta *meta)
 {
 	return meta->expire != REDISMODULE_NO_EXPIRE && meta->expire <= (mstime_t)beam_wall_ms();
-}
-
-static bool same_string(RedisModuleCallReply *reply, const struct beam_value *value)
-{
-	char text[24];
-	size_t len, want_len = value->len_bytes;
-	const char *got = RedisModule_CallReplyStringPtr(reply, &len), *want = value->bytes;
-
-	if (value->kind == BEAM_VALUE_INT) {
-		want_len = (size_t)snprintf(text, sizeof(text), "%lld", (long long)value->number);
-		want = text;
-	}
-	return len == want_len && memcmp(got, want, len) == 0;
-}
-
-static bool same_dump(RedisModuleCallReply *reply, const struct beam_value *value)
-{
-	uint8_t encoded[BEAM_RDB_LEN_MAX_BYTES];
-	size_t len, len_bytes = beam_rdb_put_len(encoded, value->len_bytes);
-	size_t head_bytes = 1 + value->prefix_bytes + len_bytes;
-	const char *got = RedisModule_CallReplyStringPtr(reply, &len);
-
-	return len == head_bytes + value->len_bytes + DUMP_FOOTER_BYTES &&
-	       (uint8_t)got[0] == value->rdb_type &&
-	       memcmp(got + 1, value->prefix, value->prefix_bytes) == 0 &&
-	       memcmp(got + 1 + value->prefix_bytes, encoded, len_bytes) == 0 &&
-	       memcmp(got + head_bytes, value->bytes, value->len_bytes) == 0;
-}
-
-/* Compares what peek found with what the server answers: long strings with StringDMA, which makes no
- * copy of them, short ones with GET, collections with DUMP. No more than PROOFS keys of each layout are
- * looked up, so few LRU fields are written. */
-static bool value_proved(struct beam_record_reader *reader, const struct beam_open_key *key,
-			 const struct beam_value *value)
-{
-	bool is_string = value->kind != BEAM_VALUE_BLOB, same = false;
-
-	if (RedisModule_KeyType(key->handle) == REDIS_KEY_STRING &&
-	    RedisModule_ValueLength(key->handle) > EMBSTR_MAX_BYTES) {
-		size_t len;
-		const char *bytes = RedisModule_StringDMA(key->handle, &len, REDISMODULE_READ);
-
-		return value->kind == BEAM_VALUE_BYTES && bytes == value->bytes &&
-		       len == value->len_bytes;
-	}
-	RedisModuleString *name = name_string(key);
-	RedisModuleCallReply *reply =
-	    RedisModule_Call(reader->ctx, is_string ? "GET" : "DUMP", "s", name);
-
-	if (reply && RedisModule_CallReplyType(reply) == REDISMODULE_REPLY_STRING)
-		same = is_string ? same_string(reply, value) : same_dump(reply, value);
-	if (reply)
-		RedisModule_FreeCallReply(reply);
-	RedisModule_FreeString(NULL, name);
-	return same;
 }
 
 /* 1: written. 0: this way is closed, take another. Negative: an error. */
@@ -325,7 +260,7 @@ static int read_by_peek(struct beam_record_reader *reader, const struct beam_ope
 	if (*proofs < PROOFS) {
 		if (has_expired(meta)) /* no command would show it */
 			return 0;
-		if (!value_proved(reader, key, &value)) {
+		if (!beam_value_proved(reader->ctx, key, &value)) {
 			*proofs = DISPROVED;
 			reader->disproved = true;
 			return 0;
@@ -349,7 +284,7 @@ static int hold(struct beam_record_reader *reader, const struct beam_open_key *k
 		reader->expired++;
 		return 0;
 	}
-	held->name = name_string(key);
+	held->name = beam_open_key_string(key);
 	held->meta = *meta;
 	reader->nheld++;
 	return reader->nheld == BATCH_KEYS ? beam_record_flush(reader) : 0;
@@ -440,15 +375,15 @@ static int read_dump(struct beam_record_reader *reader, const struct beam_open_k
 
 	if (err)
 		return err;
-	RedisModuleString *name = name_string(key);
+	RedisModuleString *name = beam_open_key_string(key);
 	RedisModuleCallReply *reply = RedisModule_Call(reader->ctx, "DUMP", "s", name);
 	int type = reply ? RedisModule_CallReplyType(reply) : REDISMODULE_REPLY_ERROR;
 	const char *payload =
 	    type == REDISMODULE_REPLY_STRING ? RedisModule_CallReplyStringPtr(reply, &len) : NULL;
 
-	if (payload && len > DUMP_FOOTER_BYTES) {
+	if (payload && len > BEAM_DUMP_FOOTER_BYTES) {
 		err = put_payload(reader, key, meta, (const uint8_t *)payload,
-				  len - DUMP_FOOTER_BYTES);
+				  len - BEAM_DUMP_FOOTER_BYTES);
 	} else if (type == REDISMODULE_REPLY_NULL && has_expired(meta)) {
 		reader->expired++;
 	} else {
@@ -507,7 +442,7 @@ int beam_record_read(struct beam_record_reader *reader, const struct beam_open_k
 		return done < 0 ? done : 0;
 	bool is_string = RedisModule_KeyType(key->handle) == REDIS_KEY_STRING;
 
-	if (is_string && RedisModule_ValueLength(key->handle) > EMBSTR_MAX_BYTES)
+	if (is_string && RedisModule_ValueLength(key->handle) > BEAM_EMBSTR_MAX_BYTES)
 		return read_long_string(reader, key, &meta);
 	struct beam_open_key open = *key;
 

@@ -6,7 +6,6 @@
 #include <fcntl.h>
 #include <inttypes.h>
 #include <signal.h>
-#include <stdarg.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -28,15 +27,13 @@
 #include "link.h"
 #include "log.h"
 #include "rdbeam/error.h"
-#include "rdbeam/version.h"
+#include "save_header.h"
 #include "shared.h"
 #include "snapshot_facts.h"
 #include "sockets.h"
 #include "workers.h"
 
 #define ANSWER_TIMEOUT_MS 5000
-#define AUX_MAX           24
-#define AUX_TEXT_BYTES    96
 #define WAITER_ARGS       16
 #define COPY_NICE         10
 
@@ -93,79 +90,6 @@ static void fill_begin(struct snapshot *s, enum beam_snapshot_kind kind, const u
 	cut->wall_ms = beam_wall_ms();
 	snprintf(cut->server, sizeof(cut->server), "%s", s->facts.is_valkey ? "valkey" : "redis");
 	memcpy(cut->server_version, s->facts.version, sizeof(cut->server_version));
-}
-
-struct aux_list {
-	struct beam_image_aux aux[AUX_MAX];
-	char text[AUX_MAX][AUX_TEXT_BYTES];
-	size_t n;
-};
-
-static void aux_add(struct aux_list *list, const char *key, const char *fmt, ...)
-    __attribute__((format(printf, 3, 4)));
-
-static void aux_add(struct aux_list *list, const char *key, const char *fmt, ...)
-{
-	va_list args;
-
-	va_start(args, fmt);
-	vsnprintf(list->text[list->n], AUX_TEXT_BYTES, fmt, args);
-	va_end(args);
-	list->aux[list->n].key = key;
-	list->aux[list->n].value = list->text[list->n];
-	list->n++;
-}
-
-static void fill_aux(const struct snapshot *s, const struct beam_segment_source *source,
-		     struct aux_list *list)
-{
-	const struct beam_facts *facts = &s->facts;
-
-	aux_add(list, facts->is_valkey ? "valkey-ver" : "redis-ver", "%s", facts->version);
-	aux_add(list, "redis-bits", "%d", (int)sizeof(void *) * 8);
-	aux_add(list, "ctime", "%" PRIu64, s->begin.cut.wall_ms / 1000);
-	aux_add(list, "used-mem", "%" PRIu64, facts->used_memory);
-	if (facts->replid[0]) {
-		aux_add(list, "repl-stream-db", "%" PRId64, facts->stream_db);
-		aux_add(list, "repl-id", "%s", facts->replid);
-		aux_add(list, "repl-offset", "%" PRId64, facts->offset);
-	}
-	aux_add(list, "aof-base", "0");
-	aux_add(list, "rdbeam-version", "%s", RDBEAM_VERSION);
-	aux_add(list, "rdbeam-format", "%d", BEAM_IMAGE_VERSION);
-	aux_add(list, "rdbeam-segment-size", "%u", source->segment_bytes);
-	aux_add(list, "rdbeam-generation", "%016" PRIx64 "-%" PRIu64, source->gen.nonce,
-		source->gen.counter);
-	aux_add(list, "rdbeam-workers", "%u", s->begin.nworkers);
-}
-
-static int write_header(const struct snapshot *s, const struct beam_segment_source *source)
-{
-	struct beam_image_db_size *dbs = calloc(s->facts.ndbs + 1, sizeof(*dbs));
-	struct aux_list *list = calloc(1, sizeof(*list));
-	int err = -ENOMEM;
-
-	if (dbs && list && !BEAM_FAULT("header")) {
-		fill_aux(s, source, list);
-		for (uint32_t i = 0; i < s->facts.ndbs; i++)
-			dbs[i] = (struct beam_image_db_size){.db = s->facts.dbs[i].db,
-							     .keys = s->facts.dbs[i].keys,
-							     .expires = s->facts.dbs[i].expires};
-		struct beam_image_header header = {
-		    .rdb_version = s->facts.rdb_version,
-		    .aux = list->aux,
-		    .naux = list->n,
-		    .functions = s->facts.functions,
-		    .functions_bytes = s->facts.functions_bytes,
-		    .dbs = dbs,
-		    .ndbs = s->facts.ndbs,
-		};
-
-		err = beam_image_write_header(source, &header);
-	}
-	free(list);
-	free(dbs);
-	return err;
 }
 
 static void set_total(void *table, uint32_t nsegments)
@@ -256,7 +180,7 @@ static int copy(struct snapshot *s)
 	 * its own back at once. Threads and workers inherit it. */
 	if (setpriority(PRIO_PROCESS, 0, getpriority(PRIO_PROCESS, 0) + COPY_NICE))
 		beam_log(BEAM_LOG_INFO, "the copy keeps its priority: %s", strerror(errno));
-	err = write_header(s, source);
+	err = beam_save_header(&s->facts, &s->begin, source);
 	if (err)
 		return fail(s, "writing the image's header", err);
 	err = BEAM_FAULT("copy");
