@@ -157,7 +157,8 @@ def test_two_pulls_at_once_and_a_third_from_the_same_image(make):
                                      "--to", f"127.0.0.1:{replica.port}")
                    for replica in replicas[:2]]
         wait_for(lambda: primary.number("rdbeam", "rdbeam_pulls_active") == 2, "two are served")
-        assert most_memory(primary, running) - before < 2 * 16 * MIB
+        taken = most_memory(primary, running) - before
+        assert harness.SANITIZE or taken < 2 * 16 * MIB, taken  # a sanitizer keeps what is freed
         for process in running:
             out, err = process.communicate(timeout=harness.DEADLINE_S * 4)
             assert process.returncode == 0, err
