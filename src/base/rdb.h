@@ -48,7 +48,7 @@ enum beam_rdb_type {
 	BEAM_RDB_STREAM_LISTPACKS_3 = 21,
 	BEAM_RDB_HASH_2 = 22, /* Valkey 9: each field with the time it expires, -1 for none */
 	BEAM_RDB_HASH_LISTPACK_EX_PRE_GA = 23, /* 7.4 release candidates */
-	BEAM_RDB_HASH_METADATA = 24, /* hash fields with a TTL, 7.4 */
+	BEAM_RDB_HASH_METADATA = 24,           /* hash fields with a TTL, 7.4 */
 	BEAM_RDB_HASH_LISTPACK_EX = 25,
 };
 
