@@ -46,10 +46,9 @@ static const unsigned char *behind_words(const unsigned char *object)
 /* A byte with the size of the key's header stands before it. */
 static bool key_at(const unsigned char *at, const char **key)
 {
-	static const uint8_t head_bytes[8] = {1, 3, 5, 9, 17};
 	const unsigned char *bytes = at + 1 + at[0];
 
-	if (at[0] == 0 || at[0] > 17 || head_bytes[bytes[-1] & 7] != at[0])
+	if (at[0] == 0 || at[0] > BEAM_SDS_HEAD_MAX || beam_sds_head_bytes(bytes[-1]) != at[0])
 		return false;
 	*key = (const char *)bytes;
 	return true;

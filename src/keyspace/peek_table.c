@@ -83,13 +83,12 @@ static uint64_t smaller_size(const struct beam_peek_table *table)
 
 bool peek_is_name(uintptr_t at, const char *name, size_t name_bytes)
 {
-	static const uint8_t head_bytes[8] = {1, 3, 5, 9, 17};
 	unsigned char kind;
 	size_t head, len;
 
 	if (!beam_read_memory(at - 1, &kind, 1))
 		return false;
-	head = head_bytes[kind & 7];
+	head = beam_sds_head_bytes(kind);
 	return head && beam_memory_there((const void *)(at - head), head + name_bytes) &&
 	       beam_sds_length((const unsigned char *)at, &len) && len == name_bytes &&
 	       memcmp((const void *)at, name, len) == 0;

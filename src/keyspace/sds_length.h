@@ -9,6 +9,16 @@
 #include <stdint.h>
 #include <string.h>
 
+#define BEAM_SDS_HEAD_MAX 17
+
+/* Bytes of the header that ends in `kind`, the byte in front of the string; 0 for an unknown one. */
+static inline size_t beam_sds_head_bytes(unsigned char kind)
+{
+	static const uint8_t bytes[8] = {1, 3, 5, 9, BEAM_SDS_HEAD_MAX};
+
+	return bytes[kind & 7];
+}
+
 /* False for an unknown kind of header. */
 static inline bool beam_sds_length(const unsigned char *bytes, size_t *len)
 {

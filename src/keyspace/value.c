@@ -6,8 +6,7 @@
 #include "rdb.h"
 #include "sds_length.h"
 
-#define KEY_WORD_VALUE  3 /* ctx, db, name, value */
-#define SDS_HEAD_MAX    17
+#define KEY_WORD_VALUE  3          /* ctx, db, name, value */
 #define BLOCK_MAX_BYTES (1u << 20) /* more is not looked through to see whether it is one */
 #define LOOK_BYTES      4096       /* of a long string: the server itself tells where it lies */
 
@@ -133,13 +132,12 @@ const void *beam_value_object(RedisModuleKey *key)
 
 static bool string_is_there(const char *bytes)
 {
-	static const uint8_t head_bytes[8] = {1, 3, 5, 9, SDS_HEAD_MAX};
-	unsigned char kind, head[SDS_HEAD_MAX + 1];
+	unsigned char kind, head[BEAM_SDS_HEAD_MAX + 1];
 	size_t head_len, len;
 
 	if (!bytes || !beam_read_memory((uintptr_t)bytes - 1, &kind, 1))
 		return false;
-	head_len = head_bytes[kind & 7];
+	head_len = beam_sds_head_bytes(kind);
 	/* Behind a header of its own kind, so that the length can be taken from the copy. */
 	if (!head_len || !beam_read_memory((uintptr_t)bytes - head_len, head, head_len) ||
 	    !beam_sds_length(head + head_len, &len))
