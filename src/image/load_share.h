@@ -15,6 +15,7 @@
  *	JOB, for each shared chunk  --->
  *	        <--- DECODED                      the chunk's memory is the pull's again
  *	AUX CHUNK                   --->          in the RDB stream: the main thread inserts the keys
+ *	AUX WAIT                    --->          nothing has come yet: the server looks after its clients
  *	AUX END                     --->          before the FF: the count of all
  *
  * Native byte order: both run on one machine. AUX: unsigned kind, number, count; string nonce.
@@ -33,7 +34,7 @@
 #define BEAM_LOAD_AUX_MAX      80           /* bytes of one AUX record */
 #define BEAM_LOAD_MEMORY_MAX   (1ull << 36) /* of the memfd */
 
-enum beam_load_aux { BEAM_LOAD_BEGIN = 1, BEAM_LOAD_CHUNK, BEAM_LOAD_END };
+enum beam_load_aux { BEAM_LOAD_BEGIN = 1, BEAM_LOAD_CHUNK, BEAM_LOAD_END, BEAM_LOAD_WAIT };
 
 /* pull -> module, with the memfd: sealed against shrinking, so that reading it cannot raise SIGBUS */
 struct beam_load_hello {

@@ -152,6 +152,15 @@ static int chunk(uint32_t number, uint64_t count)
 	return rc;
 }
 
+/* The server would wait for the next chunk in a read of its link, and answer nobody. */
+static int wait_for_more(void)
+{
+	if (!load.begun)
+		return BEAM_E_PROTO;
+	yield();
+	return 0;
+}
+
 static int end(uint64_t count)
 {
 	if (!load.begun)
@@ -166,6 +175,8 @@ static int run(uint64_t kind, uint64_t number, uint64_t count)
 		return begin();
 	case BEAM_LOAD_CHUNK:
 		return number > UINT32_MAX ? BEAM_E_PROTO : chunk((uint32_t)number, count);
+	case BEAM_LOAD_WAIT:
+		return wait_for_more();
 	case BEAM_LOAD_END:
 		return end(count);
 	default:

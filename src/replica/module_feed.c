@@ -23,6 +23,7 @@
 #define PARTS_MAX    4
 #define SEGMENTS_MAX 1024  /* of a window */
 #define AGREE_MS     30000 /* for the target to read the first record */
+#define WAIT_MS      100 /* between two records that let a waiting server look after its clients */
 
 enum agreement { NOT_ASKED, ASKED, AGREED, REFUSED };
 
@@ -310,15 +311,30 @@ static void pop(struct beam_module_feed *m, struct beam_module_part *part)
 	m->nparts--;
 }
 
+/* A record may stand between two chunks only. */
+static bool may_tell_to_wait(const struct beam_module_feed *m)
+{
+	return m->known == AGREED && !m->in_long && !m->ended;
+}
+
+static int prepare_wait(struct beam_module_feed *m)
+{
+	return beam_module_part_aux(new_part(m, 0), BEAM_LOAD_WAIT, 0, 0, m->nonce);
+}
+
 static int source_next(void *ctx, const uint8_t **base, uint32_t *len, int timeout_ms)
 {
 	struct beam_module_feed *m = ctx;
 	int rc = 0;
 
 	for (;;) {
+		if (may_tell_to_wait(m) && timeout_ms > WAIT_MS)
+			timeout_ms = WAIT_MS;
 		/* One place stays free: the header's part is followed by a question. */
 		while (!rc && !m->ended && m->nparts < PARTS_MAX - 1)
 			rc = prepare(m, m->nparts ? 0 : timeout_ms);
+		if (rc == -ETIMEDOUT && !m->nparts && may_tell_to_wait(m))
+			rc = prepare_wait(m);
 		if (rc && (rc != -ETIMEDOUT || !m->nparts))
 			return rc;
 		if (!m->nparts)

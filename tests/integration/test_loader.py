@@ -88,6 +88,10 @@ def test_server_answers_while_it_loads(make):
     wait_for(lambda: loading(replica), "it loads")
     with pytest.raises(redis.BusyLoadingError):
         replica.client.get("key")
+    # A chunk takes seconds to come, and none of them is spent deaf in a read of the link.
+    answers = []
+    wait_for(lambda: answers.append(loading(replica)) or not answers[-1], "it has loaded", 4 * harness.DEADLINE_S)
+    assert len(answers) > 10, f"{len(answers)} answers while six seconds of data came"
     out, err = process.communicate(timeout=harness.DEADLINE_S * 4)
     assert process.returncode == 0, err
     same_data(primary, replica)
