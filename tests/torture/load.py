@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Pulls while a client writes into 16 databases, and slow readers of images that are replaced."""
 import collections
-import json
 import random
 import re
 import signal

@@ -182,10 +182,15 @@ class Rig:
                 kill(server.pid, signal.SIGCONT)
                 server.stop()
 
-    def target(self, name):
+    def target(self, name, module=False):
+        """A server of its own; one with the module looks into the primary's file of faults."""
         if name not in self.targets:
-            server = harness.Server(self.root, name, harness.servers()[0][1], module=False,
-                                    enable_debug_command="yes")
+            binary = harness.servers()[0][1]
+            if module:
+                server = Server(self.root, name, binary, trace=self.primary.trace)
+                server.fault = self.primary.fault
+            else:
+                server = harness.Server(self.root, name, binary, module=False)
             self.targets[name] = server.start()
         return self.targets[name]
 
@@ -207,9 +212,12 @@ class Rig:
 
     def dump_digest(self):
         """The digest of what a plain server loads from the dump, or None without a dump."""
-        name = sha(self.primary.dump())
+        return self.file_digest(self.primary.dump())
+
+    def file_digest(self, path):
+        name = sha(path)
         if name and name not in self.digests:
-            shutil.copyfile(self.primary.dump(), self.loader.dump())
+            shutil.copyfile(path, self.loader.dump())
             try:
                 self.loader.client.execute_command("DEBUG", "RELOAD", "NOSAVE")
                 self.digests[name] = self.loader.digest()

@@ -2,8 +2,11 @@
 """What goes on while a fault strikes: each scenario does one thing, then checks what it has promised.
 
 run(rig, arm) calls arm() at the moment from which the fault may strike. A server that dies of it is
-restarted by the checks. PULLER_POINTS are struck in the pulling process."""
+restarted by the checks. `only` matches the points that a scenario is there for: it passes others, too,
+which are struck sooner elsewhere."""
+import contextlib
 import json
+import pathlib
 import signal
 import time
 
@@ -17,6 +20,8 @@ from rig import Violation, sha
 GONE = (redis.ConnectionError, redis.TimeoutError)
 # Points at which an error is reported by the puller for what it is, not repaired.
 PATIENCE_S = 90
+REGION = "64mb"
+LITTLE_REGION = "16mb"  # of eight segments; two workers need seven, the image ten
 
 
 def until_over(rig, done, what):
@@ -54,9 +59,20 @@ def after(rig, before):
         rig.note_baseline()
 
 
+def fresh_region(rig, size):
+    """The region begins from nothing, with another most: what it holds by now would stay."""
+    client = rig.primary.client
+    client.config_set("rdbeam.retain", 0)
+    wait_for(lambda: rig.primary.number("rdbeam", "rdbeam_region_bytes") == 0,
+             lambda: f"the region is given back: {rig.primary.info('rdbeam')}", PATIENCE_S)
+    client.config_set("rdbeam.region-size", size)
+    client.config_set("rdbeam.retain", 300)
+
+
 class Save:
     """BGSAVE, with a write right after the fork, which the dump must not have."""
     name = "bgsave"
+    only = ""
 
     def settings(self, rig):
         pass
@@ -103,12 +119,50 @@ class Rescue(Save):
         rig.primary.client.config_set("rdbeam.flush-rate-limit", 0)
 
 
+class Reuse(Save):
+    """The region is smaller than the image: its slots are used again while the disk takes them."""
+    name = "reuse"
+
+    def settings(self, rig):
+        fresh_region(rig, LITTLE_REGION)
+
+    def undo(self, rig):
+        rig.primary.client.config_set("rdbeam.region-size", REGION)
+
+
+class ReuseRescue(Reuse):
+    """The daemon dies when part of the image is in the file only: the waiter reads it back."""
+    name = "reuse-rescue"
+    only = r"^rescue\."
+    # What does not fit must be written before the copy ends, and the rest takes seconds after it.
+    rate = 4 << 20
+
+    def settings(self, rig):
+        super().settings(rig)
+        rig.primary.client.config_set("rdbeam.flush-rate-limit", self.rate)
+
+    def strike(self, rig, arm):
+        Rescue.strike(self, rig, arm)
+
+    def undo(self, rig):
+        super().undo(rig)
+        Rescue.undo(self, rig)
+
+
 class Memory:
     """RDBEAM.SNAPSHOT: the dump stays as it is."""
     name = "snapshot"
+    only = ""
+
+    def settings(self, rig):
+        pass
+
+    def undo(self, rig):
+        pass
 
     def run(self, rig, arm):
         rig.change_data()
+        self.settings(rig)
         before, old_digest = note(rig), rig.dump_digest()
         arm()
         try:
@@ -121,14 +175,48 @@ class Memory:
         if not until_over(rig, busy, "the snapshot's child ends"):
             rig.check_dead_server({old_digest})
             return
+        self.undo(rig)
         if sha(rig.primary.dump()) != before["sha"]:
             raise Violation("a snapshot in memory has changed the dump")
+        after(rig, before)
+
+
+class MemoryFull(Memory):
+    """The region does not hold the image: the child gives up and says so to the daemon."""
+    name = "snapshot-full"
+    only = r"^lane\.abort$"
+
+    def settings(self, rig):
+        fresh_region(rig, LITTLE_REGION)
+
+    def undo(self, rig):
+        rig.primary.client.config_set("rdbeam.region-size", REGION)
+
+
+class HugeHeap:
+    """rdbeam.fork-thp: its self-test is another program, which says whether the heap may change."""
+    name = "fork-thp"
+    only = r"thp\."
+
+    def run(self, rig, arm):
+        before, digest = note(rig), rig.dump_digest()
+        arm()
+        with contextlib.suppress(*GONE):
+            rig.primary.client.config_set("rdbeam.fork-thp", "yes")
+        if not until_over(rig, rig.primary.client.ping, "the server answers"):
+            rig.check_dead_server({digest})
+            return
+        state = rig.primary.value("rdbeam", "rdbeam_fork_thp")
+        if state != "on" and not state.startswith("unavailable: "):
+            raise Violation(f"rdbeam.fork-thp is '{state}' after its self-test")
+        rig.primary.client.config_set("rdbeam.fork-thp", "no")
         after(rig, before)
 
 
 class Restart:
     """The daemon is killed and started again."""
     name = "daemon"
+    only = ""
 
     def run(self, rig, arm):
         before, digest = note(rig), rig.dump_digest()
@@ -146,6 +234,7 @@ class Restart:
 class Expire:
     """The retained image goes, its memory is given back, and the next save begins from nothing."""
     name = "expire"
+    only = ""
 
     def run(self, rig, arm):
         before, digest = note(rig), rig.dump_digest()
@@ -167,6 +256,7 @@ class Expire:
 class Pull:
     """A pull; the target ends as a replica with the same data, or as it was."""
     name = "pull"
+    only = ""
     keys = False  # in the target before
     options = ()
     image = "pulled.rdb"
@@ -307,6 +397,82 @@ class PullFile(Pull):
             raise Violation(f"--to-file left a broken file (exit {code}): {done.stdout}")
 
 
+class PullLoad(Pull):
+    """The target has the module, too, which makes its values: whoever is struck is the target."""
+    name = "pull-load"
+    only = r"^load-"
+
+    def prepare(self, rig):
+        target = rig.target(self.name, module=True)
+        if target.process.poll() is not None:
+            self.restart(target)
+        return super().prepare(rig)
+
+    @staticmethod
+    def restart(target):
+        target.gone(target.family())
+        target.start()
+
+    def check(self, rig, target, code, digest, old, said):
+        def over():
+            if target.process.poll() is not None:
+                return True
+            try:
+                return target.client.ping()
+            except redis.BusyLoadingError:
+                return False
+            except GONE:
+                return False
+        wait_for(over, "the target answers, or has ended", PATIENCE_S)
+        if target.process.poll() is None:
+            super().check(rig, target, code, digest, old, said)
+            return
+        if code == 0:
+            raise Violation(f"the pull succeeded, and its target is dead\n{said}")
+        self.restart(target)
+
+
+class Stale:
+    """A reader stands still in mid-pull, and its image's memory is needed for the next save."""
+    name = "stale"
+    only = r"^tcp_revoke$"
+
+    def run(self, rig, arm):
+        fresh_region(rig, rig.primary.number("rdbeam", "rdbeam_snapshot_bytes") * 3 // 2)
+        old_digest = rig.change_data()
+        rig.primary.bgsave()
+        path, before = rig.root / "stale.rdb", note(rig)
+        path.unlink(missing_ok=True)
+        # A fault of its own, so that the one that is armed is left for the others.
+        process = rigs.run_cli(["pull", "--timeout", "5", "--from", f"127.0.0.1:{rig.primary.port}",
+                                "--to-file", path], {"RDBEAM_FAULT": "tcp_pull_recv:3:stop"})
+        wait_for(lambda: stopped(process.pid) or process.poll() is not None, "the reader stands still")
+        digest = rig.change_data()
+        arm()
+        with contextlib.suppress(*GONE):
+            rig.primary.client.execute_command("BGSAVE")
+        lives = until_over(rig, lambda: not rig.primary.saving(), "the save ends")
+        kill(process.pid, signal.SIGCONT)
+        process.communicate(timeout=PATIENCE_S)
+        rig.pulls += 1
+        if process.returncode == 0 and rig.file_digest(path) not in (old_digest, digest):
+            raise Violation("the reader got what is no image")
+        if not lives:
+            rig.check_dead_server({old_digest, digest})
+            return
+        rig.primary.client.config_set("rdbeam.region-size", REGION)
+        rig.check_save(before, digest)
+        after(rig, before)
+
+
+def stopped(pid):
+    try:
+        stat = pathlib.Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return False
+    return stat[stat.rindex(")") + 2] == "T"
+
+
 class PullKilled(Pull):
     """The puller is killed while the target follows it: the guard puts the target back."""
     name = "pull-killed"
@@ -332,5 +498,7 @@ def holders(mark):
     return found
 
 
-ALL = [Save(), Rescue(), Memory(), Restart(), Expire(), Pull(), PullStaged(), PullCopy(), PullFile(),
-       PullKilled()]
+# The short form of ctest has no time for the others, each of which is there for a point or two.
+QUICK = [Save(), Rescue(), Memory(), Restart(), Expire(), Pull(), PullStaged(), PullCopy(), PullFile(),
+         PullKilled()]
+ALL = [*QUICK, Reuse(), ReuseRescue(), MemoryFull(), HugeHeap(), PullLoad(), Stale()]

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Hours in small: writes, saves, pulls and kills, and whether anything grows."""
 import collections
-import json
 import pathlib
 import re
 import statistics
