@@ -215,6 +215,53 @@ def test_cut_stands_in_the_file(make, loads):
     assert 0 < said["offset"] <= server.number("replication", "master_repl_offset")
 
 
+def heard(server, pattern, **user):
+    """A subscription, and a function that returns what it heard until now."""
+    listener = server.connect(**user).pubsub(ignore_subscribe_messages=True)
+    listener.psubscribe(pattern)
+    wait_for(lambda: server.client.pubsub_numpat(), "the subscription")
+
+    def until_now():
+        # What came before a PONG was all: the server answers in order.
+        listener.ping()
+        said, message = [], None
+        while not message or message["type"] != "pong":
+            message = listener.get_message(timeout=harness.DEADLINE_S)
+            if message and message["type"] == "pmessage":
+                said.append((message["channel"], message["data"]))
+        return said
+    return until_now
+
+
+def test_only_subscribers_of_everything_hear_of_a_save(make):
+    """As docs/faq.md says: two empty messages, and only where there is a backlog."""
+    server = make("primary")
+    listen = heard(server, "*")
+    server.bgsave()
+    assert listen() == []
+    replica = make("replica", module=False, replicaof=f"127.0.0.1 {server.port}")
+    wait_for(lambda: replica.value("replication", "master_link_status") == "up", "the link")
+    listen()
+    there, narrow = heard(replica, "*"), heard(server, "app:*")
+    changes = server.number("persistence", "rdb_changes_since_last_save")
+    server.bgsave()
+    server.client.publish("app:1", "hello")
+    both = [(b"__rdbeam__:cut", b"")] * 2
+    assert listen() == [*both, (b"app:1", b"hello")]
+    assert narrow() == [(b"app:1", b"hello")]
+    wait_for(lambda: in_sync(server, replica), "the replica has it all")
+    assert there() == [*both, (b"app:1", b"hello")]
+    assert server.number("persistence", "rdb_changes_since_last_save") == changes
+    server.client.execute_command("ACL", "SETUSER", "app", "on", "nopass", "+@all", "resetchannels", "&app:*")
+    with pytest.raises(redis.exceptions.NoPermissionError):
+        server.connect(username="app", password="any").execute_command("PSUBSCRIBE", "*")
+
+
+def in_sync(primary, replica):
+    return replica.number("replication", "slave_repl_offset") == \
+        primary.number("replication", "master_repl_offset")
+
+
 # ---- Redis's own bookkeeping ----------------------------------------------------------------
 
 def test_save_points_make_an_image(make, loads):
