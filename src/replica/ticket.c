@@ -65,7 +65,7 @@ int beam_ticket_parse(const redisReply *map, struct beam_ticket *out)
 	    get_text(map, "replid", t.replid, sizeof(t.replid)) ||
 	    get_u64(map, "offset", &offset) || get_u64(map, "reused", &reused) ||
 	    get_u64(map, "copy_ms", &t.copy_ms) || get_u64(map, "keys", &t.keys) ||
-	    get_u64(map, "min_replicas", &min_replicas) ||
+	    get_u64(map, "min_replicas", &min_replicas) || get_u64(map, "ttl_ms", &t.ttl_ms) ||
 	    get_text(map, "host", t.host, sizeof(t.host)) ||
 	    get_text(map, "relay", t.relay, sizeof(t.relay)) ||
 	    beam_reply_hex(map, "public", t.public_key, sizeof(t.public_key)))
@@ -192,12 +192,14 @@ int beam_ticket_get(struct beam_redis *redis, const struct beam_ticket_opts *opt
 		    struct beam_ticket *out)
 {
 	redisReply *reply = NULL;
+	uint64_t asked_ms = beam_now_ms();
 	int rc = ask(redis, opts, &reply);
 
 	if (rc == BEAM_E_SERVER && strncmp(beam_redis_error(redis), "NOBACKLOG", 9) == 0) {
 		rc = make_backlog(redis, opts, error);
 		if (rc)
 			return rc;
+		asked_ms = beam_now_ms();
 		rc = ask(redis, opts, &reply);
 	}
 	if (rc)
@@ -209,5 +211,11 @@ int beam_ticket_get(struct beam_redis *redis, const struct beam_ticket_opts *opt
 				 "%s: RDBEAM.TICKET's answer is not understood: is its module of "
 				 "another rdbeam version?",
 				 beam_redis_name(redis));
+	out->asked_ms = asked_ms;
 	return 0;
+}
+
+bool beam_ticket_is_late(const struct beam_ticket *ticket, uint64_t now_ms)
+{
+	return now_ms - ticket->asked_ms >= ticket->ttl_ms;
 }

@@ -30,6 +30,8 @@ struct beam_ticket {
 	bool reused;
 	uint64_t copy_ms, keys;
 	int64_t min_replicas;
+	uint64_t ttl_ms;
+	uint64_t asked_ms; /* beam_now_ms() before it was given */
 };
 
 struct beam_ticket_opts {
@@ -48,6 +50,9 @@ struct beam_ticket_opts {
  * `error`. */
 int beam_ticket_get(struct beam_redis *redis, const struct beam_ticket_opts *opts, char *error,
 		    struct beam_ticket *out);
+
+/* True when it may have been too late for it at `now_ms`. */
+bool beam_ticket_is_late(const struct beam_ticket *ticket, uint64_t now_ms);
 
 /* Reads the reply map; for the above and the tests. 0 or BEAM_E_PROTO. */
 int beam_ticket_parse(const redisReply *map, struct beam_ticket *out);

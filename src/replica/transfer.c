@@ -14,7 +14,8 @@
 #include "verbs_server.h"
 #endif
 
-#define RESUMES_MAX 3
+#define RESUMES_MAX  3
+#define RENEWALS_MAX 3 /* of a ticket that came too late */
 
 /* An image that goes to a server is read in memory and, for a replica, beside its stream. */
 static uint64_t image_memory(const struct beam_pull *pull)
@@ -319,13 +320,28 @@ static int give_up_relay(struct beam_pull *pull, int rc)
 	return renew_ticket(pull);
 }
 
+/* A ticket is for seconds. What lies between it and its use (a stream, buffers, the answer of a
+ * loader) takes longer than that where the processors are short: then another one may do. */
+static bool may_have_expired(const struct beam_pull *pull, int rc)
+{
+	return rc == BEAM_E_DENIED && beam_ticket_is_late(&pull->ticket, beam_now_ms());
+}
+
 int beam_transfer_run(struct beam_pull *pull)
 {
-	int rc;
+	int rc, renewals = 0;
 
 	pull->stage = BEAM_STAGE_TRANSFER;
 	for (int resumes = 0;; resumes++) {
 		rc = read_once(pull);
+		if (may_have_expired(pull, rc) && renewals++ < RENEWALS_MAX) {
+			resumes--;
+			pull->error[0] = '\0';
+			rc = renew_ticket(pull);
+			if (!rc)
+				continue;
+			break;
+		}
 		if (rc && pull->ticket.relay[0] && pull->to_blame) {
 			resumes--;
 			rc = give_up_relay(pull, rc);

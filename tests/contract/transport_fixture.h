@@ -18,7 +18,7 @@
 
 #define SEGMENT_BYTES BEAM_SEGMENT_ALIGN
 #define TICKETS       256
-#define PATIENCE_MS   20000 /* of a test for an event that must come */
+#define PATIENCE_MS   60000 /* of a test for an event that must come */
 
 struct beam_served {
 	struct beam_gen gen;

@@ -24,7 +24,7 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 BUILD = os.environ.get("RDBEAM_BUILD_DIR") or os.path.join(HERE, "..", "..", "build", "gcc")
 CACHE = os.path.join(BUILD, "rdma-lab")
 SKIPPED = 77
-PATIENCE_S = 60  # for one step in a guest; emulation is some 15 times slower than the machine
+PATIENCE_S = 120  # for one step in a guest; emulation is some 15 times slower than the machine
 
 MODULES = """virtio_ring virtio virtio_pci_modern_dev virtio_pci_legacy_dev virtio_pci failover
 net_failover virtio_net virtio_blk crc32c_generic crc16 mbcache jbd2 ext4 udp_tunnel ip6_udp_tunnel ib_core ib_uverbs crc32_generic rdma_rxe

@@ -24,7 +24,7 @@ static const char *const good[][2] = {
     {"counter", ":7"},      {"replid", REPLID},   {"offset", ":4096"},
     {"reused", ":0"},       {"copy_ms", ":12"},   {"keys", ":34"},
     {"min_replicas", ":2"}, {"host", "10.0.0.1"}, {"relay", ""},
-    {"public", HEX32},
+    {"public", HEX32},      {"ttl_ms", ":5000"},
 };
 #define NFIELDS (sizeof(good) / sizeof(good[0]))
 
