@@ -471,7 +471,7 @@ struct beam_reader_opts fixture_ticket(struct fixture *f)
 	struct beam_reader_opts opts = {.host = fixture_host,
 					.port = f->opts.port,
 					.gen = f->image.gen,
-					.connect_timeout_ms = 5000};
+					.connect_timeout_ms = PATIENCE_MS};
 	struct ticket ticket = {0};
 
 	beam_random(ticket.id, sizeof(ticket.id));
