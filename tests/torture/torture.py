@@ -42,6 +42,8 @@ def options():
     parser.add_argument("--seeds", type=int, metavar="N",
                         help="instead: SIGKILL and SIGSTOP at each point, once for each of N seeds "
                         "from --seed on, or as often as --minutes allow")
+    parser.add_argument("--crowd", action="store_true",
+                        help="instead: Redis's latency beside crowds at the pull port, for --minutes")
     parser.add_argument("--interval", type=float, default=60, metavar="SEC",
                         help="between the saves of --soak; default 60")
     parser.add_argument("--corruptions", type=int, default=100000, metavar="N",
@@ -311,6 +313,13 @@ def long_run(torture):
     return torture.finish()
 
 
+def crowd_run(torture):
+    one_part(torture, crowd.run, 1.0)
+    torture.result["not_run"].append("fault points, corruptions, pulls: --crowd leaves them out")
+    torture.opts.only = "$^"  # no point is expected
+    return torture.finish()
+
+
 def seeds_run(torture):
     torture.learn()
     torture.sweep(share=1.0)
@@ -349,8 +358,8 @@ def main():
         torture = Torture(opts, root)
         if opts.soak:
             return soak.run(torture)
-        if opts.seeds:
-            return seeds_run(torture)
+        if opts.seeds or opts.crowd:
+            return (seeds_run if opts.seeds else crowd_run)(torture)
         return short_run(torture, opts.ctest) if opts.ctest else long_run(torture)
     finally:
         shutil.rmtree(root, ignore_errors=True)
