@@ -219,7 +219,8 @@ class Guest:
         args = ["qemu-system-x86_64", "-accel", "tcg,thread=multi", "-cpu", "max", "-smp", str(cpus),
                 "-m", str(memory_mb), "-nographic", "-nodefaults", "-no-user-config", "-monitor", "none",
                 "-no-reboot", "-kernel", vmlinux, "-initrd", lab.initrd,
-                "-append", f"console=ttyS0 panic=-1 quiet mitigations=off {kernel_options}",
+                # An emulated timer may come late where QEMU is not scheduled: the kernel would panic over it.
+                "-append", f"console=ttyS0 panic=-1 quiet no_timer_check mitigations=off {kernel_options}",
                 "-serial", f"file:{self.console}", "-serial", f"unix:{path}.shell,server=on,wait=on",
                 "-netdev", net,
                 "-device", f"virtio-net-pci,netdev=n0,romfile=,mac=52:54:00:00:00:{(port or 0) + 16:02x}"]
