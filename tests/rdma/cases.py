@@ -304,6 +304,8 @@ def lost(_):
         guest.check(f"(rdbeam pull --quiet --json --from {guest.ip}:{PORT} --to-file /tmp/image.rdb "
                     ">/tmp/pull.out 2>&1; touch /tmp/pull.done) &")
         wait_info(guest, "rdbeam_pulls_active", "1")
+        screen = guest.check(f"rdbeam status -p {PORT}")
+        check(re.search(rf"^  {re.escape(guest.ip)} .*  verbs  ", screen, re.M), f"no line of that pull:\n{screen}")
         guest.check("usleep 1000000; rdma link delete rxe0 & until [ -e /tmp/pull.done ]; do usleep 100000; done", PULL_S)
         result = pull_result(guest.check("cat /tmp/pull.out"))
         check(result["transport"] == "verbs+tcp", f"the way was {result['transport']}")
