@@ -3,8 +3,8 @@
 virtio-net, an initramfs of busybox and of the programs under test. Nothing is installed for it but
 packages of tools/packages; the kernel package is unpacked beside the build.
 
-A guest runs a shell on its second serial port; Guest.run sends it one command and returns status
-and output. The first port is the kernel's console, kept in a file for post-mortems.
+A guest runs a shell on a virtio port; Guest.run sends it one command and returns status and output.
+Its serial port is the kernel's console, kept in a file for post-mortems.
 """
 
 import base64
@@ -27,7 +27,7 @@ SKIPPED = 77
 PATIENCE_S = 120  # for one step in a guest; emulation is some 15 times slower than the machine
 
 MODULES = """virtio_ring virtio virtio_pci_modern_dev virtio_pci_legacy_dev virtio_pci failover
-net_failover virtio_net virtio_blk crc32c_generic crc16 mbcache jbd2 ext4 udp_tunnel ip6_udp_tunnel ib_core ib_uverbs crc32_generic rdma_rxe
+net_failover virtio_net virtio_blk virtio_console crc32c_generic crc16 mbcache jbd2 ext4 udp_tunnel ip6_udp_tunnel ib_core ib_uverbs crc32_generic rdma_rxe
 configfs ib_cm iw_cm rdma_cm rdma_ucm""".split()
 PROGRAMS = "redis-server redis-cli rdma ib_read_bw ibv_devinfo".split()
 BUILT = "rdbeam rdbeamd rdbeam.so tests/rdma/rdma-probe tests/contract/contract-transport".split()
@@ -113,8 +113,9 @@ ip link set lo up
 ulimit -l unlimited
 echo 1 >/proc/sys/vm/overcommit_memory
 export PATH=/bin:/usr/bin HOME=/tmp TERM=dumb
-exec </dev/ttyS1 >/dev/ttyS1 2>&1
-stty raw -echo
+until [ -e /dev/vport0p1 ]; do usleep 1000; done
+exec 3<>/dev/vport0p1
+exec <&3 >&3 2>&1
 echo "@@0 0"
 while read -r line; do eval "$(echo $line | base64 -d)"; done
 poweroff -f
@@ -221,7 +222,10 @@ class Guest:
                 "-no-reboot", "-kernel", vmlinux, "-initrd", lab.initrd,
                 # An emulated timer may come late where QEMU is not scheduled: the kernel would panic over it.
                 "-append", f"console=ttyS0 panic=-1 quiet no_timer_check mitigations=off {kernel_options}",
-                "-serial", f"file:{self.console}", "-serial", f"unix:{path}.shell,server=on,wait=on",
+                "-serial", f"file:{self.console}",
+                # Not a second UART: that drops bytes where QEMU is not scheduled in time.
+                "-chardev", f"socket,id=shell,path={path}.shell,server=on,wait=on",
+                "-device", "virtio-serial-pci", "-device", "virtserialport,chardev=shell,nr=1",
                 "-netdev", net,
                 "-device", f"virtio-net-pci,netdev=n0,romfile=,mac=52:54:00:00:00:{(port or 0) + 16:02x}"]
         if disk_bytes:
