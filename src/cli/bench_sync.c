@@ -182,6 +182,7 @@ static int warm_up(struct sync_bench *bench, const struct beam_sync_result *resu
 	char why[BEAM_SYNC_WHY_BYTES] = "";
 	int code = 0;
 
+	bench->place.warming_up = true;
 	for (size_t m = 0; m < BEAM_SYNC_METHODS && !code; m++) {
 		const struct beam_sync_method *method = &beam_sync_methods[m];
 		struct beam_sync_sample ignored;
@@ -194,6 +195,7 @@ static int warm_up(struct sync_bench *bench, const struct beam_sync_result *resu
 		code = beam_sync_once(&bench->place, method, bench->counts[bench->ncounts - 1], why,
 				      &ignored);
 	}
+	bench->place.warming_up = false;
 	return code;
 }
 

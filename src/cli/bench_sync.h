@@ -53,6 +53,7 @@ struct beam_sync_place {
 	char digest[48];          /* of the primary's data */
 	const char *primary_disk; /* the directories of dumps; NULL: the servers' own */
 	const char *replica_disk;
+	bool warming_up; /* the first pull makes the backlog, and an image of its own */
 };
 
 /* Why a method cannot be measured here, into why[BEAM_SYNC_WHY_BYTES]; false when it can. */

@@ -36,6 +36,7 @@ struct once {
 	struct replica replicas[BEAM_SYNC_REPLICAS_MAX];
 	int n;
 	uint64_t began_ns;
+	char generation[64]; /* of the image that all pulls shall get; "": any */
 	char *why;
 };
 
@@ -65,6 +66,16 @@ static int set_gathering(const struct once *once, struct beam_redis *redis)
 	return code ? code : set(once, redis, "repl-diskless-sync-max-replicas", count);
 }
 
+/* A pull gets the newest whole image that its stream reaches: the one of the measurement before, with
+ * our copy beside it for nothing. Under another replication id no stream reaches that. */
+static int outdate_images(const struct once *once)
+{
+	struct beam_redis *redis = once->place->primary->redis;
+	int code = beam_redis_command(redis, NULL, "DEBUG CHANGE-REPL-ID");
+
+	return code ? tell(once, code, "DEBUG CHANGE-REPL-ID", beam_redis_error(redis)) : 0;
+}
+
 static int prepare_primary(const struct once *once)
 {
 	const struct beam_sync_method *method = once->method;
@@ -85,6 +96,8 @@ static int prepare_primary(const struct once *once)
 			   method->dual_channel ? "yes" : "no");
 	if (!code)
 		code = set(once, redis, "dir", dir ? dir : once->place->primary->dir);
+	if (!code && pull && !method->retained)
+		code = outdate_images(once);
 	return code;
 }
 
@@ -218,17 +231,30 @@ static int order(struct once *once, struct replica *replica)
 	return code ? tell(once, code, "REPLICAOF", beam_redis_error(replica->server.redis)) : 0;
 }
 
+static int order_image(struct once *once)
+{
+	struct beam_redis *redis = once->place->primary->redis;
+	redisReply *reply = NULL;
+	int code = beam_redis_command(redis, &reply, "RDBEAM.SNAPSHOT");
+
+	if (code)
+		return tell(once, code, "RDBEAM.SNAPSHOT", beam_redis_error(redis));
+	const redisReply *generation = beam_reply_field(reply, "generation");
+
+	if (generation && generation->str && !once->place->warming_up)
+		snprintf(once->generation, sizeof(once->generation), "%s", generation->str);
+	freeReplyObject(reply);
+	return 0;
+}
+
 /* Pulls that come together share one image, which is made now and is part of the time. */
 static int order_all(struct once *once)
 {
-	struct beam_redis *redis = once->place->primary->redis;
 	int code = 0;
 
 	once->began_ns = beam_now_ns();
 	if (once->method->kind == BEAM_SYNC_PULL && !once->method->retained)
-		code = beam_redis_command(redis, NULL, "RDBEAM.SNAPSHOT");
-	if (code)
-		return tell(once, code, "RDBEAM.SNAPSHOT", beam_redis_error(redis));
+		code = order_image(once);
 	for (int i = 0; i < once->n && !code; i++)
 		code = order(once, &once->replicas[i]);
 	return code;
@@ -339,6 +365,18 @@ static void read_stages(const struct replica *replica, struct beam_sync_sample *
 	cJSON_Delete(said);
 }
 
+static int check_generation(const struct once *once, const struct replica *replica)
+{
+	cJSON *said = beam_tool_said(&replica->tool);
+	const char *got = cJSON_GetStringValue(cJSON_GetObjectItem(said, "generation"));
+	bool right = !once->generation[0] || (got && strcmp(got, once->generation) == 0);
+
+	cJSON_Delete(said);
+	return right ? 0
+		     : tell(once, BEAM_E_STALE, "pulled another image than was made for it",
+			    once->method->name);
+}
+
 static int wait_tools(struct once *once)
 {
 	uint64_t deadline = beam_now_ms() + CHILDREN_MS;
@@ -354,6 +392,10 @@ static int wait_tools(struct once *once)
 		}
 		if (replica->tool.status)
 			return tool_failed(once, replica);
+		int code = check_generation(once, replica);
+
+		if (code)
+			return code;
 	}
 	return 0;
 }
