@@ -5,6 +5,7 @@
  * for those who look closer.
  */
 #include <stdio.h>
+#include <unistd.h>
 
 #include "bench_sync_result.h"
 #include "report.h"
@@ -109,5 +110,6 @@ void beam_sync_print_json(const struct beam_sync_report *report)
 	beam_json_text(object, "server", report->server);
 	beam_json_text(object, "rdbchecksum", report->checksum);
 	beam_json_i64(object, "slow_disk_mb_per_s", report->disk_rate);
+	beam_json_i64(object, "cpus", sysconf(_SC_NPROCESSORS_ONLN));
 	beam_json_print(object);
 }
