@@ -183,6 +183,7 @@ static int bucket_walk(struct beam_peek_table *table, int t, uint64_t first, uin
 }
 
 const struct peek_layout peek_bucket = {
+    .walked = BEAM_TABLE_BUCKETS,
     .open = bucket_open,
     .has = bucket_has,
     .count = bucket_count,

@@ -195,6 +195,7 @@ static int chain_walk(struct beam_peek_table *table, int t, uint64_t first, uint
 }
 
 const struct peek_layout peek_chain = {
+    .walked = BEAM_TABLE_CHAINED,
     .open = chain_open,
     .has = chain_has,
     .count = chain_count,

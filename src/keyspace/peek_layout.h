@@ -22,6 +22,7 @@ struct peek_entry {
 };
 
 struct peek_layout {
+	enum beam_table_walk walked; /* what the walk is called */
 	/* Takes over the tables of what lies at `at`, if that looks like one of this layout and
 	 * holds `keys`. */
 	bool (*open)(uintptr_t at, uint64_t keys, struct beam_peek_table *table);

@@ -206,6 +206,11 @@ int peek_emit(struct beam_peek_table *table, const struct peek_entry *entries, u
 	return 0;
 }
 
+enum beam_table_walk beam_peek_table_kind(const struct beam_peek_table *table)
+{
+	return table->layout->walked;
+}
+
 int beam_peek_table_walk(struct beam_peek_table *table, uint32_t part, uint32_t parts,
 			 beam_open_key_fn *each, void *arg)
 {

@@ -15,6 +15,7 @@
 #include <stdint.h>
 
 #include "open_key.h"
+#include "read_ways.h"
 #include "redis_api.h"
 
 struct peek_layout;
@@ -36,6 +37,9 @@ typedef int beam_open_key_fn(void *arg, const struct beam_open_key *key);
  * TTL. False: not there, or not as expected. */
 bool beam_peek_table_open(RedisModuleCtx *ctx, RedisModuleScanCursor *cursor, uint64_t keys,
 			  uint64_t expires, struct beam_peek_table *table);
+
+/* Which of the layouts it is. */
+enum beam_table_walk beam_peek_table_kind(const struct beam_peek_table *table);
 
 /* Walks part `part` of `parts`: that share of each table's buckets. 0, or what `each` returned. */
 int beam_peek_table_walk(struct beam_peek_table *table, uint32_t part, uint32_t parts,

@@ -40,6 +40,7 @@ struct beam_record_reader {
 	struct beam_record_opts opts;
 	uint32_t db;
 	uint64_t keys, expired;
+	struct beam_read_ways ways;
 	uint8_t *head;
 	size_t head_cap;
 	bool lookups_quiet;
@@ -61,7 +62,7 @@ int beam_record_reader_open(RedisModuleCtx *ctx, const struct beam_record_opts *
 	reader->ctx = ctx;
 	reader->opts = *opts;
 	if (opts->fast_path && !opts->defer)
-		reader->serializer = beam_serializer_open();
+		reader->serializer = beam_serializer_open(opts->rdb_version);
 	*out = reader;
 	return 0;
 }
@@ -86,6 +87,11 @@ uint64_t beam_record_keys(const struct beam_record_reader *reader)
 uint64_t beam_record_expired(const struct beam_record_reader *reader)
 {
 	return reader->expired;
+}
+
+struct beam_read_ways beam_record_ways(const struct beam_record_reader *reader)
+{
+	return reader->ways;
 }
 
 bool beam_record_fast_path_failed(const struct beam_record_reader *reader)
@@ -267,6 +273,7 @@ static int read_by_peek(struct beam_record_reader *reader, const struct beam_ope
 		}
 		++*proofs;
 	}
+	reader->ways.by_layout++;
 	if (value.kind == BEAM_VALUE_INT)
 		err = put_number(reader, meta, key->name, key->name_bytes, value.number);
 	else
@@ -295,6 +302,7 @@ static int read_long_string(struct beam_record_reader *reader, const struct beam
 {
 	struct beam_value value = {.rdb_type = BEAM_RDB_STRING};
 
+	reader->ways.by_api++;
 	value.bytes = RedisModule_StringDMA(key->handle, &value.len_bytes, REDISMODULE_READ);
 	return put_bytes(reader, meta, key->name, key->name_bytes, &value);
 }
@@ -314,6 +322,7 @@ static int flush_reply(struct beam_record_reader *reader, RedisModuleCallReply *
 
 		if (RedisModule_CallReplyType(element) == REDISMODULE_REPLY_STRING) {
 			value.bytes = RedisModule_CallReplyStringPtr(element, &value.len_bytes);
+			reader->ways.by_api++;
 			err = put_bytes(reader, &held->meta, name, name_bytes, &value);
 		} else if (has_expired(&held->meta)) {
 			reader->expired++;
@@ -369,8 +378,10 @@ static int read_dump(struct beam_record_reader *reader, const struct beam_open_k
 		return 0;
 	}
 	if (reader->serializer && key->object &&
-	    beam_serializer_value(reader->serializer, reader->ctx, key, &bytes, &len))
+	    beam_serializer_value(reader->serializer, reader->ctx, key, &bytes, &len)) {
+		reader->ways.by_serializer++;
 		return put_payload(reader, key, meta, bytes, len);
+	}
 	int err = quiet_lookups(reader);
 
 	if (err)
@@ -382,6 +393,7 @@ static int read_dump(struct beam_record_reader *reader, const struct beam_open_k
 	    type == REDISMODULE_REPLY_STRING ? RedisModule_CallReplyStringPtr(reply, &len) : NULL;
 
 	if (payload && len > BEAM_DUMP_FOOTER_BYTES) {
+		reader->ways.by_api++;
 		err = put_payload(reader, key, meta, (const uint8_t *)payload,
 				  len - BEAM_DUMP_FOOTER_BYTES);
 	} else if (type == REDISMODULE_REPLY_NULL && has_expired(meta)) {

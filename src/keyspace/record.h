@@ -20,6 +20,7 @@
 
 #include "deferred.h"
 #include "open_key.h"
+#include "read_ways.h"
 #include "redis_api.h"
 
 /* Takes one record. `head` and `body` are valid during the call. 0 or a negative code, which ends
@@ -33,6 +34,7 @@ struct beam_record_opts {
 	enum beam_eviction eviction; /* IDLE or FREQ goes with each key */
 	bool fast_path;              /* rdbeam.fast-path */
 	long save_delay_us;          /* rdb-key-save-delay */
+	unsigned rdb_version;        /* that the server writes */
 	/* Not NULL: keys that need a lookup by name are put there, and what is passed to `put` as a
 	 * body is memory of the keyspace, which stays. */
 	struct beam_deferred *defer;
@@ -62,6 +64,8 @@ int beam_record_flush(struct beam_record_reader *reader);
 
 uint64_t beam_record_keys(const struct beam_record_reader *reader);    /* put so far */
 uint64_t beam_record_expired(const struct beam_record_reader *reader); /* left out so far */
+/* By which ways these keys were read. */
+struct beam_read_ways beam_record_ways(const struct beam_record_reader *reader);
 /* Some layout of values did not prove itself: said once to the log by whoever asks. */
 bool beam_record_fast_path_failed(const struct beam_record_reader *reader);
 

@@ -29,8 +29,17 @@ struct stream {
 
 struct beam_serializer {
 	struct stream fresh, stream;
-	int (*save_type)(struct stream *, const void *object);
-	ssize_t (*save_object)(struct stream *, const void *object, void *key, int db);
+	union { /* by `typed` */
+		ssize_t (*save)(struct stream *, const void *object, void *key, int db);
+		ssize_t (*save_as)(struct stream *, const void *object, void *key, int db,
+				   unsigned char type);
+	};
+	union {
+		int (*save_type)(struct stream *, const void *object);
+		int (*type_of)(const void *object, int rdb_version);
+	};
+	bool typed; /* Valkey 9: who saves says as what */
+	int rdb_version;
 	uint8_t *bytes;
 	size_t len, cap;
 	unsigned proofs;
@@ -69,18 +78,28 @@ static int flushed(struct stream *stream)
 	return 1;
 }
 
+/* The types that a value is saved as depend on the RDB version since Valkey 9, so there are other functions
+ * for it: which of them there is tells the arguments of the other. */
+static bool find_savers(struct beam_serializer *s)
+{
+	*(void **)&s->save = dlsym(RTLD_DEFAULT, "rdbSaveObject");
+	*(void **)&s->save_type = dlsym(RTLD_DEFAULT, "rdbSaveObjectType");
+	s->typed = !s->save_type;
+	if (s->typed)
+		*(void **)&s->type_of = dlsym(RTLD_DEFAULT, "rdbGetObjectType");
+	return s->save && s->save_type;
+}
+
 static bool find_functions(struct beam_serializer *s)
 {
 	void (*init_with_buffer)(struct stream *, char *);
 	char *(*empty)(void);
 	void (*release)(char *);
 
-	*(void **)&s->save_type = dlsym(RTLD_DEFAULT, "rdbSaveObjectType");
-	*(void **)&s->save_object = dlsym(RTLD_DEFAULT, "rdbSaveObject");
 	*(void **)&init_with_buffer = dlsym(RTLD_DEFAULT, "rioInitWithBuffer");
 	*(void **)&empty = dlsym(RTLD_DEFAULT, "sdsempty");
 	*(void **)&release = dlsym(RTLD_DEFAULT, "sdsfree");
-	if (!s->save_type || !s->save_object || !init_with_buffer || !empty || !release)
+	if (!find_savers(s) || !init_with_buffer || !empty || !release)
 		return false;
 	char *string = empty();
 
@@ -100,12 +119,14 @@ static bool find_functions(struct beam_serializer *s)
 	return known;
 }
 
-struct beam_serializer *beam_serializer_open(void)
+struct beam_serializer *beam_serializer_open(unsigned rdb_version)
 {
 	struct beam_serializer *s = calloc(1, sizeof(*s));
 
 	if (s && !find_functions(s))
 		beam_serializer_close(&s);
+	if (s)
+		s->rdb_version = (int)rdb_version;
 	return s;
 }
 
@@ -145,6 +166,22 @@ static bool same_as_dump(const struct beam_serializer *s, RedisModuleCtx *ctx,
 	return same;
 }
 
+/* Type and value. Returns the bytes that the server says the value took; negative: it would not. */
+static ssize_t serialize(struct beam_serializer *s, const void *object)
+{
+	uint8_t byte;
+	int type;
+
+	if (!s->typed)
+		return s->save_type(&s->stream, object) == 1 ? s->save(&s->stream, object, NULL, 0)
+							     : -1;
+	type = s->type_of(object, s->rdb_version);
+	byte = (uint8_t)type;
+	if (type != byte || !take(&s->stream, &byte, 1))
+		return -1;
+	return s->save_as(&s->stream, object, NULL, 0, byte);
+}
+
 bool beam_serializer_value(struct beam_serializer *s, RedisModuleCtx *ctx,
 			   const struct beam_open_key *key, const uint8_t **bytes,
 			   size_t *len_bytes)
@@ -153,8 +190,7 @@ bool beam_serializer_value(struct beam_serializer *s, RedisModuleCtx *ctx,
 		return false;
 	memcpy(&s->stream, &s->fresh, offsetof(struct stream, room));
 	s->len = 0;
-	ssize_t head = s->save_type(&s->stream, key->object);
-	ssize_t body = head == 1 ? s->save_object(&s->stream, key->object, NULL, 0) : -1;
+	ssize_t body = serialize(s, key->object);
 
 	/* Its own count of bytes tells that it is the function that is meant. */
 	if (body < 0 || (size_t)body + 1 != s->len) {

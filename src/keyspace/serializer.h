@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * Values by the server's own serializer, which it exports (rdbSaveObject, rdbSaveObjectType: rdb.h of
- * Redis 7.0.15 to 8.0, Valkey 7.2.7 to 8.1), written to memory of ours: what DUMP calls, without the
- * lookup, the slow CRC, and two copies of the result. In a forked child, where rdbcompression is off.
+ * Values by the server's own serializer, which it exports (rdbSaveObject with rdbSaveObjectType: rdb.h of
+ * Redis 7.0.15 to 8.0, Valkey 7.2.7 to 8.1; with rdbGetObjectType: rdb.c of Valkey 9.1), written to
+ * memory of ours: what DUMP calls, without the lookup, the slow CRC, and two copies of the result. In a
+ * forked child, where rdbcompression is off. `rdb_version` is what the server itself writes.
  * One thread.
  */
 #ifndef BEAM_SERIALIZER_H
@@ -18,7 +19,7 @@
 struct beam_serializer;
 
 /* NULL when this server does not have it in the form that is known, or there is no memory. */
-struct beam_serializer *beam_serializer_open(void);
+struct beam_serializer *beam_serializer_open(unsigned rdb_version);
 void beam_serializer_close(struct beam_serializer **serializer);
 
 /* The value of key->object as an RDB type byte and what follows the key in a record; good until the next

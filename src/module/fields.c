@@ -88,6 +88,10 @@ NUMBER(snapshot_keys, s->keys)
 NUMBER(snapshot_bytes, s->image_bytes)
 NUMBER(snapshot_copy_ms, s->copy_ms)
 NUMBER(snapshot_copy_mb_per_s, mb_per_s(s->image_bytes, s->copy_ms))
+NUMBER(snapshot_keys_by_layout, beam_shared->ways.by_layout)
+NUMBER(snapshot_keys_by_serializer, beam_shared->ways.by_serializer)
+NUMBER(snapshot_keys_by_api, beam_shared->ways.by_api)
+TEXT(snapshot_tables, beam_shared_tables())
 NUMBER(cow_window_ms, s->cow_window_ms)
 NUMBER(flush_ms, s->flush_ms)
 NUMBER(flush_mb_per_s, mb_per_s(s->flushed_bytes, s->flush_ms))
@@ -136,6 +140,10 @@ static const struct field fields[] = {
     FIELD(snapshot_bytes),
     FIELD(snapshot_copy_ms),
     FIELD(snapshot_copy_mb_per_s),
+    FIELD(snapshot_keys_by_layout),
+    FIELD(snapshot_keys_by_serializer),
+    FIELD(snapshot_keys_by_api),
+    FIELD(snapshot_tables),
     FIELD(cow_window_ms),
     FIELD(flush_ms),
     FIELD(flush_mb_per_s),

@@ -56,6 +56,7 @@ static int walk_alone(const struct beam_workers_opts *opts, const struct beam_wa
 
 	result->keys += count.keys;
 	result->expired += count.expired;
+	beam_read_ways_add(&result->ways, &count.ways);
 	result->fast_path_failed |= count.fast_path_failed;
 	beam_walker_close(&lone.walker);
 	return err;

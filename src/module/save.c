@@ -197,6 +197,7 @@ static int copy(struct snapshot *s)
 	}
 	s->totals.nitems = result.keys;
 	s->totals.nexpired = result.expired;
+	beam_shared->ways = result.ways;
 	err = BEAM_FAULT("last");
 	if (!err)
 		err =

@@ -22,6 +22,24 @@ int beam_shared_open(void)
 	return 0;
 }
 
+const char *beam_shared_tables(void)
+{
+	/* Of one server all tables are chained or all are buckets; one too unequal is scanned. */
+	switch (beam_shared->ways.tables) {
+	case 0:
+		return "none";
+	case BEAM_TABLE_SCANNED:
+		return "scanned";
+	case BEAM_TABLE_CHAINED:
+		return "chained";
+	case BEAM_TABLE_BUCKETS:
+		return "buckets";
+	default:
+		return beam_shared->ways.tables & BEAM_TABLE_BUCKETS ? "buckets,scanned"
+								     : "chained,scanned";
+	}
+}
+
 void beam_shared_fallback(const char *fmt, ...)
 {
 	char text[BEAM_REASON_BYTES];

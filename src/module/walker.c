@@ -26,8 +26,9 @@ struct beam_walker {
 	RedisModuleScanCursor *cursor;
 	struct beam_peek_table table_view; /* of the selected database, if has_table */
 	bool has_table, may_expire;
-	int64_t db; /* selected; -1: none */
-	int error;  /* sticky: callbacks of the scan return nothing */
+	unsigned tables; /* enum beam_table_walk, of all databases so far */
+	int64_t db;      /* selected; -1: none */
+	int error;       /* sticky: callbacks of the scan return nothing */
 	volatile int stop;
 	uint64_t new_keys, new_bytes;
 	uint64_t heartbeat_ms;
@@ -132,6 +133,8 @@ static int open_db(struct beam_walker *walker, const struct beam_db_facts *db)
 	walker->has_table =
 	    walk->fast_path && beam_peek_table_open(walk->ctx, walker->cursor, db->keys,
 						    db->expires, &walker->table_view);
+	walker->tables |=
+	    walker->has_table ? beam_peek_table_kind(&walker->table_view) : BEAM_TABLE_SCANNED;
 	return 0;
 }
 
@@ -202,6 +205,7 @@ int beam_walker_open(const struct beam_walk *walk, struct beam_lane *lane, struc
 	    .eviction = walk->facts->eviction,
 	    .fast_path = walk->fast_path,
 	    .save_delay_us = walk->facts->save_delay_us,
+	    .rdb_version = walk->facts->rdb_version,
 	    .defer = walk->defer,
 	    .put = put_record,
 	    .arg = walker,
@@ -240,9 +244,13 @@ void beam_walker_close(struct beam_walker **walkerp)
 
 struct beam_walk_count beam_walker_count(const struct beam_walker *walker)
 {
+	struct beam_read_ways ways = beam_record_ways(walker->reader);
+
+	ways.tables = walker->tables;
 	return (struct beam_walk_count){
 	    .keys = beam_record_keys(walker->reader),
 	    .expired = beam_record_expired(walker->reader),
+	    .ways = ways,
 	    .fast_path_failed = beam_record_fast_path_failed(walker->reader),
 	};
 }

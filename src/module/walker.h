@@ -13,6 +13,7 @@
 
 #include "deferred.h"
 #include "lane.h"
+#include "read_ways.h"
 #include "redis_api.h"
 #include "snapshot_facts.h"
 
@@ -40,6 +41,7 @@ int beam_walker_run(struct beam_walker *walker, _Atomic uint32_t *next_job);
 
 struct beam_walk_count {
 	uint64_t keys, expired;
+	struct beam_read_ways ways;
 	bool fast_path_failed;
 };
 struct beam_walk_count beam_walker_count(const struct beam_walker *walker);

@@ -227,6 +227,7 @@ static int crew_run(const struct beam_workers_opts *opts, const struct beam_defe
 	for (uint32_t i = 0; i < size && !err; i++) {
 		result->keys += crew.board->report[i].count.keys;
 		result->expired += crew.board->report[i].count.expired;
+		beam_read_ways_add(&result->ways, &crew.board->report[i].count.ways);
 		result->fast_path_failed |= crew.board->report[i].count.fast_path_failed;
 	}
 	munmap(crew.board, sizeof(*crew.board));

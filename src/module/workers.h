@@ -11,6 +11,7 @@
 #include <stdint.h>
 
 #include "lane.h"
+#include "read_ways.h"
 #include "redis_api.h"
 #include "snapshot_facts.h"
 
@@ -24,6 +25,7 @@ struct beam_workers_opts {
 
 struct beam_workers_result {
 	uint64_t keys, expired;
+	struct beam_read_ways ways;
 	bool fast_path_failed;
 	char why[256]; /* on failure */
 };

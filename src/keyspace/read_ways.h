@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ *
+ * By which ways the keys of a snapshot were read. An image does not tell: all ways write the same, and
+ * each falls back to the next without a word. So they are counted.
+ */
+#ifndef BEAM_READ_WAYS_H
+#define BEAM_READ_WAYS_H
+
+#include <stdint.h>
+
+/* How a database's table was walked. Bits, since databases may differ. */
+enum beam_table_walk {
+	BEAM_TABLE_SCANNED = 1, /* RM_Scan */
+	BEAM_TABLE_CHAINED = 2, /* peek_chain.c */
+	BEAM_TABLE_BUCKETS = 4, /* peek_bucket.c */
+};
+
+struct beam_read_ways {
+	uint64_t by_layout;     /* values taken from where they lie */
+	uint64_t by_serializer; /* collections, by the server's own code called directly */
+	uint64_t by_api;        /* GET and DUMP, and long strings that the module API shows */
+	unsigned tables;        /* enum beam_table_walk */
+};
+
+static inline void beam_read_ways_add(struct beam_read_ways *sum, const struct beam_read_ways *more)
+{
+	sum->by_layout += more->by_layout;
+	sum->by_serializer += more->by_serializer;
+	sum->by_api += more->by_api;
+	sum->tables |= more->tables;
+}
+
+#endif

@@ -1,0 +1,57 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""Which way keys are read. An image looks the same by any of them, so the ways are counted."""
+import re
+
+import pytest
+
+import data
+from harness import wait_for
+
+
+def ways(info):
+    return {way: int(info[f"rdbeam_snapshot_keys_by_{way}"])
+            for way in ("layout", "serializer", "api")}
+
+
+def tables_of(server):
+    """As the server's version has it: Valkey's new table came with 8.1."""
+    version = server.info("server").get("valkey_version", "0.0")
+    major, minor = (int(number) for number in version.split(".")[:2])
+    if major == 255:  # some state of its development
+        return ["chained", "buckets"]
+    return ["buckets"] if (major, minor) >= (8, 1) else ["chained"]
+
+
+def said(server):
+    """What the log has of it, as INFO names it."""
+    found = re.search(r"read by layout \((\d+)\), by the server's serializer \((\d+)\) and by the "
+                      r"module API \((\d+)\); tables: (\S+)", server.log())
+    return found and {"layout": int(found[1]), "serializer": int(found[2]), "api": int(found[3]),
+                      "tables": found[4]}
+
+
+# Of each database of data.fill_mixed these have no form of their own in one block of memory.
+LARGE = ["h:100k", "z:10k", "set:10k", "l:large", "stream", "stream:empty"]
+
+
+@pytest.mark.parametrize("long_values", [False, True])
+@pytest.mark.parametrize("fast_path", ["yes", "no"])
+def test_the_way_that_is_meant_is_taken(make, binary, fast_path, long_values):
+    server = make("primary", options={"segment-size": "2mb", "workers": 2, "fast-path": fast_path})
+    keys = data.fill_mixed(server, dbs=2)
+    if long_values:  # walked by the coordinator; workers read what is left
+        data.fill_strings(server.client, 60, 1 << 20, prefix="mega")
+        keys += 60
+    server.bgsave()
+    info = server.image_made()
+    found = ways(info)
+    assert sum(found.values()) == keys, found
+    if fast_path == "yes":
+        assert info["rdbeam_snapshot_tables"] in tables_of(server)
+        assert found["serializer"] >= 2 * len(LARGE), found
+        assert found["api"] == 0, found
+    else:
+        assert info["rdbeam_snapshot_tables"] == "scanned"
+        assert found == {"layout": 0, "serializer": 0, "api": keys}
+    wait_for(lambda: said(server), "the log says how the keys were read")
+    assert said(server) == {**found, "tables": info["rdbeam_snapshot_tables"]}
