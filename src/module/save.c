@@ -47,6 +47,8 @@ struct snapshot {
 	struct beam_ctl_begin begin;
 	struct beam_lane *lane;
 	struct beam_image_totals totals;
+	int priority; /* the server's own, while `lowered` */
+	bool lowered;
 	char why[BEAM_REASON_BYTES];
 	/* of a save to disk */
 	int dirfd, file, name_lock;
@@ -161,6 +163,27 @@ static int begin(struct snapshot *s, enum beam_snapshot_kind kind)
 	return err ? fail(s, "asking rdbeamd for a generation", err) : 0;
 }
 
+/* The copy takes every processor there is: a server that wakes up for a client shall have its own back at
+ * once. Threads and workers inherit it. */
+static void lower_priority(struct snapshot *s)
+{
+	s->priority = getpriority(PRIO_PROCESS, 0);
+	s->lowered = !setpriority(PRIO_PROCESS, 0, s->priority + COPY_NICE);
+	if (!s->lowered)
+		beam_log(BEAM_LOG_INFO, "the copy keeps its priority: %s", strerror(errno));
+}
+
+/* Stock saving may go on in this process: after a snapshot in memory it hardly ever does. */
+static void restore_priority(struct snapshot *s)
+{
+	if (s->lowered && setpriority(PRIO_PROCESS, 0, s->priority))
+		beam_log(s->begin.kind == BEAM_SNAPSHOT_DISK ? BEAM_LOG_NOTICE : BEAM_LOG_INFO,
+			 "saving goes on at the copy's lower priority: %s: raise the server's "
+			 "RLIMIT_NICE to that of nice %d (LimitNICE in its unit)",
+			 strerror(errno), s->priority);
+	s->lowered = false;
+}
+
 static int copy(struct snapshot *s)
 {
 	const struct beam_segment_source *source = beam_lane_source(s->lane);
@@ -176,10 +199,7 @@ static int copy(struct snapshot *s)
 
 	/* The server's disable-thp would have the region mapped by small pages. */
 	prctl(PR_SET_THP_DISABLE, 0, 0, 0, 0);
-	/* The copy takes every processor there is: a server that wakes up for a client shall have
-	 * its own back at once. Threads and workers inherit it. */
-	if (setpriority(PRIO_PROCESS, 0, getpriority(PRIO_PROCESS, 0) + COPY_NICE))
-		beam_log(BEAM_LOG_INFO, "the copy keeps its priority: %s", strerror(errno));
+	lower_priority(s);
 	err = beam_save_header(&s->facts, &s->begin, source);
 	if (err)
 		return fail(s, "writing the image's header", err);
@@ -429,6 +449,7 @@ void beam_save_to_disk(RedisModuleCtx *ctx, uint64_t forked_ns)
 		err = copy(&s);
 	if (!err)
 		err = become_waiter(&s);
+	restore_priority(&s);
 	beam_shared_fallback("%s", s.why);
 	snapshot_close(&s, err);
 }
@@ -446,6 +467,7 @@ int beam_save_to_memory(RedisModuleCtx *ctx, uint64_t forked_ns)
 		err = copy(&s);
 	if (!err)
 		err = announce(&s);
+	restore_priority(&s); /* rdbeam.mode mirror: stock saving follows */
 	if (err) {
 		beam_log(BEAM_LOG_WARNING, "snapshot in memory failed: %s", s.why);
 		memcpy(beam_shared->reason, s.why, sizeof(s.why));

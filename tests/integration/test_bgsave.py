@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import resource
 import signal
 import time
 
@@ -427,6 +428,28 @@ def test_killed_writer_leaves_the_old_dump(make, victim):
     server.client.config_set("rdb-key-save-delay", 0)
     server.bgsave()
     check_rdb(server.dump(), server.binary)
+
+
+def may_raise_priority():
+    """RLIMIT_NICE is 20 less the nice value that it allows."""
+    return os.geteuid() == 0 or \
+        resource.getrlimit(resource.RLIMIT_NICE)[0] >= 20 - os.getpriority(os.PRIO_PROCESS, 0)
+
+
+@pytest.mark.skipif(not may_raise_priority(), reason="needs root, or RLIMIT_NICE")
+def test_stock_saving_after_a_copy_has_the_servers_priority(make):
+    server, _, child, _ = with_old_dump(make, options={"workers": 2})
+
+    def nice(pid):
+        return os.getpriority(os.PRIO_PROCESS, pid)
+
+    workers = server.workers(child)
+    assert {nice(pid) for pid in [child, *workers]} == {min(nice(server.pid) + 10, 19)}
+    os.kill(workers[0], signal.SIGKILL)
+    wait_for(lambda: server.fallbacks() == 1, "stock saving takes over")
+    assert nice(child) == nice(server.pid)
+    os.kill(child, signal.SIGKILL)
+    wait_for(lambda: not server.saving(), "the save ends")
 
 
 def test_daemon_killed_in_mid_save_is_no_misconf(make, loads):
