@@ -296,6 +296,8 @@ def test_waiter_does_not_inherit_the_childs_oom_score(make):
 @contextlib.contextmanager
 def memory_cgroup(pids):
     """Those processes in a group of their own. Yields the files of its limit and of its use."""
+    if len(pathlib.Path("/proc/swaps").read_text().splitlines()) > 1:
+        pytest.skip("there is swap: memory does not end where a group's limit says")
     base = pathlib.Path("/sys/fs/cgroup")
     base, limit, use = (base / "memory", "memory.limit_in_bytes", "memory.usage_in_bytes") \
         if (base / "memory/cgroup.procs").exists() else (base, "memory.max", "memory.current")
