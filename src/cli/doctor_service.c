@@ -149,7 +149,7 @@ static bool is_loopback(const char *bind)
 /* The address of the server as this connection has it. */
 static void server_host(const struct beam_doctor *doctor, char *out, size_t cap)
 {
-	struct sockaddr_storage peer;
+	struct sockaddr_storage peer = {0};
 	socklen_t len = sizeof(peer);
 
 	if (getpeername(beam_redis_socket(doctor->redis), (struct sockaddr *)&peer, &len) ||

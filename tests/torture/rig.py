@@ -163,6 +163,7 @@ class Rig:
         self.fired = False
         self.pulls = 0
         self.forked = []  # digests of what was saved last
+        self.traced = None  # points passed while a fault could strike, of a rig that traces
         self.baseline = None
 
     def open(self):
@@ -209,6 +210,8 @@ class Rig:
 
     def disarm(self):
         self.fired |= self.primary.fault.disarm()
+        if self.primary.trace and self.traced is None:
+            self.traced = self.primary.trace.read_text()
 
     def dump_digest(self):
         """The digest of what a plain server loads from the dump, or None without a dump."""

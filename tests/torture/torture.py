@@ -79,11 +79,14 @@ class Torture:
         """Runs each scenario once, undisturbed, to see which points it passes and how often."""
         trace = self.root / "trace"
         rig = rigs.Rig(self.root / "learn", self.dice, trace=trace).open()
+
+        def begin():
+            trace.write_text("")
+            rig.traced = None
         try:
             for scenario in (scenarios.QUICK if self.opts.ctest else scenarios.ALL):
-                trace.write_text("")
-                scenario.run(rig, lambda: trace.write_text(""))
-                counts = collections.Counter(trace.read_text().split("\n"))
+                scenario.run(rig, begin)
+                counts = collections.Counter(rig.traced.split("\n"))
                 most = collections.defaultdict(int)
                 for line, count in counts.items():
                     if line:
