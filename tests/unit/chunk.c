@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "image_build.h"
+#include "load_share.h"
 #include "rdbeam/error.h"
 
 #include <setjmp.h>
@@ -328,6 +329,19 @@ static void test_smallest_chunk_has_no_padding(void **state)
 	assert_ptr_equal(chunk.index, base + BEAM_AUX_FIXED_BYTES);
 }
 
+/* Of 100 byte values a replica's module takes its share, of counters it does not. */
+static void test_chunks_worth_sharing(void **state)
+{
+	struct beam_chunk_footer footer = {.nitems = 1000, .body_bytes = 1000 * 115};
+
+	(void)state;
+	assert_true(beam_load_worth(&footer));
+	footer.body_bytes = 1000 * 20;
+	assert_false(beam_load_worth(&footer));
+	footer.nitems = 0;
+	assert_false(beam_load_worth(&footer));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -340,6 +354,7 @@ int main(void)
 	    cmocka_unit_test(test_index_that_overruns_the_body_is_refused),
 	    cmocka_unit_test(test_empty_and_header_chunks),
 	    cmocka_unit_test(test_smallest_chunk_has_no_padding),
+	    cmocka_unit_test(test_chunks_worth_sharing),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
