@@ -9,6 +9,8 @@
 #include <string.h>
 #include <sys/types.h>
 
+#include "ahead.h"
+
 #define FIRST_BYTES       ((size_t)64 << 10)
 #define PROOFS            4
 #define PROOF_BYTES       ((size_t)1 << 20) /* longer ones are not compared: that takes a DUMP */
@@ -40,6 +42,7 @@ struct beam_serializer {
 	};
 	bool typed; /* Valkey 9: who saves says as what */
 	int rdb_version;
+	struct beam_ahead ahead;
 	uint8_t *bytes;
 	size_t len, cap;
 	unsigned proofs;
@@ -50,6 +53,7 @@ static size_t take(struct stream *stream, const void *from, size_t len_bytes)
 {
 	struct beam_serializer *s = stream->owner;
 
+	beam_ahead_wrote(&s->ahead, from);
 	if (s->len + len_bytes > s->cap) {
 		size_t cap = s->cap ? s->cap : FIRST_BYTES;
 
@@ -190,6 +194,7 @@ bool beam_serializer_value(struct beam_serializer *s, RedisModuleCtx *ctx,
 		return false;
 	memcpy(&s->stream, &s->fresh, offsetof(struct stream, room));
 	s->len = 0;
+	beam_ahead_open(&s->ahead, key->object);
 	ssize_t body = serialize(s, key->object);
 
 	/* Its own count of bytes tells that it is the function that is meant. */

@@ -5,7 +5,7 @@ import re
 import pytest
 
 import data
-from harness import wait_for
+from harness import check_rdb, wait_for
 
 
 def ways(info):
@@ -55,3 +55,25 @@ def test_the_way_that_is_meant_is_taken(make, binary, fast_path, long_values):
         assert found == {"layout": 0, "serializer": 0, "api": keys}
     wait_for(lambda: said(server), "the log says how the keys were read")
     assert said(server) == {**found, "tables": info["rdbeam_snapshot_tables"]}
+
+
+def test_large_collections_in_mid_rehash_load(make, loads):
+    """Their tables are gone through ahead of the server's serializer, both of them."""
+    server = make("primary", options={"workers": 2}, activerehashing="no")
+    client = server.client
+    for start in range(0, 65536, 8192):
+        client.hset("hash", mapping={f"field {n}": f"value {n}"
+                                     for n in range(start, start + 8192)})
+        client.sadd("set", *[f"member {n}" for n in range(start, start + 8192)])
+        client.sadd("numbers", *[str(n * 7) for n in range(start, start + 8192)])
+    client.sadd("numbers", "not one")
+    for number in range(70000, 70200):  # the first starts a rehash, the others go on with it
+        client.hset("hash", f"field {number}", "more")
+        client.sadd("set", f"member {number}")
+        client.sadd("numbers", number * 7)
+    server.bgsave()
+    for key in ("hash", "set", "numbers"):
+        assert b"rehashing target" in client.execute_command("DEBUG", "HTSTATS-KEY", key), key
+    assert ways(server.image_made())["serializer"] == 3
+    check_rdb(server.dump(), server.binary)
+    assert loads(server.dump()).digest() == server.digest()

@@ -1,0 +1,123 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * The serializer's iterator goes through the buckets in order, table 0 and then table 1, and so do the
+ * steps here, two parts ahead: entries first, what they point to one step later. */
+#include "ahead.h"
+
+#include <string.h>
+
+#include "object.h"
+#include "own_memory.h"
+#include "peek_layout.h"
+
+#define STEP_BUCKETS  64
+#define PROOF_BUCKETS 64
+#define CHAIN_MAX     32             /* a longer one is waited for */
+#define SET_TABLE     (2u | 2u << 4) /* server.h: type, encoding */
+#define HASH_TABLE    (4u | 2u << 4)
+#define USED_WORD     3 /* of a dict: type, tables, used */
+
+/* dict.c: of entries without value (sets since Redis 7.2) the lower bits tell the form. */
+#define TAG_MASK     7u
+#define TAG_KEY      1u /* no entry: the key itself */
+#define TAG_NO_VALUE 2u /* key, next */
+
+static bool has_entry(uintptr_t tagged)
+{
+	return !(tagged & TAG_KEY);
+}
+
+static const uintptr_t *entry_of(uintptr_t tagged)
+{
+	return (const uintptr_t *)(tagged & ~(uintptr_t)TAG_MASK);
+}
+
+static bool known_entry(uintptr_t tagged)
+{
+	return !has_entry(tagged) || (tagged & TAG_MASK) == 0 ||
+	       (tagged & TAG_MASK) == TAG_NO_VALUE;
+}
+
+/* Some buckets by reads that cannot fault. */
+static bool looks_right(const struct beam_ahead *ahead)
+{
+	for (uint64_t b = 0; b < PROOF_BUCKETS && b < ahead->nbuckets[0]; b++) {
+		uintptr_t at;
+
+		if (!beam_read_memory(ahead->buckets[0] + b * sizeof(at), &at, sizeof(at)))
+			return false;
+		if (at &&
+		    (!known_entry(at) ||
+		     (has_entry(at) && !beam_memory_there(entry_of(at), 3 * sizeof(uintptr_t)))))
+			return false;
+	}
+	return true;
+}
+
+void beam_ahead_open(struct beam_ahead *ahead, const void *object)
+{
+	uint8_t layout = *(const uint8_t *)object;
+	uintptr_t dict, used[2];
+	struct beam_peek_table table;
+
+	memset(ahead, 0, sizeof(*ahead));
+	if (layout != SET_TABLE && layout != HASH_TABLE)
+		return;
+	memcpy(&dict, (const uint8_t *)object + BEAM_OBJECT_HEAD_BYTES, sizeof(dict));
+	if (dict % sizeof(void *) ||
+	    !beam_read_memory(dict + USED_WORD * sizeof(uintptr_t), used, sizeof(used)))
+		return;
+	memset(&table, 0, sizeof(table));
+	if (!peek_chain.open(dict, used[0] + used[1], &table))
+		return;
+	memcpy(ahead->buckets, table.buckets, sizeof(ahead->buckets));
+	memcpy(ahead->nbuckets, table.nbuckets, sizeof(ahead->nbuckets));
+	ahead->on = looks_right(ahead);
+	if (ahead->on)
+		beam_ahead_step(ahead);
+}
+
+static void read_chain(struct beam_ahead *ahead, uintptr_t at)
+{
+	for (unsigned depth = 0; at && depth < CHAIN_MAX; depth++) {
+		uintptr_t key = at, value = 0, next = 0;
+
+		if (!known_entry(at)) {
+			ahead->on = false;
+			return;
+		}
+		if (has_entry(at)) {
+			const uintptr_t *words = entry_of(at);
+			bool no_value = (at & TAG_MASK) == TAG_NO_VALUE;
+
+			key = words[0];
+			value = no_value ? 0 : words[1];
+			next = words[no_value ? 1 : 2];
+		}
+		__builtin_prefetch((const void *)(key - 8));
+		__builtin_prefetch((const void *)(value - 8));
+		if (ahead->nmarks < BEAM_AHEAD_MARKS)
+			ahead->marks[ahead->nmarks++] = key;
+		at = next;
+	}
+}
+
+void beam_ahead_step(struct beam_ahead *ahead)
+{
+	ahead->nmarks = 0;
+	while (ahead->on && !ahead->nmarks && ahead->table < 2) {
+		const uintptr_t *from = (const uintptr_t *)ahead->buckets[ahead->table];
+		uint64_t n = ahead->nbuckets[ahead->table], read = ahead->asked;
+		uint64_t end = read + STEP_BUCKETS < n ? read + STEP_BUCKETS : n;
+
+		for (uint64_t b = read; b < end; b++)
+			__builtin_prefetch(entry_of(from[b]));
+		ahead->asked = end;
+		for (uint64_t b = ahead->read; b < read && ahead->on; b++)
+			read_chain(ahead, from[b]);
+		ahead->read = read;
+		if (read == n) {
+			ahead->table++;
+			ahead->asked = ahead->read = 0;
+		}
+	}
+}
