@@ -265,7 +265,7 @@ def test_half_open_connections_are_bounded_and_leave_pulls_alone(make, full):
         sock.close()
 
 
-# ---- row 28: out of memory ------------------------------------------------------------------
+# ---- row 28: OOM score ----------------------------------------------------------------------
 
 SCORES = {"oom_score_adj": "yes", "oom_score_adj_values": "0 200 800"}
 
@@ -274,71 +274,22 @@ def oom_score(pid):
     return int(pathlib.Path(f"/proc/{pid}/oom_score_adj").read_text())
 
 
-def test_waiter_does_not_inherit_the_childs_oom_score(make):
-    """Whoever copies is the first to go, workers too; whoever only waits for the disk is not."""
-    server = make("primary", options={"flush-rate-limit": 65536, "workers": 2}, **SCORES)
-    data.fill_strings(server.client, 40, 10000)
+def test_who_copies_is_the_first_to_go_without_memory(make):
+    server = make("primary", options={"workers": 2}, **SCORES)
     server.hold()
     child = server.begin_held_save()
     assert oom_score(server.pid) == oom_score(server.daemon()) == 0
     assert {oom_score(pid) for pid in (child, *harness.children(child))} == {800}
     harness.kill(child)
     server.saved("err")
-    server.client.config_set("rdb-key-save-delay", 0)
+
+
+def test_waiter_does_not_inherit_the_childs_oom_score(make):
+    server = make("primary", options={"flush-rate-limit": 65536}, **SCORES)
+    data.fill_strings(server.client, 40, 10000)
     server.client.execute_command("BGSAVE")
     child = server.child()
     wait_for(lambda: "--wait" in harness.command_line(child), "the waiter")
     wait_for(lambda: oom_score(child) == 0, "the waiter's own score")
     server.client.config_set("rdbeam.flush-rate-limit", 0)
     server.client.flushall()
-
-
-@contextlib.contextmanager
-def memory_cgroup(pids):
-    """Those processes in a group of their own. Yields the files of its limit and of its use."""
-    if len(pathlib.Path("/proc/swaps").read_text().splitlines()) > 1:
-        pytest.skip("there is swap: memory does not end where a group's limit says")
-    base = pathlib.Path("/sys/fs/cgroup")
-    base, limit, use = (base / "memory", "memory.limit_in_bytes", "memory.usage_in_bytes") \
-        if (base / "memory/cgroup.procs").exists() else (base, "memory.max", "memory.current")
-    group = base / f"rdbeam-test-{os.getpid()}"
-    try:
-        group.mkdir()
-    except OSError as error:
-        pytest.skip(f"no control group for memory: {error}")
-    try:
-        if not (group / limit).exists():
-            pytest.skip("no control group for memory: the controller is not enabled")
-        for pid in pids:
-            (group / "cgroup.procs").write_text(str(pid))
-        yield group / limit, group / use
-    finally:
-        # One that has just ended is in its group for a moment yet.
-        wait_for(lambda: not (group / "cgroup.procs").read_text(), "the group is empty")
-        group.rmdir()
-
-
-@needs_root
-@pytest.mark.skipif(bool(harness.SANITIZE), reason="a sanitizer keeps memory that was given back")
-def test_out_of_memory_kills_the_copying_child_and_nothing_else(make):
-    server = make("primary", options={"workers": 1, "region-size": "64mb"}, **SCORES)
-    daemon = server.daemon()
-    with memory_cgroup([server.pid, daemon]) as (limit, use):
-        data.fill_strings(server.client, 60, 1 << 20, prefix="large")
-        server.bgsave()
-        server.hold()
-        old, child = sha(server.dump()), server.begin_held_save()
-        limit.write_text(str(int(use.read_text()) + (16 << 20)))
-        for number in range(600):  # each is copied, as the child has it, too
-            server.client.set(f"large:{number % 60}", os.urandom(1 << 20))
-            if not harness.alive(child):
-                break
-        server.saved("err")
-        limit.write_text("-1" if "limit" in limit.name else "max")
-        assert harness.alive(daemon) and server.process.poll() is None
-        assert sha(server.dump()) == old and server.temp_files() == []
-        server.client.config_set("rdb-key-save-delay", 0)
-        server.bgsave()
-        server.image_made()
-        check_rdb(server.dump(), server.binary)
-        server.stop()
