@@ -7,13 +7,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include "clock.h"
 #include "rdb.h"
 #include "rdbeam/error.h"
 #include "serializer.h"
+#include "throwaway_child.h"
 #include "value.h"
 #include "value_proof.h"
 
@@ -107,23 +107,14 @@ int beam_record_select(struct beam_record_reader *reader, uint32_t db)
 	return err;
 }
 
-/* The server updates a key's LRU field at every lookup, but not while a child of its own runs. A
- * child of this process that ends at once is never noticed by it: from then on lookups leave memory
- * alone. */
+/* The server updates a key's LRU field at every lookup, but not while a child of its own runs: from
+ * then on lookups leave memory alone. */
 static int quiet_lookups(struct beam_record_reader *reader)
 {
-	if (reader->lookups_quiet)
-		return 0;
-	int pid = RedisModule_Fork(NULL, NULL);
+	int err = reader->lookups_quiet ? 0 : beam_throwaway_child();
 
-	if (pid == 0)
-		_exit(0);
-	if (pid < 0)
-		return -EAGAIN;
-	while (waitpid(pid, NULL, 0) < 0 && errno == EINTR)
-		;
-	reader->lookups_quiet = true;
-	return 0;
+	reader->lookups_quiet = !err;
+	return err;
 }
 
 static void meta_of(const struct beam_record_reader *reader, const struct beam_open_key *open,
