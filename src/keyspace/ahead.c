@@ -9,6 +9,8 @@
 #include "own_memory.h"
 #include "peek_layout.h"
 
+#define PROOFS        8
+#define LEAST         32768 /* elements: fewer stay in the caches */
 #define STEP_BUCKETS  64
 #define PROOF_BUCKETS 64
 #define CHAIN_MAX     32             /* a longer one is waited for */
@@ -53,27 +55,51 @@ static bool looks_right(const struct beam_ahead *ahead)
 	return true;
 }
 
+static bool prove(struct beam_ahead *ahead, uintptr_t dict)
+{
+	struct beam_peek_table table = {0};
+	uintptr_t used[2];
+
+	if (!beam_read_memory(dict + USED_WORD * sizeof(uintptr_t), used, sizeof(used)) ||
+	    !peek_chain.open(dict, used[0] + used[1], &table))
+		return false;
+	memcpy(ahead->buckets, table.buckets, sizeof(ahead->buckets));
+	memcpy(ahead->nbuckets, table.nbuckets, sizeof(ahead->nbuckets));
+	return looks_right(ahead);
+}
+
+/* A proof takes system calls, and small tables are many: once some were what they are taken for, the
+ * number of elements is read straight from where it was found. */
+static bool is_large(struct beam_ahead *ahead, uintptr_t dict)
+{
+	const uintptr_t *words = (const uintptr_t *)dict;
+
+	if (ahead->proofs < PROOFS) {
+		if (!prove(ahead, dict)) {
+			ahead->disproved = true;
+			return false;
+		}
+		ahead->proofs++;
+	}
+	return words[USED_WORD] + words[USED_WORD + 1] >= LEAST;
+}
+
 void beam_ahead_open(struct beam_ahead *ahead, const void *object)
 {
 	uint8_t layout = *(const uint8_t *)object;
-	uintptr_t dict, used[2];
-	struct beam_peek_table table;
+	uintptr_t dict;
 
-	memset(ahead, 0, sizeof(*ahead));
-	if (layout != SET_TABLE && layout != HASH_TABLE)
+	ahead->on = false;
+	ahead->nmarks = 0;
+	if (ahead->disproved || (layout != SET_TABLE && layout != HASH_TABLE))
 		return;
 	memcpy(&dict, (const uint8_t *)object + BEAM_OBJECT_HEAD_BYTES, sizeof(dict));
-	if (dict % sizeof(void *) ||
-	    !beam_read_memory(dict + USED_WORD * sizeof(uintptr_t), used, sizeof(used)))
+	if (dict % sizeof(void *) || !is_large(ahead, dict) || !prove(ahead, dict))
 		return;
-	memset(&table, 0, sizeof(table));
-	if (!peek_chain.open(dict, used[0] + used[1], &table))
-		return;
-	memcpy(ahead->buckets, table.buckets, sizeof(ahead->buckets));
-	memcpy(ahead->nbuckets, table.nbuckets, sizeof(ahead->nbuckets));
-	ahead->on = looks_right(ahead);
-	if (ahead->on)
-		beam_ahead_step(ahead);
+	ahead->on = true;
+	ahead->table = 0;
+	ahead->asked = ahead->read = 0;
+	beam_ahead_step(ahead);
 }
 
 static void read_chain(struct beam_ahead *ahead, uintptr_t at)

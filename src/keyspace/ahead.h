@@ -13,8 +13,11 @@
 
 #define BEAM_AHEAD_MARKS 8
 
+/* Starts zeroed, and lasts for all collections of a walk. */
 struct beam_ahead {
 	bool on;
+	bool disproved;
+	unsigned proofs;
 	uintptr_t buckets[2];
 	uint64_t nbuckets[2];
 	int table;
@@ -26,7 +29,7 @@ struct beam_ahead {
 	unsigned nmarks;
 };
 
-/* Looks at the collection. What is no table of a kind that is known is not fetched ahead. */
+/* Looks at the collection. What is small, or no table of a kind that is known, is not fetched ahead. */
 void beam_ahead_open(struct beam_ahead *ahead, const void *object);
 
 /* Fetches the next part. */
