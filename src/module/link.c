@@ -40,6 +40,7 @@ static struct {
 	uint64_t started_ms;
 	uint64_t backoff_ms;
 	bool timer_set;
+	bool greeted; /* HELLO is answered; the settings may not be */
 	RedisModuleTimerID timer;
 	char error[BEAM_TEXT_BYTES];
 } link_ = {.control = -1};
@@ -108,7 +109,10 @@ static void take(const void *packet)
 		link_.ready = *(const struct beam_ctl_ready *)packet;
 		link_.ready.error[BEAM_TEXT_BYTES - 1] = 0;
 		link_.ready.transports[sizeof(link_.ready.transports) - 1] = 0;
-		link_.state = BEAM_LINK_UP;
+		/* The answer to HELLO: nobody listens yet, by settings that come next. */
+		if (link_.greeted)
+			link_.state = BEAM_LINK_UP;
+		link_.greeted = true;
 		snprintf(link_.error, sizeof(link_.error), "%s", link_.ready.error);
 		break;
 	case BEAM_CTL_STATUS:
@@ -257,6 +261,7 @@ static void start(void)
 	int err;
 
 	link_.error[0] = 0;
+	link_.greeted = false;
 	link_.started_ms = beam_now_ms();
 	err = connect_daemon();
 	if (!err)
