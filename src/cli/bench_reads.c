@@ -26,7 +26,7 @@
 #include "report.h"
 
 #define BUFFER_BYTES (256ull << 20)
-#define SAMPLE_BYTES 500000000 /* read for one sample, by as many pulls as that takes */
+#define SAMPLE_BYTES 1000000000 /* read for one sample, by as many pulls as that takes */
 
 enum { VERBS, TCP, TRANSPORTS };
 static const char *const transports[TRANSPORTS] = {"verbs", "tcp"};
@@ -39,8 +39,10 @@ struct mark {
 
 struct sample {
 	double mb_per_s[TRANSPORTS];
-	double cpu_ms_per_gb[TRANSPORTS]; /* during the reads, what is used idly not counted */
-	double setup_ms[TRANSPORTS];      /* of one pull: user CPU before the reads and after */
+	double cpu_ms_per_gb[TRANSPORTS]; /* during the reads */
+	double s_per_gb[TRANSPORTS];
+	double setup_ms[TRANSPORTS]; /* of one pull: user CPU before the reads and after */
+	double setup_s[TRANSPORTS];  /* what lies before and after takes */
 	double idle_ms_per_s;
 	double ib_mb_per_s;
 };
@@ -50,7 +52,7 @@ struct reads {
 	struct beam_pull_opts pull;
 	struct beam_read_bw ib;
 	pid_t pids[PROCESSES];
-	double idle[PROCESSES]; /* used while nobody pulls, as a part of one processor's time */
+	double idle_ms, idle_s; /* while nobody pulls, over all runs */
 	struct mark begin, end; /* of the reads of the pull that runs */
 	struct sample samples[BEAM_BENCH_RUNS_MAX];
 	size_t n;
@@ -103,18 +105,23 @@ static void on_reads(void *arg, bool begin)
 	set_mark(reads, begin ? &reads->begin : &reads->end);
 }
 
-/* What a process used between two marks, beyond what it uses in such a time while nobody pulls. */
-static double used_ms(const struct reads *reads, const struct mark *from, const struct mark *to,
-		      size_t i)
+static double used_ms(const struct mark *from, const struct mark *to)
 {
-	double idle_ns = reads->idle[i] * (double)(to->ns - from->ns);
+	double ns = 0;
 
 	/* Not of their difference: the clock counts in steps, and can step back by one. */
-	return ((double)to->user_ns[i] - (double)from->user_ns[i] - idle_ns) / 1e6;
+	for (size_t p = 0; p < PROCESSES; p++)
+		ns += (double)to->user_ns[p] - (double)from->user_ns[p];
+	return ns / 1e6;
 }
 
-/* Timers of Redis, which a longer pull merely has more of; measured while ib_read_bw keeps machine and
- * device as busy as a pull does, for what a wake-up costs depends on that. */
+static double seconds(const struct mark *from, const struct mark *to)
+{
+	return (double)(to->ns - from->ns) / 1e9;
+}
+
+/* Timers, which a longer pull merely has more of; measured while ib_read_bw keeps machine and device as
+ * busy as a pull does, for what a wake-up costs depends on that. They are few: one run's say little. */
 static int measure_idle(struct reads *reads, struct sample *sample)
 {
 	char error[BEAM_REDIS_ERROR_BYTES];
@@ -126,10 +133,9 @@ static int measure_idle(struct reads *reads, struct sample *sample)
 	if (code)
 		return beam_fail(&reads->opts->common, code, "%s", error);
 	set_mark(reads, &to);
-	for (size_t i = 0; i < PROCESSES; i++)
-		reads->idle[i] =
-		    ((double)to.user_ns[i] - (double)from.user_ns[i]) / (double)(to.ns - from.ns);
-	sample->idle_ms_per_s = 1000 * (reads->idle[SERVER] + reads->idle[DAEMON]);
+	reads->idle_ms += used_ms(&from, &to);
+	reads->idle_s += seconds(&from, &to);
+	sample->idle_ms_per_s = used_ms(&from, &to) / seconds(&from, &to);
 	return 0;
 }
 
@@ -139,8 +145,8 @@ static int measure_idle(struct reads *reads, struct sample *sample)
 struct sums {
 	uint64_t bytes;
 	uint32_t pulls;
-	double reads_ms[PROCESSES], setup_ms;
-	double reads_s;
+	double reads_ms, reads_s;
+	double setup_ms, setup_s;
 };
 
 static int add_pull(struct reads *reads, int transport, struct sums *sums)
@@ -157,12 +163,10 @@ static int add_pull(struct reads *reads, int transport, struct sums *sums)
 	set_mark(reads, &after);
 	sums->bytes += result.image_bytes;
 	sums->pulls++;
-	sums->reads_s += (double)(reads->end.ns - reads->begin.ns) / 1e9;
-	for (size_t i = 0; i < PROCESSES; i++) {
-		sums->reads_ms[i] += used_ms(reads, &reads->begin, &reads->end, i);
-		sums->setup_ms += used_ms(reads, &before, &reads->begin, i) +
-				  used_ms(reads, &reads->end, &after, i);
-	}
+	sums->reads_ms += used_ms(&reads->begin, &reads->end);
+	sums->reads_s += seconds(&reads->begin, &reads->end);
+	sums->setup_ms += used_ms(&before, &reads->begin) + used_ms(&reads->end, &after);
+	sums->setup_s += seconds(&before, &reads->begin) + seconds(&reads->end, &after);
 	return 0;
 }
 
@@ -177,19 +181,19 @@ static int measure_pulls(struct reads *reads, int transport, struct sample *samp
 			return rc;
 	}
 	double gb = (double)sums.bytes / 1e9;
-	double ms_per_gb = (sums.reads_ms[SERVER] + sums.reads_ms[DAEMON]) / gb;
 
 	sample->mb_per_s[transport] = 1000 * gb / sums.reads_s;
-	/* Below zero: less than the idle time's own noise. */
-	sample->cpu_ms_per_gb[transport] = ms_per_gb > 0 ? ms_per_gb : 0;
+	sample->cpu_ms_per_gb[transport] = sums.reads_ms / gb;
+	sample->s_per_gb[transport] = sums.reads_s / gb;
 	sample->setup_ms[transport] = sums.setup_ms / sums.pulls;
+	sample->setup_s[transport] = sums.setup_s / sums.pulls;
 	if (!reads->opts->common.quiet)
 		fprintf(stderr,
-			"run %zu: %s: %u pulls, %.1f MB/s; while they read: server %.2f ms/GB, "
-			"daemon %.2f ms/GB; before and after %.2f ms a pull\n",
+			"run %zu: %s: %u pulls, %.1f MB/s; user CPU, timers included: %.2f ms/GB "
+			"while they read, %.2f ms a pull before and after\n",
 			reads->n + 1, transports[transport], sums.pulls,
-			sample->mb_per_s[transport], sums.reads_ms[SERVER] / gb,
-			sums.reads_ms[DAEMON] / gb, sample->setup_ms[transport]);
+			sample->mb_per_s[transport], sample->cpu_ms_per_gb[transport],
+			sample->setup_ms[transport]);
 	return 0;
 }
 
@@ -201,9 +205,8 @@ static int measure(struct reads *reads)
 	if (code)
 		return code;
 	if (!reads->opts->common.quiet)
-		fprintf(stderr, "run %zu: ib_read_bw %.1f MB/s; idle %.2f + %.2f ms/s\n",
-			reads->n + 1, sample->ib_mb_per_s, 1000 * reads->idle[SERVER],
-			1000 * reads->idle[DAEMON]);
+		fprintf(stderr, "run %zu: ib_read_bw %.1f MB/s; idle %.2f ms/s\n", reads->n + 1,
+			sample->ib_mb_per_s, sample->idle_ms_per_s);
 	for (int t = 0; t < TRANSPORTS; t++) {
 		code = measure_pulls(reads, t, sample);
 		if (code)
@@ -213,9 +216,29 @@ static int measure(struct reads *reads)
 	return 0;
 }
 
+/* What is used idly does not count. Below zero: less than its noise. */
+static void subtract_idle(struct reads *reads)
+{
+	double idle = reads->idle_s > 0 ? reads->idle_ms / reads->idle_s : 0;
+
+	for (size_t i = 0; i < reads->n; i++)
+		for (int t = 0; t < TRANSPORTS; t++) {
+			struct sample *sample = &reads->samples[i];
+
+			sample->cpu_ms_per_gb[t] -= idle * sample->s_per_gb[t];
+			sample->setup_ms[t] -= idle * sample->setup_s[t];
+		}
+}
+
 /* ---- the report --------------------------------------------------------------------------- */
 
 #define MEDIAN(reads, member) median(reads, offsetof(struct sample, member))
+#define CPU(reads, member)    at_least_zero(MEDIAN(reads, member))
+
+static double at_least_zero(double value)
+{
+	return value > 0 ? value : 0;
+}
 
 static double median(const struct reads *reads, size_t offset)
 {
@@ -233,12 +256,11 @@ static void print_json(const struct reads *reads, double verbs, double ib)
 	beam_json_decimal(object, "verbs_mb_per_s", verbs, 1);
 	beam_json_decimal(object, "ib_read_bw_mb_per_s", ib, 1);
 	beam_json_decimal(object, "ratio_to_ib_read_bw", ib > 0 ? verbs / ib : 0, 3);
-	beam_json_decimal(object, "primary_cpu_ms_per_gb_verbs",
-			  MEDIAN(reads, cpu_ms_per_gb[VERBS]), 2);
-	beam_json_decimal(object, "primary_cpu_ms_per_gb_tcp", MEDIAN(reads, cpu_ms_per_gb[TCP]),
+	beam_json_decimal(object, "primary_cpu_ms_per_gb_verbs", CPU(reads, cpu_ms_per_gb[VERBS]),
 			  2);
-	beam_json_decimal(object, "setup_cpu_ms_verbs", MEDIAN(reads, setup_ms[VERBS]), 2);
-	beam_json_decimal(object, "setup_cpu_ms_tcp", MEDIAN(reads, setup_ms[TCP]), 2);
+	beam_json_decimal(object, "primary_cpu_ms_per_gb_tcp", CPU(reads, cpu_ms_per_gb[TCP]), 2);
+	beam_json_decimal(object, "setup_cpu_ms_verbs", CPU(reads, setup_ms[VERBS]), 2);
+	beam_json_decimal(object, "setup_cpu_ms_tcp", CPU(reads, setup_ms[TCP]), 2);
 	beam_json_decimal(object, "idle_cpu_ms_per_s", MEDIAN(reads, idle_ms_per_s), 2);
 	beam_json_u64(object, "runs", reads->n);
 	beam_json_print(object);
@@ -258,8 +280,8 @@ static void print(const struct reads *reads)
 		printf("%-12s %10.1f MB/s, %.3f of it; primary's user CPU %.2f ms/GB while it is "
 		       "read, %.2f ms before and after\n",
 		       transports[t], MEDIAN(reads, mb_per_s[t]),
-		       ib > 0 ? MEDIAN(reads, mb_per_s[t]) / ib : 0,
-		       MEDIAN(reads, cpu_ms_per_gb[t]), MEDIAN(reads, setup_ms[t]));
+		       ib > 0 ? MEDIAN(reads, mb_per_s[t]) / ib : 0, CPU(reads, cpu_ms_per_gb[t]),
+		       CPU(reads, setup_ms[t]));
 }
 
 /* ---- the benchmark ------------------------------------------------------------------------ */
@@ -305,8 +327,10 @@ int beam_bench_reads(const struct beam_bench_opts *opts)
 		code = prepare(&reads);
 	while (!code && reads.n < (size_t)opts->runs)
 		code = measure(&reads);
-	if (!code)
+	if (!code) {
+		subtract_idle(&reads);
 		print(&reads);
+	}
 	explicit_bzero(reads.pull.from.password, sizeof(reads.pull.from.password));
 	return code;
 }
