@@ -38,19 +38,10 @@ static uint64_t mb_per_s(uint64_t bytes, uint64_t ms)
 	return bytes / 1000 / (ms ? ms : 1);
 }
 
-/* Without the fast path, or where it does not know the server, all is by the API: slower, and right. */
-static void tell_ways(void)
-{
-	const struct beam_read_ways *ways = &beam_shared->ways;
-
-	beam_log(BEAM_LOG_NOTICE,
-		 "its keys were read by layout (%" PRIu64 "), by the server's serializer (%" PRIu64
-		 ") and by the module API (%" PRIu64 "); tables: %s",
-		 ways->by_layout, ways->by_serializer, ways->by_api, beam_shared_tables());
-}
-
+/* Keys by the API are slower, and right: without the fast path, or where it does not know the server. */
 static void tell(const struct beam_ctl_status *s)
 {
+	const struct beam_read_ways *ways = &beam_shared->ways;
 	char disk[96] = "kept in memory";
 	RedisModuleServerInfoData *info = RedisModule_GetServerInfo(detached, "stats");
 	int err = 0;
@@ -65,10 +56,12 @@ static void tell(const struct beam_ctl_status *s)
 		 "snapshot %016" PRIx64 "-%" PRIu64 ": %" PRIu64 " keys (%" PRIu64
 		 " expired left out), %" PRIu64 " bytes, %" PRIu32
 		 " workers; fork took %lld us, copied in %" PRIu64 " ms (%" PRIu64
-		 " MB/s), copy-on-write for %" PRIu64 " ms, %s",
+		 " MB/s), copy-on-write for %" PRIu64 " ms, %s; read by layout (%" PRIu64
+		 "), by the server's serializer (%" PRIu64 ") and by the module API (%" PRIu64
+		 "); tables: %s",
 		 s->gen.nonce, s->gen.counter, s->keys, s->expired, s->image_bytes, s->nworkers,
-		 fork_us, s->copy_ms, mb_per_s(s->image_bytes, s->copy_ms), s->cow_window_ms, disk);
-	tell_ways();
+		 fork_us, s->copy_ms, mb_per_s(s->image_bytes, s->copy_ms), s->cow_window_ms, disk,
+		 ways->by_layout, ways->by_serializer, ways->by_api, beam_shared_tables());
 }
 
 void beam_witness_status(const struct beam_ctl_status *status)

@@ -15,6 +15,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 import uuid
 
@@ -127,6 +128,33 @@ def children(pid):
     except OSError:
         return []
     return [int(word) for word in text.split() if alive(int(word))]
+
+
+class Between(threading.Thread):
+    """Stands before a server; what that one says goes through `change`, as it comes."""
+
+    def __init__(self, port, change):
+        super().__init__(daemon=True)
+        self.behind, self.change = port, change
+        self.sock = socket.create_server(("127.0.0.1", 0))
+        self.port = self.sock.getsockname()[1]
+        self.start()
+
+    def run(self):
+        while True:
+            client, _ = self.sock.accept()
+            server = socket.create_connection(("127.0.0.1", self.behind))
+            for ways in ((client, server, bytes), (server, client, self.change)):
+                threading.Thread(target=self.forward, args=ways, daemon=True).start()
+
+    @staticmethod
+    def forward(source, target, change):
+        try:
+            while chunk := source.recv(65536):
+                target.sendall(change(chunk))
+            target.shutdown(socket.SHUT_WR)
+        except OSError:
+            pass
 
 
 def alive(pid):

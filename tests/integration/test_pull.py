@@ -4,9 +4,7 @@ import json
 import os
 import pathlib
 import signal
-import socket
 import subprocess
-import threading
 import time
 
 import pytest
@@ -505,44 +503,23 @@ def test_nothing_stays_in_the_temporary_directory(make, root):
 TICKET_TTL_S = 5
 
 
-class LateAnswers(threading.Thread):
-    """Stands between pulls and a primary: the first ticket comes when it has expired, as to a pull that
-    was not scheduled."""
-
-    def __init__(self, port):
-        super().__init__(daemon=True)
-        self.behind, self.late = port, 0
-        self.sock = socket.create_server(("127.0.0.1", 0))
-        self.port = self.sock.getsockname()[1]
-        self.start()
-
-    def run(self):
-        while True:
-            client, _ = self.sock.accept()
-            server = socket.create_connection(("127.0.0.1", self.behind))
-            for source, target in ((client, server), (server, client)):
-                threading.Thread(target=self.forward, args=(source, target), daemon=True).start()
-
-    def forward(self, source, target):
-        try:
-            while chunk := source.recv(65536):
-                if b"ttl_ms" in chunk and not self.late:
-                    self.late += 1
-                    time.sleep(TICKET_TTL_S + 0.2)
-                target.sendall(chunk)
-            target.shutdown(socket.SHUT_WR)
-        except OSError:
-            pass
-
-
 @pytest.mark.parametrize("target", [("--discard",), ("--to",)])
 def test_a_ticket_that_comes_too_late_is_asked_for_again(make, target):
     primary = make("primary")
     data.fill_strings(primary.client, 1000, 1000)
     replica = make("replica", module=False)
-    between = LateAnswers(primary.port)
+    late = []
+
+    def delay(chunk):
+        """The first ticket comes when it has expired, as to a pull that was not scheduled."""
+        if b"ttl_ms" in chunk and not late:
+            late.append(chunk)
+            time.sleep(TICKET_TTL_S + 0.2)
+        return chunk
+
+    between = harness.Between(primary.port, delay)
     if target == ("--to",):
         target = ("--to", f"127.0.0.1:{replica.port}")
     done = harness.cli("pull", "--json", "--from", f"127.0.0.1:{between.port}", *target, check=0)
-    assert between.late == 1 and "expired" in primary.log()
+    assert late and "expired" in primary.log()
     assert last_json(done.stdout)["keys"] == 1000

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Servers of different versions. With RDBEAM_SERVERS each is pulled into each."""
 import itertools
-import socket
-import threading
 
 import pytest
 
@@ -12,31 +10,14 @@ from harness import wait_for
 from test_pull import one_line, pull, same_data
 
 
-class Older(threading.Thread):
+def older(server, version):
     """Stands before a server and makes it say that it knows an older format: the version at the end
     of FUNCTION DUMP, which has nothing else in it where there are no functions."""
+    mark = b"$10\r\n"
 
-    def __init__(self, server, version):
-        super().__init__(daemon=True)
-        self.server, self.version = server, version
-        self.sock = socket.create_server(("127.0.0.1", 0))
-        self.port = self.sock.getsockname()[1]
-        self.start()
-
-    def run(self):
-        while True:
-            client, _ = self.sock.accept()
-            behind = socket.create_connection(("127.0.0.1", self.server.port))
-            threading.Thread(target=self.forward, args=(client, behind), daemon=True).start()
-            threading.Thread(target=self.forward, args=(behind, client, b"$10\r\n"),
-                             daemon=True).start()
-
-    def forward(self, source, target, mark=None):
-        while chunk := source.recv(65536):
-            if mark and chunk.startswith(mark):
-                chunk = mark + bytes([self.version, 0]) + chunk[len(mark) + 2:]
-            target.sendall(chunk)
-        target.close()
+    def change(chunk):
+        return mark + bytes([version, 0]) + chunk[len(mark) + 2:] if chunk.startswith(mark) else chunk
+    return harness.Between(server.port, change)
 
 
 @pytest.mark.parametrize("kind", ["replica", "copy"])
@@ -47,7 +28,7 @@ def test_format_that_the_target_cannot_read_is_refused_before_it_is_touched(make
     target = make("target", module=False)
     target.client.set("stays", "here")
     before = primary.info("stats"), target.info("replication")["role"]
-    done = pull(primary, Older(target, 9), "--as", kind, "--force", check=3)
+    done = pull(primary, older(target, 9), "--as", kind, "--force", check=3)
     one_line(done, "cannot read", "format 10", "knows 9", "upgrade")
     assert target.client.get("stays") == b"here" and target.client.dbsize() == 1
     assert target.info("replication")["role"] == before[1] == "master"
