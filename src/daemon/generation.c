@@ -39,13 +39,15 @@ static uint64_t held_slots(const struct daemon *d)
 /* An image for the disk may become larger than the region. */
 static uint32_t capacity_for(const struct daemon *d, enum beam_snapshot_kind kind, uint32_t need)
 {
-	uint64_t limit = beam_region_could_hold(d->region) + held_slots(d);
 	uint64_t capacity = 4ull * need + 64;
 
 	if (capacity < CAPACITY_MIN)
 		capacity = CAPACITY_MIN;
-	if (capacity > limit && kind == BEAM_SNAPSHOT_MEMORY)
-		capacity = limit;
+	if (kind == BEAM_SNAPSHOT_MEMORY) {
+		uint64_t limit = beam_region_could_hold(d->region, capacity) + held_slots(d);
+
+		capacity = capacity < limit ? capacity : limit;
+	}
 	return capacity > BEAM_SEGMENTS_MAX ? BEAM_SEGMENTS_MAX : (uint32_t)capacity;
 }
 
@@ -147,7 +149,7 @@ static void tell_full(const struct daemon *d, uint64_t estimate_bytes, uint32_t 
 static int make_room(struct daemon *d, const struct beam_ctl_begin *begin, uint32_t need,
 		     char text[BEAM_TEXT_BYTES])
 {
-	uint64_t had = beam_region_could_hold(d->region);
+	uint64_t had = beam_region_could_hold(d->region, need);
 	uint64_t could = had + retire_could_give(d);
 	bool whole = need <= could;
 
@@ -157,7 +159,8 @@ static int make_room(struct daemon *d, const struct beam_ctl_begin *begin, uint3
 		return BEAM_E_FULL;
 	}
 	/* What is being retired counts as room: its slots come with its fence. */
-	while (beam_region_could_hold(d->region) + retire_pending(d) < need && retire_for_slots(d))
+	while (beam_region_could_hold(d->region, need) + retire_pending(d) < need &&
+	       retire_for_slots(d))
 		;
 	return whole ? 0 : 1;
 }

@@ -130,7 +130,7 @@ static void out_of_slots(struct generation *gen)
 bool grants_grow(struct daemon *d, uint32_t want)
 {
 	/* Never more than there can be: the region says aloud when it has to refuse. */
-	uint64_t room = d->region_full ? 0 : beam_region_could_hold(d->region);
+	uint64_t room = d->region_full ? 0 : beam_region_could_hold(d->region, want);
 	uint64_t ask = want < room ? want : room;
 
 	if (ask)

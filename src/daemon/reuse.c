@@ -41,7 +41,8 @@ void reuse_begin(struct generation *gen)
 		 "begin late are refused",
 		 (unsigned long long)gen->id.counter,
 		 (unsigned long long)(gen->begin.estimate_bytes >> 20),
-		 (unsigned long long)(beam_region_could_hold(gen->d->region) * gen->segment_bytes >>
+		 (unsigned long long)(beam_region_could_hold(gen->d->region, UINT64_MAX) *
+					  gen->segment_bytes >>
 				      20));
 	grants_grow(gen->d, gen->need_segments);
 	reuse_pump(gen);

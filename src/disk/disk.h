@@ -38,8 +38,8 @@ typedef void beam_flush_done_fn(void *arg, uint64_t cookie, int result);
 /* 0, or -errno (URING asked for and not there: -ENOSYS or what the kernel said). */
 int beam_flush_open(const struct beam_flush_opts *opts, struct beam_flush **out);
 
-/* Registers memory that writes will come from (at most 1 GiB each); failing to is not an error,
- * only slower. `base` stays mapped until close. */
+/* Memory that writes will come from (at most 1 GiB each), to be registered at the first of them;
+ * failing to is not an error, only slower. `base` stays mapped until close. */
 void beam_flush_add_buffer(struct beam_flush *flush, void *base, uint64_t len_bytes);
 
 /* Becomes readable when beam_flush_reap has work (completions, or the rate limit allows more). */

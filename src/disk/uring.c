@@ -17,6 +17,7 @@
 struct buffer {
 	const uint8_t *base;
 	uint64_t len_bytes;
+	enum { UNTRIED, REGISTERED, REFUSED } state;
 };
 
 struct beam_disk_engine_state {
@@ -75,33 +76,43 @@ static void say_slow(struct beam_disk_engine_state *engine, uint64_t len_bytes, 
 		 len_bytes >> 20, strerror(-err));
 }
 
+/* Registering takes 5 ms a GB, which a copy under way would wait for: it is done by the first write. */
 static void uring_add_buffer(struct beam_disk_engine_state *engine, void *base, uint64_t len_bytes)
 {
-	struct iovec iov = {.iov_base = base, .iov_len = len_bytes};
-	__u64 tag = 0;
-	int err = BEAM_FAULT("disk.register");
+	if (engine->fixed && engine->nbuffers < BUFFERS_MAX)
+		engine->buffers[engine->nbuffers++] = (struct buffer){base, len_bytes, UNTRIED};
+	else
+		say_slow(engine, len_bytes, -ENOSYS);
+}
 
-	if (!err && (!engine->fixed || engine->nbuffers == BUFFERS_MAX))
-		err = -ENOSYS;
-	if (!err)
-		err = io_uring_register_buffers_update_tag(&engine->ring, engine->nbuffers, &iov,
-							   &tag, 1);
-	if (err < 0) {
-		say_slow(engine, len_bytes, err);
-		return;
+static bool is_registered(struct beam_disk_engine_state *engine, uint32_t number)
+{
+	struct buffer *b = &engine->buffers[number];
+	struct iovec iov = {.iov_base = (void *)(uintptr_t)b->base, .iov_len = b->len_bytes};
+	__u64 tag = 0;
+
+	if (b->state == UNTRIED) {
+		int err = BEAM_FAULT("disk.register");
+
+		if (!err)
+			err = io_uring_register_buffers_update_tag(&engine->ring, number, &iov,
+								   &tag, 1);
+		b->state = err < 0 ? REFUSED : REGISTERED;
+		if (err < 0)
+			say_slow(engine, b->len_bytes, err);
 	}
-	engine->buffers[engine->nbuffers++] = (struct buffer){base, len_bytes};
+	return b->state == REGISTERED;
 }
 
 /* Index of the registered buffer that holds all of the operation's bytes, or -1. */
-static int find_buffer(const struct beam_disk_engine_state *engine, const struct beam_disk_op *op)
+static int find_buffer(struct beam_disk_engine_state *engine, const struct beam_disk_op *op)
 {
 	for (uint32_t i = 0; i < engine->nbuffers; i++) {
 		const struct buffer *b = &engine->buffers[i];
 		uint64_t at = (uintptr_t)op->buf - (uintptr_t)b->base;
 
 		if (op->buf >= b->base && at < b->len_bytes && op->len_bytes <= b->len_bytes - at)
-			return (int)i;
+			return is_registered(engine, i) ? (int)i : -1;
 	}
 	return -1;
 }

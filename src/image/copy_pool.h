@@ -40,7 +40,8 @@ struct beam_copy_job {
 	bool done;
 };
 
-/* Starts `nthreads` threads, or as many as can be had. 0 or -ENOMEM. */
+/* Starts `nthreads` threads, or as many as can be had. Where that makes one for each processor that the
+ * owner may use, each is bound to one, the owner too, until close. 0 or -ENOMEM. */
 int beam_copy_pool_open(uint32_t nthreads, struct beam_copy_pool **out);
 
 /* Ends the threads: what they have begun is finished, the rest is not done. NULL-safe, clears the

@@ -13,7 +13,8 @@
 
 #include "sockets.h"
 
-#define HUGE_BYTES (2ull << 20)
+#define HUGE_BYTES     (2ull << 20)
+#define NO_LIMIT_BYTES (1ull << 62) /* version 1 says none by a number about twice as large */
 
 /* Where a version of control groups keeps what we read. */
 struct cgroup_layout {
@@ -73,7 +74,7 @@ static uint64_t group_room(const struct cgroup_layout *layout, const char *dir)
 	uint64_t usage = read_number(dir, layout->usage, 0);
 	char path[4400], text[8192];
 
-	if (limit == UINT64_MAX)
+	if (limit >= NO_LIMIT_BYTES)
 		return UINT64_MAX;
 	snprintf(path, sizeof(path), "%s/memory.stat", dir);
 	if (read_text(path, text, sizeof(text))) {

@@ -352,7 +352,7 @@ uint64_t beam_region_page_bytes(const struct beam_region *r)
 	return r->page_bytes;
 }
 
-uint64_t beam_region_could_hold(const struct beam_region *region)
+uint64_t beam_region_could_hold(const struct beam_region *region, uint64_t enough)
 {
 	struct beam_region *r = (struct beam_region *)(uintptr_t)region; /* the mutex is mutable */
 	uint64_t pool;
@@ -362,5 +362,7 @@ uint64_t beam_region_could_hold(const struct beam_region *region)
 	uint64_t held = r->held, slots = (uint64_t)r->nfree + r->nmade;
 
 	pthread_mutex_unlock(&r->lock);
+	if (slots >= enough)
+		return slots;
 	return slots + beam_region_room(&opts, held, &pool) / opts.segment_bytes;
 }

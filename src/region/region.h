@@ -71,8 +71,9 @@ bool beam_region_extent(const struct beam_region *region, uint32_t extent, int *
 			uint64_t *bytes);
 uint64_t beam_region_bytes(const struct beam_region *region);
 uint64_t beam_region_page_bytes(const struct beam_region *region); /* of the newest extent */
-/* Segments that could still be had: free ones plus growth to the limit. */
-uint64_t beam_region_could_hold(const struct beam_region *region);
+/* Segments that could still be had: free ones plus growth to the limit. What the system has for the
+ * growth takes a millisecond to find out, and is not asked when `enough` are there without it. */
+uint64_t beam_region_could_hold(const struct beam_region *region, uint64_t enough);
 
 /* Unmaps extents whose slots are all free (retention is over). */
 void beam_region_trim(struct beam_region *region);

@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  * What the image writer wrote, read back: every key once, with its value, by the index and by
  * beam_verify; for items from one byte to several segments. */
+#include <dirent.h>
 #include <errno.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -255,6 +257,44 @@ static void test_a_pool_writes_the_same(void **state)
 	beam_copy_pool_close(&pool);
 }
 
+static int cpus_of(pid_t tid, cpu_set_t *set)
+{
+	assert_int_equal(sched_getaffinity(tid, sizeof(*set), set), 0);
+	return CPU_COUNT(set);
+}
+
+/* As many threads as processors, the owner one of them: each has its own, until the pool is closed. */
+static void test_threads_have_a_processor_each(void **state)
+{
+	struct beam_copy_pool *pool;
+	cpu_set_t before, set, used;
+	struct dirent *entry;
+	int cpus = cpus_of(0, &before), threads = 0;
+
+	(void)state;
+	CPU_ZERO(&used);
+	assert_int_equal(beam_copy_pool_open((uint32_t)cpus - 1, &pool), 0);
+	DIR *tasks = opendir("/proc/self/task");
+
+	assert_non_null(tasks);
+	while ((entry = readdir(tasks))) {
+		/* A sanitizer's thread has them all. */
+		if (entry->d_name[0] == '.' || cpus_of((pid_t)atoi(entry->d_name), &set) != 1)
+			continue;
+		CPU_OR(&used, &used, &set);
+		threads++;
+	}
+	closedir(tasks);
+	assert_int_equal(threads, cpus);
+	assert_true(CPU_EQUAL(&used, &before));
+	beam_copy_pool_close(&pool);
+	assert_int_equal(cpus_of(0, &set), cpus);
+	/* More threads than processors run where the system wants them. */
+	assert_int_equal(beam_copy_pool_open((uint32_t)cpus, &pool), 0);
+	assert_int_equal(cpus_of(0, &set), cpus);
+	beam_copy_pool_close(&pool);
+}
+
 /* The owner goes on, and so do the threads. */
 static void test_a_piece_that_cannot_be_read_fails_its_job(void **state)
 {
@@ -315,6 +355,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test_setup_teardown(test_every_key_comes_back_once, setup, teardown),
 	    cmocka_unit_test_setup_teardown(test_a_pool_writes_the_same, setup, teardown),
+	    cmocka_unit_test(test_threads_have_a_processor_each),
 	    cmocka_unit_test_setup_teardown(test_a_piece_that_cannot_be_read_fails_its_job, setup,
 					    teardown),
 	};

@@ -86,17 +86,31 @@ static void limit_is_never_passed(void **state)
 	(void)state;
 	struct beam_region *region = open_region(50 * MIB, 4 << 20);
 
-	assert_int_equal(beam_region_could_hold(region), 12);
+	assert_int_equal(beam_region_could_hold(region, UINT64_MAX), 12);
 	assert_int_equal(grow(region, 13), BEAM_E_FULL);
 	assert_non_null(strstr(beam_region_error(region), "50 MiB"));
 	assert_false(beam_region_growing(region));
 	/* What there is, is offered. */
 	assert_int_equal(beam_region_free_slots(region), 12);
 	assert_int_equal(beam_region_bytes(region), 48 * MIB);
-	assert_int_equal(beam_region_could_hold(region), 12);
+	assert_int_equal(beam_region_could_hold(region, UINT64_MAX), 12);
+	assert_int_equal(beam_region_could_hold(region, 12), 12);
 	assert_int_equal(grow(region, 13), BEAM_E_FULL);
 	assert_int_equal(beam_region_bytes(region), 48 * MIB);
 	assert_int_equal(grow(region, 12), 0);
+	beam_region_close(&region);
+}
+
+/* Slots that are there are all that is told of, when they are enough. */
+static void enough_is_not_asked_for(void **state)
+{
+	(void)state;
+	struct beam_region *region = open_region(50 * MIB, 4 << 20);
+
+	assert_int_equal(grow(region, 4), 0);
+	assert_int_equal(beam_region_free_slots(region), 4);
+	assert_int_equal(beam_region_could_hold(region, 4), 4);
+	assert_int_equal(beam_region_could_hold(region, 5), 12);
 	beam_region_close(&region);
 }
 
@@ -105,7 +119,7 @@ static void less_than_a_segment_holds_nothing(void **state)
 	(void)state;
 	struct beam_region *region = open_region(SEGMENT - 1, SEGMENT);
 
-	assert_int_equal(beam_region_could_hold(region), 0);
+	assert_int_equal(beam_region_could_hold(region, UINT64_MAX), 0);
 	assert_int_equal(grow(region, 1), BEAM_E_FULL);
 	assert_int_equal(beam_region_bytes(region), 0);
 	beam_region_close(&region);
@@ -298,6 +312,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(slots_are_aligned_and_apart),
 	    cmocka_unit_test(limit_is_never_passed),
+	    cmocka_unit_test(enough_is_not_asked_for),
 	    cmocka_unit_test(less_than_a_segment_holds_nothing),
 	    cmocka_unit_test(first_slots_come_before_the_last),
 	    cmocka_unit_test(memory_is_resident_and_sealed),
