@@ -165,7 +165,7 @@ int rig_next(struct rig *rig, int timeout_ms)
 		rig->ready = packet.ready;
 	else if (packet.head.type == BEAM_CTL_OPENED)
 		rig->opened = packet.opened;
-	else if (packet.head.type == BEAM_CTL_LOG)
+	else if (packet.head.type == BEAM_CTL_LOG && !rig->quiet)
 		fprintf(stderr, "  log: %s\n", packet.text.text);
 	return (int)packet.head.type;
 }

@@ -23,6 +23,7 @@ struct rig {
 	int daemon_pidfd;
 	char dir[256];
 	int dirfd;
+	bool quiet; /* its log is not printed */
 	struct beam_ctl_config config;
 	struct beam_ctl_status status; /* the newest one */
 	struct beam_ctl_ready ready;
