@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""confine.py [--no-io-uring] [--memlock BYTES] [--clock FILE] PROGRAM [ARG...]: runs a program as a
-strict service manager would: a seccomp filter that answers io_uring_setup() with EPERM; no
-CAP_IPC_LOCK and little memory that may be locked. Or with a time of day that is off by the seconds
-in FILE (tests/support/clock_shim.c)."""
+"""confine.py [--no-io-uring] [--old-kernel] [--memlock BYTES] [--clock SHIM FILE] PROGRAM [ARG...]: runs a
+program as a strict service manager would: a seccomp filter that answers io_uring_setup() with EPERM; no
+CAP_IPC_LOCK and little memory that may be locked. Or as on a kernel and a file system that know neither
+MADV_POPULATE_WRITE nor O_TMPFILE. Or with a time of day that is off by the seconds in FILE
+(tests/support/clock_shim.c)."""
 import argparse
 import ctypes
 import errno
 import os
+import platform
 import resource
 import struct
 
@@ -14,10 +16,17 @@ PR_CAPBSET_DROP, PR_SET_SECCOMP, PR_SET_NO_NEW_PRIVS = 24, 22, 38
 SECCOMP_MODE_FILTER = 2
 CAP_IPC_LOCK = 14
 IO_URING_SETUP = 425  # on every architecture
+MADVISE, OPENAT = {"x86_64": (28, 257), "aarch64": (233, 56)}.get(platform.machine(), (None, None))
+MADV_POPULATE_WRITE = 23
 # struct sock_filter: code, jump if true, jump if false, value
 LOAD_SYSCALL = (0x20, 0, 0, 0)
+LOAD_THIRD_ARGUMENT = (0x20, 0, 0, 32)
+IS, HAS_BITS = 0x15, 0x45
 RETURN_ALLOW = (0x06, 0, 0, 0x7fff0000)
-RETURN_EPERM = (0x06, 0, 0, 0x00050000 | errno.EPERM)
+
+
+def fails_with(code):
+    return (0x06, 0, 0, 0x00050000 | code)
 
 
 def prctl(*args):
@@ -26,17 +35,32 @@ def prctl(*args):
         raise OSError(ctypes.get_errno(), f"prctl{args}")
 
 
-def refuse_io_uring():
-    rules = (LOAD_SYSCALL, (0x15, 0, 1, IO_URING_SETUP), RETURN_EPERM, RETURN_ALLOW)
+def filter_calls(*rules):
     code = ctypes.create_string_buffer(b"".join(struct.pack("HBBI", *rule) for rule in rules))
     program = ctypes.create_string_buffer(struct.pack("HxxxxxxP", len(rules), ctypes.addressof(code)))
     prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
     prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, ctypes.addressof(program))
 
 
+def refuse_io_uring():
+    filter_calls(LOAD_SYSCALL, (IS, 0, 1, IO_URING_SETUP), fails_with(errno.EPERM), RETURN_ALLOW)
+
+
+def be_old():
+    if MADVISE is None:
+        raise SystemExit(f"confine.py: --old-kernel knows no calls of {platform.machine()}")
+    tmpfile = os.O_TMPFILE & ~os.O_DIRECTORY
+    filter_calls(LOAD_SYSCALL, (IS, 0, 3, MADVISE),
+                 LOAD_THIRD_ARGUMENT, (IS, 0, 5, MADV_POPULATE_WRITE), fails_with(errno.EINVAL),
+                 (IS, 0, 3, OPENAT),
+                 LOAD_THIRD_ARGUMENT, (HAS_BITS, 0, 1, tmpfile), fails_with(errno.EOPNOTSUPP),
+                 RETURN_ALLOW)
+
+
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--no-io-uring", action="store_true")
+    parser.add_argument("--old-kernel", action="store_true")
     parser.add_argument("--memlock", type=int)
     parser.add_argument("--clock", nargs=2, metavar=("SHIM", "FILE"))
     parser.add_argument("command", nargs=argparse.REMAINDER)
@@ -49,6 +73,8 @@ def main():
         os.environ.update(LD_PRELOAD=opts.clock[0], RDBEAM_CLOCK=opts.clock[1])
     if opts.no_io_uring:
         refuse_io_uring()
+    if opts.old_kernel:
+        be_old()
     os.execvp(opts.command[0], opts.command)
 
 

@@ -4,10 +4,9 @@ import collections
 import random
 import re
 import signal
+import socket
 import threading
 import time
-
-import redis
 
 import harness
 import rig as rigs
@@ -15,40 +14,76 @@ from harness import kill, wait_for
 
 DATABASES = 16
 WRITES_PER_S = 2000
+BATCH = 20
+
+
+def command(*words):
+    parts = [b"*%d\r\n" % len(words)]
+    for word in words:
+        data = word if isinstance(word, bytes) else str(word).encode()
+        parts.append(b"$%d\r\n%s\r\n" % (len(data), data))
+    return b"".join(parts)
+
+
+def batch(dice, keys):
+    """Commands whose replies are a line each, as they go over the wire, and their number."""
+    words = []
+    for _ in range(BATCH):
+        number = dice.randrange(keys)
+        words += [command("SELECT", dice.randrange(DATABASES)), dice.choice((
+            command("SET", f"load:{number}", dice.randbytes(64)),
+            command("HSET", f"load:h{number % 20}", number, dice.randbytes(8)),
+            command("ZADD", "load:z", dice.randrange(1000), number % 100),
+            command("INCR", f"load:n{number}"),
+            command("SET", f"load:ttl{number}", number, "EX", 100000),
+            command("DEL", f"load:{number}")))]
+    return b"".join(words), len(words)
 
 
 class Writer:
     """One client that writes to databases at random until it is stopped. Its keys are a fixed set:
     the data changes and does not grow."""
 
-    def __init__(self, server, seed, keys=2000):
-        self.client = server.connect()
-        self.dice = random.Random(seed)
-        self.keys = keys
+    def __init__(self, server, seed, keys=500):
+        dice = random.Random(seed)
+        # Made beforehand: making them takes longer than sending them.
+        self.batches = [batch(dice, keys) for _ in range(100)]
+        self.server, self.sock = server, None
         self.stopped = threading.Event()
         self.written = 0
         self.thread = threading.Thread(target=self.run, daemon=True)
         self.thread.start()
 
     def run(self):
-        while not self.stopped.wait(20 / WRITES_PER_S):
+        due = time.monotonic()
+        while not self.stopped.wait(max(due - time.monotonic(), 0)):
+            due = max(due + BATCH / WRITES_PER_S, time.monotonic() - 1)
             try:
-                pipe = self.client.pipeline(transaction=False)
-                for _ in range(20):
-                    pipe.execute_command("SELECT", self.dice.randrange(DATABASES))
-                    pipe.set(f"load:{self.dice.randrange(self.keys)}", self.dice.randbytes(64))
-                    pipe.zincrby("load:z", 1, self.dice.randrange(100))
-                pipe.execute()
-                self.written += 20
-            except redis.RedisError:
-                if self.stopped.is_set():
-                    return
+                self.send(*self.batches[self.written // BATCH % len(self.batches)])
+                self.written += BATCH
+            except OSError:
+                self.hang_up()
                 time.sleep(0.05)  # the server is being struck; its next answer ends the wait
+
+    def send(self, data, replies):
+        if not self.sock:
+            self.sock = socket.create_connection(("127.0.0.1", self.server.port), timeout=60)
+        self.sock.sendall(data)
+        while replies > 0:
+            got = self.sock.recv(65536)
+            if not got or got[:1] == b"-" or b"\n-" in got:
+                raise ConnectionError(got[:200])
+            replies -= got.count(b"\n")
+
+    def hang_up(self):
+        if self.sock:
+            self.sock.close()
+        self.sock = None
 
     def stop(self):
         self.stopped.set()
         self.thread.join()
-        self.client.close()
+        self.hang_up()
 
 
 def generations_of(rig):
@@ -65,15 +100,19 @@ def in_sync(primary, replica):
         its["slave_repl_offset"] == mine["master_repl_offset"]
 
 
-def one_pull(rig, target, seed):
+def one_pull(torture, rig, target, dice):
     """A pull under writes. "" or what is wrong with the replica."""
     target.client.execute_command("REPLICAOF", "NO", "ONE")
     target.client.flushall()
-    full = rig.primary.number("stats", "sync_full")
-    writer = Writer(rig.primary, seed)
-    done = harness.cli("pull", "--json", "--from", f"127.0.0.1:{rig.primary.port}", "--to",
-                       f"127.0.0.1:{target.port}", "--fresh")
-    writer.stop()
+    writer = Writer(rig.primary, dice.random())
+    wait_for(lambda: writer.written, "the writer writes")
+    try:
+        # Of a new image, or of one that is there and of all that was written since.
+        done = harness.cli("pull", "--json", "--from", f"127.0.0.1:{rig.primary.port}", "--to",
+                           f"127.0.0.1:{target.port}", *dice.choice((["--fresh"], [])))
+    finally:
+        writer.stop()
+        torture.result["writes"] = torture.result.get("writes", 0) + writer.written
     if done.returncode != 0:
         return f"exit {done.returncode}: {done.stderr}"
     try:
@@ -82,23 +121,30 @@ def one_pull(rig, target, seed):
         return str(error)
     if target.digest() != rig.primary.digest():
         return "digests differ"
-    # The pull's own stream is a partial one; the first of all makes the backlog by a full one.
-    if rig.pulls and rig.primary.number("stats", "sync_full") != full:
-        return "a stock full synchronisation took place"
     return ""
 
 
-def pulls(torture, rig, share):
+def count_pull(torture, rig, dice):
+    """One of --pulls, or of a torture's share of them."""
     target = rig.target("replica")
-    count = 0
+    full = rig.primary.number("stats", "sync_full")
+    wrong = one_pull(torture, rig, target, dice)
+    # The pull's own stream is a partial one; the first of all makes the backlog by a full one.
+    more = rig.primary.number("stats", "sync_full") - full - (0 if rig.pulls else 1)
+    if more > 0:
+        torture.result["full_resyncs"] += more
+        wrong = wrong or "a stock full synchronisation took place"
+    rig.pulls += 1
+    if wrong:
+        torture.result["diverged"] += 1
+        torture.say(f"VIOLATION pull {rig.pulls}: {wrong}")
+        torture.keep_logs(rig)
+
+
+def pulls(torture, rig, share):
     while torture.left_s(share) > 0:
-        wrong = one_pull(rig, target, torture.opts.seed + count)
-        rig.pulls += 1
-        count += 1
-        if wrong:
-            torture.result["diverged"] += 1
-            torture.say(f"VIOLATION pull {count}: {wrong}")
-    torture.say(f"{count} pulls under writes")
+        count_pull(torture, rig, torture.dice)
+    torture.say(f"{rig.pulls} pulls under writes")
 
 
 def generations(torture, rig, share):

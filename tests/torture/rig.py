@@ -19,6 +19,10 @@ SOURCES = harness.REPO / "src"
 DEATHS_BEFORE_RESTART = 2  # the module waits longer before each new start of a daemon that dies
 
 
+LARGE_BYTES = 1 << 20
+MORE = [f"large:{number}" for number in range(3)]  # keys that make an image larger than a little region
+
+
 class Violation(Exception):
     """A promise of reliability.md was broken."""
 
@@ -32,9 +36,18 @@ def point_names():
     return sorted(names)
 
 
+sums = {}  # digests by what changes with each write to a file
+
+
 def sha(path):
     try:
-        return hashlib.sha256(path.read_bytes()).hexdigest()
+        stat = os.stat(path)
+        state = (stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns)
+        if state not in sums:
+            if len(sums) >= 64:
+                sums.clear()
+            sums[state] = hashlib.blake2b(path.read_bytes()).hexdigest()
+        return sums[state]
     except FileNotFoundError:
         return None
 
@@ -66,8 +79,7 @@ def fill(client, dice):
         pipe.zadd(f"z:{number % 9}", {f"m{number}": number / 7})
         pipe.xadd("stream", {"n": number}, id=f"{number + 1}-1")
         pipe.set(f"ttl:{number}", number, ex=100000)
-    for number in range(4):
-        pipe.set(f"large:{number}", dice.randbytes(1 << 20))
+    pipe.set("large", dice.randbytes(LARGE_BYTES))
     pipe.execute()
     client.close()
 
@@ -131,6 +143,7 @@ class Server(harness.Server):
         self.fault = Fault(self.dir.parent / f"{self.name}.fault")
         self.trace = trace
         self.may_crash = True
+        self.last_daemon = None
 
     def start(self, ready=True):
         os.environ["RDBEAM_FAULT"] = f"@{self.fault.path}"
@@ -143,19 +156,29 @@ class Server(harness.Server):
             os.environ.pop("RDBEAM_FAULT_TRACE", None)
 
 
+    def daemon(self):
+        """The same as before as long as it lives: all processes of the machine are read otherwise. A
+        second one is an orphan to check_family."""
+        pid = self.last_daemon
+        if not (pid and alive(pid) and f"{self.dir}/rdbeamd" in harness.command_line(pid)):
+            self.last_daemon = super().daemon()
+        return self.last_daemon
+
+
 class Rig:
     """One primary with the module, a plain server that loads its dumps, and targets for pulls."""
 
-    def __init__(self, root, dice, trace=None):
+    def __init__(self, root, dice, trace=None, confined=None):
         self.root = pathlib.Path(root)
         self.dice = dice
         binary = harness.servers()[0][1]
         # The table holds two images, so that old ones are retired all the time.
         self.primary = Server(self.root, "primary", binary, trace=trace,
                               options={"segment-size": "2mb", "workers": 2, "region-size": "64mb"},
-                              repl_timeout=20)
+                              repl_timeout=20, confined=confined)
         self.loader = harness.Server(self.root, "loader", binary, module=False)
         self.targets = {}
+        self.old_kernel = None  # a rig of its own
         self.digests = {}  # of dumps, by their sha
         self.deaths = 0
         self.serial = 0
@@ -178,6 +201,8 @@ class Rig:
         return self
 
     def close(self):
+        if self.old_kernel:
+            self.old_kernel.close()
         for server in (self.primary, self.loader, *self.targets.values()):
             if server.process:
                 kill(server.pid, signal.SIGCONT)
@@ -195,15 +220,29 @@ class Rig:
             self.targets[name] = server.start()
         return self.targets[name]
 
+    def beside(self):
+        """The rig whose server finds a kernel and a file system that know less. Its processes look into
+        this one's file of faults."""
+        if not self.old_kernel:
+            rig = Rig(self.root / "old-kernel", self.dice, self.primary.trace, ["--old-kernel"])
+            rig.primary.fault = self.primary.fault
+            self.old_kernel = rig.open()
+        self.old_kernel.dice = self.dice
+        return self.old_kernel
+
     # ---- state ----------------------------------------------------------------------------
 
-    def change_data(self):
-        """A data set that no dump holds yet; returns its digest."""
+    def change_data(self, more=False):
+        """A data set that no dump holds yet, large if need be; returns its digest."""
         self.serial += 1
         for db in range(2):
             client = self.primary.connect(db=db)
             client.set("serial", self.serial)
             client.set(f"slot:{self.serial % 50}", self.dice.randbytes(3000))
+            if more:
+                client.mset({key: self.dice.randbytes(LARGE_BYTES) for key in MORE})
+            else:
+                client.delete(*MORE)
             client.close()
         self.forked = [*self.forked[-3:], self.primary.digest()]
         return self.forked[-1]

@@ -12,6 +12,7 @@ import time
 
 import redis
 
+import confine
 import harness
 import rig as rigs
 from harness import alive, kill, wait_for
@@ -73,6 +74,7 @@ class Save:
     """BGSAVE, with a write right after the fork, which the dump must not have."""
     name = "bgsave"
     only = ""
+    more = False  # data than a little region holds
 
     def settings(self, rig):
         pass
@@ -86,7 +88,7 @@ class Save:
         pass
 
     def run(self, rig, arm):
-        digest = rig.change_data()
+        digest = rig.change_data(self.more)
         old_digest, before = rig.dump_digest(), note(rig)
         self.settings(rig)
         try:
@@ -119,9 +121,36 @@ class Rescue(Save):
         rig.primary.client.config_set("rdbeam.flush-rate-limit", 0)
 
 
+class OldKernel(Save):
+    """A server whose memory comes by fallocate, and whose new dump has a name from the beginning."""
+    name = "old-kernel"
+    only = r"^(extent\.allocate|file\.create)$"
+
+    def settings(self, rig):
+        fresh_region(rig, REGION)
+
+    def run(self, rig, arm):
+        other = rig.beside()
+
+        def arm_both():
+            arm()
+            other.fired, other.traced = False, rig.traced
+        try:
+            super().run(other, arm_both)
+        except (redis.RedisError, AssertionError):
+            time.sleep(0.05)  # as in Torture.run_scenario
+            if not other.server_died():
+                raise
+            other.disarm()
+            other.check_dead_server(set(other.forked))
+        finally:
+            rig.fired, rig.traced = rig.fired or other.fired, other.traced
+
+
 class Reuse(Save):
     """The region is smaller than the image: its slots are used again while the disk takes them."""
     name = "reuse"
+    more = True
 
     def settings(self, rig):
         fresh_region(rig, LITTLE_REGION)
@@ -153,6 +182,7 @@ class Memory:
     """RDBEAM.SNAPSHOT: the dump stays as it is."""
     name = "snapshot"
     only = ""
+    more = False
 
     def settings(self, rig):
         pass
@@ -161,7 +191,7 @@ class Memory:
         pass
 
     def run(self, rig, arm):
-        rig.change_data()
+        rig.change_data(self.more)
         self.settings(rig)
         before, old_digest = note(rig), rig.dump_digest()
         arm()
@@ -184,7 +214,13 @@ class Memory:
 class MemoryFull(Memory):
     """The region does not hold the image: the child gives up and says so to the daemon."""
     name = "snapshot-full"
+    more = True
     only = r"^lane\.abort$"
+
+    def run(self, rig, arm):
+        rig.change_data()
+        rig.primary.bgsave()  # what the module expects of the next one, which is larger
+        super().run(rig, arm)
 
     def settings(self, rig):
         fresh_region(rig, LITTLE_REGION)
@@ -501,4 +537,5 @@ def holders(mark):
 # The short form of ctest has no time for the others, each of which is there for a point or two.
 QUICK = [Save(), Rescue(), Memory(), Restart(), Expire(), Pull(), PullStaged(), PullCopy(), PullFile(),
          PullKilled()]
-ALL = [*QUICK, Reuse(), ReuseRescue(), MemoryFull(), HugeHeap(), PullLoad(), Stale()]
+OLD = [OldKernel()] if confine.MADVISE else []  # numbers of calls are known of some processors only
+ALL = [*QUICK, *OLD, Reuse(), ReuseRescue(), MemoryFull(), HugeHeap(), PullLoad(), Stale()]

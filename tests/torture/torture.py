@@ -2,6 +2,7 @@
 """Strikes every process at every fault point, damages images, pulls under writes: see --help."""
 import argparse
 import collections
+import fcntl
 import json
 import pathlib
 import random
@@ -16,6 +17,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 import rig as rigs  # noqa: E402
 import crowd  # noqa: E402
 import harness  # noqa: E402
+import lanes  # noqa: E402
 import load  # noqa: E402
 import scenarios  # noqa: E402
 import soak  # noqa: E402
@@ -42,6 +44,16 @@ def options():
     parser.add_argument("--seeds", type=int, metavar="N",
                         help="instead: SIGKILL and SIGSTOP at each point, once for each of N seeds "
                         "from --seed on, or as often as --minutes allow")
+    parser.add_argument("--pulls", type=int, metavar="N",
+                        help="instead: N pulls under writes to 16 databases, or as --minutes allow")
+    parser.add_argument("--generations", type=int, metavar="N",
+                        help="instead: N images one after the other through an rdbeamd's memory, and "
+                        "readers that stop in mid-pull, or as --minutes allow")
+    parser.add_argument("--jobs", type=int, default=1, metavar="N",
+                        help="lanes of --seeds and --pulls, each with servers of its own; default 1")
+    parser.add_argument("--pause-for", type=pathlib.Path, metavar="FILE",
+                        help="stand still while somebody holds FILE by flock(1), as a benchmark on "
+                        "the same machine may: --seeds, --pulls, --generations")
     parser.add_argument("--crowd", action="store_true",
                         help="instead: Redis's latency beside crowds at the pull port, for --minutes")
     parser.add_argument("--interval", type=float, default=60, metavar="SEC",
@@ -52,7 +64,12 @@ def options():
     parser.add_argument("--points", action="store_true", help="list the fault points and end")
     parser.add_argument("--only", metavar="REGEX", help="only points that match")
     parser.add_argument("--ctest", choices=("sweep", "corrupt"), help="the short forms for ctest")
-    return parser.parse_args()
+    opts = parser.parse_args()
+    if opts.jobs < 1:
+        parser.error("--jobs is 1 or more")
+    if opts.pause_for and not opts.pause_for.exists():
+        parser.error(f"--pause-for {opts.pause_for}: no such file; touch(1) makes one")
+    return opts
 
 
 class Torture:
@@ -62,7 +79,7 @@ class Torture:
         self.began = time.monotonic()
         self.result = collections.OrderedDict(
             points=0, runs=0, violations=0, corruptions_tried=0, corruptions_accepted=0, pulls=0,
-            diverged=0, generations=0, mixed_images=0, leaks=0, not_run=[])
+            diverged=0, full_resyncs=0, generations=0, mixed_images=0, leaks=0, not_run=[])
         self.struck = collections.Counter()  # (point, action)
         self.broken = []
         self.passes = {}  # point: [(scenario, passages)]
@@ -72,6 +89,28 @@ class Torture:
 
     def left_s(self, share=1.0):
         return self.opts.minutes * 60 * share - (time.monotonic() - self.began)
+
+    def pause(self):
+        """While somebody measures."""
+        if self.opts.pause_for:
+            with open(self.opts.pause_for) as file:
+                fcntl.flock(file, fcntl.LOCK_SH)
+
+    # ---- what a lane tells ------------------------------------------------------------------
+
+    def only_new(self):
+        """Gives away what has come in, and begins to count anew."""
+        news = (self.struck, self.broken, {key: value for key, value in self.result.items() if value})
+        self.struck, self.broken = collections.Counter(), []
+        self.result = type(self.result)((key, type(value)()) for key, value in self.result.items())
+        return news
+
+    def add(self, news):
+        struck, broken, result = news
+        self.struck.update(struck)
+        self.broken += broken
+        for key, value in result.items():
+            self.result[key] = self.result.get(key, type(value)()) + value
 
     # ---- what can be struck ---------------------------------------------------------------
 
@@ -123,18 +162,6 @@ class Torture:
         return [(point, action) for point in self.points() for action in ("kill", "stop")
                 if action in ONLY.get(point, (action,))]
 
-    def seeded_trials(self):
-        """Each cell once for each seed; what did not come to pass gets two more chances."""
-        for number in range(self.opts.seeds):
-            self.dice.seed(self.opts.seed + number)
-            left = self.cells()
-            for _ in range(3):
-                self.dice.shuffle(left)
-                yield from left
-                left = [cell for cell in left if self.struck[cell] <= number]
-            self.say(f"seed {self.opts.seed + number}: {self.result['runs']} strikes, "
-                     f"{len(left)} of {len(self.cells())} did not come to pass")
-
     def error(self):
         return f"errno={self.dice.choice(ERRORS)}"
 
@@ -175,7 +202,7 @@ class Torture:
     def sweep(self, share):
         rig = None
         try:
-            for point, action in (self.seeded_trials() if self.opts.seeds else self.trials()):
+            for point, action in self.trials():
                 if self.left_s(share) <= 0:
                     break
                 if rig is None:
@@ -286,7 +313,7 @@ class Torture:
             print(f"not run                {text}")
         if self.opts.json:
             print(json.dumps(self.result))
-        bad = ("violations", "corruptions_accepted", "diverged", "mixed_images", "leaks")
+        bad = ("violations", "corruptions_accepted", "diverged", "full_resyncs", "mixed_images", "leaks")
         return 1 if any(self.result[key] for key in bad) else 0
 
 
@@ -318,16 +345,50 @@ def long_run(torture):
 
 def crowd_run(torture):
     one_part(torture, crowd.run, 1.0)
-    torture.result["not_run"].append("fault points, corruptions, pulls: --crowd leaves them out")
-    torture.opts.only = "$^"  # no point is expected
-    return torture.finish()
+    return end_of_part(torture)
 
 
 def seeds_run(torture):
     torture.learn()
-    torture.sweep(share=1.0)
+    lanes.run(torture, lanes.Strikes(torture))
     torture.result["not_run"].append("errors of calls, corruptions, pulls under writes, slow readers: "
                                      "see tools/torture without --seeds")
+    return torture.finish()
+
+
+def pulls_run(torture):
+    lanes.run(torture, lanes.Pulls(torture))
+    missing = torture.opts.pulls - torture.result["pulls"]
+    if missing > 0:
+        torture.result["not_run"].append(f"{missing} of {torture.opts.pulls} pulls: give more minutes")
+    return end_of_part(torture)
+
+
+def generations_run(torture):
+    """By a played module and played children, a thousand times faster than by BGSAVE."""
+    opts = torture.opts
+    done = subprocess.run([harness.BUILD / "tests/torture/torture-generations", "--seed", str(opts.seed),
+                           "--generations", str(opts.generations), "--seconds",
+                           str(round(opts.minutes * 60)),
+                           *(["--pause-for", opts.pause_for] if opts.pause_for else [])],
+                          stdout=subprocess.PIPE, text=True)
+    if done.returncode not in (0, 1):
+        torture.broken.append("generations: it ended early, see what it said above")
+        return end_of_part(torture)
+    said = json.loads(done.stdout)
+    torture.result["generations"], torture.result["mixed_images"] = said["generations"], said["mixed"]
+    torture.result["readers"] = said
+    if said["broken"]:
+        torture.broken.append(f"generations: {said['broken']} readers ended for no good reason")
+    if said["generations"] < opts.generations:
+        torture.result["not_run"].append(f"{opts.generations - said['generations']} of "
+                                         f"{opts.generations} generations: give more minutes")
+    return end_of_part(torture)
+
+
+def end_of_part(torture):
+    torture.result["not_run"].append("fault points and what else tools/torture does without this option")
+    torture.opts.only = "$^"  # no point is expected
     return torture.finish()
 
 
@@ -361,8 +422,10 @@ def main():
         torture = Torture(opts, root)
         if opts.soak:
             return soak.run(torture)
-        if opts.seeds or opts.crowd:
-            return (seeds_run if opts.seeds else crowd_run)(torture)
+        for wanted, run in ((opts.seeds, seeds_run), (opts.crowd, crowd_run),
+                            (opts.pulls, pulls_run), (opts.generations, generations_run)):
+            if wanted:
+                return run(torture)
         return short_run(torture, opts.ctest) if opts.ctest else long_run(torture)
     finally:
         shutil.rmtree(root, ignore_errors=True)
