@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import re
 import resource
 import signal
 import time
@@ -103,6 +104,22 @@ def test_server_is_told_what_was_copied_on_write(make):
     assert server.info("persistence")["rdb_last_bgsave_status"] == "ok"
     assert 6 << 20 <= int(server.info("persistence")["rdb_last_cow_size"]) < 20 << 20
     server.image_made()
+
+
+def test_loading_server_has_room_in_its_table(make, loads):
+    """120,000 keys fit a table of 131,072: each insert would follow a chain (ADR 64)."""
+    server = make("primary")
+    server.client.execute_command("DEBUG", "POPULATE", 120000, "key", 8)
+    for number in range(500):
+        server.client.expire(f"key:{number}", 100000)
+    server.bgsave()
+    server.image_made()
+    copy = same_after_load(server, loads, dbs=1)
+    stats = copy.client.execute_command("DEBUG", "HTSTATS", 0).decode()
+    sizes = [int(size) for size in re.findall(r"table size: (\d+)", stats)]
+    if "valkey_version" in server.info("server"):
+        return  # from 8.1 on without chains
+    assert sizes == [262144, 512], stats
 
 
 @pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="one CPU")
