@@ -37,7 +37,6 @@ struct relay {
 	struct beam_loop *loop;
 	struct beam_watch *signals;
 	pthread_t thread;
-	pthread_cond_t stopped; /* with store.lock */
 	atomic_bool stop;
 	struct beam_redis *redis; /* the puller's; set and cleared under store.lock */
 	/* The puller's own. */
@@ -192,16 +191,17 @@ static int pull_image(struct relay *relay, const struct beam_gen *gen)
 	if (!rc) {
 		relay_image_whole(image, &into.totals, &into.vouched);
 		relay->held = image;
-	} else {
-		old = image;
 	}
 	if (!atomic_load(&relay->stop))
 		relay->report(relay->report_arg, rc, &result, NULL);
-	if (old) {
+	if (rc) {
+		rc = say(relay, "DROP", gen);
+		relay_image_failed(image);
+	} else if (old) {
 		rc = say(relay, "DROP", &old->gen);
-		relay_image_unwanted(old);
+		relay_image_over(old);
 	}
-	return old ? rc : 0;
+	return rc;
 }
 
 /* Until the connection breaks. */
@@ -215,7 +215,8 @@ static int pull_images(struct relay *relay)
 		rc = beam_relay_wait(relay->redis, &relay->seen, relay->opts.timeout_ms, &gen);
 		if (rc == -EAGAIN)
 			rc = 0;
-		else if (!rc)
+		/* Where that took time there may be a newer one by now. */
+		else if (!rc && !relay_store_wait_for_room(&relay->store, &relay->stop))
 			rc = pull_image(relay, &gen);
 	}
 	return rc;
@@ -230,7 +231,7 @@ static void rest(struct relay *relay, uint64_t ms)
 	at.tv_sec += (time_t)(ms / 1000);
 	pthread_mutex_lock(&relay->store.lock);
 	while (!atomic_load(&relay->stop) &&
-	       pthread_cond_timedwait(&relay->stopped, &relay->store.lock, &at) == 0)
+	       pthread_cond_timedwait(&relay->store.changed, &relay->store.lock, &at) == 0)
 		;
 	pthread_mutex_unlock(&relay->store.lock);
 }
@@ -280,7 +281,7 @@ static void stop_puller(struct relay *relay)
 	atomic_store(&relay->stop, true);
 	if (relay->redis)
 		shutdown(beam_redis_socket(relay->redis), SHUT_RDWR);
-	pthread_cond_signal(&relay->stopped);
+	pthread_cond_signal(&relay->store.changed);
 	pthread_mutex_unlock(&relay->store.lock);
 	pthread_join(relay->thread, NULL);
 	set_redis(relay, NULL);
@@ -329,7 +330,6 @@ int beam_relay_run(const struct beam_relay_opts *opts, beam_relay_report_fn *rep
 		   char *error)
 {
 	struct relay *relay = calloc(1, sizeof(*relay));
-	pthread_condattr_t attr;
 	sigset_t ends, old;
 	int signals = -1;
 
@@ -338,9 +338,6 @@ int beam_relay_run(const struct beam_relay_opts *opts, beam_relay_report_fn *rep
 	relay->opts = *opts;
 	relay->report = report;
 	relay->report_arg = arg;
-	pthread_condattr_init(&attr);
-	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-	pthread_cond_init(&relay->stopped, &attr);
 	sigemptyset(&ends);
 	sigaddset(&ends, SIGINT);
 	sigaddset(&ends, SIGTERM);
@@ -358,7 +355,6 @@ int beam_relay_run(const struct beam_relay_opts *opts, beam_relay_report_fn *rep
 		relay_store_close(&relay->store);
 	}
 	pthread_sigmask(SIG_SETMASK, &old, NULL);
-	pthread_cond_destroy(&relay->stopped);
 	explicit_bzero(&relay->opts.from, sizeof(relay->opts.from));
 	explicit_bzero(&relay->admission, sizeof(relay->admission));
 	free(relay);

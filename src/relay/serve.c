@@ -39,15 +39,6 @@ static size_t list(struct relay_store *store, struct beam_served *out[IMAGES_MAX
 	return n;
 }
 
-static bool is_unwanted(struct beam_served *image)
-{
-	lock(image->store);
-	bool unwanted = image->unwanted;
-
-	unlock(image->store);
-	return unwanted;
-}
-
 static int authorize(void *ctx, const struct beam_wire_hello *hello, const char *peer_addr,
 		     uint8_t key[BEAM_TICKET_KEY_BYTES], struct beam_served **image)
 {
@@ -57,7 +48,7 @@ static int authorize(void *ctx, const struct beam_wire_hello *hello, const char 
 
 	lock(server->store);
 	for (struct beam_served *at = server->store->images; at; at = at->next) {
-		if (at->unwanted || !at->segment_bytes)
+		if (at->failed || !at->segment_bytes)
 			continue;
 		rc = admission_check(server->admission, hello, at->gen, peer_addr, beam_now_ms(),
 				     key, &why);
@@ -83,7 +74,7 @@ static int ticket_key(void *ctx, const uint8_t id[BEAM_TICKET_ID_BYTES], const c
 
 	lock(server->store);
 	for (struct beam_served *at = server->store->images; rc && at; at = at->next)
-		if (!at->unwanted && (at->gen.counter & 0xffff) == beam_get_le16(id + 4))
+		if (!at->failed && (at->gen.counter & 0xffff) == beam_get_le16(id + 4))
 			rc = beam_vouch_ticket_key(server->admission->key, id, at->gen, peer_addr,
 						   key);
 	unlock(server->store);
@@ -99,11 +90,40 @@ static bool admits(void *ctx, const char *peer_addr)
 	return true;
 }
 
+/* When an image that is over can go, if nobody reads it. */
+static uint64_t free_at_ms(const struct beam_served *image)
+{
+	return image->failed || image->store->short_of_room ? 0 : image->tickets_ms;
+}
+
+/* Frees what is over and not read; the rest is looked at again in time. */
+static void sweep(void *arg)
+{
+	struct relay_server *server = arg;
+	struct beam_served *images[IMAGES_MAX];
+	uint64_t now = beam_now_ms(), next = UINT64_MAX;
+	size_t n = list(server->store, images);
+
+	for (size_t i = 0; i < n; i++) {
+		lock(server->store);
+		bool unread = images[i]->over && !images[i]->refs;
+		uint64_t at = free_at_ms(images[i]);
+
+		unlock(server->store);
+		if (unread && at <= now)
+			relay_image_free(images[i]);
+		else if (unread && at < next)
+			next = at;
+	}
+	beam_timer_cancel(&server->sweep);
+	if (next != UINT64_MAX)
+		beam_timer_set(server->loop, next - now, sweep, server, &server->sweep);
+}
+
 static void release(void *ctx, struct beam_served *image)
 {
-	(void)ctx;
-	if (--image->refs == 0 && is_unwanted(image))
-		relay_image_free(image);
+	if (--image->refs == 0)
+		sweep(ctx);
 }
 
 static void describe(void *ctx, struct beam_served *image, struct beam_gen *gen,
@@ -160,7 +180,7 @@ static bool complete(void *ctx, struct beam_served *image, struct beam_wire_comp
 {
 	(void)ctx;
 	lock(image->store);
-	bool whole = image->complete && !image->unwanted;
+	bool whole = image->complete && !image->failed;
 
 	*out = image->totals;
 	unlock(image->store);
@@ -191,6 +211,19 @@ static void ended(void *ctx, struct beam_served *image, const char *peer_addr, i
 
 /* ---- news of the puller's ------------------------------------------------------------------- */
 
+static void tell_of(struct relay_server *server, struct beam_served *image)
+{
+	lock(server->store);
+	bool failed = image->failed;
+
+	unlock(server->store);
+	if (failed)
+		beam_tcp_server.revoke(server->tcp, image, "the relay has not got all of it", NULL,
+				       NULL);
+	else
+		beam_tcp_server.published(server->tcp, image);
+}
+
 static void on_news(int fd, uint32_t events, void *arg)
 {
 	struct relay_server *server = arg;
@@ -202,16 +235,14 @@ static void on_news(int fd, uint32_t events, void *arg)
 	if (read(fd, &count, sizeof(count)) < 0)
 		return;
 	n = list(server->store, images);
-	for (size_t i = 0; i < n; i++) {
-		if (!is_unwanted(images[i])) {
-			beam_tcp_server.published(server->tcp, images[i]);
-			continue;
-		}
-		images[i]->refs++; /* the last session to end would free it under our hands */
-		beam_tcp_server.revoke(server->tcp, images[i], "the relay holds a newer image",
-				       NULL, NULL);
-		release(server, images[i]);
-	}
+	/* Held meanwhile: a session that ends would free its image under our hands. */
+	for (size_t i = 0; i < n; i++)
+		images[i]->refs++;
+	for (size_t i = 0; i < n; i++)
+		tell_of(server, images[i]);
+	for (size_t i = 0; i < n; i++)
+		images[i]->refs--;
+	sweep(server);
 }
 
 int relay_server_open(struct relay_server *server, const struct beam_server_opts *opts,
@@ -233,6 +264,7 @@ int relay_server_open(struct relay_server *server, const struct beam_server_opts
 						    .sent = sent,
 						    .ended = ended};
 	own.images = &server->images;
+	server->loop = opts->loop;
 	int err = beam_tcp_server.open(&own, error_text, &server->tcp);
 
 	if (err)
@@ -250,4 +282,5 @@ void relay_server_close(struct relay_server *server)
 {
 	beam_watch_remove(&server->watch);
 	beam_tcp_server.close(&server->tcp);
+	beam_timer_cancel(&server->sweep);
 }

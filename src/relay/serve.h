@@ -16,6 +16,8 @@ struct relay_server {
 	struct beam_serve_images images;
 	struct beam_server *tcp;
 	struct beam_watch *watch;
+	struct beam_loop *loop;
+	struct beam_timer *sweep; /* when tickets for an image that is over have lapsed */
 };
 
 /* Listens and serves. 0, or -errno with error_text. `server` must not move. */

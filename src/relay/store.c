@@ -7,18 +7,29 @@
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
+#include <time.h>
 #include <unistd.h>
 
+#include "clock.h"
+#include "ctl.h"
 #include "rdbeam/error.h"
 #include "sockets.h"
 
+#define OVER_MAX 1 /* images that are over, beside the newest, when another is begun */
+
 int relay_store_open(struct relay_store *store)
 {
+	pthread_condattr_t attr;
+
 	memset(store, 0, sizeof(*store));
 	store->wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	if (store->wake < 0)
 		return -errno;
 	pthread_mutex_init(&store->lock, NULL);
+	pthread_condattr_init(&attr);
+	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+	pthread_cond_init(&store->changed, &attr);
+	pthread_condattr_destroy(&attr);
 	return 0;
 }
 
@@ -29,6 +40,7 @@ void relay_store_close(struct relay_store *store)
 		relay_image_free(image);
 	}
 	beam_close(&store->wake);
+	pthread_cond_destroy(&store->changed);
 	pthread_mutex_destroy(&store->lock);
 }
 
@@ -39,6 +51,32 @@ static void wake_loop(struct relay_store *store)
 	/* Fails only when the counter is full: then it is readable anyhow. */
 	if (write(store->wake, &one, sizeof(one)) < 0)
 		errno = 0;
+}
+
+static unsigned int count_over(const struct relay_store *store)
+{
+	unsigned int n = 0;
+
+	for (const struct beam_served *image = store->images; image; image = image->next)
+		n += image->over;
+	return n;
+}
+
+/* Readers get to the end of what they began, so a relay behind a slow link, or a slow replica, gets whole
+ * images however fast they follow one another here. What that may cost of memory is bounded by waiting. */
+bool relay_store_wait_for_room(struct relay_store *store, const atomic_bool *stop)
+{
+	bool waited = false;
+
+	pthread_mutex_lock(&store->lock);
+	while (!atomic_load(stop) && count_over(store) > OVER_MAX) {
+		store->short_of_room = waited = true;
+		wake_loop(store);
+		pthread_cond_wait(&store->changed, &store->lock);
+	}
+	store->short_of_room = false;
+	pthread_mutex_unlock(&store->lock);
+	return waited;
 }
 
 int relay_store_begin(struct relay_store *store, struct beam_gen gen, struct beam_served **out)
@@ -159,14 +197,26 @@ void relay_image_whole(struct beam_served *image, const struct beam_wire_complet
 	wake_loop(image->store);
 }
 
-void relay_image_unwanted(struct beam_served *image)
+static void put_over(struct beam_served *image, bool failed)
 {
 	struct relay_store *store = image->store;
 
 	pthread_mutex_lock(&store->lock);
-	image->unwanted = true;
+	image->over = true;
+	image->failed = failed;
+	image->tickets_ms = beam_now_ms() + BEAM_RELAY_TICKET_MS;
 	pthread_mutex_unlock(&store->lock);
 	wake_loop(store);
+}
+
+void relay_image_over(struct beam_served *image)
+{
+	put_over(image, false);
+}
+
+void relay_image_failed(struct beam_served *image)
+{
+	put_over(image, true);
 }
 
 /* ---- the loop's thread ---------------------------------------------------------------------- */
@@ -176,7 +226,7 @@ int relay_image_segment(struct beam_served *image, uint32_t index, struct relay_
 	int rc = 0;
 
 	pthread_mutex_lock(&image->store->lock);
-	if (image->unwanted)
+	if (image->failed)
 		rc = BEAM_E_STALE;
 	else if (image->complete && index >= image->totals.nsegments)
 		rc = -ERANGE;
@@ -199,6 +249,7 @@ void relay_image_free(struct beam_served *image)
 			break;
 		}
 	}
+	pthread_cond_signal(&store->changed);
 	pthread_mutex_unlock(&store->lock);
 	for (uint32_t i = 0; i < image->nknown; i++)
 		if (image->segments[i].base)
