@@ -165,6 +165,7 @@ struct daemon {
 	struct generation *gens; /* newest first */
 	struct generation *filling;
 	struct beam_timer *chores;
+	uint64_t chores_at_ms;
 	uint64_t trim_at_ms; /* 0: nothing to give back */
 
 	struct beam_ctl_status past; /* of a newest generation that is gone */

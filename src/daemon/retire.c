@@ -13,6 +13,7 @@
 #include "rdbeam/error.h"
 
 #define CHORES_MS 1000
+#define LAZY_MS   10000 /* while nothing is due */
 
 void generation_retire(struct generation *gen, const char *why)
 {
@@ -178,8 +179,35 @@ static void chores(void *arg)
 	chores_schedule(d);
 }
 
+static bool only_grows_old(const struct daemon *d)
+{
+	const struct generation *gen = d->gens;
+
+	return d->segment_bytes == d->config.segment_bytes &&
+	       (!gen || (!gen->next && can_retire(gen)));
+}
+
+/* When there may be something to do. Most of its life a daemon has one image that nobody asks for, or none:
+ * it need not wake each second to see that. */
+static uint64_t chores_due_ms(const struct daemon *d)
+{
+	uint64_t soon = beam_now_ms() + CHORES_MS, due = soon - CHORES_MS + LAZY_MS;
+
+	if (!only_grows_old(d))
+		return soon;
+	if (d->gens && d->gens->ready_ms + d->config.retain_s * 1000ull < due)
+		due = d->gens->ready_ms + d->config.retain_s * 1000ull;
+	if (d->trim_at_ms && d->trim_at_ms < due)
+		due = d->trim_at_ms;
+	return due > soon ? due : soon;
+}
+
 void chores_schedule(struct daemon *d)
 {
-	if (!d->chores && (d->gens || d->trim_at_ms))
-		beam_timer_set(d->loop, CHORES_MS, chores, d, &d->chores);
+	uint64_t due = chores_due_ms(d);
+
+	if ((!d->gens && !d->trim_at_ms) || (d->chores && d->chores_at_ms <= due))
+		return;
+	d->chores_at_ms = due;
+	beam_timer_set(d->loop, due - beam_now_ms(), chores, d, &d->chores);
 }

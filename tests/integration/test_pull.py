@@ -498,6 +498,26 @@ def test_nothing_stays_in_the_temporary_directory(make, root):
     assert list(pathlib.Path(place).iterdir()) == []
 
 
+def test_daemon_sleeps_while_nobody_asks_for_its_image(make):
+    """It need not look each second whether the image is old enough to go."""
+    primary = make("primary")
+    data.fill_strings(primary.client, 100, 1000)
+    pull(primary, None, "--discard")
+    daemon = primary.number("rdbeam", "rdbeam_daemon_pid")
+
+    def wakes():
+        status = pathlib.Path(f"/proc/{daemon}/status").read_text(encoding="ascii")
+        return [line for line in status.splitlines() if line.startswith("voluntary")]
+
+    def slept():
+        before = wakes()
+        time.sleep(2.5)
+        return wakes() == before
+
+    wait_for(slept, "2.5 s without a wake-up")
+    assert primary.number("rdbeam", "rdbeam_region_bytes") > 0, "and the image is there"
+
+
 # ---- tickets --------------------------------------------------------------------------------
 
 TICKET_TTL_S = 5
