@@ -46,16 +46,24 @@ int beam_process_use(pid_t pid, struct beam_process_use *out)
 	return 0;
 }
 
-int beam_process_user_ns(pid_t pid, uint64_t *out)
+static int read_clock(pid_t pid, unsigned int kind, uint64_t *out)
 {
-	/* As clock_getcpuclockid(3) makes it, but of the clock of user time (CPUCLOCK_VIRT, 1). */
-	clockid_t clock = (clockid_t)(~(unsigned int)pid << 3 | 1);
+	/* As clock_getcpuclockid(3) makes it, but of the clock that is wanted. */
+	clockid_t clock = (clockid_t)(~(unsigned int)pid << 3 | kind);
 	struct timespec now;
 
 	if (clock_gettime(clock, &now))
 		return -errno;
 	*out = (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
 	return 0;
+}
+
+int beam_process_clocks(pid_t pid, uint64_t *user_ns, uint64_t *run_ns)
+{
+	enum { VIRT = 1, SCHED = 2 }; /* the kernel's CPUCLOCK_ */
+	int err = read_clock(pid, VIRT, user_ns);
+
+	return err ? err : read_clock(pid, SCHED, run_ns);
 }
 
 static int read_children(pid_t pid, pid_t children[CHILDREN_MAX])

@@ -17,9 +17,9 @@ struct beam_process_use {
 /* 0, or -errno when there is no such process; then `out` is zeroed. */
 int beam_process_use(pid_t pid, struct beam_process_use *out);
 
-/* Processor time in user mode of all threads, dead ones included, as finely as the kernel counts it.
- * 0 or -errno. */
-int beam_process_user_ns(pid_t pid, uint64_t *out);
+/* Processor time of all threads, dead ones included: in user mode, as finely as the kernel counts it, and
+ * user and system together, exact. 0 or -errno. */
+int beam_process_clocks(pid_t pid, uint64_t *user_ns, uint64_t *run_ns);
 
 /* The youngest child, dead ones that nobody has waited for included; 0: there is none. -errno: the
  * kernel does not tell. */

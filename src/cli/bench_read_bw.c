@@ -12,7 +12,7 @@
 
 #define SIZE    1048576
 #define GIDS    256
-#define COMMAND "ib_read_bw -F -d %s %s -s 1048576 -n 200"
+#define COMMAND "ib_read_bw -F -d %s %s -s 1048576 -n %u"
 
 /* They become words of a shell's command. */
 static bool is_word(const char *text)
@@ -84,13 +84,13 @@ static bool parse(FILE *in, double *mb_per_s)
 	return found;
 }
 
-int beam_read_bw_run(const struct beam_read_bw *bw, double *mb_per_s, char *error)
+int beam_read_bw_run(const struct beam_read_bw *bw, uint64_t bytes, double *mb_per_s, char *error)
 {
 	char gid[32] = "", end[512], command[2048];
 
 	if (bw->gid_index >= 0)
 		snprintf(gid, sizeof(gid), "-x %d", bw->gid_index);
-	snprintf(end, sizeof(end), COMMAND, bw->device, gid);
+	snprintf(end, sizeof(end), COMMAND, bw->device, gid, (unsigned int)(bytes / SIZE) + 1);
 	/* Both anew each time: it gives up by itself when the processor's clock seems uneven. */
 	snprintf(command, sizeof(command),
 		 "for i in 1 2 3 4 5; do %s >/dev/null 2>&1 & pid=$!; for j in 1 2 3 4 5 6 7 8; do "

@@ -5,6 +5,8 @@
 #ifndef BEAM_BENCH_READ_BW_H
 #define BEAM_BENCH_READ_BW_H
 
+#include <stdint.h>
+
 struct beam_read_bw {
 	char device[64];
 	char host[256];
@@ -16,8 +18,8 @@ struct beam_read_bw {
 int beam_read_bw_init(struct beam_read_bw *bw, const char *device, const char *gid,
 		      const char *host);
 
-/* Runs it once. 0 with MB/s (of 10^6 bytes), or a negative code with the line in `error`
+/* Runs it once, for at least so many bytes. 0 with MB/s (of 10^6 bytes), or a negative code with the line in `error`
  * (BEAM_REDIS_ERROR_BYTES). */
-int beam_read_bw_run(const struct beam_read_bw *bw, double *mb_per_s, char *error);
+int beam_read_bw_run(const struct beam_read_bw *bw, uint64_t bytes, double *mb_per_s, char *error);
 
 #endif

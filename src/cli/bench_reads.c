@@ -15,6 +15,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "bench_cpu_clock.h"
 #include "bench_process.h"
 #include "bench_read_bw.h"
 #include "bench_result.h"
@@ -32,18 +33,22 @@ enum { VERBS, TCP, TRANSPORTS };
 static const char *const transports[TRANSPORTS] = {"verbs", "tcp"};
 enum { SERVER, DAEMON, PROCESSES };
 
-/* User time at a moment. */
 struct mark {
-	uint64_t ns, user_ns[PROCESSES];
+	uint64_t ns;
+	struct beam_cpu_time used; /* by both processes */
+};
+
+/* Time, and what both used of the processors in it. */
+struct use {
+	double s, user_ms, system_ms;
+	double stretches; /* of user mode */
 };
 
 struct sample {
 	double mb_per_s[TRANSPORTS];
-	double cpu_ms_per_gb[TRANSPORTS]; /* during the reads */
-	double s_per_gb[TRANSPORTS];
-	double setup_ms[TRANSPORTS]; /* of one pull: user CPU before the reads and after */
-	double setup_s[TRANSPORTS];  /* what lies before and after takes */
-	double idle_ms_per_s;
+	struct use reads[TRANSPORTS]; /* for a GB */
+	struct use setup[TRANSPORTS]; /* of a pull: before the reads and after */
+	struct use idle;              /* while nobody pulls */
 	double ib_mb_per_s;
 };
 
@@ -52,7 +57,8 @@ struct reads {
 	struct beam_pull_opts pull;
 	struct beam_read_bw ib;
 	pid_t pids[PROCESSES];
-	double idle_ms, idle_s; /* while nobody pulls, over all runs */
+	struct beam_cpu_clock *clock;
+	int clock_err;
 	struct mark begin, end; /* of the reads of the pull that runs */
 	struct sample samples[BEAM_BENCH_RUNS_MAX];
 	size_t n;
@@ -67,7 +73,7 @@ static int look_up(struct reads *reads, struct beam_redis *redis)
 	} pids[2] = {{"server", "process_id"}, {"rdbeam", "rdbeam_daemon_pid"}};
 	const struct beam_common *common = &reads->opts->common;
 	char text[64], gid[64];
-	uint64_t ns;
+	uint64_t user_ns, run_ns;
 
 	for (size_t i = 0; i < 2; i++) {
 		if (beam_redis_info(redis, pids[i].section, pids[i].field, text, sizeof(text)))
@@ -75,7 +81,7 @@ static int look_up(struct reads *reads, struct beam_redis *redis)
 					 "%s: INFO has no %s: load the module (MODULE LIST)",
 					 reads->opts->from, pids[i].field);
 		reads->pids[i] = (pid_t)strtol(text, NULL, 10);
-		if (reads->pids[i] <= 0 || beam_process_user_ns(reads->pids[i], &ns))
+		if (reads->pids[i] <= 0 || beam_process_clocks(reads->pids[i], &user_ns, &run_ns))
 			return beam_fail(common, -ESRCH,
 					 "%s: process %s is not on this host: run the benchmark "
 					 "where the primary runs",
@@ -90,12 +96,26 @@ static int look_up(struct reads *reads, struct beam_redis *redis)
 	return beam_read_bw_init(&reads->ib, text, gid, reads->pull.from.host);
 }
 
-static void set_mark(const struct reads *reads, struct mark *mark)
+static void set_mark(struct reads *reads, struct mark *mark)
 {
 	mark->ns = beam_now_ns();
-	for (size_t i = 0; i < PROCESSES; i++)
-		if (beam_process_user_ns(reads->pids[i], &mark->user_ns[i]))
-			mark->user_ns[i] = 0;
+	int err = beam_cpu_clock_read(reads->clock, &mark->used);
+
+	if (err)
+		reads->clock_err = err;
+}
+
+static int clock_failed(const struct reads *reads)
+{
+	const struct beam_common *common = &reads->opts->common;
+
+	if (reads->clock_err == -EOVERFLOW)
+		return beam_fail(common, reads->clock_err,
+				 "%s: the kernel's trace had no room for all of one pull: measure "
+				 "with a smaller image, or not as root (by ticks)",
+				 reads->opts->from);
+	return beam_fail(common, reads->clock_err, "%s: processor time of its processes: %s",
+			 reads->opts->from, beam_strerror(reads->clock_err));
 }
 
 static void on_reads(void *arg, bool begin)
@@ -103,39 +123,42 @@ static void on_reads(void *arg, bool begin)
 	struct reads *reads = arg;
 
 	set_mark(reads, begin ? &reads->begin : &reads->end);
+	if (begin)
+		reads->begin.ns = beam_now_ns(); /* looking at the clock is no part of the reads */
 }
 
-static double used_ms(const struct mark *from, const struct mark *to)
+/* Differences can be below zero: a clock of ticks can step back by one. */
+static void add_use(struct use *sum, const struct mark *from, const struct mark *to)
 {
-	double ns = 0;
+	double user = (double)to->used.user_ns - (double)from->used.user_ns;
+	double run = (double)to->used.run_ns - (double)from->used.run_ns;
 
-	/* Not of their difference: the clock counts in steps, and can step back by one. */
-	for (size_t p = 0; p < PROCESSES; p++)
-		ns += (double)to->user_ns[p] - (double)from->user_ns[p];
-	return ns / 1e6;
+	sum->s += (double)(to->ns - from->ns) / 1e9;
+	sum->user_ms += user / 1e6;
+	sum->system_ms += (run - user) / 1e6;
+	sum->stretches += (double)(to->used.stretches - from->used.stretches);
 }
 
-static double seconds(const struct mark *from, const struct mark *to)
+static struct use each(const struct use *sum, double n)
 {
-	return (double)(to->ns - from->ns) / 1e9;
+	return (struct use){sum->s / n, sum->user_ms / n, sum->system_ms / n, sum->stretches / n};
 }
 
 /* Timers, which a longer pull merely has more of; measured while ib_read_bw keeps machine and device as
- * busy as a pull does, for what a wake-up costs depends on that. They are few: one run's say little. */
+ * busy as a pull does, for what a wake-up costs depends on that, and for as many bytes. */
 static int measure_idle(struct reads *reads, struct sample *sample)
 {
 	char error[BEAM_REDIS_ERROR_BYTES];
 	struct mark from, to;
 
 	set_mark(reads, &from);
-	int code = beam_read_bw_run(&reads->ib, &sample->ib_mb_per_s, error);
+	int code = beam_read_bw_run(&reads->ib, SAMPLE_BYTES, &sample->ib_mb_per_s, error);
 
 	if (code)
 		return beam_fail(&reads->opts->common, code, "%s", error);
 	set_mark(reads, &to);
-	reads->idle_ms += used_ms(&from, &to);
-	reads->idle_s += seconds(&from, &to);
-	sample->idle_ms_per_s = used_ms(&from, &to) / seconds(&from, &to);
+	add_use(&sample->idle, &from, &to);
+	sample->idle = each(&sample->idle, sample->idle.s);
 	return 0;
 }
 
@@ -145,8 +168,7 @@ static int measure_idle(struct reads *reads, struct sample *sample)
 struct sums {
 	uint64_t bytes;
 	uint32_t pulls;
-	double reads_ms, reads_s;
-	double setup_ms, setup_s;
+	struct use reads, setup;
 };
 
 static int add_pull(struct reads *reads, int transport, struct sums *sums)
@@ -161,12 +183,13 @@ static int add_pull(struct reads *reads, int transport, struct sums *sums)
 	if (rc)
 		return beam_fail(&reads->opts->common, rc, "%s", result.error);
 	set_mark(reads, &after);
+	if (reads->clock_err)
+		return clock_failed(reads);
 	sums->bytes += result.image_bytes;
 	sums->pulls++;
-	sums->reads_ms += used_ms(&reads->begin, &reads->end);
-	sums->reads_s += seconds(&reads->begin, &reads->end);
-	sums->setup_ms += used_ms(&before, &reads->begin) + used_ms(&reads->end, &after);
-	sums->setup_s += seconds(&before, &reads->begin) + seconds(&reads->end, &after);
+	add_use(&sums->reads, &reads->begin, &reads->end);
+	add_use(&sums->setup, &before, &reads->begin);
+	add_use(&sums->setup, &reads->end, &after);
 	return 0;
 }
 
@@ -181,19 +204,19 @@ static int measure_pulls(struct reads *reads, int transport, struct sample *samp
 			return rc;
 	}
 	double gb = (double)sums.bytes / 1e9;
+	struct use *use = &sample->reads[transport], *setup = &sample->setup[transport];
 
-	sample->mb_per_s[transport] = 1000 * gb / sums.reads_s;
-	sample->cpu_ms_per_gb[transport] = sums.reads_ms / gb;
-	sample->s_per_gb[transport] = sums.reads_s / gb;
-	sample->setup_ms[transport] = sums.setup_ms / sums.pulls;
-	sample->setup_s[transport] = sums.setup_s / sums.pulls;
+	sample->mb_per_s[transport] = 1000 * gb / sums.reads.s;
+	*use = each(&sums.reads, gb);
+	*setup = each(&sums.setup, sums.pulls);
 	if (!reads->opts->common.quiet)
 		fprintf(stderr,
-			"run %zu: %s: %u pulls, %.1f MB/s; user CPU, timers included: %.2f ms/GB "
-			"while they read, %.2f ms a pull before and after\n",
+			"run %zu: %s: %u pulls, %.1f MB/s; CPU, timers included, user + system: "
+			"%.2f + %.2f ms/GB while they read, %.2f + %.2f ms a pull before and "
+			"after\n",
 			reads->n + 1, transports[transport], sums.pulls,
-			sample->mb_per_s[transport], sample->cpu_ms_per_gb[transport],
-			sample->setup_ms[transport]);
+			sample->mb_per_s[transport], use->user_ms, use->system_ms, setup->user_ms,
+			setup->system_ms);
 	return 0;
 }
 
@@ -205,8 +228,9 @@ static int measure(struct reads *reads)
 	if (code)
 		return code;
 	if (!reads->opts->common.quiet)
-		fprintf(stderr, "run %zu: ib_read_bw %.1f MB/s; idle %.2f ms/s\n", reads->n + 1,
-			sample->ib_mb_per_s, sample->idle_ms_per_s);
+		fprintf(stderr, "run %zu: ib_read_bw %.1f MB/s; idle %.3f + %.3f ms/s\n",
+			reads->n + 1, sample->ib_mb_per_s, sample->idle.user_ms,
+			sample->idle.system_ms);
 	for (int t = 0; t < TRANSPORTS; t++) {
 		code = measure_pulls(reads, t, sample);
 		if (code)
@@ -216,18 +240,42 @@ static int measure(struct reads *reads)
 	return 0;
 }
 
-/* What is used idly does not count. Below zero: less than its noise. */
-static void subtract_idle(struct reads *reads)
+static void less(struct use *use, const struct use *idle)
 {
-	double idle = reads->idle_s > 0 ? reads->idle_ms / reads->idle_s : 0;
+	use->user_ms -= use->s * idle->user_ms;
+	use->system_ms -= use->s * idle->system_ms;
+}
 
-	for (size_t i = 0; i < reads->n; i++)
+/* What telling of events has cost within the stretches. */
+static void less_events(struct use *use, double event_ns)
+{
+	use->user_ms -= use->stretches * event_ns / 1e6;
+}
+
+/* What is used idly does not count, as it was in the same run. Below zero: less than its noise. */
+static void subtract(struct reads *reads)
+{
+	double event_ns = beam_cpu_clock_event_ns(reads->clock);
+
+	for (size_t i = 0; i < reads->n; i++) {
+		struct sample *sample = &reads->samples[i];
+
+		less_events(&sample->idle, event_ns);
 		for (int t = 0; t < TRANSPORTS; t++) {
-			struct sample *sample = &reads->samples[i];
-
-			sample->cpu_ms_per_gb[t] -= idle * sample->s_per_gb[t];
-			sample->setup_ms[t] -= idle * sample->setup_s[t];
+			less_events(&sample->reads[t], event_ns);
+			less_events(&sample->setup[t], event_ns);
+			less(&sample->reads[t], &sample->idle);
+			less(&sample->setup[t], &sample->idle);
+			if (!reads->opts->common.quiet)
+				fprintf(stderr,
+					"run %zu: %s: user CPU %.2f ms/GB, idle's subtracted\n",
+					i + 1, transports[t], sample->reads[t].user_ms);
 		}
+	}
+	if (!reads->opts->common.quiet && event_ns > 0)
+		fprintf(stderr,
+			"each event of the kernel's took %.2f us, which are subtracted too\n",
+			event_ns / 1e3);
 }
 
 /* ---- the report --------------------------------------------------------------------------- */
@@ -256,12 +304,14 @@ static void print_json(const struct reads *reads, double verbs, double ib)
 	beam_json_decimal(object, "verbs_mb_per_s", verbs, 1);
 	beam_json_decimal(object, "ib_read_bw_mb_per_s", ib, 1);
 	beam_json_decimal(object, "ratio_to_ib_read_bw", ib > 0 ? verbs / ib : 0, 3);
-	beam_json_decimal(object, "primary_cpu_ms_per_gb_verbs", CPU(reads, cpu_ms_per_gb[VERBS]),
+	beam_json_decimal(object, "primary_cpu_ms_per_gb_verbs", CPU(reads, reads[VERBS].user_ms),
 			  2);
-	beam_json_decimal(object, "primary_cpu_ms_per_gb_tcp", CPU(reads, cpu_ms_per_gb[TCP]), 2);
-	beam_json_decimal(object, "setup_cpu_ms_verbs", CPU(reads, setup_ms[VERBS]), 2);
-	beam_json_decimal(object, "setup_cpu_ms_tcp", CPU(reads, setup_ms[TCP]), 2);
-	beam_json_decimal(object, "idle_cpu_ms_per_s", MEDIAN(reads, idle_ms_per_s), 2);
+	beam_json_decimal(object, "primary_cpu_ms_per_gb_tcp", CPU(reads, reads[TCP].user_ms), 2);
+	beam_json_decimal(object, "setup_cpu_ms_verbs", CPU(reads, setup[VERBS].user_ms), 2);
+	beam_json_decimal(object, "setup_cpu_ms_tcp", CPU(reads, setup[TCP].user_ms), 2);
+	beam_json_decimal(object, "idle_cpu_ms_per_s", MEDIAN(reads, idle.user_ms), 3);
+	beam_json_text(object, "cpu_clock",
+		       beam_cpu_clock_exact(reads->clock) ? "events" : "ticks");
 	beam_json_u64(object, "runs", reads->n);
 	beam_json_print(object);
 }
@@ -277,14 +327,26 @@ static void print(const struct reads *reads)
 	}
 	printf("ib_read_bw   %10.1f MB/s on %s\n", ib, reads->ib.device);
 	for (int t = 0; t < TRANSPORTS; t++)
-		printf("%-12s %10.1f MB/s, %.3f of it; primary's user CPU %.2f ms/GB while it is "
-		       "read, %.2f ms before and after\n",
+		printf("%-12s %10.1f MB/s, %.3f of it; primary's CPU, user + system: %.2f + %.2f "
+		       "ms/GB while it is read, %.2f + %.2f ms before and after\n",
 		       transports[t], MEDIAN(reads, mb_per_s[t]),
-		       ib > 0 ? MEDIAN(reads, mb_per_s[t]) / ib : 0, CPU(reads, cpu_ms_per_gb[t]),
-		       CPU(reads, setup_ms[t]));
+		       ib > 0 ? MEDIAN(reads, mb_per_s[t]) / ib : 0, CPU(reads, reads[t].user_ms),
+		       CPU(reads, reads[t].system_ms), CPU(reads, setup[t].user_ms),
+		       CPU(reads, setup[t].system_ms));
+	printf("user CPU by %s\n", beam_cpu_clock_exact(reads->clock)
+				       ? "the kernel's events"
+				       : "the kernel's ticks: too coarse for less than seconds");
 }
 
 /* ---- the benchmark ------------------------------------------------------------------------ */
+
+static int open_clock(struct reads *reads)
+{
+	int err = beam_cpu_clock_open(reads->pids, PROCESSES, &reads->clock);
+
+	return err ? beam_fail(&reads->opts->common, err, "cannot start: %s", beam_strerror(err))
+		   : 0;
+}
 
 static int prepare(struct reads *reads)
 {
@@ -300,9 +362,23 @@ static int prepare(struct reads *reads)
 	beam_redis_close(&redis);
 	if (code)
 		return code;
+	code = open_clock(reads);
+	if (code)
+		return code;
 	/* Makes the image and, on a new server, the backlog without which none is used again. */
 	code = add_pull(reads, TCP, &unused);
-	return code ? code : add_pull(reads, TCP, &unused);
+	if (!code)
+		code = add_pull(reads, TCP, &unused);
+	if (code)
+		return code;
+	/* Anew, without the time of children that have saved: the processes' own clocks have none of it. */
+	bool works = unused.reads.user_ms > 0;
+
+	beam_cpu_clock_close(&reads->clock);
+	code = open_clock(reads);
+	if (!code && !works)
+		beam_cpu_clock_distrust(reads->clock);
+	return code;
 }
 
 int beam_bench_reads(const struct beam_bench_opts *opts)
@@ -328,9 +404,10 @@ int beam_bench_reads(const struct beam_bench_opts *opts)
 	while (!code && reads.n < (size_t)opts->runs)
 		code = measure(&reads);
 	if (!code) {
-		subtract_idle(&reads);
+		subtract(&reads);
 		print(&reads);
 	}
+	beam_cpu_clock_close(&reads.clock);
 	explicit_bzero(reads.pull.from.password, sizeof(reads.pull.from.password));
 	return code;
 }
