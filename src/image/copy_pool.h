@@ -11,6 +11,7 @@
 #ifndef BEAM_COPY_POOL_H
 #define BEAM_COPY_POOL_H
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -37,7 +38,7 @@ struct beam_copy_job {
 	struct beam_copy_job *next;
 	struct beam_copy_piece *pieces;
 	uint32_t piece_cap;
-	bool done;
+	atomic_bool done;
 };
 
 /* Starts `nthreads` threads, or as many as can be had. Where that makes one for each processor that the
