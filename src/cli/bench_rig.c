@@ -20,7 +20,9 @@
 #include "report.h"
 
 #define SETTLE_MS  120000
-#define DBS        5 /* that the data sets use */
+#define HEAP_MS    1200000 /* rdbeam.fork-thp: a GB takes about 40 s */
+#define STILL_MS   12000   /* two of its passes found nothing to do */
+#define DBS        5       /* that the data sets use */
 #define REST_MS    200
 #define REST_CPU_S 0.025 /* in REST_MS: two ticks, what answering INFO may cost */
 #define FAST_HZ    500
@@ -180,6 +182,30 @@ static int settle(struct beam_bench_rig *rig, struct beam_redis *redis)
 	return code;
 }
 
+/* With rdbeam.fork-thp the heap gets its huge pages a little at a time, and none while a child lives. */
+static void settle_heap(struct beam_bench_rig *rig, struct beam_redis *redis)
+{
+	uint64_t now = beam_now_ms(), deadline = now + HEAP_MS, changed = now;
+	int64_t before = -1, bytes = 0, used = 1;
+	char state[8] = "";
+
+	beam_redis_info(redis, "rdbeam", "rdbeam_fork_thp", state, sizeof(state));
+	beam_redis_info_int(redis, "memory", "used_memory", &used);
+	while (strcmp(state, "on") == 0 && now < deadline && now - changed < STILL_MS &&
+	       !beam_bench_interrupted()) {
+		if (beam_redis_info_int(redis, "rdbeam", "rdbeam_fork_thp_bytes", &bytes))
+			return;
+		if (bytes != before)
+			changed = now;
+		before = bytes;
+		beam_progress_update(&rig->progress, "huge pages", BEAM_PROGRESS_BYTES,
+				     (uint64_t)(bytes < used ? bytes : used), (uint64_t)used,
+				     "of the heap");
+		beam_bench_pause_ms(REST_MS);
+		now = beam_now_ms();
+	}
+}
+
 /* By a connection that is closed again: what it has of buffers would be given back, and so change
  * hands, while a child is looked at. */
 int beam_bench_rig_fill(struct beam_bench_rig *rig, struct beam_bench_server *server,
@@ -192,7 +218,11 @@ int beam_bench_rig_fill(struct beam_bench_rig *rig, struct beam_bench_server *se
 		return code;
 	code = beam_bench_data_fill(data, rig->opts->scale, redis, &rig->progress, rig->error);
 	beam_redis_close(&redis);
-	return code ? code : settle(rig, server->redis);
+	if (!code)
+		code = settle(rig, server->redis);
+	if (!code)
+		settle_heap(rig, server->redis);
+	return code;
 }
 
 void beam_bench_server_name(struct beam_bench_server *server, char out[64])
