@@ -170,8 +170,9 @@ const struct beam_command beam_bench_command = {
 	"reads: pulls the image of a primary that runs on this host with an RDMA device, by verbs\n"
 	"and by tcp, each between runs of ib_read_bw (perftest) on that device. Besides the rates\n"
 	"it tells the user CPU of redis-server and rdbeamd over the whole pull, less what both\n"
-	"use while nobody pulls. It is exact where both run on nohz_full= processors and this runs\n"
-	"as root; else it goes by the kernel's ticks, and needs images that take many seconds.",
+	"use while nobody pulls. It is exact where both run on nohz_full= processors and this\n"
+	"runs as root; else it goes by the kernel's ticks, and needs images that take many\n"
+	"seconds.",
     .examples =
 	"rdbeam bench snapshot --data S,M --plot snapshot.svg\n"
 	"rdbeam bench snapshot --data S,H --scale 5 --runs 1 --json\n"

@@ -80,7 +80,11 @@ static void read_server(RedisModuleCtx *ctx, struct beam_facts *facts)
 	info = RedisModule_GetServerInfo(ctx, "cluster");
 	facts->cluster = info_number(info, "cluster_enabled") != 0;
 	RedisModule_FreeServerInfo(ctx, info);
-	if (sscanf(facts->version, "%u.%u", &major, &minor) != 2)
+	bool known = sscanf(facts->version, "%u.%u", &major, &minor) == 2;
+
+	facts->chained_tables =
+	    !facts->is_valkey || (known && (major < 8 || (major == 8 && minor == 0)));
+	if (!known)
 		facts->partition = BEAM_PARTITION_WHOLE;
 	else if (facts->cluster && (major > 7 || (major == 7 && minor >= 4)))
 		facts->partition = BEAM_PARTITION_SLOTS;

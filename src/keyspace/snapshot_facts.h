@@ -20,7 +20,8 @@ struct beam_db_facts {
 
 struct beam_facts {
 	bool is_valkey;
-	char version[16]; /* "7.0.15", "8.0.1" */
+	char version[16];    /* "7.0.15", "8.0.1" */
+	bool chained_tables; /* a bucket is a chain of entries: Redis, and Valkey before 8.1 */
 	bool cluster;
 	bool is_replica;
 	bool replica_waits; /* a replica waits for this very dump (disk-based sync) */

@@ -57,22 +57,13 @@ static void fill_aux(const struct beam_facts *facts, const struct beam_ctl_begin
 	aux_add(list, "rdbeam-workers", "%u", begin->nworkers);
 }
 
-/* Redis, and Valkey before 8.1: a bucket is a chain of entries. */
-static bool has_chained_tables(const struct beam_facts *facts)
-{
-	unsigned major = 0, minor = 0;
-
-	return !facts->is_valkey || (sscanf(facts->version, "%u.%u", &major, &minor) == 2 &&
-				     (major < 8 || (major == 8 && minor == 0)));
-}
-
 /* The size that the loading server gives its table before the first key. Rounded up to a power of two,
  * n keys may fill it to the last bucket, and then each insert follows a chain, in memory that no cache
  * has. With half as many again it is filled to a third at least and two thirds at most; a growing table
  * is filled to a half at least (ADR 64). */
 static uint64_t table_size(const struct beam_facts *facts, uint64_t keys)
 {
-	return keys >= ROOM_FROM_KEYS && has_chained_tables(facts) ? keys + keys / 2 : keys;
+	return keys >= ROOM_FROM_KEYS && facts->chained_tables ? keys + keys / 2 : keys;
 }
 
 int beam_save_header(const struct beam_facts *facts, const struct beam_ctl_begin *begin,

@@ -11,18 +11,11 @@ import time
 import harness
 import rig as rigs
 from harness import kill, wait_for
+from writes import command
 
 DATABASES = 16
 WRITES_PER_S = 2000
 BATCH = 20
-
-
-def command(*words):
-    parts = [b"*%d\r\n" % len(words)]
-    for word in words:
-        data = word if isinstance(word, bytes) else str(word).encode()
-        parts.append(b"$%d\r\n%s\r\n" % (len(data), data))
-    return b"".join(parts)
 
 
 def batch(dice, keys):

@@ -275,7 +275,9 @@ class Rig:
 
     def listens(self):
         info = self.primary.info("rdbeam")
-        return info["rdbeam_daemon_state"] == "up" and info["rdbeam_port"] != "0"
+        # One that is dying has no command line any more, while the server may take it for alive.
+        return info["rdbeam_daemon_state"] == "up" and info["rdbeam_port"] != "0" and \
+            self.primary.daemon() == int(info["rdbeam_daemon_pid"])
 
     def descriptors(self):
         """Of the server, without those of its clients, and of the daemon."""

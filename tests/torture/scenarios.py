@@ -115,7 +115,10 @@ class Rescue(Save):
         wait_for(lambda: rig.primary.value("rdbeam", "rdbeam_state") == "flushing",
                  lambda: f"flushing: {rig.primary.info('rdbeam')}")
         arm()
-        kill(rig.primary.daemon())
+        daemon = rig.primary.daemon()
+        kill(daemon)
+        # Its sockets close last: until then the server takes it for alive.
+        wait_for(lambda: not alive(daemon), "the daemon is gone")
 
     def undo(self, rig):
         rig.primary.client.config_set("rdbeam.flush-rate-limit", 0)
