@@ -126,8 +126,7 @@ static int choose(struct beam_fetch *fetch)
 	if (rc == -EAGAIN)
 		return rc;
 	if (rc)
-		return beam_tell(fetch->error, rc, "no room for segment %u of the image: %s", index,
-				 beam_strerror(rc));
+		return beam_fetch_tell_sink(fetch, rc, "no room for", index);
 	beam_index_heap_pop(&fetch->sealed);
 	fetch->segments[index].state = READING;
 	fetch->segments[index].buf = buf;

@@ -105,6 +105,16 @@ static int keep(struct beam_fetch *fetch, const struct beam_check *checked)
 	return 0;
 }
 
+int beam_fetch_tell_sink(struct beam_fetch *fetch, int code, const char *what, uint32_t index)
+{
+	const char *place = fetch->sink.place;
+	bool full = place && (code == -ENOSPC || code == -EDQUOT);
+
+	return beam_tell(fetch->error, code, "%s segment %u of the image%s%s: %s%s%s", what, index,
+			 place ? " in " : "", place ? place : "", beam_strerror(code),
+			 full ? ": " : "", full ? fetch->sink.when_full : "");
+}
+
 static int on_checked(struct beam_fetch *fetch, const struct beam_check *checked)
 {
 	if (!is_right_sum(fetch, checked))
@@ -112,9 +122,7 @@ static int on_checked(struct beam_fetch *fetch, const struct beam_check *checked
 	int rc = keep(fetch, checked);
 
 	if (rc)
-		return beam_tell(fetch->error, rc, "cannot keep segment %u of the image: %s%s",
-				 checked->index, beam_strerror(rc),
-				 rc == -ENOSPC ? ": make room where it is written" : "");
+		return beam_fetch_tell_sink(fetch, rc, "cannot keep", checked->index);
 	fetch->reader->ops->taken(fetch->reader, checked->index);
 	return 0;
 }

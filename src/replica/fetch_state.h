@@ -62,6 +62,9 @@ struct beam_fetch {
 	void *on_reads_arg;
 };
 
+/* Writes the line for what the sink answered about segment `index`, and returns that code. */
+int beam_fetch_tell_sink(struct beam_fetch *fetch, int code, const char *what, uint32_t index);
+
 /* Writes the line, blames the server, and returns BEAM_E_PROTO. */
 int beam_fetch_bad(struct beam_fetch *fetch, const char *what, uint64_t value);
 

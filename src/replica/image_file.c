@@ -23,6 +23,7 @@
 struct beam_image_file {
 	int fd; /* -1: keeps nothing */
 	int dir;
+	const char *path; /* the caller's */
 	char name[NAME_MAX + 1];
 	char temp[NAME_MAX + 1]; /* "": the file has no name */
 	uint64_t memory_bytes;
@@ -80,6 +81,7 @@ int beam_image_file_open(const char *path, uint64_t memory_bytes, char *error,
 	if (!file)
 		return beam_tell(error, -ENOMEM, "out of memory");
 	file->fd = file->dir = -1;
+	file->path = path;
 	file->memory_bytes = memory_bytes;
 	rc = path ? open_at(file, path) : 0;
 	if (rc) {
@@ -185,7 +187,10 @@ void beam_image_file_sink(struct beam_image_file *file, struct beam_segment_sink
 					  .take = file_take,
 					  .back = file_back,
 					  .memory = file_memory,
-					  .wake_fd = -1};
+					  .wake_fd = -1,
+					  .place = file->path,
+					  .when_full = "make room there, or give another "
+						       "--to-file"};
 }
 
 /* Gives a nameless file a name that can be renamed over the path (linkat replaces nothing). */

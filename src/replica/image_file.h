@@ -11,7 +11,7 @@
 
 struct beam_image_file;
 
-/* `path` NULL: keep nothing. 0, or -errno with the line in `error`. */
+/* `path` outlives the file; NULL: keep nothing. 0, or -errno with the line in `error`. */
 int beam_image_file_open(const char *path, uint64_t memory_bytes, char *error,
 			 struct beam_image_file **out);
 /* Without commit nothing stays on disk. NULL-safe, clears the pointer. */

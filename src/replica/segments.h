@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
  * Where fetched segments go (sink) and where the feed takes the image from (source). The window,
- * the stage and the output file implement them. Every member is set.
+ * the stage and the output file implement them. Every member is set but `place` of a sink in memory.
  */
 #ifndef BEAM_SEGMENTS_H
 #define BEAM_SEGMENTS_H
@@ -34,6 +34,8 @@ struct beam_segment_sink {
 	/* Where all rooms are, once begun; *len_bytes 0: nowhere in particular. */
 	void *(*memory)(void *ctx, uint64_t *len_bytes);
 	int wake_fd; /* -1: room never fails for long */
+	/* For messages: the directory or file where it keeps the image, and what helps if that is full. */
+	const char *place, *when_full;
 };
 
 struct beam_image_source {

@@ -175,6 +175,11 @@ uint64_t beam_spool_length(const struct beam_spool *spool)
 	return spool->memory.len + spool->file.len;
 }
 
+const char *beam_spool_dir(const struct beam_spool *spool)
+{
+	return spool->dir;
+}
+
 uint64_t beam_spool_spilled(const struct beam_spool *spool)
 {
 	return spool->spilled;

@@ -22,7 +22,8 @@ int beam_spool_put(struct beam_spool *spool, const void *data, size_t len_bytes)
 /* Takes up to `cap` bytes in order. Returns how many (0: empty), or -errno of the file. */
 long beam_spool_get(struct beam_spool *spool, void *out, size_t cap);
 
-uint64_t beam_spool_length(const struct beam_spool *spool);  /* bytes in it now */
+uint64_t beam_spool_length(const struct beam_spool *spool); /* bytes in it now */
+const char *beam_spool_dir(const struct beam_spool *spool);
 uint64_t beam_spool_spilled(const struct beam_spool *spool); /* bytes that ever went to the file */
 
 #endif

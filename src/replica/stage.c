@@ -12,7 +12,6 @@
 #include <sys/mman.h>
 
 #include "fault.h"
-#include "log.h"
 #include "rdbeam/image_format.h"
 #include "scratch.h"
 #include "sockets.h"
@@ -92,11 +91,8 @@ static int map_file(struct beam_stage *stage, uint8_t *at, uint64_t offset)
 	}
 	int err = posix_fallocate(stage->fd, (off_t)offset, stage->segment_bytes);
 
-	if (err) {
-		beam_log(BEAM_LOG_WARNING, "no room for %u bytes of the image in %s: %s",
-			 stage->segment_bytes, stage->dir, strerror(err));
+	if (err)
 		return -err;
-	}
 	if (mmap(at, stage->segment_bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED,
 		 stage->fd, (off_t)offset) == MAP_FAILED)
 		return -errno;
@@ -163,7 +159,10 @@ void beam_stage_sink(struct beam_stage *stage, struct beam_segment_sink *out)
 					  .take = stage_take,
 					  .back = stage_back,
 					  .memory = stage_memory,
-					  .wake_fd = -1};
+					  .wake_fd = -1,
+					  .place = stage->dir,
+					  .when_full = "make room there, raise --buffer, or "
+						       "give another --spill-dir"};
 }
 
 void beam_stage_finish(struct beam_stage *stage, uint64_t image_bytes)

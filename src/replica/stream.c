@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <poll.h>
 #include <pthread.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
@@ -89,6 +90,17 @@ static void end(struct beam_stream *stream, int code, const char *why)
 	signal_fd(stream->ready);
 }
 
+static void end_unspilled(struct beam_stream *stream, int code)
+{
+	char why[BEAM_REDIS_ERROR_BYTES];
+	bool full = code == -ENOSPC || code == -EDQUOT;
+
+	snprintf(why, sizeof(why), "cannot keep its stream in %s: %s%s",
+		 beam_spool_dir(stream->spool), beam_strerror(code),
+		 full ? ": make room there, raise --buffer, or give another --spill-dir" : "");
+	end(stream, code, why);
+}
+
 /* Reads what is there. 0, or a code after which the thread ends. */
 static int receive(struct beam_stream *stream)
 {
@@ -115,7 +127,7 @@ static int receive(struct beam_stream *stream)
 		    "more writes came while the replica loads than --buffer and --spill can hold: "
 		    "raise them");
 	else if (rc)
-		end(stream, rc, beam_strerror(rc));
+		end_unspilled(stream, rc);
 	signal_fd(stream->ready);
 	return rc;
 }

@@ -71,6 +71,33 @@ def test_full_disk_is_err_and_leaves_the_old_dump(make, root):
 
 
 @needs_root
+@pytest.mark.parametrize("way", ["file", "image", "stream"])
+def test_full_disk_of_a_pull_is_named(make, root, way):
+    """Where there is no room, and the option that helps; what the target held is still there."""
+    if way == "stream" and not harness.FAULTS:
+        pytest.skip("needs a build with RDBEAM_FAULTS")
+    primary = make("primary")
+    target = make("target", module=False)
+    data.fill_strings(primary.client, 40, 1 << 20)
+    target.client.set("old", "data")
+    with loop_disk(root, 24) as place:
+        option, path, env = "--spill-dir", place, {}
+        goal = ["--to", f"127.0.0.1:{target.port}", "--force", "--buffer", "16mb"]
+        if way == "file":
+            option, path = "--to-file", place / "pulled.rdb"
+            goal = [option, path]
+        elif way == "stream":
+            goal[-1] = "256mb"
+            env["RDBEAM_FAULT"] = "pull-spool:1:errno=ENOSPC"
+        done = harness.cli("pull", "--from", f"127.0.0.1:{primary.port}", "--spill-dir", place,
+                           *goal, env=env, check=1)
+        assert f" in {path}: No space left on device: make room there" in done.stderr
+        assert f"give another {option}" in done.stderr
+        assert os.listdir(place) == ["lost+found"]
+    assert target.client.get("old") == b"data"
+
+
+@needs_root
 def test_disk_remounted_read_only_is_err_and_heals(make, root):
     with loop_disk(root, 64) as place:
         server, old = saved_with_old_dump(make, place)
