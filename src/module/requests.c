@@ -106,22 +106,24 @@ static void plan_start(void)
 
 /* ---- commands ------------------------------------------------------------------------------- */
 
-static int refuse_state(RedisModuleCtx *ctx)
+/* True: not now, and the client has been told. */
+static bool refuse_state(RedisModuleCtx *ctx)
 {
 	char text[BEAM_TEXT_BYTES + 64];
+	const char *why = text;
 
 	if (RedisModule_GetContextFlags(ctx) &
 	    (REDISMODULE_CTX_FLAGS_LUA | REDISMODULE_CTX_FLAGS_MULTI))
-		return RedisModule_ReplyWithError(
-		    ctx, "ERR not allowed in a transaction or a script: it may have to fork");
-	if (beam_config.mode == BEAM_MODE_OFF)
-		return RedisModule_ReplyWithError(
-		    ctx, "ERR rdbeam.mode is off; CONFIG SET rdbeam.mode replace");
-	if (beam_link_state() == BEAM_LINK_UP)
-		return 0;
-	snprintf(text, sizeof(text), "ERR rdbeamd is %s: %s", beam_link_state_name(),
-		 beam_link_error()[0] ? beam_link_error() : "try again in a moment");
-	return RedisModule_ReplyWithError(ctx, text);
+		why = "ERR not allowed in a transaction or a script: it may have to fork";
+	else if (beam_config.mode == BEAM_MODE_OFF)
+		why = "ERR rdbeam.mode is off; CONFIG SET rdbeam.mode replace";
+	else if (beam_link_state() != BEAM_LINK_UP)
+		snprintf(text, sizeof(text), "ERR rdbeamd is %s: %s", beam_link_state_name(),
+			 beam_link_error()[0] ? beam_link_error() : "try again in a moment");
+	else
+		return false;
+	RedisModule_ReplyWithError(ctx, why);
+	return true;
 }
 
 void beam_requests_client_address(RedisModuleCtx *ctx, char out[BEAM_ADDR_BYTES])

@@ -197,12 +197,38 @@ def test_snapshot_command_makes_an_image_without_a_disk(make):
     assert server.number("persistence", "rdb_changes_since_last_save") == 5000
 
 
-def test_snapshot_is_refused_in_multi(make):
-    server = make("primary")
-    pipe = server.client.pipeline(transaction=True)
-    pipe.execute_command("RDBEAM.SNAPSHOT")
-    with pytest.raises(redis.ResponseError):
-        pipe.execute()
+def said(server, *lines):
+    """What the server answers on one connection to these and nothing else, line by line."""
+    with socket.create_connection((server.host, server.port), harness.DEADLINE_S) as sock:
+        sock.sendall("".join(f"{line}\r\n" for line in (*lines, "ECHO end")).encode())
+        answers, file = [], sock.makefile("rb")
+        while (line := file.readline().decode().strip()) != "$3":
+            assert line, answers
+            answers.append(line)
+    return answers
+
+
+NOT_NOW = ["RDBEAM.SNAPSHOT", "RDBEAM.SNAPSHOT WAIT 100", "RDBEAM.TICKET", "RDBEAM.TICKET FRESH",
+           "RDBEAM.RELAY WAIT - 100"]
+
+
+@pytest.mark.parametrize("when, word", [("transaction", "in a transaction"),
+                                        ("off", "rdbeam.mode is off"), ("no daemon", "rdbeamd is down")])
+def test_refused_once_and_not_done(make, root, when, word):
+    """A second answer would be taken for that to the client's next command."""
+    options = {"off": {"mode": "off"}, "no daemon": {"daemon": str(root / "no-such-rdbeamd")}}
+    server = make("primary", options=options.get(when, {}))
+    before = server.value("rdbeam", "rdbeam_generation")
+    if when == "transaction":
+        answers = said(server, "MULTI", *NOT_NOW, "EXEC")
+        assert answers[:-len(NOT_NOW)] == ["+OK", *["+QUEUED"] * len(NOT_NOW), f"*{len(NOT_NOW)}"]
+        answers = answers[-len(NOT_NOW):]
+    else:
+        answers = said(server, *NOT_NOW)
+    assert len(answers) == len(NOT_NOW), answers
+    assert all(line.startswith("-ERR") and word in line for line in answers), answers
+    assert server.value("rdbeam", "rdbeam_generation") == before
+    assert server.number("stats", "total_forks") == 0
 
 
 # ---- modes ----------------------------------------------------------------------------------
