@@ -53,6 +53,7 @@ enum redis_key_type {
 #define REDISMODULE_CTX_FLAGS_LUA          (1 << 0)
 #define REDISMODULE_CTX_FLAGS_MULTI        (1 << 1)
 #define REDISMODULE_CTX_FLAGS_SLAVE        (1 << 3)
+#define REDISMODULE_CTX_FLAGS_CLUSTER      (1 << 5)
 #define REDISMODULE_CTX_FLAGS_LOADING      (1 << 13)
 #define REDISMODULE_CTX_FLAGS_ACTIVE_CHILD (1 << 18)
 
@@ -280,6 +281,7 @@ typedef struct {
 	X(mstime_t, GetAbsExpire, (RedisModuleKey *))                                              \
 	X(int, GetLRU, (RedisModuleKey *, mstime_t *))                                             \
 	X(int, GetLFU, (RedisModuleKey *, long long *))                                            \
+	X(int, AvoidReplicaTraffic, (void))                                                        \
 	X(int, GetServerVersion, (void))                                                           \
 	X(RedisModuleType *, CreateDataType,                                                       \
 	  (RedisModuleCtx *, const char *, int, RedisModuleTypeMethods *))                         \

@@ -145,7 +145,7 @@ static void read_replication(RedisModuleCtx *ctx, struct beam_facts *facts)
 	facts->is_replica = strcmp(role, "slave") == 0;
 	facts->offset = info_number(info, "master_repl_offset");
 	facts->replica_waits = beam_facts_replica_waits(info);
-	/* While a replica waits, the cut is not marked (hook.c), so nothing goes on from this image. */
+	/* While a replica waits, the cut is not marked (cut.c), so nothing goes on from this image. */
 	if (info_number(info, "repl_backlog_active") && !facts->replica_waits)
 		info_text(info, "master_replid", facts->replid, sizeof(facts->replid));
 	RedisModule_FreeServerInfo(ctx, info);

@@ -13,15 +13,13 @@
 
 #include "clock.h"
 #include "config.h"
+#include "cut.h"
 #include "fault.h"
 #include "link.h"
 #include "log.h"
 #include "save.h"
 #include "shared.h"
 #include "snapshot_facts.h"
-
-/* Nobody listens there; the message exists for the SELECT that goes with it. */
-#define CUT_CHANNEL "__rdbeam__:cut"
 
 static pid_t server_pid;
 static int own_fork;
@@ -125,32 +123,6 @@ static void on_persistence(RedisModuleCtx *ctx, RedisModuleEvent event, uint64_t
 		on_rdb_start(ctx);
 }
 
-/* Makes the stream say SELECT before the first write after the fork, whatever was selected before: two
- * messages in two databases. A stream without a backlog cannot be continued from and needs no mark. A
- * replica that waits for a sync must get the offset that it would get without us: then the image goes
- * unmarked, and says so by an empty replid. */
-static void mark_cut(RedisModuleCtx *ctx)
-{
-	RedisModuleServerInfoData *info = RedisModule_GetServerInfo(ctx, "replication");
-	const char *role = RedisModule_ServerInfoGetFieldC(info, "role");
-	const char *backlog = RedisModule_ServerInfoGetFieldC(info, "repl_backlog_active");
-	bool wanted = role && strcmp(role, "master") == 0 && backlog && backlog[0] == '1' &&
-		      !beam_facts_replica_waits(info);
-
-	RedisModule_FreeServerInfo(ctx, info);
-	(void)BEAM_FAULT("hook.cut");
-	for (int db = 0; wanted && db < 2; db++) {
-		if (RedisModule_SelectDb(ctx, db) != REDISMODULE_OK)
-			continue;
-		RedisModuleCallReply *reply =
-		    RedisModule_Call(ctx, "PUBLISH", "!Acc", CUT_CHANNEL, "");
-
-		if (reply)
-			RedisModule_FreeCallReply(reply);
-	}
-	RedisModule_SelectDb(ctx, 0);
-}
-
 static bool is_saving(RedisModuleCtx *ctx)
 {
 	RedisModuleServerInfoData *info = RedisModule_GetServerInfo(ctx, "persistence");
@@ -169,7 +141,7 @@ static void on_fork_child(RedisModuleCtx *ctx, RedisModuleEvent event, uint64_t 
 		return; /* a worker's quiet fork */
 	if (sub == REDISMODULE_FORK_CHILD_BORN && beam_config.mode != BEAM_MODE_OFF &&
 	    (own_fork || is_saving(ctx)))
-		mark_cut(ctx);
+		beam_cut_mark(ctx);
 	tell_child(sub == REDISMODULE_FORK_CHILD_DIED);
 }
 

@@ -13,6 +13,7 @@
 #include "child_info.h"
 #include "clock.h"
 #include "config.h"
+#include "cut.h"
 #include "fault.h"
 #include "hook.h"
 #include "images.h"
@@ -76,13 +77,30 @@ static void child_main(RedisModuleCtx *ctx, pid_t parent)
 
 static void plan_start(void);
 
+/* A TICKET needs an image that can be continued from: none is made in vain, over and over. */
+static void refuse_tickets(const char *why)
+{
+	struct request *next;
+
+	for (struct request *r = beam_request_first(); r; r = next) {
+		next = r->next;
+		if (r->opened || r->kind != REQUEST_TICKET)
+			continue;
+		beam_request_fail(r, "ERR %s", why);
+		beam_request_finish(r);
+	}
+}
+
 static void start(RedisModuleCtx *ctx, void *arg)
 {
+	const char *obstacle = beam_cut_obstacle(ctx);
 	pid_t self = getpid();
 	bool wanted = false;
 
 	(void)arg;
 	start_planned = false;
+	if (obstacle)
+		refuse_tickets(obstacle);
 	for (struct request *r = beam_request_first(); r; r = r->next)
 		wanted |= !r->opened;
 	if (!wanted || forking)

@@ -20,6 +20,7 @@
 #include "child_info.h"
 #include "clock.h"
 #include "config.h"
+#include "cut.h"
 #include "disk.h"
 #include "fault.h"
 #include "image_writer.h"
@@ -118,6 +119,9 @@ static int check_facts(struct snapshot *s)
 	if (err)
 		return fail(s, "reading the server's state", err);
 	s->have_facts = true;
+	/* A replica's stream is its primary's, and needs no mark. */
+	if (s->facts.replid[0] && !s->facts.is_replica && !beam_cut_is_marked())
+		s->facts.replid[0] = '\0';
 	if (!beam_facts_format_known(&s->facts)) {
 		snprintf(
 		    s->why, sizeof(s->why),

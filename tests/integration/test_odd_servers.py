@@ -4,6 +4,7 @@ import pytest
 import redis
 
 import data
+from harness import cli, wait_for
 
 
 def fill_two_databases(server):
@@ -32,6 +33,36 @@ def test_renamed_command_is_no_misconf(make, loads, command):
     server.client.hset("large", mapping={f"field:{number}": number for number in range(1000)})
     server.bgsave()
     assert loads(server.dump()).digest() == server.digest()
+
+
+def test_without_publish_nobody_goes_on_from_an_image(make):
+    """Its cut cannot be marked: the first write after it might go into another database."""
+    primary = make("primary", rename_command="PUBLISH hidden")
+    replica = make("replica", module=False, replicaof=f"127.0.0.1 {primary.port}")
+    wait_for(lambda: replica.value("replication", "master_link_status") == "up", "the link")
+    primary.bgsave()
+    assert primary.image_made()["rdbeam_replid"] == ""
+    done = cli("pull", "--from", f"127.0.0.1:{primary.port}", "--discard", check=1)
+    assert "PUBLISH is renamed" in done.stderr
+
+
+def test_cluster_of_several_databases_marks_no_cut(make):
+    """Messages do not go the way of a cluster's stream, so it would not say which database is meant."""
+    primary = make("primary", cluster_enabled="yes", run=False)
+    primary.conf["cluster-databases"] = 4
+    try:
+        primary.start()
+    except AssertionError:
+        pytest.skip("a cluster of this server has one database")
+    primary.client.execute_command("CLUSTER", "ADDSLOTSRANGE", 0, 16383)
+    wait_for(lambda: "cluster_state:ok" in str(primary.client.execute_command("CLUSTER", "INFO")),
+             "the cluster's state")
+    primary.connect(db=3).set("key", "value")
+    done = cli("pull", "--from", f"127.0.0.1:{primary.port}", "--discard", check=1)
+    assert "cluster-databases" in done.stderr
+    assert primary.value("replication", "repl_backlog_active") == "1"
+    primary.bgsave()
+    assert primary.image_made()["rdbeam_replid"] == ""
 
 
 def test_more_databases_than_anyone_has(make, loads):

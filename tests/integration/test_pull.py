@@ -199,6 +199,27 @@ def test_stale_image_gives_way_to_a_new_snapshot(make):
     same_data(primary, replica)
 
 
+def test_save_while_clients_are_paused(make):
+    """The server ends itself if something goes into its stream then: the cut stays unmarked."""
+    primary = make("primary")
+    data.fill_strings(primary.client, 1000, 100)
+    first = make("first", module=False, replicaof=f"127.0.0.1 {primary.port}")
+    in_sync(primary, first)
+    primary.connect(db=5).set("before", "the pause")
+    primary.client.execute_command("CLIENT", "PAUSE", 600000, "WRITE")
+    primary.bgsave()
+    assert primary.image_made()["rdbeam_replid"] == ""
+    one_line(pull(primary, None, "--discard", check=1), "clients are paused", "try again")
+    primary.client.execute_command("RDBEAM.SNAPSHOT", "WAIT", 30000)
+    primary.client.execute_command("CLIENT", "UNPAUSE")
+    primary.connect(db=5).set("after", "the pause")
+    replica = make("replica", module=False)
+    said = pull(primary, replica)
+    assert (said["reused"], said["full_resyncs"]) == (False, 0)
+    primary.connect(db=5).set("after", "the pull")
+    same_data(primary, replica, dbs=6)
+
+
 def test_small_backlog_under_writes(make):
     """A backlog smaller than what is written during the pull: the stream is buffered at our side."""
     primary = slow_primary(make, megabytes=30, repl_backlog_size="16kb",
