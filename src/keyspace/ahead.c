@@ -16,6 +16,7 @@
 #define CHAIN_MAX     32             /* a longer one is waited for */
 #define SET_TABLE     (2u | 2u << 4) /* server.h: type, encoding */
 #define HASH_TABLE    (4u | 2u << 4)
+#define SORTED_SET    (3u | 7u << 4)
 #define USED_WORD     3 /* of a dict: type, tables, used */
 
 /* dict.c: of entries without value (sets since Redis 7.2) the lower bits tell the form. */
@@ -89,8 +90,10 @@ void beam_ahead_open(struct beam_ahead *ahead, const void *object)
 	uint8_t layout = *(const uint8_t *)object;
 	uintptr_t dict;
 
-	ahead->on = false;
+	ahead->on = ahead->list.on = false;
 	ahead->nmarks = 0;
+	if (layout == SORTED_SET)
+		beam_ahead_list_open(&ahead->list, object);
 	if (ahead->disproved || (layout != SET_TABLE && layout != HASH_TABLE))
 		return;
 	memcpy(&dict, (const uint8_t *)object + BEAM_OBJECT_HEAD_BYTES, sizeof(dict));
@@ -100,6 +103,11 @@ void beam_ahead_open(struct beam_ahead *ahead, const void *object)
 	ahead->table = 0;
 	ahead->asked = ahead->read = 0;
 	beam_ahead_step(ahead);
+}
+
+void beam_ahead_close(struct beam_ahead *ahead)
+{
+	beam_ahead_list_close(&ahead->list);
 }
 
 static void read_chain(struct beam_ahead *ahead, uintptr_t at)
@@ -119,6 +127,7 @@ static void read_chain(struct beam_ahead *ahead, uintptr_t at)
 			value = no_value ? 0 : words[1];
 			next = words[no_value ? 1 : 2];
 		}
+		ahead->elements++;
 		__builtin_prefetch((const void *)(key - 8));
 		__builtin_prefetch((const void *)(value - 8));
 		if (ahead->nmarks < BEAM_AHEAD_MARKS)

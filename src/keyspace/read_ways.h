@@ -19,7 +19,8 @@ struct beam_read_ways {
 	uint64_t by_layout;     /* values taken from where they lie */
 	uint64_t by_serializer; /* collections, by the server's own code called directly */
 	uint64_t by_api;        /* GET and DUMP, and long strings that the module API shows */
-	unsigned tables;        /* enum beam_table_walk */
+	uint64_t ahead;  /* elements of collections, fetched before the serializer came to them */
+	unsigned tables; /* enum beam_table_walk */
 };
 
 static inline void beam_read_ways_add(struct beam_read_ways *sum, const struct beam_read_ways *more)
@@ -27,6 +28,7 @@ static inline void beam_read_ways_add(struct beam_read_ways *sum, const struct b
 	sum->by_layout += more->by_layout;
 	sum->by_serializer += more->by_serializer;
 	sum->by_api += more->by_api;
+	sum->ahead += more->ahead;
 	sum->tables |= more->tables;
 }
 

@@ -91,7 +91,10 @@ uint64_t beam_record_expired(const struct beam_record_reader *reader)
 
 struct beam_read_ways beam_record_ways(const struct beam_record_reader *reader)
 {
-	return reader->ways;
+	struct beam_read_ways ways = reader->ways;
+
+	ways.ahead = beam_serializer_ahead(reader->serializer);
+	return ways;
 }
 
 bool beam_record_fast_path_failed(const struct beam_record_reader *reader)

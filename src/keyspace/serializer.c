@@ -53,7 +53,7 @@ static size_t take(struct stream *stream, const void *from, size_t len_bytes)
 {
 	struct beam_serializer *s = stream->owner;
 
-	beam_ahead_wrote(&s->ahead, from);
+	beam_ahead_wrote(&s->ahead, from, len_bytes);
 	if (s->len + len_bytes > s->cap) {
 		size_t cap = s->cap ? s->cap : FIRST_BYTES;
 
@@ -136,10 +136,17 @@ struct beam_serializer *beam_serializer_open(unsigned rdb_version)
 
 void beam_serializer_close(struct beam_serializer **serializer)
 {
-	if (*serializer)
-		free((*serializer)->bytes);
+	if (!*serializer)
+		return;
+	beam_ahead_close(&(*serializer)->ahead);
+	free((*serializer)->bytes);
 	free(*serializer);
 	*serializer = NULL;
+}
+
+uint64_t beam_serializer_ahead(const struct beam_serializer *serializer)
+{
+	return serializer ? beam_ahead_elements(&serializer->ahead) : 0;
 }
 
 /* The object's own type must be what the server says of the key, and one that needs no key's name. */

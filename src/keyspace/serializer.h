@@ -22,6 +22,9 @@ struct beam_serializer;
 struct beam_serializer *beam_serializer_open(unsigned rdb_version);
 void beam_serializer_close(struct beam_serializer **serializer);
 
+/* Elements whose memory was fetched ahead; 0 without a serializer. */
+uint64_t beam_serializer_ahead(const struct beam_serializer *serializer);
+
 /* The value of key->object as an RDB type byte and what follows the key in a record; good until the next
  * call. The first few are compared with DUMP. False: not this way; if the object could not be
  * serialized as DUMP does, never again. */

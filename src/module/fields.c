@@ -91,6 +91,7 @@ NUMBER(snapshot_copy_mb_per_s, mb_per_s(s->image_bytes, s->copy_ms))
 NUMBER(snapshot_keys_by_layout, beam_shared->ways.by_layout)
 NUMBER(snapshot_keys_by_serializer, beam_shared->ways.by_serializer)
 NUMBER(snapshot_keys_by_api, beam_shared->ways.by_api)
+NUMBER(snapshot_elements_ahead, beam_shared->ways.ahead)
 TEXT(snapshot_tables, beam_shared_tables())
 NUMBER(cow_window_ms, s->cow_window_ms)
 NUMBER(flush_ms, s->flush_ms)
@@ -143,6 +144,7 @@ static const struct field fields[] = {
     FIELD(snapshot_keys_by_layout),
     FIELD(snapshot_keys_by_serializer),
     FIELD(snapshot_keys_by_api),
+    FIELD(snapshot_elements_ahead),
     FIELD(snapshot_tables),
     FIELD(cow_window_ms),
     FIELD(flush_ms),

@@ -77,3 +77,17 @@ def test_large_collections_in_mid_rehash_load(make, loads):
     assert ways(server.image_made())["serializer"] == 3
     check_rdb(server.dump(), server.binary)
     assert loads(server.dump()).digest() == server.digest()
+
+
+def test_a_large_sorted_set_is_fetched_ahead(make, binary, loads):
+    """Its list is gone through from many nodes at once, as each server has it."""
+    server = make("primary", options={"workers": 2})
+    members = {f"member {n}": n * 7919 % 20011 for n in range(20000)}
+    members.update({str(n): n + 0.5 for n in range(5000)})
+    server.client.zadd("scores", members)
+    server.bgsave()
+    info = server.image_made()
+    assert ways(info)["serializer"] == 1
+    assert int(info["rdbeam_snapshot_elements_ahead"]) == len(members)
+    check_rdb(server.dump(), server.binary)
+    assert loads(server.dump()).digest() == server.digest()
