@@ -1,26 +1,32 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Redis's latency beside 10,000 connections to the pull port: half-open ones, and such as say nonsense and
-are refused. What they cost the machine is not the question: in each second round the same crowd goes to a
-listener that is none of ours. Where there are two processors, the crowd has one of them, as if it were another
-host, and Redis has the others; rdbeamd and that listener may have any.
+are refused. What they cost the machine is not the question: every quarter of a second the crowd turns from
+the pull port to a listener that is none of ours, or back, and only the two are compared. Where there are two
+processors, the crowd has one of them, as if it were another host, and Redis has the others; rdbeamd and that
+listener may have any.
 
-As a program: `crowd.py KIND PORT PROCESSORS` is the crowd, `crowd.py listen PROCESSORS` the other listener."""
+As a program: `crowd.py KIND ORDER BEGIN PORTS PROCESSORS` is the crowd, `crowd.py listen PROCESSORS` the other
+listener."""
 import collections
 import contextlib
-import math
 import os
 import pathlib
+import random
 import resource
 import socket
-import statistics
 import subprocess
 import sys
 import time
 
 CONNECTIONS = 10000
 KINDS = ("half-open", "refused")
-ROUND_S = 3.0
-ROUNDS_MIN, ROUNDS_MAX = 6, 60
+ROUND_S = 12.0  # of one kind, with CONNECTIONS / 3 a second
+RATE = CONNECTIONS / 3
+TURN_S = 0.25
+SETTLE_S = 0.02  # of a turn: what the one before has left to do
+PING_S = 0.0005
+ROUNDS_MIN, ROUNDS_MAX = 3, 60
+RESAMPLES = 1000
 BOUND = 1.05
 NONSENSE = bytes(range(256))
 
@@ -46,17 +52,19 @@ def knock(port, number, words):
     return sock
 
 
-def storm(kind, port):
-    """Opens them evenly over a round, holds as many as it may, and stays until it is killed."""
-    most = hold_many()
+def storm(kind, order, begin, ports):
+    """Opens them evenly, those of a turn at the port that `order` says, holds the last CONNECTIONS of each
+    port as far as it may, and stays until it is killed."""
+    most = min(hold_many(), 2 * CONNECTIONS)
     held = collections.deque()
-    began = time.monotonic()
-    for number in range(CONNECTIONS):
-        pause = began + number * ROUND_S / CONNECTIONS - time.monotonic()
+    for number in range(int(RATE * TURN_S * len(order))):
+        due = begin + number / RATE
+        pause = due - time.perf_counter()
         if pause > 0:
             time.sleep(pause)
+        turn = min(int((due - begin) / TURN_S), len(order) - 1)
         with contextlib.suppress(OSError):
-            held.append(knock(port, number, NONSENSE if kind == "refused" else b""))
+            held.append(knock(ports[int(order[turn])], number, NONSENSE if kind == "refused" else b""))
         if len(held) > most:
             held.popleft().close()
     time.sleep(3600)
@@ -83,18 +91,20 @@ def listen():
 
 # ---- the measurement -------------------------------------------------------------------------
 
-def latencies(client, seconds):
-    """Of a PING every millisecond, from when it should have been sent."""
-    taken, due = [], time.perf_counter()
-    end = due + seconds
-    while due < end:
+def latencies(client, begin, turns):
+    """By turn: of a PING every half millisecond, from when it should have been sent."""
+    taken, due = [[] for _ in range(turns)], begin
+    while True:
         pause = due - time.perf_counter()
         if pause > 0:
             time.sleep(pause)
+        turn, into = divmod(due - begin, TURN_S)
+        if turn >= turns:
+            return taken
         client.ping()
-        taken.append(time.perf_counter() - due)
-        due += 0.001
-    return statistics.quantiles(taken, n=100)[98] * 1e6
+        if into >= SETTLE_S:
+            taken[int(turn)].append(time.perf_counter() - due)
+        due += PING_S
 
 
 def program(nice, *args, **kwargs):
@@ -117,33 +127,66 @@ def confine(pid, cpus):
         os.sched_setaffinity(int(thread.name), cpus)
 
 
-def beside_crowd(client, kind, port, cpus):
-    crowd = program(19, kind, port, words(cpus))
+def beside_crowd(client, kind, ports, cpus, dice):
+    """Pairs of latencies: of a turn elsewhere, and of the one beside it at the pull port."""
+    firsts = [dice.choice("01") for _ in range(int(ROUND_S / TURN_S / 2))]
+    order = "".join(first + "10"[int(first)] for first in firsts)
+    begin = time.perf_counter() + 1
+    crowd = program(19, kind, order, begin, words(ports), words(cpus))
     try:
-        return latencies(client, ROUND_S)
+        taken = latencies(client, begin, len(order))
+        if crowd.poll() is not None:
+            raise AssertionError(f"the crowd has ended: {crowd.returncode}")
     finally:
         crowd.kill()
         crowd.wait()
+    pairs = [(taken[i], taken[i + 1]) for i in range(0, len(order), 2)]
+    return [pair if first == "0" else pair[::-1] for first, pair in zip(firsts, pairs)]
 
 
-def likely(ratios):
-    """The middle of such ratios and where it lies, in 19 of 20 cases: by Hodges, Lehmann and Wilcoxon, of
-    their logarithms. These lie evenly about that middle, as neither place is always the first."""
-    logs, n = sorted(map(math.log, ratios)), len(ratios)
-    means = sorted((logs[i] + logs[j]) / 2 for i in range(n) for j in range(i, n))
-    skip = max(0, int(n * (n + 1) / 4 - 1.96 * (n * (n + 1) * (2 * n + 1) / 24) ** 0.5))
-    return [math.exp(value) for value in (statistics.median(means), means[skip], means[-1 - skip])]
+class Tail:
+    """The latencies of one place, longest first, so that a p99 of any choice of turns is near at hand."""
+
+    def __init__(self, turns):
+        every = sorted(value for turn in turns for value in turn)
+        floor = every[int(len(every) * 0.8)]
+        self.lengths = [len(turn) for turn in turns]
+        self.longest = sorted(((value, i) for i, turn in enumerate(turns) for value in turn if value >= floor),
+                              reverse=True)
+
+    def p99(self, times=None):
+        """Each turn counts as often as `times` says."""
+        times = times or [1] * len(self.lengths)
+        left = sum(n * length for n, length in zip(times, self.lengths)) / 100
+        for value, turn in self.longest:
+            left -= times[turn]
+            if left < 0:
+                return value
+        return self.longest[-1][0]
 
 
-def judge(torture, kind, elsewhere, here):
+def likely(pairs, dice):
+    """The p99s elsewhere and here, their ratio, and where it lies in 19 of 20 cases: by a bootstrap of the
+    pairs, whose turns have had the same weather."""
+    elsewhere, here = (Tail([pair[i] for pair in pairs]) for i in (0, 1))
+    ratios = []
+    for _ in range(RESAMPLES):
+        times = collections.Counter(dice.choices(range(len(pairs)), k=len(pairs)))
+        chosen = [times[i] for i in range(len(pairs))]
+        ratios.append(here.p99(chosen) / elsewhere.p99(chosen))
+    ratios.sort()
+    skip = RESAMPLES // 40
+    first, second = elsewhere.p99(), here.p99()
+    return first, second, second / first, ratios[skip], ratios[-1 - skip]
+
+
+def judge(torture, kind, pairs, dice):
     """A verdict only where all that is likely lies on one side of the bound."""
-    ratios = [b / a for a, b in zip(elsewhere, here)]
-    middle, low, high = likely(ratios)
+    elsewhere, here, ratio, low, high = likely(pairs, dice)
     within = True if high <= BOUND else False if low > BOUND else None
-    said = {"connections": CONNECTIONS, "rounds": len(here),
-            "p99_us_elsewhere": round(statistics.median(elsewhere)),
-            "p99_us_here": round(statistics.median(here)),
-            "ratio": round(middle, 3), "likely": [round(low, 3), round(high, 3)],
+    said = {"connections_per_s": round(RATE), "pings": sum(len(turn) for pair in pairs for turn in pair),
+            "p99_us_elsewhere": round(elsewhere * 1e6), "p99_us_here": round(here * 1e6),
+            "ratio": round(ratio, 3), "likely": [round(low, 3), round(high, 3)],
             "within_5_percent": within}
     torture.result.setdefault("crowd", {})[kind] = said
     torture.say(f"crowd, {kind}: {said}")
@@ -152,7 +195,7 @@ def judge(torture, kind, elsewhere, here):
             f"p99 within 5 % beside {kind} connections: it is between {low:.2f} and {high:.2f} times; "
             "give more minutes, and the machine nothing else to do")
     elif not within:
-        torture.broken.append(f"Redis's p99 beside {CONNECTIONS} {kind} connections is {low:.2f} times "
+        torture.broken.append(f"Redis's p99 beside {round(RATE)} {kind} connections a second is {low:.2f} times "
                               "or more that without them at the pull port")
 
 
@@ -162,27 +205,32 @@ def run(torture, rig, share):
     every, of_crowd, of_redis = processors()
     # Of rdbeamd's own priority, or what a process costs its neighbours would count as what ours costs.
     other = program(0, "listen", words(every), stdout=subprocess.PIPE, text=True)
-    elsewhere, here = ({kind: [] for kind in KINDS} for _ in range(2))
+    pairs, dice = {kind: [] for kind in KINDS}, random.Random(torture.opts.seed)
     rounds = 0
     try:
         for pid in (rig.primary.pid, os.getpid()):
             confine(pid, of_redis)
-        nowhere = int(other.stdout.readline())
+        ports = (int(other.stdout.readline()), port)
         while rounds < ROUNDS_MAX and (rounds < ROUNDS_MIN or torture.left_s(share) > 0):
             for kind in KINDS:
-                # Neither is always the first: what changes slowly falls upon both alike.
-                for place in (0, 1) if rounds % 2 else (1, 0):
-                    found = beside_crowd(client, kind, (nowhere, port)[place], of_crowd)
-                    (elsewhere, here)[place][kind].append(found)
+                pairs[kind] += beside_crowd(client, kind, ports, of_crowd, dice)
             rounds += 1
     finally:
         confine(os.getpid(), every)
         other.kill()
         other.wait()
     for kind in KINDS:
-        judge(torture, kind, elsewhere[kind], here[kind])
+        judge(torture, kind, pairs[kind], dice)
+
+
+def main(kind, *args):
+    *rest, cpus = args
+    os.sched_setaffinity(0, set(map(int, cpus.split(","))))
+    if kind == "listen":
+        listen()
+    order, begin, ports = rest
+    storm(kind, order, float(begin), [int(port) for port in ports.split(",")])
 
 
 if __name__ == "__main__":
-    os.sched_setaffinity(0, set(map(int, sys.argv[-1].split(","))))
-    listen() if sys.argv[1] == "listen" else storm(sys.argv[1], int(sys.argv[2]))
+    main(*sys.argv[1:])
