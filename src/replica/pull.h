@@ -104,7 +104,7 @@ struct beam_pull_result {
 /* Runs a pull to its end. `progress` (may be NULL) is called from the caller's thread, about 10
  * times a second. 0 or the first error; result is filled in as far as it got. On failure the target
  * is as it was before the feed, or (once fed) set back to its recorded primary; nothing is left on
- * disk. */
+ * disk. For a REPLICA that loads by itself the calling thread's priority is lowered, for good. */
 int beam_pull_run(const struct beam_pull_opts *opts, beam_pull_progress_fn *progress, void *arg,
 		  struct beam_pull_result *result);
 

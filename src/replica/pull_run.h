@@ -51,6 +51,7 @@ struct beam_pull {
 	struct beam_stage *staged;
 	struct beam_image_file *file;
 	bool by_module; /* the window is shared with the target's module */
+	bool lowered;   /* the priority of this thread, and of those that it starts */
 	struct beam_module_feed *module_feed;
 	struct beam_feed_listen parking; /* of an automatic pull */
 	struct beam_feed *feed;

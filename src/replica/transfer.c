@@ -4,6 +4,7 @@
  * in flight: a new ticket for the same generation goes on from the segments that are missing. */
 #include <errno.h>
 #include <string.h>
+#include <sys/resource.h>
 
 #include "clock.h"
 #include "log.h"
@@ -16,6 +17,7 @@
 
 #define RESUMES_MAX  3
 #define RENEWALS_MAX 3 /* of a ticket that came too late */
+#define LOAD_NICE    10
 
 /* An image that goes to a server is read in memory and, for a replica, beside its stream. */
 static uint64_t image_memory(const struct beam_pull *pull)
@@ -57,6 +59,18 @@ static int choose_loader(struct beam_pull *pull)
 	return 0;
 }
 
+/* A stock load is one thread of the target's, for which all else waits, and the window keeps ahead of it.
+ * Where both have the same processors, the target comes first. What this thread starts inherits it. */
+static void let_target_first(struct beam_pull *pull)
+{
+	if (pull->lowered || pull->by_module)
+		return;
+	errno = 0;
+	int nice = getpriority(PRIO_PROCESS, 0);
+
+	pull->lowered = !errno && !setpriority(PRIO_PROCESS, 0, nice + LOAD_NICE);
+}
+
 static bool asks_for(const struct beam_pull *pull, const char *transport)
 {
 	return pull->opts.transport && strcmp(pull->opts.transport, transport) == 0;
@@ -91,6 +105,7 @@ int beam_transfer_open(struct beam_pull *pull)
 		rc = choose_loader(pull);
 		if (rc)
 			return rc;
+		let_target_first(pull);
 		rc = beam_window_open(memory, pull->by_module, &pull->window);
 		if (!rc)
 			beam_window_sink(pull->window, &sink);

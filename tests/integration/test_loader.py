@@ -97,6 +97,23 @@ def test_server_answers_while_it_loads(make):
     same_data(primary, replica)
 
 
+@pytest.mark.parametrize("loader, steps", [("stock", 10), ("module", 0)])
+def test_the_loading_thread_has_the_processor_first(make, loader, steps):
+    """All of a stock load waits for one thread of the target's, and the puller keeps ahead of it."""
+    primary = slow_primary(make)
+    replica = make("replica")
+    process = harness.cli_start("pull", "--stream", "--from", f"127.0.0.1:{primary.port}", "--to",
+                                f"127.0.0.1:{replica.port}", "--loader", loader)
+    wait_for(lambda: loading(replica), "it loads")
+    own = os.getpriority(os.PRIO_PROCESS, 0)
+    nice = {int(task): os.getpriority(os.PRIO_PROCESS, int(task)) for task in os.listdir(f"/proc/{process.pid}/task")}
+    process.kill()
+    process.communicate()
+    assert nice[process.pid] == own + steps, nice
+    # Reading, checking and feeding; the stream has been there before.
+    assert sum(one == own + steps for one in nice.values()) >= 3, nice
+
+
 @pytest.mark.parametrize("old_primary", [False, True])
 def test_puller_killed_while_the_module_loads(make, old_primary):
     """Nothing half-loaded is taken as whole: the server goes back to whom it followed."""
