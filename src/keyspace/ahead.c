@@ -13,6 +13,7 @@
 #define LEAST         32768 /* elements: fewer stay in the caches */
 #define STEP_BUCKETS  64
 #define PROOF_BUCKETS 64
+#define NUMBER_MAX    11             /* characters of an integer of 32 bits */
 #define CHAIN_MAX     32             /* a longer one is waited for */
 #define SET_TABLE     (2u | 2u << 4) /* server.h: type, encoding */
 #define HASH_TABLE    (4u | 2u << 4)
@@ -34,10 +35,25 @@ static const uintptr_t *entry_of(uintptr_t tagged)
 	return (const uintptr_t *)(tagged & ~(uintptr_t)TAG_MASK);
 }
 
+struct element {
+	uintptr_t key, value, next;
+};
+
 static bool known_entry(uintptr_t tagged)
 {
 	return !has_entry(tagged) || (tagged & TAG_MASK) == 0 ||
 	       (tagged & TAG_MASK) == TAG_NO_VALUE;
+}
+
+static struct element element_at(uintptr_t at)
+{
+	const uintptr_t *words = entry_of(at);
+
+	if (!has_entry(at))
+		return (struct element){.key = at};
+	if ((at & TAG_MASK) == TAG_NO_VALUE)
+		return (struct element){.key = words[0], .next = words[1]};
+	return (struct element){words[0], words[1], words[2]};
 }
 
 /* Some buckets by reads that cannot fault. */
@@ -92,6 +108,7 @@ void beam_ahead_open(struct beam_ahead *ahead, const void *object)
 
 	ahead->on = ahead->list.on = false;
 	ahead->nmarks = 0;
+	ahead->due = 0;
 	if (layout == SORTED_SET)
 		beam_ahead_list_open(&ahead->list, object);
 	if (ahead->disproved || (layout != SET_TABLE && layout != HASH_TABLE))
@@ -101,7 +118,8 @@ void beam_ahead_open(struct beam_ahead *ahead, const void *object)
 		return;
 	ahead->on = true;
 	ahead->table = 0;
-	ahead->asked = ahead->read = 0;
+	ahead->asked = ahead->read = ahead->part = 0;
+	ahead->number_writes = layout == SET_TABLE ? 1 : 2;
 	beam_ahead_step(ahead);
 }
 
@@ -110,36 +128,75 @@ void beam_ahead_close(struct beam_ahead *ahead)
 	beam_ahead_list_close(&ahead->list);
 }
 
+/* As the serializer has it: what fits an integer of 32 bits is written as one. */
+static bool is_number(uintptr_t string)
+{
+	const char *text = (const char *)string, *at = text + (*text == '-');
+	int64_t number = 0;
+
+	if (*at == '0')
+		return at == text && !at[1];
+	for (; *at >= '0' && *at <= '9' && at - text < NUMBER_MAX; at++)
+		number = number * 10 + (*at - '0');
+	if (*text == '-')
+		number = -number;
+	return number && !*at && number >= INT32_MIN && number <= INT32_MAX;
+}
+
+static void mark(struct beam_ahead *ahead, uintptr_t key, uintptr_t value)
+{
+	if (!is_number(key))
+		ahead->marks[ahead->nmarks++] = key;
+	else if (value && !is_number(value))
+		ahead->marks[ahead->nmarks++] = value;
+}
+
+/* Returns how many elements may still be looked at. Their strings are on their way. */
+static unsigned mark_chain(struct beam_ahead *ahead, uintptr_t at, unsigned left)
+{
+	for (; at && left; left--) {
+		struct element element = element_at(at);
+
+		mark(ahead, element.key, element.value);
+		at = element.next;
+	}
+	return left;
+}
+
 static void read_chain(struct beam_ahead *ahead, uintptr_t at)
 {
 	for (unsigned depth = 0; at && depth < CHAIN_MAX; depth++) {
-		uintptr_t key = at, value = 0, next = 0;
-
 		if (!known_entry(at)) {
 			ahead->on = false;
 			return;
 		}
-		if (has_entry(at)) {
-			const uintptr_t *words = entry_of(at);
-			bool no_value = (at & TAG_MASK) == TAG_NO_VALUE;
+		struct element element = element_at(at);
 
-			key = words[0];
-			value = no_value ? 0 : words[1];
-			next = words[no_value ? 1 : 2];
-		}
 		ahead->elements++;
-		__builtin_prefetch((const void *)(key - 8));
-		__builtin_prefetch((const void *)(value - 8));
-		if (ahead->nmarks < BEAM_AHEAD_MARKS)
-			ahead->marks[ahead->nmarks++] = key;
-		at = next;
+		__builtin_prefetch((const void *)(element.key - 8));
+		__builtin_prefetch((const void *)(element.value - 8));
+		at = element.next;
 	}
+}
+
+/* When it is time for more: by what was read last, or, if that is numbers, after what was read before. */
+static void set_due(struct beam_ahead *ahead, uint64_t part)
+{
+	uint64_t before = ahead->part;
+
+	ahead->part = part;
+	ahead->due = 0;
+	if (part && !ahead->nmarks)
+		ahead->due = before ? before * ahead->number_writes : 1;
 }
 
 void beam_ahead_step(struct beam_ahead *ahead)
 {
+	uint64_t had = ahead->elements;
+	unsigned left = BEAM_AHEAD_MARKS;
+
 	ahead->nmarks = 0;
-	while (ahead->on && !ahead->nmarks && ahead->table < 2) {
+	while (ahead->on && ahead->elements == had && ahead->table < 2) {
 		const uintptr_t *from = (const uintptr_t *)ahead->buckets[ahead->table];
 		uint64_t n = ahead->nbuckets[ahead->table], read = ahead->asked;
 		uint64_t end = read + STEP_BUCKETS < n ? read + STEP_BUCKETS : n;
@@ -149,10 +206,13 @@ void beam_ahead_step(struct beam_ahead *ahead)
 		ahead->asked = end;
 		for (uint64_t b = ahead->read; b < read && ahead->on; b++)
 			read_chain(ahead, from[b]);
+		for (uint64_t b = ahead->read; b < read && ahead->on && left; b++)
+			left = mark_chain(ahead, from[b], left);
 		ahead->read = read;
 		if (read == n) {
 			ahead->table++;
 			ahead->asked = ahead->read = 0;
 		}
 	}
+	set_due(ahead, ahead->elements - had);
 }

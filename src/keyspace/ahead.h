@@ -27,11 +27,14 @@ struct beam_ahead {
 	int table;
 	uint64_t asked; /* buckets of the table whose entries are on their way */
 	uint64_t read;  /* of those whose elements are, too */
-	/* Elements at the beginning of what was read last: when one of them is written, it is time
-	 * for more. */
+	/* Strings at the beginning of what was read last: when one of them is written, it is time for
+	 * more. Numbers are written from elsewhere: where all are, writes are counted. */
 	uintptr_t marks[BEAM_AHEAD_MARKS];
 	unsigned nmarks;
-	uint64_t elements; /* fetched so far, without those of lists */
+	uint64_t part;          /* elements that were read last */
+	uint64_t due;           /* writes until there is time for more; 0: not counted */
+	unsigned number_writes; /* for an element of numbers */
+	uint64_t elements;      /* fetched so far, without those of lists */
 	struct beam_ahead_list list;
 };
 
@@ -57,6 +60,8 @@ static inline void beam_ahead_wrote(struct beam_ahead *ahead, const void *from, 
 {
 	uintptr_t frame = (uintptr_t)__builtin_frame_address(0);
 
+	if (ahead->due && !--ahead->due)
+		beam_ahead_step(ahead);
 	for (unsigned i = 0; i < ahead->nmarks; i++)
 		if (ahead->marks[i] == (uintptr_t)from) {
 			beam_ahead_step(ahead);
