@@ -280,6 +280,12 @@ static void on_config(void)
 	beam_fork_thp_configure();
 }
 
+static void on_child(int died)
+{
+	beam_fork_thp_on_child(died);
+	beam_requests_on_child(died);
+}
+
 static int open_all(RedisModuleCtx *ctx, RedisModuleString **argv, int argc)
 {
 	static const struct beam_link_events events = {
@@ -302,7 +308,7 @@ static int open_all(RedisModuleCtx *ctx, RedisModuleString **argv, int argc)
 	if (!err)
 		err = beam_relays_open(ctx, beam_tickets_on_relays);
 	if (!err)
-		err = beam_hook_open(ctx, beam_requests_on_child);
+		err = beam_hook_open(ctx, on_child);
 	if (!err)
 		err = beam_witness_open(ctx);
 	if (!err)

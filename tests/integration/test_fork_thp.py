@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """rdbeam.fork-thp: huge pages for the heap, after a test of the kernel; on, off, and forbidden."""
+import pathlib
 import re
 
 import pytest
+import redis
 
 import data
 import harness
@@ -29,6 +31,22 @@ def state(server):
 
 def fill(server, megabytes, prefix):
     data.fill_strings(server.client, megabytes, MIB - 1000, prefix=prefix)
+
+
+def thread(pid):
+    """/proc/PID/task/TID of the thread that puts pages together; None: it has none."""
+    for task in pathlib.Path(f"/proc/{pid}/task").iterdir():
+        if (task / "comm").read_text().strip() == "rdbeam-thp":
+            return task
+    return None
+
+
+def switch_on_and(server, *command):
+    """`command` while a hundred megabytes or more are being put together."""
+    pipe = server.client.pipeline(transaction=False)
+    pipe.config_set("rdbeam.fork-thp", "yes")
+    pipe.execute_command(*command)
+    pipe.execute()
 
 
 def refusing_daemon(root, code):
@@ -75,6 +93,66 @@ def test_on_at_load(make):
     wait_for(lambda: state(server) == "on", lambda: server.info("rdbeam"))
     fill(server, 40, "key")
     wait_for(lambda: huge_bytes(server) > 25 * MIB, lambda: huge_bytes(server))
+
+
+def test_a_thread_does_it(make):
+    """Not the server's own, which answers its clients meanwhile."""
+    if not allowed():
+        pytest.skip("this kernel's huge pages are off")
+    server = make("primary")
+    fill(server, 60, "key")
+    assert thread(server.pid) is None
+    server.client.config_set("rdbeam.fork-thp", "yes")
+    wait_for(lambda: huge_bytes(server) > 40 * MIB, lambda: huge_bytes(server))
+    task = thread(server.pid)
+    # Twenty times 2 MiB were copied: that takes milliseconds, in nanoseconds here.
+    assert int((task / "schedstat").read_text().split()[0]) > 1000000
+    blocked = re.search(r"SigBlk:\s+(\w+)", (task / "status").read_text()).group(1)
+    assert int(blocked, 16) & 0x7fff == 0x7eff, blocked  # all but SIGKILL, which cannot be
+    server.client.config_set("rdbeam.fork-thp", "no")
+    assert thread(server.pid) is None
+
+
+def test_it_rests_while_a_child_lives(make, binary):
+    if not allowed():
+        pytest.skip("this kernel's huge pages are off")
+    server = make("primary")
+    server.hold()
+    fill(server, 120, "key")
+    digest = server.digest()
+    switch_on_and(server, "BGSAVE")
+    child = server.child()
+    assert thread(server.pid) and thread(child) is None
+    # It may be in the middle of one when the child is born; after that nothing comes.
+    turns = lambda: (thread(server.pid) / "schedstat").read_text().split()[2]
+    seen = []
+
+    def rests():
+        seen.append(turns())
+        return len(seen) > 3 and len(set(seen[-4:])) == 1
+
+    wait_for(rests, lambda: seen[-4:])
+    server.client.config_set("rdb-key-save-delay", 0)
+    harness.kill(child)
+    server.childless()
+    wait_for(lambda: huge_bytes(server) > 100 * MIB, lambda: huge_bytes(server))
+    server.bgsave()
+    check_rdb(server.dump(), binary)
+    assert server.digest() == digest
+
+
+def test_unload_and_shutdown_in_the_middle(make):
+    if not allowed():
+        pytest.skip("this kernel's huge pages are off")
+    server = make("primary")
+    fill(server, 120, "key")
+    digest = server.digest()
+    switch_on_and(server, "MODULE", "UNLOAD", "rdbeam")
+    assert thread(server.pid) is None and server.digest() == digest
+    server.client.execute_command("MODULE", "LOAD", str(harness.artifact("rdbeam.so")))
+    with pytest.raises(redis.exceptions.ConnectionError):
+        switch_on_and(server, "SHUTDOWN", "NOSAVE")
+    assert server.process.wait(30 * harness.SLOWER) == 0, server.log()
 
 
 @pytest.mark.parametrize("code,words", [(3, "gives no huge pages"), (4, "copies 2 MiB"),
