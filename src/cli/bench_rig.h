@@ -59,4 +59,8 @@ double beam_bench_daemon_cpu_s(const struct beam_bench_server *server);
 
 void beam_bench_pause_ms(int ms);
 
+/* With rdbeam.fork-thp, waits until the heap has all the huge pages that it gets: they come a little at a
+ * time, none while a child lives, and each save under writes takes some. */
+void beam_bench_settle_heap(struct beam_bench_rig *rig, const struct beam_bench_server *server);
+
 #endif

@@ -104,6 +104,15 @@ static void show(struct bench *bench, char letter, int64_t run, uint64_t step, c
 			     (uint64_t)bench->opts->runs * NSTEPS, note);
 }
 
+/* What a save leaves to be done shall not count as the next one's. */
+static void let_rest(struct bench *bench)
+{
+	for (int i = 0; i < SERVERS; i++)
+		if (bench->servers[i].redis)
+			beam_bench_settle_heap(&bench->rig, &bench->servers[i]);
+	beam_bench_let_rest(bench->servers, SERVERS);
+}
+
 /* Saves that do not count: memory that the machine has not used before is slow at its first touch,
  * and that must be nobody's loss. rdbeam saves twice on each server, since it keeps the last image
  * until the next one is whole. In the last save the child's memory is looked at. */
@@ -124,7 +133,7 @@ static int warm_up(struct bench *bench, struct beam_bench_result *result)
 
 		if (!wanted(bench, warming[i].server))
 			continue;
-		beam_bench_let_rest(bench->servers, SERVERS);
+		let_rest(bench);
 		code = beam_bench_save(&bench->servers[warming[i].server], warming[i].method,
 				       &bench->place, &around, bench->rig.error, &sample);
 		if (!code && around.look_inside)
@@ -150,7 +159,7 @@ static int measure_quiet(struct bench *bench, struct beam_bench_result *result)
 	struct beam_load *load;
 	int code;
 
-	beam_bench_let_rest(bench->servers, SERVERS);
+	let_rest(bench);
 	code = beam_load_start(&opts, bench->rig.error, &load);
 
 	if (code)
@@ -171,7 +180,7 @@ static int measure_step(struct bench *bench, struct beam_bench_result *result,
 	struct beam_bench_sample sample;
 	int code;
 
-	beam_bench_let_rest(bench->servers, SERVERS);
+	let_rest(bench);
 	code = beam_bench_save(&bench->servers[step->server], step->method, &bench->place, &around,
 			       bench->rig.error, &sample);
 	if (!code)
