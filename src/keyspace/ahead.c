@@ -20,10 +20,16 @@
 #define SORTED_SET    (3u | 7u << 4)
 #define USED_WORD     3 /* of a dict: type, tables, used */
 
-/* dict.c: of entries without value (sets since Redis 7.2) the lower bits tell the form. */
-#define TAG_MASK     7u
-#define TAG_KEY      1u /* no entry: the key itself */
-#define TAG_NO_VALUE 2u /* key, next */
+/* dict.c: of entries without value (sets since Redis 7.2) the lower bits tell the form. A server has one
+ * of two marks for them (`bare`). */
+#define TAG_MASK 7u
+#define TAG_KEY  1u /* no entry: the key itself */
+#define BARE_7   2u /* key, next: Redis 7.2 and 7.4, Valkey before 8.1 */
+#define BARE_8   4u /* Redis 8 */
+
+struct element {
+	uintptr_t key, value, next;
+};
 
 static bool has_entry(uintptr_t tagged)
 {
@@ -35,38 +41,58 @@ static const uintptr_t *entry_of(uintptr_t tagged)
 	return (const uintptr_t *)(tagged & ~(uintptr_t)TAG_MASK);
 }
 
-struct element {
-	uintptr_t key, value, next;
-};
-
-static bool known_entry(uintptr_t tagged)
+static bool known_entry(const struct beam_ahead *ahead, uintptr_t tagged)
 {
-	return !has_entry(tagged) || (tagged & TAG_MASK) == 0 ||
-	       (tagged & TAG_MASK) == TAG_NO_VALUE;
+	unsigned tag = tagged & TAG_MASK;
+
+	return !has_entry(tagged) || tag == 0 || tag == ahead->bare;
 }
 
-static struct element element_at(uintptr_t at)
+static struct element element_from(uintptr_t at, const uintptr_t *words)
 {
-	const uintptr_t *words = entry_of(at);
-
 	if (!has_entry(at))
 		return (struct element){.key = at};
-	if ((at & TAG_MASK) == TAG_NO_VALUE)
+	if (at & TAG_MASK)
 		return (struct element){.key = words[0], .next = words[1]};
 	return (struct element){words[0], words[1], words[2]};
 }
 
-/* Some buckets by reads that cannot fault. */
-static bool looks_right(const struct beam_ahead *ahead)
+static struct element element_at(uintptr_t at)
 {
-	for (uint64_t b = 0; b < PROOF_BUCKETS && b < ahead->nbuckets[0]; b++) {
+	return element_from(at, entry_of(at));
+}
+
+/* An entry by reads that cannot fault. The first one without value shows how the server marks them. */
+static bool entry_looks_right(struct beam_ahead *ahead, uintptr_t at)
+{
+	unsigned tag = at & TAG_MASK;
+	uintptr_t words[3] = {0};
+	size_t len = (tag ? 2 : 3) * sizeof(words[0]);
+
+	if (has_entry(at)) {
+		if (!ahead->bare && (tag == BARE_7 || tag == BARE_8))
+			ahead->bare = (uint8_t)tag;
+		if (!known_entry(ahead, at) ||
+		    !beam_read_memory((uintptr_t)entry_of(at), words, len))
+			return false;
+	}
+	struct element element = element_from(at, words);
+
+	/* A string has its kind in front and an end; with a value, entries follow entries. */
+	return element.key && beam_memory_there((const char *)element.key - 1, 2) &&
+	       (tag || element.next % sizeof(void *) == 0) && known_entry(ahead, element.next);
+}
+
+/* Some buckets from the end: a rehash empties them last. */
+static bool looks_right(struct beam_ahead *ahead)
+{
+	uint64_t n = ahead->nbuckets[0];
+
+	for (uint64_t b = n < PROOF_BUCKETS ? 0 : n - PROOF_BUCKETS; b < n; b++) {
 		uintptr_t at;
 
-		if (!beam_read_memory(ahead->buckets[0] + b * sizeof(at), &at, sizeof(at)))
-			return false;
-		if (at &&
-		    (!known_entry(at) ||
-		     (has_entry(at) && !beam_memory_there(entry_of(at), 3 * sizeof(uintptr_t)))))
+		if (!beam_read_memory(ahead->buckets[0] + b * sizeof(at), &at, sizeof(at)) ||
+		    (at && !entry_looks_right(ahead, at)))
 			return false;
 	}
 	return true;
@@ -166,7 +192,7 @@ static unsigned mark_chain(struct beam_ahead *ahead, uintptr_t at, unsigned left
 static void read_chain(struct beam_ahead *ahead, uintptr_t at)
 {
 	for (unsigned depth = 0; at && depth < CHAIN_MAX; depth++) {
-		if (!known_entry(at)) {
+		if (!known_entry(ahead, at)) {
 			ahead->on = false;
 			return;
 		}

@@ -22,6 +22,7 @@ struct beam_ahead {
 	bool on;
 	bool disproved;
 	unsigned proofs;
+	uint8_t bare; /* how entries without value are marked; 0: none seen */
 	uintptr_t buckets[2];
 	uint64_t nbuckets[2];
 	int table;
