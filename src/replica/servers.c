@@ -5,6 +5,7 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <netinet/in.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -57,7 +58,7 @@ static unsigned read_rdb_version(struct beam_redis *redis)
 int beam_server_facts(struct beam_redis *redis, char *error, struct beam_server_facts *out)
 {
 	redisReply *reply = NULL;
-	char role[16];
+	char role[16], valkey[sizeof(out->version)];
 	int rc = read_info(redis, error, &reply);
 
 	if (rc)
@@ -71,6 +72,9 @@ int beam_server_facts(struct beam_redis *redis, char *error, struct beam_server_
 	    beam_redis_info_field(info, "master_replid", out->replid, sizeof(out->replid)))
 		rc = beam_tell(error, BEAM_E_PROTO, "%s: INFO lacks version, run_id or role",
 			       beam_redis_name(redis));
+	/* Beside it Valkey says for ever that it is Redis 7.2.4. */
+	if (!beam_redis_info_field(info, "valkey_version", valkey, sizeof(valkey)))
+		snprintf(out->version, sizeof(out->version), "%s", valkey);
 	out->is_cluster = info_number(info, "cluster_enabled") == 1;
 	out->is_replica = strcmp(role, "slave") == 0;
 	if (out->is_replica) {

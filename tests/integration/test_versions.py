@@ -10,13 +10,13 @@ from harness import wait_for
 from test_pull import one_line, pull, same_data
 
 
-def older(server, version):
+def older(server, number):
     """Stands before a server and makes it say that it knows an older format: the version at the end
     of FUNCTION DUMP, which has nothing else in it where there are no functions."""
     mark = b"$10\r\n"
 
     def change(chunk):
-        return mark + bytes([version, 0]) + chunk[len(mark) + 2:] if chunk.startswith(mark) else chunk
+        return mark + bytes([number, 0]) + chunk[len(mark) + 2:] if chunk.startswith(mark) else chunk
     return harness.Between(server.port, change)
 
 
@@ -29,11 +29,17 @@ def test_format_that_the_target_cannot_read_is_refused_before_it_is_touched(make
     target.client.set("stays", "here")
     before = primary.info("stats"), target.info("replication")["role"]
     done = pull(primary, older(target, 9), "--as", kind, "--force", check=3)
-    one_line(done, "cannot read", "format 10", "knows 9", "upgrade")
+    one_line(done, "cannot read", f"(version {version(target)})", f"format {rdb_version(primary)}",
+             "knows 9", "upgrade")
     assert target.client.get("stays") == b"here" and target.client.dbsize() == 1
     assert target.info("replication")["role"] == before[1] == "master"
     assert "REPLICAOF" not in target.log()
     assert primary.info("stats")["total_forks"] == before[0]["total_forks"], "no image was made for it"
+
+
+def version(server):
+    info = server.info("server")
+    return info.get("valkey_version", info["redis_version"])
 
 
 def pairs():
