@@ -62,6 +62,12 @@ static int walk_alone(const struct beam_workers_opts *opts, const struct beam_wa
 	return err;
 }
 
+void beam_large_prepare(const struct beam_workers_opts *opts)
+{
+	if (beam_large_suits(opts))
+		beam_copy_pool_open(opts->nworkers - 1, opts->pool);
+}
+
 int beam_large_copy(const struct beam_workers_opts *opts, struct beam_deferred *rest,
 		    struct beam_workers_result *result)
 {
@@ -77,14 +83,15 @@ int beam_large_copy(const struct beam_workers_opts *opts, struct beam_deferred *
 	int err = BEAM_FAULT("large");
 
 	beam_config_get(opts->ctx, "rdbcompression", compression, sizeof(compression));
-	if (!err)
-		err = beam_copy_pool_open(opts->nworkers - 1, &walk.pool);
+	if (!err && !*opts->pool)
+		err = beam_copy_pool_open(opts->nworkers - 1, opts->pool);
 	if (!err) {
+		walk.pool = *opts->pool;
 		beam_config_set(opts->ctx, "rdbcompression", "no");
 		err = walk_alone(opts, &walk, result);
 		beam_config_set(opts->ctx, "rdbcompression", compression);
 	}
-	beam_copy_pool_close(&walk.pool);
+	beam_copy_pool_close(opts->pool);
 	if (err)
 		snprintf(result->why, sizeof(result->why), "copy of long values: %s",
 			 beam_strerror(err));

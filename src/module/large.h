@@ -15,6 +15,10 @@
 /* Whether values are long enough, on average, for one walk to keep all processors busy. */
 bool beam_large_suits(const struct beam_workers_opts *opts);
 
+/* Opens the pool, if such a copy suits: its threads are awake by the time that there is something to copy.
+ * A processor of a virtual machine may take milliseconds for that. Without memory the copy opens it. */
+void beam_large_prepare(const struct beam_workers_opts *opts);
+
 /* Copies all but what it adds to `rest`; adds its counts to *result. 0, or a negative code with
  * result->why, after all threads are gone. */
 int beam_large_copy(const struct beam_workers_opts *opts, struct beam_deferred *rest,

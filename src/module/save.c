@@ -25,6 +25,7 @@
 #include "fault.h"
 #include "image_writer.h"
 #include "lane.h"
+#include "large.h"
 #include "link.h"
 #include "log.h"
 #include "rdbeam/error.h"
@@ -47,6 +48,7 @@ struct snapshot {
 	bool have_facts;
 	struct beam_ctl_begin begin;
 	struct beam_lane *lane;
+	struct beam_copy_pool *pool;
 	struct beam_image_totals totals;
 	int priority; /* the server's own, while `lowered` */
 	bool lowered;
@@ -81,7 +83,6 @@ static void fill_begin(struct snapshot *s, enum beam_snapshot_kind kind, const u
 
 	memcpy(s->begin.secret, secret, BEAM_SECRET_BYTES);
 	s->begin.kind = kind;
-	s->begin.nworkers = beam_workers_count(&s->facts);
 	s->begin.keys_expected = s->facts.keys;
 	s->begin.fork_ns = s->forked_ns;
 	s->begin.direct_io = s->direct;
@@ -188,22 +189,37 @@ static void restore_priority(struct snapshot *s)
 	s->lowered = false;
 }
 
-static int copy(struct snapshot *s)
+static struct beam_workers_opts workers_of(struct snapshot *s)
 {
-	const struct beam_segment_source *source = beam_lane_source(s->lane);
-	struct beam_workers_result result;
-	struct beam_workers_opts workers = {
+	return (struct beam_workers_opts){
 	    .ctx = s->ctx,
 	    .facts = &s->facts,
 	    .lane = &s->lane,
+	    .pool = &s->pool,
 	    .nworkers = s->begin.nworkers,
 	    .fast_path = beam_config.fast_path && !atomic_load(&beam_shared->fast_path_off),
 	};
-	int err;
+}
 
+/* Threads that copy get going while files are opened and the daemon is asked. */
+static void prepare(struct snapshot *s)
+{
+	s->begin.nworkers = beam_workers_count(&s->facts);
 	/* The server's disable-thp would have the region mapped by small pages. */
 	prctl(PR_SET_THP_DISABLE, 0, 0, 0, 0);
 	lower_priority(s);
+	struct beam_workers_opts workers = workers_of(s);
+
+	beam_large_prepare(&workers);
+}
+
+static int copy(struct snapshot *s)
+{
+	const struct beam_segment_source *source = beam_lane_source(s->lane);
+	struct beam_workers_opts workers = workers_of(s);
+	struct beam_workers_result result;
+	int err;
+
 	err = beam_save_header(&s->facts, &s->begin, source);
 	if (err)
 		return fail(s, "writing the image's header", err);
@@ -259,6 +275,7 @@ static void snapshot_close(struct snapshot *s, int err)
 	if (s->lane && err)
 		beam_lane_abort(s->lane, err, s->why);
 	beam_lane_close(&s->lane);
+	beam_copy_pool_close(&s->pool);
 	if (s->named && s->dirfd >= 0)
 		unlinkat(s->dirfd, s->temp_name, 0);
 	beam_close(&s->file);
@@ -445,8 +462,10 @@ void beam_save_to_disk(RedisModuleCtx *ctx, uint64_t forked_ns)
 
 	snapshot_open(&s, ctx, forked_ns);
 	err = check_facts(&s);
-	if (!err)
+	if (!err) {
+		prepare(&s);
 		err = open_file(&s);
+	}
 	if (!err)
 		err = begin(&s, BEAM_SNAPSHOT_DISK);
 	if (!err)
@@ -465,8 +484,10 @@ int beam_save_to_memory(RedisModuleCtx *ctx, uint64_t forked_ns)
 
 	snapshot_open(&s, ctx, forked_ns);
 	err = check_facts(&s);
-	if (!err)
+	if (!err) {
+		prepare(&s);
 		err = begin(&s, BEAM_SNAPSHOT_MEMORY);
+	}
 	if (!err)
 		err = copy(&s);
 	if (!err)

@@ -10,6 +10,7 @@
 
 #include <stdint.h>
 
+#include "copy_pool.h"
 #include "lane.h"
 #include "read_ways.h"
 #include "redis_api.h"
@@ -19,6 +20,8 @@ struct beam_workers_opts {
 	RedisModuleCtx *ctx;
 	const struct beam_facts *facts;
 	struct beam_lane **lane; /* the coordinator's; workers join it */
+	/* For long values, opened ahead; the run closes it. NULL inside: none yet. */
+	struct beam_copy_pool **pool;
 	uint32_t nworkers;
 	bool fast_path;
 };

@@ -45,7 +45,7 @@ def test_long_values_through_a_small_region(make, loads):
 @pytest.mark.skipif(not harness.FAULTS, reason="needs a build with RDBEAM_FAULTS")
 @pytest.mark.parametrize("fault", ["copy.thread:1:errno=EAGAIN", "copy.job:3:errno=EIO",
                                    "large:1:errno=ENOMEM", "fork-worker:1:errno=EAGAIN",
-                                   "worker-start:1:kill"])
+                                   "worker-start:1:kill", "begin:1:errno=EIO"])
 def test_what_fails_in_it_is_left_to_stock_saving(make, loads, monkeypatch, fault):
     monkeypatch.setenv("RDBEAM_FAULT", fault)
     server = make("primary", options=LONG)
