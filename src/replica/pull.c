@@ -56,6 +56,7 @@ static int open_server(struct beam_pull *pull, const struct beam_redis_addr *add
 
 	if (rc)
 		return beam_tell(pull->error, rc, "%s", text);
+	beam_redis_reopen_idle(*redis, addr);
 	return beam_server_facts(*redis, pull->error, facts);
 }
 
@@ -94,6 +95,7 @@ static int find_lead(struct beam_pull *pull)
 		    "%.300s (the primary that %s names; --primary gives another address "
 		    "of it)",
 		    text, beam_redis_name(pull->from));
+	beam_redis_reopen_idle(pull->lead, lead);
 	rc = beam_server_facts(pull->lead, pull->error, &pull->lead_facts);
 	return rc ? rc
 		  : beam_check_lead(pull->lead, &pull->lead_facts, source, &pull->target,
@@ -220,6 +222,7 @@ static int copy_to(struct beam_pull *pull)
 
 	watch.copy.tick_arg = &watch;
 	beam_redis_set_timeout(pull->to, COPY_TIMEOUT_MS);
+	beam_redis_reopen_idle(pull->to, NULL); /* it selects databases */
 	int rc = beam_copy_run(&watch.copy, pull->error);
 
 	pull->result->keys = watch.copy.keys;

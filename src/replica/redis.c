@@ -7,18 +7,24 @@
 
 #include <errno.h>
 #include <limits.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/time.h>
 
+#include "clock.h"
 #include "fault.h"
 #include "rdbeam/error.h"
-#include "text.h"
+
+#define IDLE_LEAST_MS 1000 /* the shortest `timeout` */
 
 struct beam_redis {
 	redisContext *context;
 	struct beam_tunnel *tunnel; /* NULL without TLS */
 	char name[300];             /* a host name and a port */
+	int timeout_ms;
+	uint64_t used_ms;                    /* when the last command was answered */
+	const struct beam_redis_addr *again; /* to be opened again at; NULL: not */
 	char error[BEAM_REDIS_ERROR_BYTES];
 };
 
@@ -220,10 +226,20 @@ static int check_access(struct beam_redis *redis)
 	return code == BEAM_E_SERVER || code == BEAM_E_DENIED ? 0 : code;
 }
 
+static void disconnect(struct beam_redis *redis)
+{
+	if (redis->context)
+		redisFree(redis->context);
+	redis->context = NULL;
+	beam_tunnel_close(&redis->tunnel);
+}
+
 static int connect_any(struct beam_redis *redis, const struct beam_redis_addr *addr, int timeout_ms)
 {
-	int code = 0;
+	int code = BEAM_FAULT("redis-connect");
 
+	if (code)
+		return code;
 	if (addr->use_tls && !addr->is_unix)
 		code = connect_tls(redis, addr, timeout_ms);
 	else
@@ -239,6 +255,45 @@ static int connect_any(struct beam_redis *redis, const struct beam_redis_addr *a
 	return beam_redis_set_timeout(redis, timeout_ms);
 }
 
+static int connect_and_enter(struct beam_redis *redis, const struct beam_redis_addr *addr,
+			     int timeout_ms)
+{
+	int code = connect_any(redis, addr, timeout_ms);
+
+	if (code == 0 && addr->password[0])
+		code = authenticate(redis, addr);
+	return code ? code : check_access(redis);
+}
+
+static int reopen(struct beam_redis *redis)
+{
+	const struct beam_redis_addr *addr = redis->again;
+
+	disconnect(redis);
+	redis->again = NULL; /* not within itself */
+	int code = connect_and_enter(redis, addr, redis->timeout_ms);
+
+	if (code)
+		disconnect(redis);
+	redis->again = addr;
+	return code;
+}
+
+/* Before a command: with nothing asked, all that there can be to read is the end. A server with `timeout`
+ * closes what has been idle, as a pull's connections are while an image is read or loaded. */
+static int wake(struct beam_redis *redis)
+{
+	struct pollfd pfd = {.fd = redis->context ? redis->context->fd : -1, .events = POLLIN};
+
+	redis->error[0] = '\0';
+	if (redis->context && (!redis->again || poll(&pfd, 1, 0) <= 0))
+		return 0;
+	if (redis->again)
+		return reopen(redis);
+	snprintf(redis->error, sizeof(redis->error), "connection lost: %s", redis->name);
+	return BEAM_E_GONE;
+}
+
 int beam_redis_open(const struct beam_redis_addr *addr, int timeout_ms, char *error,
 		    struct beam_redis **out)
 {
@@ -251,12 +306,7 @@ int beam_redis_open(const struct beam_redis_addr *addr, int timeout_ms, char *er
 		return -ENOMEM;
 	}
 	name_connection(addr, redis->name, sizeof(redis->name));
-	code = BEAM_FAULT("redis-connect");
-	code = code ? code : connect_any(redis, addr, timeout_ms);
-	if (code == 0 && addr->password[0])
-		code = authenticate(redis, addr);
-	if (code == 0)
-		code = check_access(redis);
+	code = connect_and_enter(redis, addr, timeout_ms);
 	if (code != 0) {
 		snprintf(error, BEAM_REDIS_ERROR_BYTES, "%s", redis->error);
 		beam_redis_close(&redis);
@@ -271,15 +321,23 @@ void beam_redis_close(struct beam_redis **redis)
 {
 	if (!*redis)
 		return;
-	if ((*redis)->context)
-		redisFree((*redis)->context);
-	beam_tunnel_close(&(*redis)->tunnel);
+	disconnect(*redis);
 	free(*redis);
 	*redis = NULL;
 }
 
+void beam_redis_reopen_idle(struct beam_redis *redis, const struct beam_redis_addr *addr)
+{
+	redis->again = addr;
+}
+
 int beam_redis_set_timeout(struct beam_redis *redis, int timeout_ms)
 {
+	int code = wake(redis);
+
+	if (code)
+		return code;
+	redis->timeout_ms = timeout_ms;
 	if (redisSetTimeout(redis->context, timeval_of_ms(timeout_ms)) != REDIS_OK)
 		return connection_lost(redis);
 	return 0;
@@ -304,12 +362,43 @@ static int take_reply(struct beam_redis *redis, redisReply *got, redisReply **re
 	return code;
 }
 
+static int run(struct beam_redis *redis, redisReply **reply, const char *command, size_t len)
+{
+	void *got = NULL;
+
+	errno = 0;
+	if (redisAppendFormattedCommand(redis->context, command, len) == REDIS_OK)
+		redisGetReply(redis->context, &got);
+	return take_reply(redis, got, reply);
+}
+
+/* What has been idle may be closed in the very moment of the command, which then was not looked at. */
+static int run_awake(struct beam_redis *redis, redisReply **reply, const char *command, size_t len)
+{
+	bool idle = redis->again && beam_now_ms() - redis->used_ms >= IDLE_LEAST_MS;
+	int code = wake(redis);
+
+	if (!code) {
+		code = run(redis, reply, command, len);
+		if (idle && (code == BEAM_E_GONE || code == -ECONNRESET || code == -EPIPE))
+			code = reopen(redis) ? code : run(redis, reply, command, len);
+	}
+	redis->used_ms = beam_now_ms();
+	return code;
+}
+
 int beam_redis_commandv(struct beam_redis *redis, redisReply **reply, const char *format,
 			va_list ap)
 {
-	redis->error[0] = '\0';
-	errno = 0;
-	return take_reply(redis, redisvCommand(redis->context, format, ap), reply);
+	char *command = NULL;
+	int len = redisvFormatCommand(&command, format, ap);
+
+	if (len < 0)
+		return len == -1 ? -ENOMEM : -EINVAL;
+	int code = run_awake(redis, reply, command, (size_t)len);
+
+	redisFreeCommand(command);
+	return code;
 }
 
 int beam_redis_command(struct beam_redis *redis, redisReply **reply, const char *format, ...)
@@ -326,88 +415,15 @@ int beam_redis_command(struct beam_redis *redis, redisReply **reply, const char 
 int beam_redis_argv(struct beam_redis *redis, redisReply **reply, int argc, const char **argv,
 		    const size_t *argvlen)
 {
-	redis->error[0] = '\0';
-	errno = 0;
-	return take_reply(redis, redisCommandArgv(redis->context, argc, argv, argvlen), reply);
-}
+	char *command = NULL;
+	long long len = redisFormatCommandArgv(&command, argc, argv, argvlen);
 
-/* ---- INFO and maps ------------------------------------------------------------------------ */
+	if (len < 0)
+		return -ENOMEM;
+	int code = run_awake(redis, reply, command, (size_t)len);
 
-int beam_redis_info_field(const char *info, const char *field, char *out, size_t cap)
-{
-	size_t field_len = strlen(field);
-
-	out[0] = '\0';
-	for (const char *line = info; line && *line; line = strchr(line, '\n')) {
-		size_t len;
-
-		if (*line == '\n')
-			line++;
-		if (strncmp(line, field, field_len) != 0 || line[field_len] != ':')
-			continue;
-		line += field_len + 1;
-		len = strcspn(line, "\r\n");
-		if (len >= cap)
-			return -ERANGE;
-		memcpy(out, line, len);
-		out[len] = '\0';
-		return 0;
-	}
-	return -ENOENT;
-}
-
-int beam_redis_info(struct beam_redis *redis, const char *section, const char *field, char *out,
-		    size_t cap)
-{
-	redisReply *reply;
-	int code;
-
-	out[0] = '\0';
-	code = beam_redis_command(redis, &reply, "INFO %s", section);
-	if (code != 0)
-		return code;
-	if (reply->type == REDIS_REPLY_STRING)
-		code = beam_redis_info_field(reply->str, field, out, cap);
-	else
-		code = BEAM_E_PROTO;
-	freeReplyObject(reply);
+	redisFreeCommand(command);
 	return code;
-}
-
-int beam_redis_info_int(struct beam_redis *redis, const char *section, const char *field,
-			int64_t *out)
-{
-	char text[32];
-	char *end;
-	long long value;
-	int code = beam_redis_info(redis, section, field, text, sizeof(text));
-
-	if (code == -ERANGE)
-		return -ENOENT;
-	if (code != 0)
-		return code;
-	errno = 0;
-	value = strtoll(text, &end, 10);
-	if (errno || end == text || *end)
-		return -ENOENT;
-	*out = value;
-	return 0;
-}
-
-const redisReply *beam_reply_field(const redisReply *map, const char *key)
-{
-	size_t key_len = strlen(key);
-
-	if (!map || map->type != REDIS_REPLY_ARRAY)
-		return NULL;
-	for (size_t i = 0; i + 1 < map->elements; i += 2) {
-		const redisReply *name = map->element[i];
-
-		if ((name->type == REDIS_REPLY_STRING || name->type == REDIS_REPLY_STATUS) &&
-		    (size_t)name->len == key_len && memcmp(name->str, key, key_len) == 0)
-			return map->element[i + 1];
-	}
-	return NULL;
 }
 
 const char *beam_redis_error(const struct beam_redis *redis)
@@ -427,15 +443,7 @@ redisContext *beam_redis_context(struct beam_redis *redis)
 
 int beam_redis_socket(const struct beam_redis *redis)
 {
-	return redis->tunnel ? beam_tunnel_socket(redis->tunnel) : redis->context->fd;
-}
-
-int beam_reply_hex(const redisReply *map, const char *field, uint8_t *out, size_t len_bytes)
-{
-	const redisReply *value = beam_reply_field(map, field);
-
-	if (!value || value->type != REDIS_REPLY_STRING ||
-	    beam_from_hex(value->str, out, len_bytes))
-		return BEAM_E_PROTO;
-	return 0;
+	if (redis->tunnel)
+		return beam_tunnel_socket(redis->tunnel);
+	return redis->context ? redis->context->fd : -1;
 }

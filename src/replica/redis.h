@@ -39,6 +39,11 @@ int beam_redis_open(const struct beam_redis_addr *addr, int timeout_ms, char *er
 		    struct beam_redis **out);
 void beam_redis_close(struct beam_redis **redis);
 
+/* From now on a connection that the server has closed between two commands is opened anew at `addr`, which
+ * outlives it. Only for who leaves nothing in a connection: SELECT, MULTI and the like are gone. NULL: no
+ * longer. */
+void beam_redis_reopen_idle(struct beam_redis *redis, const struct beam_redis_addr *addr);
+
 /* Runs a command (hiredis format). Error replies become BEAM_E_SERVER (BEAM_E_DENIED for NOPERM,
  * NOAUTH, WRONGPASS) with the text in beam_redis_error. *reply is the caller's to freeReplyObject;
  * `reply` may be NULL to drop it. */

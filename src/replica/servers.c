@@ -84,7 +84,12 @@ int beam_server_facts(struct beam_redis *redis, char *error, struct beam_server_
 	}
 	const char *keyspace = strstr(info, "# Keyspace");
 
-	out->has_keys = keyspace && strstr(keyspace, "\ndb");
+	for (const char *at = keyspace; at && (at = strstr(at, "\ndb")); at++) {
+		long db = strtol(at + 3, NULL, 10);
+
+		out->has_keys = true;
+		out->last_db = db > out->last_db ? db : out->last_db;
+	}
 	out->backlog_bytes = info_number(info, "repl_backlog_size");
 	freeReplyObject(reply);
 	if (!rc)
@@ -169,6 +174,21 @@ static void config_get(struct beam_redis *redis, const char *name, char *out, si
 	if (value && value->type == REDIS_REPLY_STRING)
 		snprintf(out, cap, "%s", value->str);
 	freeReplyObject(reply);
+}
+
+/* A server ends itself over an image of a database that it does not have. */
+static int check_databases(const struct beam_server_facts *source, struct beam_redis *to,
+			   char *error)
+{
+	char databases[24];
+
+	config_get(to, "databases", databases, sizeof(databases));
+	if (!databases[0] || source->last_db < atol(databases))
+		return 0;
+	return beam_tell(error, BEAM_E_UNSUPPORTED,
+			 "%s has %s databases, and the primary holds keys in database %ld: raise "
+			 "'databases' in its configuration file and restart it",
+			 beam_redis_name(to), databases, source->last_db);
 }
 
 static int check_addresses(const struct beam_redis_addr *lead, struct beam_redis *to, char *error)
@@ -290,6 +310,9 @@ int beam_check_pair(const struct beam_pull_opts *opts, const struct beam_redis_a
 				 "%s is a cluster node, which takes no image while it runs: use "
 				 "--to-file <its dir>/dump.rdb while it is down, then start it",
 				 beam_redis_name(to));
+	rc = check_databases(source, to, error);
+	if (rc)
+		return rc;
 	if (opts->target == BEAM_PULL_COPY)
 		return check_copy(opts, to, target, error);
 	return check_replica(opts, lead, source, to, target, error);

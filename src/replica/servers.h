@@ -20,6 +20,7 @@ struct beam_server_facts {
 	char master_host[256];
 	uint32_t master_port;
 	bool has_keys;
+	long last_db;          /* the highest that holds keys, 0 if none does */
 	int64_t backlog_bytes; /* 0: unknown */
 };
 

@@ -245,6 +245,16 @@ def test_small_buffer_spills_and_stages(make, root):
     assert list(spill.iterdir()) == []
 
 
+@pytest.mark.parametrize("loader", ["stock", "module"])
+def test_servers_that_close_idle_connections(make, loader):
+    """`timeout 1` at both: nothing is said to either while the image is read."""
+    primary = slow_primary(make, megabytes=40, timeout=1)
+    replica = make("replica", module=loader == "module", timeout=1)
+    assert pull(primary, replica, "--loader", loader)["full_resyncs"] == 0
+    primary.connect(db=1).set("after", "the pull")
+    same_data(primary, replica)
+
+
 # ---- other targets --------------------------------------------------------------------------
 
 def test_as_copy_adds_keys_to_an_independent_server(make):
@@ -303,6 +313,14 @@ def test_target_with_foreign_keys_needs_force(make):
     assert target.digest() == digest and target.value("replication", "role") == "master"
     pull(primary, target, "--force")
     same_data(primary, target)
+
+
+def test_target_with_too_few_databases_is_refused(make):
+    primary = make("primary")
+    primary.connect(db=3).set("key", "value")
+    target = make("target", module=False, databases=3)
+    one_line(pull(primary, target, check=3), "3 databases", "database 3", "configuration file")
+    assert target.client.ping() and target.value("replication", "role") == "master"
 
 
 def test_replica_of_this_primary_needs_no_force(make):
