@@ -372,15 +372,21 @@ static int run(struct beam_redis *redis, redisReply **reply, const char *command
 	return take_reply(redis, got, reply);
 }
 
-/* What has been idle may be closed in the very moment of the command, which then was not looked at. */
+/* What has been idle may be closed while the command is on its way: by a server that has loaded for
+ * seconds before it looks at any. Then it was not looked at. */
+static bool was_idle(const struct beam_redis *redis, int code)
+{
+	return redis->again && (code == BEAM_E_GONE || code == -ECONNRESET || code == -EPIPE) &&
+	       beam_now_ms() - redis->used_ms >= IDLE_LEAST_MS;
+}
+
 static int run_awake(struct beam_redis *redis, redisReply **reply, const char *command, size_t len)
 {
-	bool idle = redis->again && beam_now_ms() - redis->used_ms >= IDLE_LEAST_MS;
 	int code = wake(redis);
 
 	if (!code) {
 		code = run(redis, reply, command, len);
-		if (idle && (code == BEAM_E_GONE || code == -ECONNRESET || code == -EPIPE))
+		if (was_idle(redis, code))
 			code = reopen(redis) ? code : run(redis, reply, command, len);
 	}
 	redis->used_ms = beam_now_ms();

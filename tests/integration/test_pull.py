@@ -248,9 +248,15 @@ def test_small_buffer_spills_and_stages(make, root):
 @pytest.mark.parametrize("loader", ["stock", "module"])
 def test_servers_that_close_idle_connections(make, loader):
     """`timeout 1` at both: nothing is said to either while the image is read."""
-    primary = slow_primary(make, megabytes=40, timeout=1)
-    replica = make("replica", module=loader == "module", timeout=1)
-    assert pull(primary, replica, "--loader", loader)["full_resyncs"] == 0
+    primary = slow_primary(make, megabytes=40)
+    replica = make("replica", module=loader == "module")
+    for server in (primary, replica):
+        server.client.config_set("timeout", 1)
+    said = pull(primary, replica, "--loader", loader)
+    for server in (primary, replica):  # the test's own connections have been idle, too
+        server.client = server.connect()
+        server.client.config_set("timeout", 0)
+    assert said["full_resyncs"] == 0
     primary.connect(db=1).set("after", "the pull")
     same_data(primary, replica)
 
