@@ -373,10 +373,13 @@ static int complete(struct verbs_reader *r, const struct ibv_wc *wc,
 		return parse(r, event);
 	}
 	struct flight *flight = &r->flights[number];
+	int fault = BEAM_FAULT("verbs_pull_read");
 
+	if (fault && fault != BEAM_FAULT_FLIP)
+		return fail_lost(r, "a READ failed");
 	if (flight->at != flight->buf)
 		memcpy(flight->buf, flight->at, flight->len_bytes);
-	if (BEAM_FAULT("verbs_pull_read") == BEAM_FAULT_FLIP)
+	if (fault == BEAM_FAULT_FLIP)
 		flight->buf[flight->len_bytes - 1] ^= 1;
 	r->unused[r->nfree++] = number;
 	r->read_bytes += flight->len_bytes;
@@ -467,9 +470,7 @@ static int reader_next(struct beam_reader *reader, struct beam_reader_event *eve
 			if (n)
 				return n;
 		}
-		if (nready <= 0 && timeout_ms >= 0 && beam_now_ms() >= deadline)
-			return 0;
-		if (timeout_ms == 0)
+		if (!timeout_ms || (nready <= 0 && timeout_ms > 0 && beam_now_ms() >= deadline))
 			return 0;
 	}
 }

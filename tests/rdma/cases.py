@@ -267,6 +267,43 @@ def fence(options):
         check(min(cuts) > 0, "no session was ever cut: nothing was tested")
 
 
+FAULT = "/tmp/fault"  # is removed by the process that it strikes, which then writes .fired
+# What the pull that is struck on its way says of its transport; None: it fails.
+STRIKES = (("verbs_register:1:errno=ENOMEM", "verbs+tcp"), ("verbs_register:1:stop", "verbs"), ("verbs_pull_read:2:errno=EIO", "verbs+tcp"),
+           ("verbs_pull_read:2:flip", "verbs"), ("verbs_pull_read:2:stop", "verbs"), ("verbs_pull_read:2:kill", None),
+           ("verbs_register:1:kill", None))
+
+
+def _struck(guest, sanitizer, fault, transport):
+    """A pull with one fault on its way ends as it must, nothing of it stays, and the next one is as ever."""
+    daemon = info(guest, "rdbeam_daemon_pid")
+    go_on = ("" if not fault.endswith(":stop") else
+             f"until [ -e {FAULT}.fired ]; do usleep 20000; done; read pid point <{FAULT}.fired; "
+             "until grep -q '^State:.T' /proc/$pid/status; do usleep 20000; done; kill -CONT $pid; ")
+    output = guest.check(f"rm -f {FAULT}.fired /tmp/image.rdb /tmp/status; echo '{fault} {time.monotonic_ns()}' >/tmp/f; mv /tmp/f {FAULT}; "
+                         f"({sanitizer} RDBEAM_FAULT=@{FAULT} rdbeam pull --quiet --json --from {guest.ip}:{PORT} --to-file /tmp/image.rdb "
+                         f">/tmp/pull.out 2>/tmp/pull.err; echo $? >/tmp/status) & {go_on}"
+                         f"wait; cat /tmp/pull.out /tmp/pull.err /tmp/status; test -e {FAULT}.fired", PULL_S)
+    if transport:
+        result = pull_result(output)
+        check(result["transport"] == transport, f"{fault}: the way was {result['transport']}")
+        check(result["reread_segments"] == fault.endswith(":flip"), f"{fault}: {result['reread_segments']} segments were read again")
+        guest.check("rdbeam verify --quiet /tmp/image.rdb")
+    else:
+        guest.check("test $(cat /tmp/status) -ne 0 && ! test -e /tmp/image.rdb")
+    if fault == "verbs_register:1:kill":
+        check("error" in output, f"{fault}: the pull does not say why: {output}")
+        guest.check(f"until redis-cli -p {PORT} info rdbeam | grep -q 'transports:verbs,tcp'; do usleep 50000; done")
+        check(info(guest, "rdbeam_daemon_pid") != daemon, f"{fault}: the daemon lives")
+    else:
+        check(info(guest, "rdbeam_daemon_pid") == daemon, f"{fault}: another daemon")
+    wait_info(guest, "rdbeam_pulls_active", "0")
+    wait_info(guest, "rdbeam_rdma_registered_bytes", "0")
+    result = pull(guest, f"{guest.ip}:{PORT}", "--discard")
+    check(result["transport"] == "verbs", f"after {fault} the way was {result['transport']}")
+    say(f"struck: {fault}; {transport or 'the pull failed'}, and nothing stayed")
+
+
 def contract(_):
     """The suite that every transport passes, over verbs; then a pull of a sanitized build, if this is one."""
     with Lab() as lab:
@@ -278,13 +315,15 @@ def contract(_):
         say(f"{output.count('[       OK ]')} cases passed over verbs, {len(skipped)} are not for it")
         if not lab.sanitizer:
             return
-        start_server(guest, prefix=lab.sanitizer)
+        start_server(guest, prefix=f"RDBEAM_FAULT=@{FAULT} {lab.sanitizer}")
         start_server(guest, PORT + 1, module=False)
         fill(guest, 5000)
         for target in ("--discard", f"--to 127.0.0.1:{PORT + 1}"):
             result = pull(guest, f"{guest.ip}:{PORT}", f"{target} --transport verbs")
             check(result["transport"] == "verbs", f"auto took {result['transport']}")
         check(digest(guest) == digest(guest, PORT + 1), "digests differ")
+        for strike in STRIKES:
+            _struck(guest, lab.sanitizer, *strike)
         cli(guest, "shutdown nosave")
         guest.check("until ! pidof rdbeamd >/dev/null; do usleep 50000; done")
         check(not guest.check("cat /tmp/report.* 2>/dev/null; true"), "a sanitizer has something to say")

@@ -269,7 +269,7 @@ class Torture:
             if name in self.passes:
                 why = "passed, but not struck within --minutes"
             elif name.startswith("verbs"):
-                why = "needs an RDMA device: the lab's guest (ctest -R rdma) stands in"
+                why = "needs an RDMA device: struck in the lab's guest (asan-rdma-contract)"
             elif name == "file.create":
                 why = "only where the file system has no O_TMPFILE: contract-disk-faults stands in"
             elif name == "extent.allocate":
