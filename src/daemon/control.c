@@ -58,7 +58,16 @@ static void server_ended(int fd, uint32_t events, void *arg)
 	beam_loop_stop(d->loop);
 }
 
-static void hello(struct daemon *d, const struct beam_ctl_hello *message)
+/* Without it the module is told by messages what it else would look at. */
+static void take_page(struct daemon *d, int fd)
+{
+	int err = beam_status_page_open(fd, &d->page);
+
+	if (err)
+		beam_log(BEAM_LOG_NOTICE, "the module's status page: %s", beam_strerror(err));
+}
+
+static void hello(struct daemon *d, const struct beam_ctl_hello *message, int page_fd)
 {
 	if (d->greeted || message->protocol != BEAM_CTL_PROTOCOL) {
 		beam_log(
@@ -70,6 +79,8 @@ static void hello(struct daemon *d, const struct beam_ctl_hello *message)
 	}
 	(void)BEAM_FAULT("daemon.hello");
 	d->greeted = true;
+	if (page_fd >= 0)
+		take_page(d, page_fd);
 	memcpy(d->secret, message->secret, sizeof(d->secret));
 	d->server_pidfd = (int)syscall(SYS_pidfd_open, message->server_pid, 0);
 	if (d->server_pidfd < 0 && errno == ESRCH) {
@@ -141,10 +152,10 @@ static void relay_ticket(struct daemon *d, const struct beam_ctl_relay_ticket *a
 	explicit_bzero(&answer, sizeof(answer));
 }
 
-static void dispatch(struct daemon *d, const void *packet, uint32_t type)
+static void dispatch(struct daemon *d, const void *packet, uint32_t type, int fd)
 {
 	if (type == BEAM_CTL_HELLO)
-		hello(d, packet);
+		hello(d, packet, fd);
 	else if (!d->greeted)
 		beam_loop_stop(d->loop);
 	else if (type == BEAM_CTL_CONFIG)
@@ -165,9 +176,10 @@ void control_drain(struct daemon *d)
 		struct beam_ctl_head head;
 		uint8_t bytes[BEAM_CTL_MAX_BYTES];
 	} packet;
+	int fds[BEAM_PACKET_FDS_MAX], nfds;
 
 	for (;;) {
-		ssize_t n = beam_packet_recv(d->control, &packet, sizeof(packet), NULL, NULL, 0);
+		ssize_t n = beam_packet_recv(d->control, &packet, sizeof(packet), fds, &nfds, 0);
 
 		if (n == -EAGAIN)
 			return;
@@ -178,7 +190,9 @@ void control_drain(struct daemon *d)
 		if (n < 0 || beam_ctl_check(&packet, (uint32_t)n))
 			beam_log(BEAM_LOG_WARNING, "malformed message from the module ignored");
 		else
-			dispatch(d, &packet, packet.head.type);
+			dispatch(d, &packet, packet.head.type, nfds ? fds[0] : -1);
+		while (n > 0 && nfds)
+			beam_close(&fds[--nfds]);
 	}
 }
 

@@ -20,6 +20,7 @@
 #include "outbox.h"
 #include "region.h"
 #include "server.h"
+#include "status_page.h"
 #include "table.h"
 #include "tickets.h"
 #include "vouch.h"
@@ -171,9 +172,11 @@ struct daemon {
 	struct beam_ctl_status past; /* of a newest generation that is gone */
 	uint64_t last_durable_ms;
 	char last_error[BEAM_TEXT_BYTES];
+	struct beam_status_page *page; /* NULL: the module gave none, everything is sent */
 	struct beam_timer *status_timer;
-	uint64_t status_sent_ms;
-	bool status_failed; /* the socket was full: send again */
+	uint64_t status_made_ms;
+	struct beam_ctl_status told; /* to the module, last */
+	bool status_owed;            /* a state changed, and the module has not been told yet */
 };
 
 /* control.c: the module's side */
@@ -184,8 +187,10 @@ void control_send(struct daemon *d, enum beam_ctl_type type, void *message, uint
 void control_ready(struct daemon *d, const char *error);
 
 /* status.c */
-void status_changed(struct daemon *d);                          /* a state changed: at once */
-void status_moved(struct daemon *d);                            /* something moved: within 100 ms */
+void status_changed(struct daemon *d); /* a state changed: at once */
+void status_moved(struct daemon *d);   /* something moved: within 100 ms */
+/* Something moved that seldom does: at once, unless that would wake the module. */
+void status_stepped(struct daemon *d);
 void status_remember(struct daemon *d, struct generation *gen); /* before the newest goes */
 void status_error(struct daemon *d, const char *text);
 

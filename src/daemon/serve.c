@@ -191,7 +191,7 @@ static bool complete(void *ctx, struct beam_served *image, struct beam_wire_comp
 
 static void moved(void *ctx)
 {
-	status_moved(ctx);
+	status_stepped(ctx);
 }
 
 static void sent(void *ctx, struct beam_served *image, uint64_t bytes)

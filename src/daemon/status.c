@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * What INFO knows: a STATUS at each change of state, and while something moves one each 100 ms.
+ * What INFO knows: a STATUS at each change of state; while something moves, each 100 ms the page that
+ * the module looks at when it is asked, or without a page a STATUS.
  */
 #include <stdio.h>
 #include <string.h>
@@ -123,35 +124,59 @@ void status_error(struct daemon *d, const char *text)
 	snprintf(d->last_error, sizeof(d->last_error), "%s", text);
 }
 
-static void send_now(void *arg)
+static void send_status(struct daemon *d, const struct beam_ctl_status *s)
+{
+	d->told = *s;
+	d->status_owed = false;
+	control_send(d, BEAM_CTL_STATUS, &d->told, sizeof(d->told));
+}
+
+static void make_now(void *arg)
 {
 	struct daemon *d = arg;
-	struct beam_ctl_status s;
+	struct beam_ctl_status unshared, *s = d->page ? beam_status_page_next(d->page) : &unshared;
 
 	if (!d->greeted)
 		return;
-	/* A newer one says it all: nothing is queued behind a module that does not read. */
-	if (d->control_box.count) {
-		beam_timer_set(d->loop, STATUS_PERIOD_MS, send_now, d, &d->status_timer);
-		return;
-	}
+	build(d, s);
 	(void)BEAM_FAULT("daemon.status");
-	build(d, &s);
-	d->status_sent_ms = beam_now_ms();
-	control_send(d, BEAM_CTL_STATUS, &s, sizeof(s));
+	d->status_made_ms = beam_now_ms();
+	if (d->page)
+		beam_status_page_publish(d->page);
+	if (d->page && !d->status_owed && beam_status_same_news(s, &d->told))
+		return;
+	/* A newer one says it all: nothing is queued behind a module that does not read. */
+	if (d->control_box.count)
+		beam_timer_set(d->loop, STATUS_PERIOD_MS, make_now, d, &d->status_timer);
+	else
+		send_status(d, s);
+}
+
+static void make_at_once(struct daemon *d)
+{
+	beam_timer_cancel(&d->status_timer);
+	make_now(d);
 }
 
 void status_changed(struct daemon *d)
 {
-	beam_timer_cancel(&d->status_timer);
-	send_now(d);
+	d->status_owed = true;
+	make_at_once(d);
+}
+
+void status_stepped(struct daemon *d)
+{
+	if (d->page)
+		make_at_once(d);
+	else
+		status_moved(d);
 }
 
 void status_moved(struct daemon *d)
 {
-	uint64_t since = beam_now_ms() - d->status_sent_ms;
+	uint64_t since = beam_now_ms() - d->status_made_ms;
 
 	if (!d->status_timer)
 		beam_timer_set(d->loop, since < STATUS_PERIOD_MS ? STATUS_PERIOD_MS - since : 0,
-			       send_now, d, &d->status_timer);
+			       make_now, d, &d->status_timer);
 }

@@ -178,13 +178,15 @@ static const struct field fields[] = {
 
 void beam_fields_info(RedisModuleInfoCtx *info, int for_crash_report)
 {
+	const struct beam_ctl_status *status = beam_link_status();
+
 	(void)for_crash_report;
 	if (RedisModule_InfoAddSection(info, "") != REDISMODULE_OK)
 		return;
 	for (size_t i = 0; i < NFIELDS; i++) {
 		struct value value = {0};
 
-		fields[i].get(beam_link_status(), &value);
+		fields[i].get(status, &value);
 		if (value.is_text)
 			RedisModule_InfoAddFieldCString(info, fields[i].name, value.text);
 		else
@@ -214,10 +216,8 @@ static void reply_pull(RedisModuleCtx *ctx, const struct beam_ctl_pull *pull)
 }
 
 /* INFO has no lists: its sums must do there. */
-static void reply_pulls(RedisModuleCtx *ctx)
+static void reply_pulls(RedisModuleCtx *ctx, const struct beam_ctl_status *status)
 {
-	const struct beam_ctl_status *status = beam_link_status();
-
 	RedisModule_ReplyWithCString(ctx, "pulls");
 	RedisModule_ReplyWithArray(ctx, status->npulls);
 	for (uint32_t i = 0; i < status->npulls; i++)
@@ -226,17 +226,19 @@ static void reply_pulls(RedisModuleCtx *ctx)
 
 int beam_fields_reply(RedisModuleCtx *ctx)
 {
+	const struct beam_ctl_status *status = beam_link_status();
+
 	RedisModule_ReplyWithMap(ctx, (long)NFIELDS + 1);
 	for (size_t i = 0; i < NFIELDS; i++) {
 		struct value value = {0};
 
-		fields[i].get(beam_link_status(), &value);
+		fields[i].get(status, &value);
 		RedisModule_ReplyWithCString(ctx, fields[i].name);
 		if (value.is_text)
 			RedisModule_ReplyWithCString(ctx, value.text);
 		else
 			RedisModule_ReplyWithLongLong(ctx, (long long)value.number);
 	}
-	reply_pulls(ctx);
+	reply_pulls(ctx, status);
 	return REDISMODULE_OK;
 }

@@ -18,6 +18,7 @@
 #include "log.h"
 #include "rdbeam/error.h"
 #include "sockets.h"
+#include "status_page.h"
 
 #define BACKOFF_FIRST_MS 100
 #define BACKOFF_LAST_MS  30000
@@ -36,6 +37,8 @@ static struct {
 	uint8_t secret[BEAM_SECRET_BYTES];
 	struct beam_ctl_ready ready;
 	struct beam_ctl_status status;
+	struct beam_status_page *page; /* NULL: there is none, and all comes by messages */
+	uint64_t page_seen;
 	struct beam_ctl_config configured; /* as sent last */
 	uint64_t started_ms;
 	uint64_t backoff_ms;
@@ -67,8 +70,26 @@ static void start_later(void)
 	link_.timer_set = true;
 }
 
+/* Takes over the daemon's numbers, unless a message is under way that says more than these: it comes
+ * first, and what has happened is seen in its order. Then they are still there to be looked at. */
+static void look(void)
+{
+	struct beam_ctl_status now;
+	uint64_t seen = link_.page_seen;
+
+	if (!link_.page || !beam_status_page_read(link_.page, &seen, &now) ||
+	    !beam_status_same_news(&now, &link_.status))
+		return;
+	link_.page_seen = seen;
+	link_.status = now;
+	link_.status.last_error[BEAM_TEXT_BYTES - 1] = 0;
+}
+
 static void disconnect(void)
 {
+	look();
+	beam_status_page_close(&link_.page);
+	link_.page_seen = 0;
 	if (link_.control >= 0)
 		RedisModule_EventLoopDel(link_.control, REDISMODULE_EVENTLOOP_READABLE);
 	beam_close(&link_.control);
@@ -208,13 +229,19 @@ static int spawn(int control, int listener)
 static int send_hello(void)
 {
 	struct beam_ctl_hello hello = {.protocol = BEAM_CTL_PROTOCOL, .server_pid = getpid()};
-	int err = BEAM_FAULT("link.hello");
+	int err = BEAM_FAULT("link.hello"), page_fd = -1;
 
 	if (err)
 		return err;
+	err = beam_status_page_create(&page_fd, &link_.page);
+	if (err)
+		beam_log(BEAM_LOG_NOTICE, "no page for the daemon's numbers: %s",
+			 beam_strerror(err));
 	beam_random(link_.secret, sizeof(link_.secret));
 	memcpy(hello.secret, link_.secret, sizeof(hello.secret));
-	return beam_ctl_send(link_.control, BEAM_CTL_HELLO, &hello, sizeof(hello), -1);
+	err = beam_ctl_send(link_.control, BEAM_CTL_HELLO, &hello, sizeof(hello), page_fd);
+	beam_close(&page_fd);
+	return err;
 }
 
 static int high_fd(int *fd)
@@ -275,6 +302,7 @@ static void start(void)
 				 beam_strerror(err));
 		beam_log(BEAM_LOG_WARNING, "%s; saving stays stock", link_.error);
 		beam_close(&link_.control);
+		beam_status_page_close(&link_.page);
 		start_later();
 		return;
 	}
@@ -337,6 +365,7 @@ int beam_link_pid(void)
 
 const struct beam_ctl_status *beam_link_status(void)
 {
+	look();
 	return &link_.status;
 }
 

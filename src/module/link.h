@@ -35,6 +35,7 @@ uint32_t beam_link_port(void); /* that pulls connect to, 0: none */
 /* The transports that listen there, the best first: "verbs,tcp". "": none. */
 const char *beam_link_transports(void);
 int beam_link_pid(void);
+/* As of now. Valid until the next call or event; its state and generations until the next event. */
 const struct beam_ctl_status *beam_link_status(void);
 
 /* Sends the settings anew. */

@@ -6,8 +6,9 @@
  *
  * The module spawns rdbeamd with two inherited fds: BEAM_FD_CONTROL (a connected socketpair) and
  * BEAM_FD_LISTEN (an abstract listening socket for children). It then sends HELLO and CONFIG. The
- * daemon answers READY, and from then on pushes OPENED, STATUS and LOG. EOF on the control socket
- * ends the daemon.
+ * daemon answers READY, and from then on pushes OPENED, STATUS and LOG. Numbers that merely move it
+ * writes to the page that came with HELLO (status_page.h), if one did. EOF on the control socket ends
+ * the daemon.
  *
  *	child             daemon
  *	BEGIN  ------>               secret, cut, estimate; fd: the file to write, if durable
@@ -54,15 +55,16 @@
 
 enum beam_ctl_type {
 	/* module -> daemon */
-	BEAM_CTL_HELLO = 1,    /* struct beam_ctl_hello */
-	BEAM_CTL_CONFIG,       /* struct beam_ctl_config: at start and after each CONFIG SET */
-	BEAM_CTL_TICKET,       /* struct beam_ctl_ticket: register a ticket */
+	BEAM_CTL_HELLO = 1, /* struct beam_ctl_hello + the status page's fd, where there is one */
+	BEAM_CTL_CONFIG,    /* struct beam_ctl_config: at start and after each CONFIG SET */
+	BEAM_CTL_TICKET,    /* struct beam_ctl_ticket: register a ticket */
 	BEAM_CTL_RELAY_TICKET, /* struct beam_ctl_relay_ticket: compute a relay's */
 	/* daemon -> module */
 	BEAM_CTL_READY = 20, /* struct beam_ctl_ready */
-	BEAM_CTL_STATUS, /* struct beam_ctl_status: at every change of state, else <= 10 a second */
+	BEAM_CTL_STATUS, /* struct beam_ctl_status: at every change of state; without a page also when
+			    numbers move, <= 10 a second */
 	BEAM_CTL_LOG,    /* struct beam_ctl_text: code is the enum beam_log_level */
-	BEAM_CTL_OPENED, /* struct beam_ctl_opened: a child began a generation */
+	BEAM_CTL_OPENED,    /* struct beam_ctl_opened: a child began a generation */
 	BEAM_CTL_RELAY_KEY, /* struct beam_ctl_relay_key: answer to RELAY_TICKET */
 	/* child -> daemon */
 	BEAM_CTL_BEGIN = 40, /* struct beam_ctl_begin */
@@ -113,7 +115,7 @@ struct beam_ctl_hello {
 	int32_t server_pid;
 	uint8_t secret[BEAM_SECRET_BYTES]; /* children prove themselves with it */
 };
-#define BEAM_CTL_PROTOCOL 5
+#define BEAM_CTL_PROTOCOL 6
 
 enum beam_hugepages { BEAM_HUGEPAGES_TRY, BEAM_HUGEPAGES_REQUIRE, BEAM_HUGEPAGES_NO };
 enum beam_transport_choice {

@@ -378,9 +378,9 @@ void tcp_session_send(struct tcp_session *session)
 void tcp_session_serve(struct tcp_session *session)
 {
 	(void)BEAM_FAULT("tcp_serve");
-	session->server->images->moved(session->server->images->ctx);
 	session->state = SESSION_SERVED;
 	session->discover = true;
+	session->server->images->moved(session->server->images->ctx);
 	if (!has_room(session)) {
 		tcp_session_cut(session, BEAM_E_PROTO); /* never took its positions */
 		return;

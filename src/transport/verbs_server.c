@@ -120,25 +120,28 @@ static void on_tick(void *arg)
 }
 
 /* The next moment at which time alone changes something: while readers READ, that is far away, and
- * the processor is left alone. */
+ * the processor is left alone. A tick that is too early by now sets the next one. */
 static void set_tick(struct verbs_server *server)
 {
-	uint64_t now = beam_now_ms(), due = UINT64_MAX;
+	uint64_t due = UINT64_MAX;
 
 	for (const struct verbs_session *s = server->sessions; s; s = s->next) {
 		uint64_t end = end_ms(server, s);
 
 		if (server->rate && s->state == VERBS_SERVED && !s->told_complete)
-			end = now + TICK_MS;
+			end = 0; /* soon */
 		due = end < due ? end : due;
 	}
 	if (due == UINT64_MAX) {
 		beam_timer_cancel(&server->tick);
 		return;
 	}
-	uint64_t after = due > now + TICK_MS ? due - now : TICK_MS;
+	uint64_t now = beam_now_ms(), at = due > now + TICK_MS ? due : now + TICK_MS;
 
-	if (beam_timer_set(server->loop, after, on_tick, server, &server->tick))
+	if (server->tick && server->tick_ms <= at)
+		return;
+	server->tick_ms = at;
+	if (beam_timer_set(server->loop, at - now, on_tick, server, &server->tick))
 		beam_log(BEAM_LOG_WARNING, "no memory for the timeouts of pulls");
 }
 

@@ -254,7 +254,6 @@ static void receive(struct verbs_session *session, const struct ibv_wc *wc)
 	const uint8_t *mail = verbs_link_received(&session->link, number);
 	int err = 0;
 
-	session->heard_ms = beam_now_ms();
 	while (!err && at < wc->byte_len && session->state != VERBS_ENDING) {
 		struct beam_wire_message message;
 		int n = beam_wire_decode(mail + at, wc->byte_len - at, &message);
@@ -295,16 +294,16 @@ static void fail(struct verbs_session *session, const struct ibv_wc *wc)
 	verbs_session_end(session, BEAM_E_GONE);
 }
 
-static void complete(struct verbs_session *session, const struct ibv_wc *wc)
+static void complete(struct verbs_session *session, const struct ibv_wc *wc, uint64_t now)
 {
 	if (wc->status != IBV_WC_SUCCESS) {
 		fail(session, wc);
 	} else if (VERBS_WR_WORK(wc->wr_id) == VERBS_RECV) {
+		session->heard_ms = now;
 		receive(session, wc);
 	} else {
 		verbs_link_sent(&session->link, VERBS_WR_NUMBER(wc->wr_id));
-		session->unsent_ms =
-		    session->link.nunsent == session->link.nsends ? 0 : beam_now_ms();
+		session->unsent_ms = session->link.nunsent == session->link.nsends ? 0 : now;
 	}
 }
 
@@ -318,8 +317,10 @@ static void collect(struct verbs_session *session)
 	/* Looked at once more after it was armed: what came between would wake nobody. */
 	for (bool armed = false; session->state != VERBS_ENDING && (n > 0 || !armed);) {
 		n = ibv_poll_cq(session->link.cq, 16, wc);
+		uint64_t now = n > 0 ? beam_now_ms() : 0;
+
 		for (int i = 0; i < n && session->state != VERBS_ENDING; i++)
-			complete(session, &wc[i]);
+			complete(session, &wc[i], now);
 		if (n < 0 || session->state == VERBS_ENDING)
 			break;
 		if (n == 0) {

@@ -92,6 +92,7 @@ struct verbs_server {
 	struct verbs_worker *worker;
 	struct verbs_session *sessions; /* oldest first */
 	struct beam_timer *tick;
+	uint64_t tick_ms; /* when it is set for */
 	bool stopping;
 	void (*stopped)(void *arg);
 	void *stopped_arg;

@@ -94,6 +94,61 @@ static void pull_gets_the_image(void **state)
 	assert_true(rig_close(&rig));
 }
 
+/* Reads all of the image. */
+static uint64_t read_all(struct beam_reader *reader)
+{
+	static uint8_t buf[RIG_SEGMENT_BYTES];
+	struct beam_reader_event event;
+	uint64_t crcs[64];
+	uint32_t last = RIG_SEGMENT_BYTES;
+	struct beam_wire_complete whole = learn_image(reader, crcs, 64, &last);
+
+	for (uint32_t i = 0; i < whole.nsegments; i++) {
+		uint32_t len = i + 1 < whole.nsegments ? RIG_SEGMENT_BYTES : last;
+
+		assert_int_equal(beam_tcp_reader.read(reader, i, 0, buf, len, i), 0);
+		served_next(reader, &event, BEAM_READER_DONE);
+	}
+	return whole.image_bytes;
+}
+
+/* Looks at the page until a pull of `bytes` is over; no message may tell of it meanwhile. */
+static void look_until_over(struct rig *rig, uint64_t bytes)
+{
+	uint64_t seen = 0, deadline = beam_now_ms() + 10000;
+	struct beam_ctl_status now = {0};
+
+	while (now.pull_bytes_total < bytes || now.pulls_active) {
+		assert_true(beam_now_ms() < deadline);
+		rig_next(rig, 20);
+		assert_int_equal(rig->status.pulls_total, 0);
+		beam_status_page_read(rig->page, &seen, &now);
+	}
+	assert_int_equal(now.pulls_total, 1);
+}
+
+static void numbers_that_move_are_on_the_page_and_news_are_told(void **state)
+{
+	struct beam_reader *reader;
+	struct rig rig;
+
+	(void)state;
+	assert_true(rig_open_paged(&rig, 64));
+	served_listen(&rig);
+	save_memory(&rig, 1);
+	struct beam_reader_opts opts = served_ticket(&rig, "127.0.0.1");
+
+	assert_int_equal(served_enter(&opts, &reader), 0);
+	uint64_t bytes = read_all(reader);
+
+	beam_tcp_reader.close(&reader, bytes, 1);
+	look_until_over(&rig, bytes);
+	save_memory(&rig, 2);
+	assert_int_equal(rig.status.pulls_total, 1);
+	assert_int_equal(rig.status.servable.counter, 2);
+	assert_true(rig_close(&rig));
+}
+
 static void ticket_is_good_once_and_from_one_address(void **state)
 {
 	struct beam_reader *reader, *second;
@@ -180,6 +235,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(pull_gets_the_image),
+	    cmocka_unit_test(numbers_that_move_are_on_the_page_and_news_are_told),
 	    cmocka_unit_test(ticket_is_good_once_and_from_one_address),
 	    cmocka_unit_test(image_lives_while_it_is_read),
 	    cmocka_unit_test(pull_is_ended_when_its_memory_is_needed),

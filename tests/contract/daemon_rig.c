@@ -59,12 +59,12 @@ void rig_configure(struct rig *rig)
 	beam_ctl_send(rig->control, BEAM_CTL_CONFIG, &rig->config, sizeof(rig->config), -1);
 }
 
-static bool greet(struct rig *rig)
+static bool greet(struct rig *rig, int page_fd)
 {
 	struct beam_ctl_hello hello = {.protocol = BEAM_CTL_PROTOCOL, .server_pid = getpid()};
 
 	memcpy(hello.secret, rig->secret, sizeof(hello.secret));
-	beam_ctl_send(rig->control, BEAM_CTL_HELLO, &hello, sizeof(hello), -1);
+	beam_ctl_send(rig->control, BEAM_CTL_HELLO, &hello, sizeof(hello), page_fd);
 	rig_configure(rig);
 	for (int i = 0; i < 2; i++) {
 		int type;
@@ -80,12 +80,11 @@ static bool greet(struct rig *rig)
 	return rig->daemon_pidfd >= 0;
 }
 
-bool rig_open(struct rig *rig, uint32_t segments, const char *fault)
+static bool start(struct rig *rig, uint32_t segments, const char *fault, int page_fd)
 {
 	const char *tmp = getenv("TMPDIR");
 	int pair[2];
 
-	memset(rig, 0, sizeof(*rig));
 	rig->daemon_pidfd = -1;
 	snprintf(rig->dir, sizeof(rig->dir), "%s/rdbeamd-test-XXXXXX", tmp ? tmp : P_tmpdir);
 	if (!mkdtemp(rig->dir))
@@ -113,7 +112,26 @@ bool rig_open(struct rig *rig, uint32_t segments, const char *fault)
 				     .stall_timeout_s = 60};
 	int status = rig_reap(pid); /* the process between */
 
-	return WIFEXITED(status) && !WEXITSTATUS(status) && (greet(rig) || fault);
+	return WIFEXITED(status) && !WEXITSTATUS(status) && (greet(rig, page_fd) || fault);
+}
+
+bool rig_open(struct rig *rig, uint32_t segments, const char *fault)
+{
+	memset(rig, 0, sizeof(*rig));
+	return start(rig, segments, fault, -1);
+}
+
+bool rig_open_paged(struct rig *rig, uint32_t segments)
+{
+	int fd;
+
+	memset(rig, 0, sizeof(*rig));
+	if (beam_status_page_create(&fd, &rig->page))
+		return false;
+	bool started = start(rig, segments, NULL, fd);
+
+	close(fd);
+	return started;
 }
 
 static void remove_files(const struct rig *rig)
@@ -135,6 +153,7 @@ bool rig_close(struct rig *rig)
 	struct pollfd ended = {.fd = rig->daemon_pidfd, .events = POLLIN};
 	bool gone;
 
+	beam_status_page_close(&rig->page);
 	beam_close(&rig->control);
 	gone = rig->daemon_pidfd < 0 || poll(&ended, 1, 5000) == 1;
 	beam_close(&rig->daemon_pidfd);

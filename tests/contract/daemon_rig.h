@@ -11,6 +11,7 @@
 
 #include "ctl.h"
 #include "lane.h"
+#include "status_page.h"
 
 #define RIG_SEGMENT_BYTES (2u << 20)
 
@@ -26,6 +27,7 @@ struct rig {
 	bool quiet; /* its log is not printed */
 	struct beam_ctl_config config;
 	struct beam_ctl_status status; /* the newest one */
+	struct beam_status_page *page; /* NULL: all is told by messages */
 	struct beam_ctl_ready ready;
 	struct beam_ctl_opened opened;
 };
@@ -33,6 +35,8 @@ struct rig {
 /* Starts a daemon with a region of `segments` segments. `fault` (may be NULL) is its RDBEAM_FAULT.
  * False with a line on stderr when it does not come up. */
 bool rig_open(struct rig *rig, uint32_t segments, const char *fault);
+/* With a page for the daemon's numbers, as the module has one. */
+bool rig_open_paged(struct rig *rig, uint32_t segments);
 /* Closes the control socket, as a server that ends does. True if the daemon was gone in 5 s. */
 bool rig_close(struct rig *rig);
 

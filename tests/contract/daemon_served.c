@@ -23,9 +23,8 @@ static uint32_t free_port(void)
 	return ntohs(addr.sin_port);
 }
 
-void served_open(struct rig *rig, uint32_t segments)
+void served_listen(struct rig *rig)
 {
-	assert_true(rig_open(rig, segments, NULL));
 	rig->config.transport = BEAM_TRANSPORT_TCP;
 	rig->config.port = free_port();
 	rig->config.nbind = 1;
@@ -35,6 +34,12 @@ void served_open(struct rig *rig, uint32_t segments)
 		;
 	assert_string_equal(rig->ready.error, "");
 	assert_int_equal(rig->ready.port, rig->config.port);
+}
+
+void served_open(struct rig *rig, uint32_t segments)
+{
+	assert_true(rig_open(rig, segments, NULL));
+	served_listen(rig);
 }
 
 struct beam_reader_opts served_ticket(struct rig *rig, const char *addr)

@@ -18,6 +18,8 @@
 
 /* rig_open with a TCP listener on 127.0.0.1. */
 void served_open(struct rig *rig, uint32_t segments);
+/* The listener alone. */
+void served_listen(struct rig *rig);
 /* A ticket for the servable image, registered with the daemon. */
 struct beam_reader_opts served_ticket(struct rig *rig, const char *addr);
 /* Connects and waits for WELCOME: 0 or the code of the refusal. */
