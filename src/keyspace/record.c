@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "clock.h"
+#include "expire.h"
 #include "rdb.h"
 #include "rdbeam/error.h"
 #include "serializer.h"
@@ -130,7 +131,7 @@ static void meta_of(const struct beam_record_reader *reader, const struct beam_o
 	meta->len = 0;
 	meta->expire = open->knows_expire ? open->expire_ms : REDISMODULE_NO_EXPIRE;
 	if (!open->knows_expire && open->may_expire)
-		meta->expire = RedisModule_GetAbsExpire(key);
+		meta->expire = beam_key_expire(key);
 	if (meta->expire != REDISMODULE_NO_EXPIRE) {
 		meta->bytes[meta->len++] = BEAM_RDB_OP_EXPIRETIME_MS;
 		beam_put_le64(meta->bytes + meta->len, (uint64_t)meta->expire);

@@ -279,7 +279,7 @@ typedef struct {
 	X(int, KeyType, (RedisModuleKey *))                                                        \
 	X(size_t, ValueLength, (RedisModuleKey *))                                                 \
 	X(char *, StringDMA, (RedisModuleKey *, size_t *, int))                                    \
-	X(mstime_t, GetAbsExpire, (RedisModuleKey *))                                              \
+	X(mstime_t, GetExpire, (RedisModuleKey *))                                                 \
 	X(int, GetLRU, (RedisModuleKey *, mstime_t *))                                             \
 	X(int, GetLFU, (RedisModuleKey *, long long *))                                            \
 	X(int, AvoidReplicaTraffic, (void))                                                        \
@@ -293,13 +293,14 @@ typedef struct {
 	X(RedisModuleKey *, OpenKey, (RedisModuleCtx *, RedisModuleString *, int))                 \
 	X(void, CloseKey, (RedisModuleKey *))                                                      \
 	X(int, StringSet, (RedisModuleKey *, RedisModuleString *))                                 \
-	X(int, SetAbsExpire, (RedisModuleKey *, mstime_t))                                         \
 	X(int, SetLRU, (RedisModuleKey *, mstime_t))                                               \
 	X(int, SetLFU, (RedisModuleKey *, long long))                                              \
 	X(void, Yield, (RedisModuleCtx *, int, const char *))                                      \
 	X(int, EventLoopAddOneShot, (RedisModuleEventLoopOneShotFunc, void *))
 
 #define BEAM_REDIS_API_OPTIONAL(X)                                                                 \
+	X(mstime_t, GetAbsExpire, (RedisModuleKey *)) /* from 7.0.5 on, as SetAbsExpire */         \
+	X(int, SetAbsExpire, (RedisModuleKey *, mstime_t))                                         \
 	X(void, LatencyAddSample, (const char *, mstime_t))                                        \
 	X(int, SetCommandACLCategories, (RedisModuleCommand *, const char *))                      \
 	X(RedisModuleString *, GetClientUserNameById, (RedisModuleCtx *, uint64_t))                \

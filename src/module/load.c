@@ -116,6 +116,8 @@ static const char *refusal(void)
 		return "this is no load of a replica";
 	if (takes_writes())
 		return "replica-read-only is no";
+	if (!RedisModule_SetAbsExpire)
+		return "the server is older than Redis 7.0.5";
 	return NULL;
 }
 
