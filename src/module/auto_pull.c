@@ -29,6 +29,7 @@ static struct {
 	RedisModuleCtx *ctx; /* detached */
 	bool own;            /* the REPLICAOF under way is a pull's */
 	bool planned;
+	bool at_load; /* to be looked at in the server's first cron */
 	RedisModuleTimerID timer;
 	struct beam_pull_process pull; /* fd -1: none */
 	char host[256];                /* whom it goes to */
@@ -116,7 +117,7 @@ static void begin(RedisModuleCtx *ctx, void *arg)
 
 	(void)ctx;
 	(void)arg;
-	auto_.planned = false;
+	auto_.planned = auto_.at_load = false;
 	if (!beam_config.auto_pull || !read_primary(&primary) || primary.link_up ||
 	    auto_.pull.fd >= 0)
 		return;
@@ -222,8 +223,14 @@ int beam_auto_pull_open(RedisModuleCtx *ctx)
 		return -ENOMEM;
 	if (RedisModule_SubscribeToServerEvent(ctx, role, on_role) != REDISMODULE_OK)
 		return -EINVAL;
-	plan(); /* a `replicaof` in the configuration file makes no event */
+	auto_.at_load = true; /* a `replicaof` in the configuration file makes no event */
 	return 0;
+}
+
+void beam_auto_pull_on_cron(void)
+{
+	if (auto_.at_load)
+		begin(auto_.ctx, NULL);
 }
 
 void beam_auto_pull_close(void)

@@ -13,6 +13,8 @@
 /* At load of the module. 0, -ENOMEM, -EINVAL. */
 int beam_auto_pull_open(RedisModuleCtx *ctx);
 void beam_auto_pull_close(void);
+/* In the server's cron. */
+void beam_auto_pull_on_cron(void);
 
 /* RDBEAM.FOLLOW host port [id] | NO ONE [id]: a pull's REPLICAOF, which must not start another pull.
  * With the id of an automatic pull it is refused when that one was called off. */

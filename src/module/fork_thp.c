@@ -114,13 +114,8 @@ static void tell_refusal(void)
 		 strerror(refused));
 }
 
-/* The server's cron: a timer would be in the way of MODULE UNLOAD. */
-static void on_cron(RedisModuleCtx *ctx, RedisModuleEvent event, uint64_t sub, void *data)
+void beam_fork_thp_on_cron(void)
 {
-	(void)ctx;
-	(void)event;
-	(void)sub;
-	(void)data;
 	if (!thp.collapser)
 		return;
 	tell_refusal();
@@ -183,10 +178,7 @@ void beam_fork_thp_configure(void)
 
 void beam_fork_thp_open(RedisModuleCtx *ctx)
 {
-	RedisModuleEvent cron = {REDISMODULE_EVENT_CRON_LOOP, 1};
-
 	thp.ctx = ctx;
-	RedisModule_SubscribeToServerEvent(ctx, cron, on_cron);
 	thp.has_cpus = !sched_getaffinity(0, sizeof(thp.cpus), &thp.cpus);
 	beam_fork_thp_configure();
 }

@@ -19,6 +19,8 @@ void beam_fork_thp_open(RedisModuleCtx *ctx);
 /* Stops, and leaves the heap as it would be without. */
 void beam_fork_thp_close(void);
 
+/* In the server's cron. */
+void beam_fork_thp_on_cron(void);
 /* A child of the server was born, or has died. */
 void beam_fork_thp_on_child(bool died);
 

@@ -23,6 +23,7 @@
 
 static pid_t server_pid;
 static int own_fork;
+static bool has_own_child;
 static beam_hook_child_fn *tell_child;
 
 /* True in any process forked from the server. */
@@ -34,6 +35,11 @@ static int in_child(void)
 void beam_hook_own_fork(int yes)
 {
 	own_fork = yes;
+}
+
+bool beam_hook_has_own_child(void)
+{
+	return has_own_child;
 }
 
 /* First word of the process title, which the server sets for each kind of child. */
@@ -139,6 +145,7 @@ static void on_fork_child(RedisModuleCtx *ctx, RedisModuleEvent event, uint64_t 
 	(void)data;
 	if (in_child())
 		return; /* a worker's quiet fork */
+	has_own_child = sub == REDISMODULE_FORK_CHILD_BORN && own_fork;
 	if (sub == REDISMODULE_FORK_CHILD_BORN && beam_config.mode != BEAM_MODE_OFF &&
 	    (own_fork || is_saving(ctx)))
 		beam_cut_mark(ctx);

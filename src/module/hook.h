@@ -4,6 +4,8 @@
 #ifndef BEAM_HOOK_H
 #define BEAM_HOOK_H
 
+#include <stdbool.h>
+
 #include "redis_api.h"
 
 /* Called in the main thread when a fork child of the server's (any) was born or has died. */
@@ -14,5 +16,7 @@ int beam_hook_open(RedisModuleCtx *ctx, beam_hook_child_fn *on_child);
 
 /* The module forks for a snapshot in memory: the next fork is marked like a BGSAVE. */
 void beam_hook_own_fork(int yes);
+/* Whether a child of such a fork lives: the server calls the module when it ends. */
+bool beam_hook_has_own_child(void);
 
 #endif

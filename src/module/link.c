@@ -42,21 +42,12 @@ static struct {
 	struct beam_ctl_config configured; /* as sent last */
 	uint64_t started_ms;
 	uint64_t backoff_ms;
-	bool timer_set;
-	bool greeted; /* HELLO is answered; the settings may not be */
-	RedisModuleTimerID timer;
+	uint64_t due_ms; /* when it is started again; 0: not */
+	bool greeted;    /* HELLO is answered; the settings may not be */
 	char error[BEAM_TEXT_BYTES];
 } link_ = {.control = -1};
 
 static void start(void);
-
-static void on_timer(RedisModuleCtx *ctx, void *arg)
-{
-	(void)ctx;
-	(void)arg;
-	link_.timer_set = false;
-	start();
-}
 
 static void start_later(void)
 {
@@ -65,9 +56,15 @@ static void start_later(void)
 	link_.backoff_ms = link_.backoff_ms ? link_.backoff_ms * 2 : BACKOFF_FIRST_MS;
 	if (link_.backoff_ms > BACKOFF_LAST_MS)
 		link_.backoff_ms = BACKOFF_LAST_MS;
-	link_.timer =
-	    RedisModule_CreateTimer(link_.ctx, (mstime_t)link_.backoff_ms, on_timer, NULL);
-	link_.timer_set = true;
+	link_.due_ms = beam_now_ms() + link_.backoff_ms;
+}
+
+void beam_link_on_cron(void)
+{
+	if (!link_.due_ms || beam_now_ms() < link_.due_ms)
+		return;
+	link_.due_ms = 0;
+	start();
 }
 
 /* Takes over the daemon's numbers, unless a message is under way that says more than these: it comes
@@ -322,9 +319,7 @@ int beam_link_open(RedisModuleCtx *ctx, const struct beam_link_events *events)
 
 void beam_link_close(void)
 {
-	if (link_.timer_set)
-		RedisModule_StopTimer(link_.ctx, link_.timer, NULL);
-	link_.timer_set = false;
+	link_.due_ms = 0;
 	disconnect();
 	if (link_.ctx)
 		RedisModule_FreeThreadSafeContext(link_.ctx);

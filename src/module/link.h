@@ -24,6 +24,8 @@ struct beam_link_events {
 
 /* Spawns the daemon for the first time; failing to is logged and tried again. 0 or -ENOMEM. */
 int beam_link_open(RedisModuleCtx *ctx, const struct beam_link_events *events);
+/* In the server's cron: starts the daemon again when that is due. */
+void beam_link_on_cron(void);
 /* Ends the daemon (by closing the control socket) and stops watching. */
 void beam_link_close(void);
 

@@ -286,6 +286,26 @@ static void on_child(int died)
 	beam_requests_on_child(died);
 }
 
+/* One for all: a timer of the module's would be in the way of MODULE UNLOAD. */
+static void on_cron(RedisModuleCtx *ctx, RedisModuleEvent event, uint64_t sub, void *data)
+{
+	(void)ctx;
+	(void)event;
+	(void)sub;
+	(void)data;
+	beam_fork_thp_on_cron();
+	beam_auto_pull_on_cron();
+	beam_link_on_cron();
+}
+
+static int open_cron(RedisModuleCtx *ctx)
+{
+	RedisModuleEvent cron = {REDISMODULE_EVENT_CRON_LOOP, 1};
+
+	return RedisModule_SubscribeToServerEvent(ctx, cron, on_cron) == REDISMODULE_OK ? 0
+											: -EINVAL;
+}
+
 static int open_all(RedisModuleCtx *ctx, RedisModuleString **argv, int argc)
 {
 	static const struct beam_link_events events = {
@@ -315,6 +335,8 @@ static int open_all(RedisModuleCtx *ctx, RedisModuleString **argv, int argc)
 		err = beam_load_open(ctx);
 	if (!err)
 		err = beam_auto_pull_open(ctx);
+	if (!err)
+		err = open_cron(ctx);
 	if (!err)
 		err = beam_link_open(ctx, &events);
 	return err;
@@ -367,6 +389,14 @@ int RedisModule_OnLoad(RedisModuleCtx *ctx, RedisModuleString **argv, int argc)
 int RedisModule_OnUnload(RedisModuleCtx *ctx)
 {
 	(void)ctx;
+	if (beam_hook_has_own_child()) {
+		beam_log(
+		    BEAM_LOG_WARNING,
+		    "not unloaded: the child of a snapshot in memory is at work, whose end the "
+		    "server tells this module; try again when INFO says "
+		    "module_fork_in_progress:0");
+		return REDISMODULE_ERR;
+	}
 	beam_fork_thp_close();
 	beam_auto_pull_close();
 	beam_load_close();

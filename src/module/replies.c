@@ -64,7 +64,9 @@ static int reply_snapshot(RedisModuleCtx *ctx, const struct request *request)
 {
 	const struct beam_ctl_status *status = beam_link_status();
 	bool known = status->gen.counter == request->gen.counter;
-	bool done = !known || status->state == BEAM_STATE_READY;
+	/* The news of it may be under way; when they are of a later one, it was whole before that began. */
+	bool done = status->gen.counter > request->gen.counter ||
+		    (known && status->state == BEAM_STATE_READY);
 	char generation[BEAM_GEN_TEXT_BYTES];
 
 	beam_gen_to_text(&request->gen, generation);

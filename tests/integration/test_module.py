@@ -10,7 +10,7 @@ import redis
 
 import data
 import harness
-from harness import alive, check_rdb, cli, wait_for
+from harness import alive, check_rdb, children, cli, wait_for
 
 COPIED = re.compile(r"snapshot ([0-9a-f]{16}-\d+): (\d+) keys \(\d+ expired left out\), (\d+) bytes, "
                     r"\d+ workers; fork took \d+ us, copied in \d+ ms \(\d+ MB/s\), copy-on-write for \d+ ms, "
@@ -124,6 +124,53 @@ def test_arguments_of_loadmodule(make):
     assert "no-such-option" in server.log() and "sometimes" in server.log()
 
 
+def unloadable(make, **kwargs):
+    """A server that lets modules with a data type go."""
+    server = make("primary", **kwargs)
+    if tuple(map(int, server.value("server", "redis_version").split(".")[:2])) >= (7, 2):
+        pytest.skip("from 7.2 on no module with a data type can be unloaded")
+    return server
+
+
+def test_unload_while_the_daemon_is_down(make, root):
+    """Its next start is planned; a timer for that would be in the way."""
+    server = unloadable(make, options={"daemon": str(root / "no-such-rdbeamd")})
+    wait_for(lambda: server.log().count("no-such-rdbeamd") > 1, "it is tried again")
+    server.client.execute_command("MODULE", "UNLOAD", "rdbeam")
+
+
+def test_unload_waits_for_the_child_of_a_snapshot(make):
+    """The server calls the module when that child ends: what is not there any more would be called."""
+    server = unloadable(make, options={"workers": 1})
+    data.fill_strings(server.client, 50000, 100)
+
+    def stopped_child():
+        server.client.execute_command("RDBEAM.SNAPSHOT")
+        for pid in children(server.pid):
+            harness.kill(pid, signal.SIGSTOP)
+        return children(server.pid)
+    child = wait_for(stopped_child, "a child is stopped before it ends")[0]
+    with pytest.raises(redis.ResponseError, match="Error unloading"):
+        server.client.execute_command("MODULE", "UNLOAD", "rdbeam")
+    assert "not unloaded: the child of a snapshot" in server.log()
+    os.kill(child, signal.SIGCONT)
+    wait_for(lambda: server.value("persistence", "module_fork_in_progress") == "0", "its end")
+    server.client.execute_command("MODULE", "UNLOAD", "rdbeam")
+    assert server.client.ping()
+
+
+def test_unknown_setting_of_loadex_loads_nothing(make):
+    server = unloadable(make, module=False)
+    if harness.sanitizer_env(leaks=False):
+        pytest.skip("a sanitized module cannot be loaded into a server that runs without its runtime")
+    loadex = "MODULE", "LOADEX", str(harness.artifact("rdbeam.so")), "CONFIG"
+    with pytest.raises(redis.ResponseError):
+        server.client.execute_command(*loadex, "rdbeam.retain", "5", "CONFIG", "rdbeam.no-such", "1")
+    assert server.client.execute_command("MODULE", "LIST") == []
+    server.client.execute_command(*loadex, "rdbeam.retain", "5")
+    assert server.client.config_get("rdbeam.retain") == {"rdbeam.retain": "5"}
+
+
 # ---- INFO and commands ----------------------------------------------------------------------
 
 def test_info_has_the_documented_fields(make, binary):
@@ -195,6 +242,16 @@ def test_snapshot_command_makes_an_image_without_a_disk(make):
     assert server.value("rdbeam", "rdbeam_snapshot_keys") == "5000"
     assert not server.dump().exists()
     assert server.number("persistence", "rdb_changes_since_last_save") == 5000
+
+
+def test_snapshot_says_ready_only_when_it_is(make):
+    server = make("primary")
+    data.fill_strings(server.client, 5000, 100)
+    for _ in range(20):
+        words = server.client.execute_command("RDBEAM.SNAPSHOT")
+        reply = dict(zip(words[::2], words[1::2]))
+        assert reply[b"keys"] == (5000 if reply[b"state"] == b"ready" else 0), reply
+        wait_for(lambda: not children(server.pid), "its child is gone")
 
 
 def said(server, *lines):
