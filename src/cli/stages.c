@@ -8,8 +8,9 @@
 #include "progress.h"
 #include "report.h"
 
-#define LOOK_MS    200 /* looks closer together say nothing of a rate */
-#define STALLED_MS 10000
+#define LOOK_MS         200 /* looks closer together say nothing of a rate */
+#define STALLED_MS      10000
+#define STALLED_RDMA_MS 30000 /* its readers tell each 20 seconds */
 
 static void grow(struct beam_rate *rate, double value)
 {
@@ -108,8 +109,14 @@ static struct beam_stage_pull *find_pull(struct beam_stages *stages, const char 
 	return NULL;
 }
 
-/* A reader by RDMA tells how far it is once a second or less: between its words nothing is known,
- * which is not the same as a rate of nothing. */
+/* Between the words of a reader by RDMA nothing is known, which is not the same as a rate of nothing. */
+static bool stalled(const struct beam_stage_pull *pull)
+{
+	uint64_t patience_ms = strcmp(pull->transport, "verbs") ? STALLED_MS : STALLED_RDMA_MS;
+
+	return beam_now_ms() - pull->moved_ms >= patience_ms;
+}
+
 static void grow_pull(struct beam_stage_pull *pull, double bytes)
 {
 	uint64_t now = beam_now_ms();
@@ -118,7 +125,7 @@ static void grow_pull(struct beam_stage_pull *pull, double bytes)
 		grow(&pull->rate, bytes);
 		pull->moved_ms = now;
 	}
-	if (now - pull->moved_ms >= STALLED_MS)
+	if (stalled(pull))
 		pull->rate.per_ms = 0;
 }
 
@@ -148,7 +155,7 @@ static void put_pull(const struct beam_stage_pull *pull, const redisReply *map, 
 				  (uint64_t)image);
 	fprintf(out, "  %-15s %s%s%s  %s", pull_text(map, "peer"), bar, *bar ? "  " : "",
 		pull->transport, beam_text_bytes(text, (uint64_t)bytes));
-	if (beam_now_ms() - pull->moved_ms >= STALLED_MS)
+	if (stalled(pull))
 		fprintf(out, "  nothing for %s",
 			beam_text_ms(text, beam_now_ms() - pull->moved_ms));
 	put_rate(&pull->rate, image > bytes ? image - bytes : 0, out);

@@ -40,8 +40,10 @@ void control_send(struct daemon *d, enum beam_ctl_type type, void *message, uint
 
 void control_ready(struct daemon *d, const char *error)
 {
-	struct beam_ctl_ready ready = {
-	    .pid = getpid(), .port = listeners_port(d), .nonce = d->nonce};
+	struct beam_ctl_ready ready = {.pid = getpid(),
+				       .port = listeners_port(d),
+				       .config = d->config.number,
+				       .nonce = d->nonce};
 
 	listeners_names(d, ready.transports, sizeof(ready.transports));
 	signing_public_key(d, ready.public_key);
@@ -126,13 +128,17 @@ static void apply_config(void *arg)
 static void config(struct daemon *d, const struct beam_ctl_config *message)
 {
 	uint32_t segment = message->segment_bytes;
+	char text[BEAM_TEXT_BYTES];
 
 	if (!texts_end(message) || !segment || segment % BEAM_SEGMENT_ALIGN ||
 	    segment > BEAM_SEGMENT_MAX || message->port > 65535) {
-		beam_log(BEAM_LOG_WARNING,
+		snprintf(text, sizeof(text),
 			 "configuration refused: segment-size %u (allowed: multiples of 2mb up to "
 			 "512mb), port %u, %u addresses (at most 8)",
 			 segment, message->port, message->nbind);
+		beam_log(BEAM_LOG_WARNING, "%s", text);
+		d->config.number = message->number;
+		control_ready(d, text);
 		return;
 	}
 	d->new_config = *message;

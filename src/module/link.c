@@ -39,7 +39,8 @@ static struct {
 	struct beam_ctl_status status;
 	struct beam_status_page *page; /* NULL: there is none, and all comes by messages */
 	uint64_t page_seen;
-	struct beam_ctl_config configured; /* as sent last */
+	struct beam_ctl_config configured; /* as sent last, but for its number */
+	uint32_t config_number;
 	uint64_t started_ms;
 	uint64_t backoff_ms;
 	uint64_t due_ms; /* when it is started again; 0: not */
@@ -132,6 +133,7 @@ static void take(const void *packet)
 			link_.state = BEAM_LINK_UP;
 		link_.greeted = true;
 		snprintf(link_.error, sizeof(link_.error), "%s", link_.ready.error);
+		link_.events.ready();
 		break;
 	case BEAM_CTL_STATUS:
 		link_.status = *(const struct beam_ctl_status *)packet;
@@ -348,6 +350,16 @@ uint32_t beam_link_port(void)
 	return link_.ready.port;
 }
 
+bool beam_link_settled(void)
+{
+	const struct beam_ctl_ready *ready = &link_.ready;
+	const struct beam_ctl_config *wanted = &link_.configured;
+
+	return ready->config == link_.config_number &&
+	       (ready->port == wanted->port || wanted->transport == BEAM_TRANSPORT_OFF ||
+		ready->error[0]);
+}
+
 const char *beam_link_transports(void)
 {
 	return link_.ready.transports;
@@ -374,6 +386,7 @@ static void configure(bool anyway)
 	if (!anyway && memcmp(&message, &link_.configured, sizeof(message)) == 0)
 		return;
 	link_.configured = sent = message;
+	sent.number = ++link_.config_number;
 	int err = BEAM_FAULT("link.configure");
 
 	if (!err)

@@ -20,6 +20,7 @@ struct beam_link_events {
 	void (*opened)(const struct beam_ctl_opened *opened);
 	void (*status)(const struct beam_ctl_status *status);
 	void (*relay_key)(const struct beam_ctl_relay_key *key); /* as asked for */
+	void (*ready)(void); /* settings are in force, or listeners have come or gone */
 };
 
 /* Spawns the daemon for the first time; failing to is logged and tried again. 0 or -ENOMEM. */
@@ -34,6 +35,8 @@ const char *beam_link_state_name(void);
 /* Why there is no daemon or no listener, or "". */
 const char *beam_link_error(void);
 uint32_t beam_link_port(void); /* that pulls connect to, 0: none */
+/* Whether the daemon has answered the last settings and listens as they say, or has said why not. */
+bool beam_link_settled(void);
 /* The transports that listen there, the best first: "verbs,tcp". "": none. */
 const char *beam_link_transports(void);
 int beam_link_pid(void);

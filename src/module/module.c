@@ -312,6 +312,7 @@ static int open_all(RedisModuleCtx *ctx, RedisModuleString **argv, int argc)
 	    .opened = beam_requests_on_opened,
 	    .status = on_status,
 	    .relay_key = beam_tickets_on_relay_key,
+	    .ready = beam_requests_on_ready,
 	};
 	int err = beam_shared_open();
 

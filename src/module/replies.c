@@ -97,6 +97,7 @@ int beam_request_reply(RedisModuleCtx *ctx, const struct request *request)
 		return RedisModule_ReplyWithError(ctx, request->error);
 	switch (request->kind) {
 	case REQUEST_TICKET:
+	case REQUEST_EARLY_TICKET:
 		return reply_ticket(ctx, request);
 	case REQUEST_SNAPSHOT:
 		return reply_snapshot(ctx, request);

@@ -14,7 +14,12 @@
 #define TICKET_TTL_MS 5000
 #define BEGIN_WAIT_MS 60000 /* for other children to end and the fork to begin */
 
-enum request_kind { REQUEST_TICKET, REQUEST_SNAPSHOT, REQUEST_NEWS };
+enum request_kind {
+	REQUEST_TICKET,
+	REQUEST_EARLY_TICKET, /* becomes a TICKET when the daemon listens as it is configured */
+	REQUEST_SNAPSHOT,
+	REQUEST_NEWS
+};
 
 struct request {
 	struct request *next;

@@ -102,7 +102,7 @@ static void start(RedisModuleCtx *ctx, void *arg)
 	if (obstacle)
 		refuse_tickets(obstacle);
 	for (struct request *r = beam_request_first(); r; r = r->next)
-		wanted |= !r->opened;
+		wanted |= !r->opened && r->kind != REQUEST_EARLY_TICKET;
 	if (!wanted || forking)
 		return;
 	beam_hook_own_fork(1);
@@ -164,6 +164,46 @@ static bool choose_present(struct request *request, const struct beam_stream *st
 	return request->reused;
 }
 
+enum found { FOUND_IMAGE, FOUND_NONE, FOUND_OBSTACLE };
+
+/* What a TICKET can be given as things are: an image that is there, or one that has to be made. An
+ * obstacle is told in request->error. */
+static enum found look_for_image(RedisModuleCtx *ctx, struct request *request)
+{
+	const struct beam_ticket_ask *ask = &request->ask;
+	struct beam_stream stream;
+
+	if (!beam_link_port()) {
+		beam_request_fail(
+		    request, "ERR nobody listens for pulls: %s",
+		    beam_link_error()[0]
+			? beam_link_error()
+			: "rdbeam.transport is off, the server has no port, or CONFIG "
+			  "is renamed and rdbeam.bind and rdbeam.port are not set");
+		return FOUND_OBSTACLE;
+	}
+	beam_stream_read(ctx, &stream);
+	if (!stream.backlog) {
+		beam_request_fail(request, "NOBACKLOG the server has no replication backlog yet: a "
+					   "first PSYNC makes it");
+		return FOUND_OBSTACLE;
+	}
+	if (ask->gen.counter) {
+		request->gen = ask->gen;
+		request->reused = true;
+		beam_images_cut(&request->gen, &request->cut);
+		return FOUND_IMAGE;
+	}
+	if (!ask->fresh && choose_present(request, &stream))
+		return FOUND_IMAGE;
+	if (!stream.cut_off)
+		return FOUND_NONE;
+	beam_request_fail(request, "ERR this replica's link to its primary is down, so a new image "
+				   "could not be continued from; try again when INFO says "
+				   "master_link_status:up");
+	return FOUND_OBSTACLE;
+}
+
 static int wait_for_generation(RedisModuleCtx *ctx, const struct request *prepared)
 {
 	if (beam_request_block(ctx, prepared,
@@ -176,42 +216,53 @@ int beam_requests_ticket(RedisModuleCtx *ctx, const struct beam_ticket_ask *ask)
 {
 	struct request request = {
 	    .kind = REQUEST_TICKET, .client = RedisModule_GetClientId(ctx), .ask = *ask};
-	struct beam_stream stream;
-	char text[BEAM_TEXT_BYTES + 64];
 
 	if (refuse_state(ctx))
 		return REDISMODULE_OK;
-	/* A password that was set meanwhile, TLS: the daemon hears of it before the puller comes. */
-	beam_link_refresh();
-	if (!beam_link_port()) {
-		snprintf(text, sizeof(text), "ERR nobody listens for pulls: %s",
-			 beam_link_error()[0]
-			     ? beam_link_error()
-			     : "rdbeam.transport is off, the server has no port, or CONFIG is "
-			       "renamed and rdbeam.bind and rdbeam.port are not set");
-		return RedisModule_ReplyWithError(ctx, text);
-	}
-	beam_stream_read(ctx, &stream);
-	if (!stream.backlog)
-		return RedisModule_ReplyWithError(
-		    ctx,
-		    "NOBACKLOG the server has no replication backlog yet: a first PSYNC makes it");
 	beam_requests_client_address(ctx, request.addr);
 	beam_relays_complain(&ask->avoid, request.addr);
-	if (ask->gen.counter) {
-		request.gen = ask->gen;
-		request.reused = true;
-		beam_images_cut(&request.gen, &request.cut);
-		return beam_ticket_answer(ctx, &request);
+	/* A password that was set meanwhile, TLS: the daemon hears of it before the puller comes. */
+	beam_link_refresh();
+	if (!beam_link_settled()) {
+		request.kind = REQUEST_EARLY_TICKET;
+		beam_request_block(ctx, &request, BEGIN_WAIT_MS);
+		return REDISMODULE_OK;
 	}
-	if (!ask->fresh && choose_present(&request, &stream))
+	switch (look_for_image(ctx, &request)) {
+	case FOUND_IMAGE:
 		return beam_ticket_answer(ctx, &request);
-	if (stream.cut_off)
-		return RedisModule_ReplyWithError(
-		    ctx,
-		    "ERR this replica's link to its primary is down, so a new image could not be "
-		    "continued from; try again when INFO says master_link_status:up");
-	return wait_for_generation(ctx, &request);
+	case FOUND_NONE:
+		return wait_for_generation(ctx, &request);
+	case FOUND_OBSTACLE:
+		break;
+	}
+	return beam_request_reply(ctx, &request);
+}
+
+/* Those that came while settings were under way to the daemon: they would have been told of a port
+ * where nobody listens any more. */
+void beam_requests_on_ready(void)
+{
+	struct request *next;
+
+	if (!beam_link_settled())
+		return;
+	for (struct request *r = beam_request_first(); r; r = next) {
+		next = r->next;
+		if (r->kind != REQUEST_EARLY_TICKET)
+			continue;
+		r->kind = REQUEST_TICKET;
+		switch (look_for_image(detached, r)) {
+		case FOUND_IMAGE:
+			beam_ticket_serve(r);
+			break;
+		case FOUND_NONE:
+			plan_start();
+			break;
+		case FOUND_OBSTACLE:
+			beam_request_finish(r);
+		}
+	}
 }
 
 int beam_requests_snapshot(RedisModuleCtx *ctx, long long wait_ms)

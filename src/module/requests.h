@@ -37,5 +37,6 @@ void beam_requests_client_address(RedisModuleCtx *ctx, char out[BEAM_ADDR_BYTES]
 void beam_requests_on_opened(const struct beam_ctl_opened *opened);
 void beam_requests_on_status(const struct beam_ctl_status *status); /* NULL: the daemon died */
 void beam_requests_on_child(int died);
+void beam_requests_on_ready(void);
 
 #endif

@@ -61,6 +61,9 @@ static int on_timeout(RedisModuleCtx *ctx, RedisModuleString **argv, int argc)
 		beam_request_reply(ctx, request); /* WAIT is over: says how far it is */
 	else if (request->kind == REQUEST_NEWS)
 		RedisModule_ReplyWithNull(ctx);
+	else if (request->kind == REQUEST_EARLY_TICKET)
+		RedisModule_ReplyWithError(ctx, "ERR rdbeamd does not answer the last change of "
+						"settings; try again, and see rdbeam status");
 	else
 		RedisModule_ReplyWithError(
 		    ctx,
@@ -91,7 +94,9 @@ void beam_request_finish_all(bool opened_too, const char *error)
 
 	for (struct request *r = requests; r; r = next) {
 		next = r->next;
-		if ((r->opened && !opened_too) || r->kind == REQUEST_NEWS)
+		bool waits = !r->opened && r->kind != REQUEST_EARLY_TICKET;
+
+		if ((!waits && !opened_too) || r->kind == REQUEST_NEWS)
 			continue;
 		beam_request_fail(r, "%s", error);
 		beam_request_finish(r);

@@ -115,7 +115,7 @@ struct beam_ctl_hello {
 	int32_t server_pid;
 	uint8_t secret[BEAM_SECRET_BYTES]; /* children prove themselves with it */
 };
-#define BEAM_CTL_PROTOCOL 6
+#define BEAM_CTL_PROTOCOL 7
 
 enum beam_hugepages { BEAM_HUGEPAGES_TRY, BEAM_HUGEPAGES_REQUIRE, BEAM_HUGEPAGES_NO };
 enum beam_transport_choice {
@@ -139,7 +139,8 @@ struct beam_ctl_config {
 	uint32_t stall_timeout_s;
 	uint8_t must_tls;     /* pulls over TCP only, and only by TLS */
 	uint8_t is_protected; /* Redis' protected mode: connections from loopback only */
-	uint8_t pad[6];
+	uint8_t pad[2];
+	uint32_t number; /* counts them; READY says which one is in force */
 	uint32_t nbind;
 	char bind[8][BEAM_ADDR_BYTES]; /* "*" and "::*" as in redis.conf; leading "-" is stripped */
 };
@@ -174,7 +175,9 @@ struct beam_ctl_relay_key {
 struct beam_ctl_ready {
 	struct beam_ctl_head head;
 	int32_t pid;
-	uint32_t port; /* that the listeners got; 0: none */
+	uint32_t port;   /* that the listeners got; 0: none */
+	uint32_t config; /* the number of the CONFIG that is in force */
+	uint32_t pad;
 	uint64_t nonce;
 	uint8_t public_key[BEAM_PUBLIC_BYTES]; /* its signatures' (transport/vouch.h) */
 	char transports[32];                   /* that listen, the best first: "verbs,tcp" */

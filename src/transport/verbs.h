@@ -18,7 +18,7 @@
 #define VERBS_MAIL_BYTES   4096
 #define VERBS_SERVER_MAILS 16    /* SENDs of the server under way, and receives of the reader */
 #define VERBS_READER_MAILS 4     /* the other way round */
-#define VERBS_PROGRESS_MS  10000 /* between what the reader says of its READs */
+#define VERBS_PROGRESS_MS  20000 /* between what the reader says of its READs */
 #define VERBS_SILENT_MS    30000 /* a reader that said nothing for so long may be gone */
 
 /* wr_id: what a completion is of, and its number. */
@@ -43,6 +43,11 @@ struct verbs_link {
 	uint32_t nsends, nrecvs;
 	uint32_t unsent[VERBS_SERVER_MAILS]; /* send mails not under way */
 	uint32_t nunsent;
+	/* Filled ones, on their way to the device all at once. */
+	struct verbs_mail {
+		uint32_t number, len_bytes;
+	} filled[VERBS_SERVER_MAILS];
+	uint32_t nfilled;
 };
 
 /* Builds all but the id, which must have its device, and posts the receives. `nreads`: READs, too.
@@ -60,8 +65,10 @@ void verbs_link_close(struct verbs_link *link);
 
 /* A mail to fill, or NULL when all are under way. */
 uint8_t *verbs_link_mail(struct verbs_link *link);
-/* Sends the mail that verbs_link_mail returned last. 0 or -errno. */
-int verbs_link_send(struct verbs_link *link, uint32_t len_bytes);
+/* The mail that verbs_link_mail returned last is filled; verbs_link_send sends it. */
+void verbs_link_filled(struct verbs_link *link, uint32_t len_bytes);
+/* Sends what is filled, in that order and by one call of the device. 0 or -errno, which ends the link. */
+int verbs_link_send(struct verbs_link *link);
 void verbs_link_sent(struct verbs_link *link, uint32_t number);
 const uint8_t *verbs_link_received(const struct verbs_link *link, uint32_t number);
 int verbs_link_receive_again(struct verbs_link *link, uint32_t number);

@@ -174,21 +174,36 @@ uint8_t *verbs_link_mail(struct verbs_link *link)
 	return link->nunsent ? mail_at(link, link->unsent[link->nunsent - 1]) : NULL;
 }
 
-int verbs_link_send(struct verbs_link *link, uint32_t len_bytes)
+void verbs_link_filled(struct verbs_link *link, uint32_t len_bytes)
 {
-	uint32_t number = link->unsent[--link->nunsent];
-	struct ibv_sge sge = {.addr = (uintptr_t)mail_at(link, number),
-			      .length = len_bytes,
-			      .lkey = link->mails_mr->lkey};
-	struct ibv_send_wr wr = {.wr_id = VERBS_WR_ID(VERBS_SEND, number),
-				 .sg_list = &sge,
-				 .num_sge = 1,
-				 .opcode = IBV_WR_SEND,
-				 /* Wakes a peer that listens for mails only. */
-				 .send_flags = IBV_SEND_SOLICITED};
-	struct ibv_send_wr *bad;
+	link->filled[link->nfilled++] =
+	    (struct verbs_mail){link->unsent[--link->nunsent], len_bytes};
+}
 
-	return -ibv_post_send(link->id->qp, &wr, &bad);
+int verbs_link_send(struct verbs_link *link)
+{
+	struct ibv_send_wr wrs[VERBS_SERVER_MAILS], *bad;
+	struct ibv_sge sges[VERBS_SERVER_MAILS];
+	uint32_t n = link->nfilled;
+
+	if (!n)
+		return 0;
+	for (uint32_t i = 0; i < n; i++) {
+		const struct verbs_mail *mail = &link->filled[i];
+
+		sges[i] = (struct ibv_sge){.addr = (uintptr_t)mail_at(link, mail->number),
+					   .length = mail->len_bytes,
+					   .lkey = link->mails_mr->lkey};
+		wrs[i] = (struct ibv_send_wr){.wr_id = VERBS_WR_ID(VERBS_SEND, mail->number),
+					      .next = i + 1 < n ? &wrs[i + 1] : NULL,
+					      .sg_list = &sges[i],
+					      .num_sge = 1,
+					      .opcode = IBV_WR_SEND,
+					      /* Wakes a peer that listens for mails only. */
+					      .send_flags = IBV_SEND_SOLICITED};
+	}
+	link->nfilled = 0;
+	return -ibv_post_send(link->id->qp, wrs, &bad);
 }
 
 void verbs_link_sent(struct verbs_link *link, uint32_t number)

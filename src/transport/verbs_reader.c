@@ -172,10 +172,11 @@ static int reader_open(const struct beam_reader_opts *opts, char error_text[BEAM
 static int say(struct verbs_reader *r, const struct beam_wire_message *message)
 {
 	uint8_t *mail = verbs_link_mail(&r->link);
-	int err =
-	    mail ? verbs_link_send(&r->link, (uint32_t)beam_wire_encode(message, mail)) : -EAGAIN;
 
-	return err && err != -EAGAIN ? fail_lost(r, "the queue pair takes no work") : err;
+	if (!mail)
+		return -EAGAIN;
+	verbs_link_filled(&r->link, (uint32_t)beam_wire_encode(message, mail));
+	return verbs_link_send(&r->link) ? fail_lost(r, "the queue pair takes no work") : 0;
 }
 
 /* What is due, if there is a mail free for it. */

@@ -335,6 +335,18 @@ static void collect(struct verbs_session *session)
 		verbs_session_end(session, -EIO);
 }
 
+static void send_filled(struct verbs_session *session)
+{
+	if (!session->link.nfilled || session->state == VERBS_ENDING)
+		return;
+	int err = verbs_link_send(&session->link);
+
+	if (err)
+		verbs_session_end(session, err);
+	else if (!session->unsent_ms)
+		session->unsent_ms = beam_now_ms();
+}
+
 /* A mail to fill, or NULL: then the queue is armed for the next one that is sent. */
 static uint8_t *free_mail(struct verbs_session *session)
 {
@@ -342,39 +354,39 @@ static uint8_t *free_mail(struct verbs_session *session)
 
 	if (mail)
 		return mail;
+	send_filled(session);
 	collect(session);
 	return session->state == VERBS_ENDING ? NULL : verbs_link_mail(&session->link);
 }
 
+/* Fills a mail, or finds what the next one can be filled with. False: nothing more for now. */
+static bool prepare(struct verbs_session *session)
+{
+	if (session->state != VERBS_SERVED && session->state != VERBS_WAITING)
+		return false;
+	uint8_t *mail = free_mail(session);
+	uint32_t bytes = mail ? fill(session, mail) : 0;
+
+	if (bytes)
+		verbs_link_filled(&session->link, bytes);
+	if (bytes || !mail)
+		return bytes;
+	if (!session->discover || session->registering || session->state != VERBS_SERVED ||
+	    verbs_server_allowed(session->server) <= 0)
+		return false;
+	discover(session);
+	return !session->registering;
+}
+
+/* What there is to say goes to the device at once: a reader that has the first keys begins to read, and
+ * what its reads then meet is a daemon that sleeps. */
 void verbs_session_pump(struct verbs_session *session)
 {
-	uint8_t *mail;
-
 	if (session->state == VERBS_SERVED)
 		discover(session);
-	while ((session->state == VERBS_SERVED || session->state == VERBS_WAITING) &&
-	       (mail = free_mail(session))) {
-		uint32_t bytes = fill(session, mail);
-
-		if (!bytes) {
-			bool more = session->discover && !session->registering &&
-				    session->state == VERBS_SERVED &&
-				    verbs_server_allowed(session->server) > 0;
-
-			if (!more)
-				return;
-			discover(session);
-			if (session->registering)
-				return;
-			continue;
-		}
-		int err = verbs_link_send(&session->link, bytes);
-
-		if (err)
-			verbs_session_end(session, err);
-		else if (!session->unsent_ms)
-			session->unsent_ms = beam_now_ms();
-	}
+	while (prepare(session))
+		;
+	send_filled(session);
 }
 
 void verbs_session_poll(struct verbs_session *session)

@@ -17,7 +17,7 @@
  *	        <--- VALID    tag                 or STALE
  *	TAKEN   index                    --->     the reader has it, checked, and reads it no more: its
  *	                                          memory may be used again for a later segment
- *	PROGRESS bytes read, ms          --->     each 10 seconds; over verbs only, where the server sees
+ *	PROGRESS bytes read, ms          --->     each 20 seconds; over verbs only, where the server sees
  *	                                          nothing of the READs
  *	DONE    bytes read, ms           --->     the reader has all; the server closes
  * At any time the server may say STALE (the generation was revoked) or FAILED (text), and close.

@@ -413,6 +413,28 @@ def secret(ticket):
     return next(value.decode() for key, value in fields.items() if b"key" in key)
 
 
+def test_ticket_names_the_port_that_was_set_before_it(make):
+    """While rdbeamd has not yet moved to the new port, a ticket would lead to where nobody listens any more."""
+    primary = make("primary")
+    pull(primary, None, "--discard")
+    port, daemon = harness.free_port(), primary.daemon()
+    os.kill(daemon, signal.SIGSTOP)
+    try:
+        primary.client.config_set("rdbeam.port", port)
+        waiting = [primary.connect().connection_pool.get_connection("RDBEAM.TICKET") for _ in range(2)]
+        for connection in waiting:
+            connection.send_command("RDBEAM.TICKET")
+        wait_for(lambda: primary.number("clients", "blocked_clients") == len(waiting), "the tickets wait")
+    finally:
+        os.kill(daemon, signal.SIGCONT)
+    for connection in waiting:
+        reply = connection.read_response()
+        assert dict(zip(reply[::2], reply[1::2]))[b"port"] == port
+        connection.disconnect()
+    pull(primary, None, "--discard")
+    assert primary.number("rdbeam", "rdbeam_port") == port
+
+
 def test_first_backlog_costs_no_fork_and_no_delay(make):
     """The PSYNC that makes the backlog leaves before repl-diskless-sync-delay is over."""
     primary = make("primary", repl_diskless_sync_delay=30)

@@ -254,7 +254,8 @@ int say_done(struct session *s)
 	struct beam_wire_message done = {.type = BEAM_WIRE_DONE};
 	uint8_t *mail = verbs_link_mail(&s->link);
 
-	return verbs_link_send(&s->link, (uint32_t)beam_wire_encode(&done, mail));
+	verbs_link_filled(&s->link, (uint32_t)beam_wire_encode(&done, mail));
+	return verbs_link_send(&s->link);
 }
 
 void make_snapshot(void)
