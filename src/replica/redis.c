@@ -331,6 +331,12 @@ void beam_redis_reopen_idle(struct beam_redis *redis, const struct beam_redis_ad
 	redis->again = addr;
 }
 
+void beam_redis_rest(struct beam_redis *redis)
+{
+	if (redis->again)
+		disconnect(redis);
+}
+
 int beam_redis_set_timeout(struct beam_redis *redis, int timeout_ms)
 {
 	int code = wake(redis);

@@ -43,6 +43,8 @@ void beam_redis_close(struct beam_redis **redis);
  * outlives it. Only for who leaves nothing in a connection: SELECT, MULTI and the like are gone. NULL: no
  * longer. */
 void beam_redis_reopen_idle(struct beam_redis *redis, const struct beam_redis_addr *addr);
+/* Closes one that may be reopened, until something is asked of it. */
+void beam_redis_rest(struct beam_redis *redis);
 
 /* Runs a command (hiredis format). Error replies become BEAM_E_SERVER (BEAM_E_DENIED for NOPERM,
  * NOAUTH, WRONGPASS) with the text in beam_redis_error. *reply is the caller's to freeReplyObject;

@@ -297,11 +297,22 @@ static int finish(struct beam_pull *pull, struct beam_reader *reader)
 	return beam_fetch_check(reader, pull->opts.timeout_ms, pull->error);
 }
 
+/* While an image is read its server is asked nothing: it has one client less to keep. Not where a target
+ * is to be handed over: then the server may be full by the time it is wanted. */
+static void let_primary_rest(struct beam_pull *pull)
+{
+	if (pull->opts.target == BEAM_PULL_DISCARD || pull->opts.target == BEAM_PULL_FILE ||
+	    pull->opts.target == BEAM_PULL_KEEP)
+		beam_redis_rest(pull->from);
+}
+
 /* One connection's worth. BEAM_E_GONE: it broke, and the fetch can go on with another. */
 static int read_once(struct beam_pull *pull)
 {
 	struct beam_reader *reader = NULL;
 	uint64_t began_ms = beam_now_ms();
+
+	let_primary_rest(pull);
 	int rc = open_reader(pull, &reader);
 
 	pull->to_blame = rc != 0;

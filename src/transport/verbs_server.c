@@ -138,7 +138,8 @@ static void set_tick(struct verbs_server *server)
 	}
 	uint64_t now = beam_now_ms(), at = due > now + TICK_MS ? due : now + TICK_MS;
 
-	if (server->tick && server->tick_ms <= at)
+	/* What is due at once must not be put off by what happens before it. */
+	if (server->tick && (server->tick_ms == at || (server->tick_ms < at && at != due)))
 		return;
 	server->tick_ms = at;
 	if (beam_timer_set(server->loop, at - now, on_tick, server, &server->tick))

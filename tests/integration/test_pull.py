@@ -459,6 +459,20 @@ def test_more_pulls_than_allowed_wait(make):
         same_data(primary, target)
 
 
+def test_pull_without_a_target_is_no_client_while_it_reads(make):
+    primary = slow_primary(make, megabytes=20)
+    pull(primary, None, "--discard")  # makes the backlog and the image
+    before = primary.number("clients", "connected_clients")
+    running = harness.cli_start("pull", "--json", "--from", f"127.0.0.1:{primary.port}", "--discard")
+    wait_for(lambda: primary.number("rdbeam", "rdbeam_pulls_active") == 1, "the pull")
+    wait_for(lambda: primary.number("clients", "connected_clients") == before, "its connection is closed")
+    assert primary.number("rdbeam", "rdbeam_pulls_active") == 1
+    primary.client.config_set("rdbeam.rate-limit", "0")
+    out, err = running.communicate(timeout=harness.DEADLINE_S)
+    assert running.returncode == 0, err
+    assert last_json(out)["reused"]
+
+
 # ---- things that die ------------------------------------------------------------------------
 
 def test_puller_killed_while_feeding(make):
