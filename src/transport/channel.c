@@ -277,13 +277,13 @@ static ssize_t send_tls(struct channel_tls *tls, const struct iovec *iov, int ni
 	return taken;
 }
 
-ssize_t channel_send(struct channel *channel, const struct iovec *iov, int niov)
+ssize_t channel_send(struct channel *channel, const struct iovec *iov, int niov, bool last)
 {
 	struct msghdr msg = {.msg_iov = (struct iovec *)(uintptr_t)iov, .msg_iovlen = (size_t)niov};
 
 	if (channel->tls)
 		return send_tls(channel->tls, iov, niov);
-	ssize_t n = sendmsg(channel->fd, &msg, MSG_NOSIGNAL | MSG_DONTWAIT);
+	ssize_t n = sendmsg(channel->fd, &msg, MSG_NOSIGNAL | MSG_DONTWAIT | (last ? MSG_MORE : 0));
 
 	if (n < 0)
 		return errno == EINTR ? -EAGAIN : -errno;

@@ -39,9 +39,10 @@ int channel_accept_tls(struct channel *channel, channel_key_fn *key_of, void *ar
 
 /* As recvmsg and sendmsg with MSG_DONTWAIT: bytes, 0 at the end (recv), or a negative code:
  * -EAGAIN, BEAM_E_DENIED for a failed handshake or a broken record, -errno. What send has taken does
- * not refer to the caller's memory any more. */
+ * not refer to the caller's memory any more. `last`: channel_finish follows, and goes by the same
+ * packet. */
 ssize_t channel_recv(struct channel *channel, const struct iovec *iov, int niov);
-ssize_t channel_send(struct channel *channel, const struct iovec *iov, int niov);
+ssize_t channel_send(struct channel *channel, const struct iovec *iov, int niov, bool last);
 
 /* Bytes that were read from the socket but not yet by the caller: poll does not tell of them. */
 bool channel_has_input(const struct channel *channel);

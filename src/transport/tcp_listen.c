@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <netdb.h>
 #include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -14,6 +15,26 @@
 #include "sockets.h"
 
 #define BACKLOG 128
+
+/* Connections inherit them, so that those that are refused cost no call. */
+static void set_options(int fd)
+{
+	static const struct {
+		int level, name, value;
+	} options[] = {
+	    /* Buffers are left to the kernel, which grows them to tcp_wmem's limit; SO_SNDBUF would
+	     * fix them at the smaller wmem_max. */
+	    {IPPROTO_TCP, TCP_NODELAY, 1},   {SOL_SOCKET, SO_KEEPALIVE, 1},
+	    {IPPROTO_TCP, TCP_KEEPIDLE, 15}, {IPPROTO_TCP, TCP_KEEPINTVL, 5},
+	    {IPPROTO_TCP, TCP_KEEPCNT, 3},
+	};
+
+	for (size_t i = 0; i < sizeof(options) / sizeof(options[0]); i++)
+		if (setsockopt(fd, options[i].level, options[i].name, &options[i].value,
+			       sizeof(options[i].value)))
+			beam_log(BEAM_LOG_INFO, "setsockopt %d/%d of pulls: %s", options[i].level,
+				 options[i].name, strerror(errno));
+}
 
 static int listen_at(const struct addrinfo *info)
 {
@@ -32,6 +53,7 @@ static int listen_at(const struct addrinfo *info)
 		beam_close(&fd);
 		return err;
 	}
+	set_options(fd);
 	return fd;
 }
 

@@ -71,7 +71,7 @@ static int flush(struct tcp_reader *r)
 {
 	while (r->out_at < r->out_bytes) {
 		struct iovec iov = {r->out + r->out_at, r->out_bytes - r->out_at};
-		ssize_t n = channel_send(&r->channel, &iov, 1);
+		ssize_t n = channel_send(&r->channel, &iov, 1, false);
 
 		if (n == -EAGAIN)
 			return 0;
@@ -81,7 +81,7 @@ static int flush(struct tcp_reader *r)
 	}
 	r->out_at = r->out_bytes = 0;
 	if (channel_has_output(&r->channel)) {
-		ssize_t n = channel_send(&r->channel, NULL, 0);
+		ssize_t n = channel_send(&r->channel, NULL, 0, false);
 
 		if (n < 0 && n != -EAGAIN)
 			return (int)n;

@@ -207,7 +207,9 @@ void tcp_session_receive(struct tcp_session *session)
 	if (!session->knows_channel && !learn_channel(session))
 		return;
 	/* What OpenSSL holds already is taken at once: the socket will not tell of it again. */
-	for (int turn = 0; session->state != SESSION_DEAD &&
+	bool more = true;
+
+	for (int turn = 0; session->state != SESSION_DEAD && more &&
 			   (turn < INPUT_TURNS || channel_has_input(&session->channel));
 	     turn++) {
 		/* A message is smaller than the buffer, so there is always room. */
@@ -224,6 +226,8 @@ void tcp_session_receive(struct tcp_session *session)
 			tcp_session_cut(session, n == 0 || n == -ECONNRESET ? BEAM_E_GONE : (int)n);
 			return;
 		}
+		/* What comes after a read that fell short is told anew; OpenSSL reads by records. */
+		more = session->channel.tls || (size_t)n == iov.iov_len;
 		if (session->state == SESSION_CLOSING)
 			continue; /* overwritten by the next */
 		session->active_ms = beam_now_ms();

@@ -6,7 +6,6 @@
 
 #include <errno.h>
 #include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -34,25 +33,6 @@ static struct tcp_server *of(struct beam_server *server)
 }
 
 /* ---- accept --------------------------------------------------------------------------------- */
-
-static void set_options(int fd)
-{
-	static const struct {
-		int level, name, value;
-	} options[] = {
-	    /* Buffers are left to the kernel, which grows them to tcp_wmem's limit; SO_SNDBUF would
-	     * fix them at the smaller wmem_max. */
-	    {IPPROTO_TCP, TCP_NODELAY, 1},   {SOL_SOCKET, SO_KEEPALIVE, 1},
-	    {IPPROTO_TCP, TCP_KEEPIDLE, 15}, {IPPROTO_TCP, TCP_KEEPINTVL, 5},
-	    {IPPROTO_TCP, TCP_KEEPCNT, 3},
-	};
-
-	for (size_t i = 0; i < sizeof(options) / sizeof(options[0]); i++)
-		if (setsockopt(fd, options[i].level, options[i].name, &options[i].value,
-			       sizeof(options[i].value)))
-			beam_log(BEAM_LOG_INFO, "setsockopt %d/%d of a pull: %s", options[i].level,
-				 options[i].name, strerror(errno));
-}
 
 /* Cuts the oldest unproved session (of `peer`, or of all if NULL) if there are `most` of them. */
 static void make_room(struct tcp_server *server, const char *peer, uint32_t most)
@@ -112,7 +92,6 @@ static void on_connect(int fd, uint32_t events, void *arg)
 		}
 		make_room(server, peer, UNPROVED_PER_ADDR);
 		make_room(server, NULL, UNPROVED_MAX);
-		set_options(sock);
 		int err = tcp_session_start(server, sock, peer);
 
 		if (err)

@@ -306,7 +306,8 @@ static ssize_t send_some(struct tcp_session *session)
 		iov[1].iov_len = payload / 2;
 	else if (fault < 0 && fault > -4096)
 		return fault;
-	ssize_t n = channel_send(&session->channel, iov, payload ? 2 : 1);
+	bool last = session->state == SESSION_CLOSING && !session->has_last;
+	ssize_t n = channel_send(&session->channel, iov, payload ? 2 : 1, last);
 
 	if (n < 0)
 		return n;
