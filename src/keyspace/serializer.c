@@ -194,10 +194,10 @@ static ssize_t serialize(struct beam_serializer *s, const void *object)
 }
 
 bool beam_serializer_value(struct beam_serializer *s, RedisModuleCtx *ctx,
-			   const struct beam_open_key *key, const uint8_t **bytes,
+			   const struct beam_open_key *key, bool expired, const uint8_t **bytes,
 			   size_t *len_bytes)
 {
-	if (s->disproved || !is_plain(key->object))
+	if (s->disproved || !is_plain(key->object) || (expired && s->proofs < PROOFS))
 		return false;
 	memcpy(&s->stream, &s->fresh, offsetof(struct stream, room));
 	s->len = 0;

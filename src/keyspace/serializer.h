@@ -26,10 +26,10 @@ void beam_serializer_close(struct beam_serializer **serializer);
 uint64_t beam_serializer_ahead(const struct beam_serializer *serializer);
 
 /* The value of key->object as an RDB type byte and what follows the key in a record; good until the next
- * call. The first few are compared with DUMP. False: not this way; if the object could not be
- * serialized as DUMP does, never again. */
+ * call. The first few are compared with DUMP, so they must not have `expired`. False: not this way; if
+ * the object could not be serialized as DUMP does, never again. */
 bool beam_serializer_value(struct beam_serializer *serializer, RedisModuleCtx *ctx,
-			   const struct beam_open_key *key, const uint8_t **bytes,
+			   const struct beam_open_key *key, bool expired, const uint8_t **bytes,
 			   size_t *len_bytes);
 
 #endif

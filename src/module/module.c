@@ -25,6 +25,7 @@
 #include "requests.h"
 #include "shared.h"
 #include "snapshot_facts.h"
+#include "still.h"
 #include "text.h"
 #include "tickets.h"
 #include "witness.h"
@@ -150,6 +151,8 @@ static int relay_command(RedisModuleCtx *ctx, RedisModuleString **argv, int argc
 static int status_command(RedisModuleCtx *ctx, RedisModuleString **argv, int argc)
 {
 	(void)argv;
+	if (beam_still_take())
+		return RedisModule_ReplyWithNull(ctx);
 	if (argc != 1)
 		return RedisModule_WrongArity(ctx);
 	return beam_fields_reply(ctx);

@@ -33,6 +33,7 @@
 #include "shared.h"
 #include "snapshot_facts.h"
 #include "sockets.h"
+#include "still.h"
 #include "workers.h"
 
 #define ANSWER_TIMEOUT_MS 5000
@@ -455,7 +456,7 @@ static int become_waiter(struct snapshot *s)
 	return fail(s, "starting the waiter", err);
 }
 
-void beam_save_to_disk(RedisModuleCtx *ctx, uint64_t forked_ns)
+static int to_disk(RedisModuleCtx *ctx, uint64_t forked_ns)
 {
 	static struct snapshot s;
 	int err;
@@ -475,9 +476,15 @@ void beam_save_to_disk(RedisModuleCtx *ctx, uint64_t forked_ns)
 	restore_priority(&s);
 	beam_shared_fallback("%s", s.why);
 	snapshot_close(&s, err);
+	return err;
 }
 
-int beam_save_to_memory(RedisModuleCtx *ctx, uint64_t forked_ns)
+void beam_save_to_disk(RedisModuleCtx *ctx, uint64_t forked_ns)
+{
+	beam_still_run(ctx, to_disk, forked_ns);
+}
+
+static int to_memory(RedisModuleCtx *ctx, uint64_t forked_ns)
 {
 	static struct snapshot s;
 	int err;
@@ -499,4 +506,9 @@ int beam_save_to_memory(RedisModuleCtx *ctx, uint64_t forked_ns)
 	}
 	snapshot_close(&s, err);
 	return err;
+}
+
+int beam_save_to_memory(RedisModuleCtx *ctx, uint64_t forked_ns)
+{
+	return beam_still_run(ctx, to_memory, forked_ns);
 }

@@ -86,6 +86,33 @@ def test_pull_under_writes_is_partial(make, binary):
     assert replica.value("replication", "slave_read_only") == "1"
 
 
+@pytest.mark.parametrize("fast_path", ["yes", "no"])
+def test_key_that_gets_a_longer_life_while_it_is_copied(make, binary, fast_path):
+    """All that the stream says of it is that it lives on."""
+    primary = make("primary", options={"workers": 1, "fast-path": fast_path})
+    replica = make("replica", module=False)
+    pull(primary, replica)  # there is a backlog from now on
+    replica.client.replicaof("no", "one")
+    keys = [f"list:{i}" for i in range(300)]
+    pipe = primary.client.pipeline()
+    for key in keys:
+        pipe.rpush(key, *range(100))
+    pipe.set("string", "read by a command")
+    pipe.execute()
+    primary.client.config_set("rdb-key-save-delay", 4000)  # usleep: each key takes that long
+    with primary.client.pipeline(transaction=False) as ends:
+        for key in (*keys, "string"):
+            ends.pexpire(key, 700)
+        ends.execute()
+    puller = harness.cli_start("pull", "--fresh", "--force", "--from", f"127.0.0.1:{primary.port}",
+                               "--to", f"127.0.0.1:{replica.port}")
+    wait_for(lambda: harness.children(primary.pid), "a child copies")
+    for key in (*keys, "string"):
+        primary.client.persist(key)
+    assert puller.wait(harness.DEADLINE_S) == 0, puller.stderr.read()
+    same_data(primary, replica)
+
+
 def test_pull_of_a_quiet_primary(make):
     primary = make("primary")
     data.fill_strings(primary.client, 1000, 100)

@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "still.h"
+
+static struct {
+	beam_still_fn *fn; /* NULL: the command is a client's */
+	RedisModuleCtx *ctx;
+	uint64_t forked_ns;
+	int result;
+} still;
+
+bool beam_still_take(void)
+{
+	beam_still_fn *fn = still.fn;
+
+	if (!fn)
+		return false;
+	still.fn = NULL;
+	still.result = fn(still.ctx, still.forked_ns);
+	return true;
+}
+
+int beam_still_run(RedisModuleCtx *ctx, beam_still_fn *fn, uint64_t forked_ns)
+{
+	still.fn = fn;
+	still.ctx = ctx;
+	still.forked_ns = forked_ns;
+	RedisModuleCallReply *reply = RedisModule_Call(ctx, "RDBEAM.STATUS", "");
+
+	if (reply)
+		RedisModule_FreeCallReply(reply);
+	beam_still_take(); /* the command was refused: by the clock as it goes */
+	return still.result;
+}
