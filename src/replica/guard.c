@@ -47,17 +47,9 @@ static void detach(int pipe_fd)
 
 static void put_back(const struct beam_redis_addr *target, const struct beam_target_state *state)
 {
-	char error[BEAM_REDIS_ERROR_BYTES];
-	struct beam_redis *redis = NULL;
-
 	(void)BEAM_FAULT("guard-put-back");
 	beam_log(BEAM_LOG_WARNING, "the pull was killed: putting the target back");
-	if (beam_redis_open(target, TARGET_TIMEOUT_MS, error, &redis)) {
-		beam_log(BEAM_LOG_WARNING, "the target was not put back: %s", error);
-		return;
-	}
-	beam_target_restore(redis, state);
-	beam_redis_close(&redis);
+	beam_target_put_back(target, TARGET_TIMEOUT_MS, state);
 }
 
 _Noreturn static void guard_main(int pipe_fd, const struct beam_redis_addr *target,

@@ -164,6 +164,17 @@ static int connect_tls(struct beam_redis *redis, const struct beam_redis_addr *a
 	return code == -ENXIO ? -EHOSTUNREACH : code;
 }
 
+/* A connection too many is told so in answer to whatever it says first. */
+static bool is_full(struct beam_redis *redis)
+{
+	if (!starts_with(redis->error, "ERR max number of clients"))
+		return false;
+	snprintf(redis->error, sizeof(redis->error),
+		 "refused: %s: the server's maxclients is reached; raise it or close some",
+		 redis->name);
+	return true;
+}
+
 /* AUTH. A password that the server does not ask for does no harm: REDISCLI_AUTH serves for several
  * servers. The server's text is not repeated where it could repeat the arguments. */
 static int authenticate(struct beam_redis *redis, const struct beam_redis_addr *addr)
@@ -184,6 +195,8 @@ static int authenticate(struct beam_redis *redis, const struct beam_redis_addr *
 		return code;
 	}
 	if (code == BEAM_E_SERVER) {
+		if (is_full(redis))
+			return code;
 		if (strstr(redis->error, "without any password configured"))
 			return 0;
 		snprintf(redis->error, sizeof(redis->error),
@@ -217,12 +230,8 @@ static int check_access(struct beam_redis *redis)
 			 redis->name);
 		return BEAM_E_DENIED;
 	}
-	if (starts_with(text, "ERR max number of clients")) {
-		snprintf(redis->error, sizeof(redis->error),
-			 "refused: %s: the server's maxclients is reached; raise it or close some",
-			 redis->name);
+	if (is_full(redis))
 		return BEAM_E_SERVER;
-	}
 	return code == BEAM_E_SERVER || code == BEAM_E_DENIED ? 0 : code;
 }
 

@@ -198,15 +198,8 @@ int beam_replicate_finish(struct beam_pull *pull)
 /* By a new connection: the old one may be in the middle of an answer that never came. */
 static void put_back(struct beam_pull *pull)
 {
-	char text[BEAM_REDIS_ERROR_BYTES];
-	struct beam_redis *redis = NULL;
-
-	if (beam_redis_open(&pull->opts.to, LOADING_TIMEOUT_MS, text, &redis)) {
-		beam_log(BEAM_LOG_WARNING, "the target was not put back: %s", text);
-		return;
-	}
-	beam_target_restore(redis, pull->state);
-	beam_redis_close(&redis);
+	beam_redis_rest(pull->to); /* of a server that is full the place may be our own */
+	beam_target_put_back(&pull->opts.to, LOADING_TIMEOUT_MS, pull->state);
 }
 
 void beam_replicate_close(struct beam_pull *pull, int code)

@@ -12,7 +12,9 @@
 #include "rdbeam/error.h"
 #include "tell.h"
 
-#define LOAD_ABORT_MS 120000
+#define LOAD_ABORT_MS     120000
+#define PUT_BACK_MS       120000
+#define PUT_BACK_AGAIN_NS 100000000
 
 void beam_target_record(const struct beam_server_facts *facts, const char *pull_id,
 			struct beam_target_state *out)
@@ -200,7 +202,7 @@ bool beam_target_changed(const struct beam_target_state *state)
 	       state->set_masteruser || state->tls_off;
 }
 
-int beam_target_restore(struct beam_redis *redis, const struct beam_target_state *state)
+static int restore(struct beam_redis *redis, const struct beam_target_state *state)
 {
 	bool at_feed;
 
@@ -222,10 +224,65 @@ int beam_target_restore(struct beam_redis *redis, const struct beam_target_state
 	if (!rc && state->diskless_load[0])
 		rc = beam_redis_command(redis, NULL, "CONFIG SET repl-diskless-load %s",
 					state->diskless_load);
-	if (rc)
-		beam_log(BEAM_LOG_WARNING,
-			 "%s could not be put back as it was: %s (check REPLICAOF, masterauth, "
-			 "tls-replication and repl-diskless-load there)",
-			 beam_redis_name(redis), beam_redis_error(redis));
 	return rc;
+}
+
+static void tell_left(const char *error)
+{
+	beam_log(BEAM_LOG_WARNING,
+		 "the target was not put back as it was: %s (check REPLICAOF, masterauth, "
+		 "tls-replication and repl-diskless-load there)",
+		 error);
+}
+
+int beam_target_restore(struct beam_redis *redis, const struct beam_target_state *state)
+{
+	int rc = restore(redis, state);
+
+	if (rc)
+		tell_left(beam_redis_error(redis));
+	return rc;
+}
+
+/* A server that is full, busy or loading for now. One that is full may close before its word is read. */
+static bool will_pass(int rc, const char *error)
+{
+	if (rc == BEAM_E_SERVER)
+		return strstr(error, "maxclients") || strncmp(error, "BUSY", 4) == 0 ||
+		       strncmp(error, "LOADING", 7) == 0;
+	return rc == BEAM_E_GONE || rc == -ECONNRESET || rc == -EPIPE;
+}
+
+static int put_back(const struct beam_redis_addr *addr, int timeout_ms,
+		    const struct beam_target_state *state, char error[BEAM_REDIS_ERROR_BYTES])
+{
+	struct beam_redis *redis = NULL;
+	int rc = beam_redis_open(addr, timeout_ms, error, &redis);
+
+	if (rc)
+		return rc;
+	rc = restore(redis, state);
+	snprintf(error, BEAM_REDIS_ERROR_BYTES, "%s", beam_redis_error(redis));
+	beam_redis_close(&redis);
+	return rc;
+}
+
+void beam_target_put_back(const struct beam_redis_addr *addr, int timeout_ms,
+			  const struct beam_target_state *state)
+{
+	const uint64_t deadline = beam_now_ms() + PUT_BACK_MS;
+	char error[BEAM_REDIS_ERROR_BYTES];
+	bool told = false;
+	int rc;
+
+	while ((rc = put_back(addr, timeout_ms, state, error)) && will_pass(rc, error) &&
+	       beam_now_ms() < deadline) {
+		if (!told)
+			beam_log(BEAM_LOG_WARNING, "the target is put back as soon as it lets: %s",
+				 error);
+		told = true;
+		nanosleep(&(struct timespec){.tv_nsec = PUT_BACK_AGAIN_NS}, NULL);
+	}
+	if (rc)
+		tell_left(error);
 }

@@ -534,6 +534,22 @@ def test_interrupted_puller_gives_the_target_back(make, signal_number):
     wait_for(lambda: target.value("replication", "role") == "master", "the target is its own again")
 
 
+def test_full_target_is_given_back_when_it_has_room(make):
+    primary = slow_primary(make)
+    target = make("target", module=False, requirepass="secret")
+    process = harness.cli_start("pull", "--stream", "--from", f"127.0.0.1:{primary.port}", "--to",
+                                f"127.0.0.1:{target.port}", env={"RDBEAM_TO_PASS": "secret"})
+    wait_for(lambda: target.value("replication", "role") == "slave", "it follows the pull")
+    target.client.config_set("maxclients", 1)  # those who are in stay
+    process.send_signal(signal.SIGTERM)
+    lines = iter(process.stderr.readline, "")  # the guard's, too
+    assert any("put back as soon as it lets" in line for line in lines)
+    assert target.value("replication", "role") == "slave"
+    target.client.config_set("maxclients", 10000)
+    wait_for(lambda: target.value("replication", "role") == "master", "the target is its own again")
+    process.communicate(timeout=harness.DEADLINE_S)
+
+
 def test_daemon_killed_while_feeding_fails_clearly(make):
     primary = slow_primary(make)
     target = make("target", module=False)
