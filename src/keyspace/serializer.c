@@ -206,7 +206,7 @@ bool beam_serializer_value(struct beam_serializer *s, RedisModuleCtx *ctx,
 			   const struct beam_open_key *key, bool expired, const uint8_t **bytes,
 			   size_t *len_bytes)
 {
-	if (s->disproved || !is_plain(key->object) || (expired && s->proofs < PROOFS))
+	if (s->disproved || !is_plain(key->object))
 		return false;
 	memcpy(&s->stream, &s->fresh, offsetof(struct stream, room));
 	s->len = 0;
@@ -220,6 +220,8 @@ bool beam_serializer_value(struct beam_serializer *s, RedisModuleCtx *ctx,
 		s->disproved = true;
 		return false;
 	}
+	if (expired && *proofs < PROOFS)
+		return false;
 	if (*proofs < PROOFS && s->len <= PROOF_BYTES) {
 		s->disproved = !same_as_dump(s, ctx, key);
 		++*proofs;
