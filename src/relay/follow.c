@@ -147,6 +147,7 @@ static int run(const struct follower *f, char *error)
 			return beam_tell(error, rc, "%s", text);
 		if (!rc) {
 			retry_s = RETRY_FIRST_S;
+			beam_redis_reopen_idle(redis, &f->opts->from);
 			rc = pull_files(f, redis);
 			snprintf(text, sizeof(text), "%s: %.400s", beam_redis_name(redis),
 				 beam_redis_error(redis));

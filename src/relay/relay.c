@@ -24,6 +24,7 @@
 #include "text.h"
 
 #define NEWS_WAIT_MS   60000
+#define SPEAK_EVERY_MS 500 /* the shortest `timeout` is a second */
 #define RETRY_FIRST_MS 1000
 #define RETRY_LAST_MS  30000
 
@@ -42,6 +43,7 @@ struct relay {
 	/* The puller's own. */
 	struct beam_served *held; /* NULL: no whole image yet */
 	struct beam_gen seen;     /* pulled, or tried in vain */
+	uint64_t spoke_ms;
 };
 
 int beam_relay_wait(struct beam_redis *redis, const struct beam_gen *known, int timeout_ms,
@@ -168,6 +170,21 @@ static int begin_image(void *ctx, uint32_t segment_bytes)
 	return rc ? rc : say(relay, "HOLD", &image->gen);
 }
 
+/* A server with `timeout` closes connections that say nothing for so long, and with this one the primary
+ * would forget the relay, and all tickets to it, in mid-pull. What is not held is dropped: nothing
+ * happens, and the relay's user may do that. A failure shows when the pull is over. */
+static void keep_awake(void *arg, const struct beam_pull_progress *now)
+{
+	static const struct beam_gen none = {.counter = 1};
+	struct relay *relay = arg;
+
+	(void)now;
+	if (beam_now_ms() - relay->spoke_ms < SPEAK_EVERY_MS)
+		return;
+	(void)say(relay, "DROP", &none);
+	relay->spoke_ms = beam_now_ms();
+}
+
 static int pull_image(struct relay *relay, const struct beam_gen *gen)
 {
 	struct beam_pull_relay into = {.redis = relay->redis};
@@ -186,7 +203,7 @@ static int pull_image(struct relay *relay, const struct beam_gen *gen)
 		return rc;
 	relay_image_sink(image, &into.sink);
 	into.sink.begin = begin_image;
-	rc = beam_pull_run(&opts, NULL, NULL, &result);
+	rc = beam_pull_run(&opts, keep_awake, relay, &result);
 	relay->seen = *gen;
 	if (!rc) {
 		relay_image_whole(image, &into.totals, &into.vouched);
@@ -215,7 +232,7 @@ static int pull_images(struct relay *relay)
 		rc = beam_relay_wait(relay->redis, &relay->seen, relay->opts.timeout_ms, &gen);
 		if (rc == -EAGAIN)
 			rc = 0;
-		/* Where that took time there may be a newer one by now. */
+		/* Where that took time there may be a newer one by now, and the primary wants to hear us. */
 		else if (!rc && !relay_store_wait_for_room(&relay->store, &relay->stop))
 			rc = pull_image(relay, &gen);
 	}

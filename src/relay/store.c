@@ -16,6 +16,7 @@
 #include "sockets.h"
 
 #define OVER_MAX 1 /* images that are over, beside the newest, when another is begun */
+#define WAIT_MS  500
 
 int relay_store_open(struct relay_store *store)
 {
@@ -66,13 +67,16 @@ static unsigned int count_over(const struct relay_store *store)
  * images however fast they follow one another here. What that may cost of memory is bounded by waiting. */
 bool relay_store_wait_for_room(struct relay_store *store, const atomic_bool *stop)
 {
+	struct timespec until;
 	bool waited = false;
 
+	beam_deadline_in(&until, WAIT_MS);
 	pthread_mutex_lock(&store->lock);
 	while (!atomic_load(stop) && count_over(store) > OVER_MAX) {
 		store->short_of_room = waited = true;
 		wake_loop(store);
-		pthread_cond_wait(&store->changed, &store->lock);
+		if (pthread_cond_timedwait(&store->changed, &store->lock, &until))
+			break;
 	}
 	store->short_of_room = false;
 	pthread_mutex_unlock(&store->lock);

@@ -53,8 +53,8 @@ void relay_store_close(struct relay_store *store);
 
 /* ---- the puller's thread ---------------------------------------------------------------------- */
 
-/* Before another image is begun: waits while two that are over are still read, or until `stop`. Whether it
- * had to wait. */
+/* Before another image is begun: waits while two that are over are still read, or until `stop`, or for half
+ * a second. Whether it had to wait: then there may be no room yet. */
 bool relay_store_wait_for_room(struct relay_store *store, const atomic_bool *stop);
 /* 0 or -ENOMEM. The image lives until relay_image_over or relay_image_failed. */
 int relay_store_begin(struct relay_store *store, struct beam_gen gen, struct beam_served **out);

@@ -23,8 +23,8 @@ class Relay:
     def __init__(self, primary, address="127.0.0.2", *more):
         self.primary = primary
         self.address, self.port = address, harness.free_port()
-        self.process = harness.cli_start("relay", "--from", f"127.0.0.1:{primary.port}", "--listen",
-                                         f"{address}:{self.port}", *more)
+        where = () if "--follow" in more else ("--listen", f"{address}:{self.port}")
+        self.process = harness.cli_start("relay", "--from", f"127.0.0.1:{primary.port}", *where, *more)
         self.lines = []
         for pipe in (self.process.stdout, self.process.stderr):
             threading.Thread(target=self.read, args=(pipe,), daemon=True).start()
@@ -190,6 +190,25 @@ def test_relay_joins_again_after_a_restart_of_the_primary(make, relay):
     generation, _ = image_of(primary)
     one.holds(generation)
     assert pull(primary, None, "--discard")["relay"] == one.name
+
+
+def test_primary_that_closes_idle_connections(make, relay, root):
+    """A relay stays one while it pulls for longer than `timeout`, and so do the tickets to it."""
+    place = root / "backup"
+    place.mkdir()
+    primary = slow_primary(make, megabytes=24, rate=6 * MIB)
+    primary.client.config_set("timeout", 2)
+    one = relay(primary)
+    follower = Relay(primary, "127.0.0.2", "--follow", "--dir", place)
+    try:
+        primary.client.execute_command("RDBEAM.SNAPSHOT", "WAIT", harness.DEADLINE_S * 1000)
+        generation = primary.generation()
+        one.holds(generation)
+        wait_for(lambda: any(generation in name for name in files(place)), lambda: follower.lines)
+    finally:
+        follower.kill()
+    assert primary.log().count("has joined") == 1 and "has gone" not in primary.log()
+    assert not any("tried again" in line for line in one.lines + follower.lines), one.lines + follower.lines
 
 
 def test_image_that_only_relays_hold(make, relay):
