@@ -138,9 +138,11 @@ int tcp_listen(const struct beam_server_opts *opts, struct tcp_listener listener
 			 remedy(err));
 		if (!is_absent(err))
 			break;
-		beam_log(BEAM_LOG_NOTICE, "%s", error_text);
 	}
 	if (n && (is_absent(err))) {
+		/* Where nobody listens the caller tells, once: it tries again and again. */
+		if (error_text[0])
+			beam_log(BEAM_LOG_NOTICE, "%s", error_text);
 		error_text[0] = 0;
 		*nlisteners = n;
 		return 0;

@@ -4,6 +4,7 @@ import os
 import re
 import signal
 import socket
+import time
 
 import pytest
 import redis
@@ -379,6 +380,16 @@ def test_port_in_use_is_said_and_saving_goes_on(make):
         assert str(port) in server.log()
         with pytest.raises(redis.ResponseError, match=str(port)):
             server.client.execute_command("RDBEAM.TICKET")
+
+
+def test_address_that_is_not_there_is_said_once(make):
+    server = make("primary")
+    server.client.config_set("rdbeam.bind", "192.0.2.1")
+    wait_for(lambda: "cannot listen on 192.0.2.1" in server.log(), "it is said")
+    time.sleep(1.2)  # it is tried twice a second, and nothing tells so
+    assert server.log().count("cannot listen on 192.0.2.1") == 1
+    server.client.config_set("rdbeam.bind", "192.0.2.1 127.0.0.1")
+    wait_for(lambda: server.log().count("cannot listen on 192.0.2.1") == 2, "one of two is said, too")
 
 
 # ---- the daemon's life ----------------------------------------------------------------------
