@@ -16,6 +16,7 @@
 #define NAME_WORD    2
 #define DB_WORD      1
 #define HANDLE_WORDS 6
+#define COMING       8 /* keys between the word of a value and its turn */
 
 static const struct peek_layout *const layouts[] = {&peek_chain, &peek_bucket};
 
@@ -181,6 +182,13 @@ bool beam_peek_table_open(RedisModuleCtx *ctx, RedisModuleScanCursor *cursor, ui
 
 /* ---- the walk ------------------------------------------------------------------------------- */
 
+static void tell_coming(const struct beam_peek_table *table, const struct peek_entry *entry,
+			void *arg)
+{
+	if (table->coming)
+		table->coming(arg, (const void *)entry->value);
+}
+
 int peek_emit(struct beam_peek_table *table, const struct peek_entry *entries, unsigned n,
 	      beam_open_key_fn *each, void *arg)
 {
@@ -188,9 +196,13 @@ int peek_emit(struct beam_peek_table *table, const struct peek_entry *entries, u
 				    .may_expire = table->may_expire};
 
 	table->handle[NAME_WORD] = (uintptr_t)table->name;
+	for (unsigned i = 0; i < COMING && i < n; i++)
+		tell_coming(table, &entries[i], arg);
 	for (unsigned i = 0; i < n; i++) {
 		const struct peek_entry *entry = &entries[i];
 
+		if (i + COMING < n)
+			tell_coming(table, entry + COMING, arg);
 		key.name = entry->name;
 		if (!beam_sds_length((const unsigned char *)entry->name, &key.name_bytes))
 			return -1;

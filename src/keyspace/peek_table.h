@@ -20,11 +20,15 @@
 
 struct peek_layout;
 
+/* Told of a value some keys before its turn. Its head is on its way. */
+typedef void beam_coming_value_fn(void *arg, const void *object);
+
 struct beam_peek_table {
 	const struct peek_layout *layout;
 	uintptr_t buckets[2]; /* where the arrays lie */
 	uint64_t nbuckets[2]; /* powers of two; the second is 0 but in mid-rehash */
 	bool may_expire;
+	beam_coming_value_fn *coming; /* what the walk's `arg` goes with; NULL: none */
 	/* A key handle as the scan makes it; name and value are put in for each key. */
 	uint64_t handle[64];
 	uint64_t name[2];

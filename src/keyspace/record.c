@@ -432,6 +432,12 @@ int beam_record_read_deferred(struct beam_record_reader *reader,
 	return read_by_name(reader, &open, &meta, key->is_string);
 }
 
+void beam_record_coming(struct beam_record_reader *reader, const void *object)
+{
+	if (reader->proofs[*(const uint8_t *)object] == PROOFS)
+		beam_value_fetch(object);
+}
+
 int beam_record_read(struct beam_record_reader *reader, const struct beam_open_key *key)
 {
 	struct meta meta;

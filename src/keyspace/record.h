@@ -55,6 +55,9 @@ int beam_record_select(struct beam_record_reader *reader, uint32_t db);
 /* Reads one key that a walk has found. May hold it back in a batch. 0 or a negative code. */
 int beam_record_read(struct beam_record_reader *reader, const struct beam_open_key *key);
 
+/* Asks for the memory of a value object that will be read soon, as far as its layout is known. */
+void beam_record_coming(struct beam_record_reader *reader, const void *object);
+
 /* Reads a key that another reader has deferred. As beam_record_read. */
 int beam_record_read_deferred(struct beam_record_reader *reader,
 			      const struct beam_deferred_key *key);

@@ -24,6 +24,10 @@
 #define LISTPACK_END       0xff
 #define INTSET_HEAD_BYTES  8 /* bytes of an integer (4), number of them (4) */
 
+#define LINE_BYTES    64
+#define FETCHED_BYTES 120  /* of a value, before its length is known */
+#define FETCH_BYTES   1024 /* of more, the processor sees by itself that it is read on and on */
+
 static size_t digits(int64_t number)
 {
 	uint64_t v = number < 0 ? 0 - (uint64_t)number : (uint64_t)number;
@@ -55,6 +59,11 @@ static bool peek_listpack(struct beam_value *value, enum beam_rdb_type type)
 	       block[value->len_bytes - 1] == LISTPACK_END;
 }
 
+static size_t intset_bytes(const uint8_t *block)
+{
+	return INTSET_HEAD_BYTES + (size_t)beam_get_le32(block) * beam_get_le32(block + 4);
+}
+
 static bool peek_intset(struct beam_value *value)
 {
 	const uint8_t *block = (const uint8_t *)value->bytes;
@@ -65,7 +74,7 @@ static bool peek_intset(struct beam_value *value)
 
 	value->kind = BEAM_VALUE_BLOB;
 	value->rdb_type = BEAM_RDB_SET_INTSET;
-	value->len_bytes = INTSET_HEAD_BYTES + (size_t)width * beam_get_le32(block + 4);
+	value->len_bytes = intset_bytes(block);
 	return width == 2 || width == 4 || width == 8;
 }
 
@@ -154,7 +163,7 @@ static bool block_is_there(const uint8_t *block, uint8_t layout)
 		return false;
 	len = beam_get_le32(head);
 	if (layout == SET_INTSET)
-		len = INTSET_HEAD_BYTES + len * beam_get_le32(head + 4);
+		len = intset_bytes(head);
 	return len <= BLOCK_MAX_BYTES && beam_memory_there(block, len);
 }
 
@@ -178,6 +187,42 @@ bool beam_value_is_there(RedisModuleKey *key)
 		return block_is_there((const uint8_t *)data_of(object), object[0]);
 	default:
 		return false;
+	}
+}
+
+static void fetch(const char *bytes, size_t len_bytes)
+{
+	size_t end = len_bytes < FETCH_BYTES ? len_bytes : FETCH_BYTES;
+
+	for (size_t at = FETCHED_BYTES; at < end; at += LINE_BYTES)
+		__builtin_prefetch(bytes + at);
+	__builtin_prefetch(bytes + len_bytes - 1);
+}
+
+void beam_value_fetch(const void *object)
+{
+	const unsigned char *head = object;
+	const char *bytes = (const char *)data_of(head);
+	size_t len;
+
+	if (!bytes)
+		return;
+	switch (head[0]) {
+	case STRING_RAW:
+		if (beam_sds_length((const unsigned char *)bytes, &len))
+			fetch(bytes, len);
+		break;
+	case SET_INTSET:
+		fetch(bytes, intset_bytes((const uint8_t *)bytes));
+		break;
+	case SET_LISTPACK:
+	case ZSET_LISTPACK:
+	case HASH_LISTPACK:
+	case LIST_LISTPACK:
+		fetch(bytes, beam_get_le32((const uint8_t *)bytes));
+		break;
+	default: /* the rest is short, and has come with the object */
+		break;
 	}
 }
 

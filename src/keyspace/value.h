@@ -51,4 +51,8 @@ bool beam_value_is_there(RedisModuleKey *key);
  * way, or does not look as told above: then nothing in *value may be used. Reads memory only. */
 bool beam_value_peek(RedisModuleKey *key, struct beam_value *value);
 
+/* Asks for the memory that beam_value_peek and a copy of the value will read, behind the first line or two, which
+ * whoever found the object asked for. Only for layouts that have proved themselves. */
+void beam_value_fetch(const void *object);
+
 #endif

@@ -72,6 +72,13 @@ static int on_open_key(void *arg, const struct beam_open_key *key)
 	return beam_record_read(walker->reader, key);
 }
 
+static void on_coming_value(void *arg, const void *object)
+{
+	struct beam_walker *walker = arg;
+
+	beam_record_coming(walker->reader, object);
+}
+
 static void on_scanned_key(RedisModuleCtx *ctx, RedisModuleString *name, RedisModuleKey *handle,
 			   void *arg)
 {
@@ -133,6 +140,7 @@ static int open_db(struct beam_walker *walker, const struct beam_db_facts *db)
 	walker->has_table =
 	    walk->fast_path && beam_peek_table_open(walk->ctx, walker->cursor, db->keys,
 						    db->expires, &walker->table_view);
+	walker->table_view.coming = on_coming_value;
 	walker->tables |=
 	    walker->has_table ? beam_peek_table_kind(&walker->table_view) : BEAM_TABLE_SCANNED;
 	return 0;
