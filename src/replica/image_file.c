@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <libgen.h>
 #include <limits.h>
 #include <stdbool.h>
@@ -34,6 +35,16 @@ struct beam_image_file {
 	uint32_t nunused;
 };
 
+/* Not by the pid alone: in containers pulls have the same one each time, and so has another's beside it. */
+static void make_temp_name(struct beam_image_file *file)
+{
+	uint64_t number;
+
+	beam_random(&number, sizeof(number));
+	snprintf(file->temp, sizeof(file->temp), ".rdbeam-%ld-%016" PRIx64 ".tmp", (long)getpid(),
+		 number);
+}
+
 static int open_temp(struct beam_image_file *file)
 {
 	mode_t mode = 0644;
@@ -41,7 +52,7 @@ static int open_temp(struct beam_image_file *file)
 	file->fd = openat(file->dir, ".", O_TMPFILE | O_WRONLY | O_CLOEXEC, mode);
 	if (file->fd >= 0)
 		return 0;
-	snprintf(file->temp, sizeof(file->temp), ".rdbeam-%ld.tmp", (long)getpid());
+	make_temp_name(file);
 	file->fd = openat(file->dir, file->temp, O_CREAT | O_EXCL | O_WRONLY | O_CLOEXEC, mode);
 	if (file->fd >= 0)
 		return 0;
@@ -201,7 +212,7 @@ static int name_it(struct beam_image_file *file)
 	if (file->temp[0])
 		return 0;
 	snprintf(self, sizeof(self), "/proc/self/fd/%d", file->fd);
-	snprintf(file->temp, sizeof(file->temp), ".rdbeam-%ld.tmp", (long)getpid());
+	make_temp_name(file);
 	if (linkat(AT_FDCWD, self, file->dir, file->temp, AT_SYMLINK_FOLLOW) == 0)
 		return 0;
 	int err = -errno;

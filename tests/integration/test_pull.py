@@ -314,6 +314,17 @@ def test_to_file_loads_and_continues(make, loads, root):
     assert [p.name for p in root.iterdir() if p.is_file()] == ["pulled.rdb"]
 
 
+def test_to_file_beside_what_a_killed_pull_has_left(make, root):
+    """In a container it had the same pid."""
+    primary = make("primary")
+    primary.client.set("key", "value")
+    done = subprocess.run([str(harness.artifact("rdbeam")), "pull", "--from", f"127.0.0.1:{primary.port}",
+                           "--to-file", root / "new.rdb"], capture_output=True, text=True,
+                          preexec_fn=lambda: (root / f".rdbeam-{os.getpid()}.tmp").touch())
+    assert done.returncode == 0, done.stderr
+    check_rdb(root / "new.rdb")
+
+
 def test_to_file_leaves_an_old_file_whole_when_it_fails(make, root):
     primary = slow_primary(make)
     path = root / "pulled.rdb"
