@@ -15,6 +15,9 @@
 #include "text.h"
 
 #define PORT_DISTANCE 20000
+#define BIND_MAX      (sizeof(((struct beam_ctl_config *)0)->bind) / BEAM_ADDR_BYTES)
+
+static_assert(BIND_MAX == 8 && BEAM_ADDR_BYTES == 64, "as the refusal says");
 
 static const int enum_values[] = {0, 1, 2, 3};
 
@@ -208,9 +211,25 @@ static RedisModuleString *get_text(const char *name, void *arg)
 	return shown;
 }
 
+/* What split_bind below takes. */
+static bool bind_fits(const char *text)
+{
+	size_t n = 0;
+
+	for (const char *at = text + strspn(text, " "); *at; at += strspn(at, " ")) {
+		size_t len = strcspn(at, " ");
+
+		if (++n > BIND_MAX || len >= BEAM_ADDR_BYTES)
+			return false;
+		at += len;
+	}
+	return true;
+}
+
 static int set_text(const char *name, RedisModuleString *value, void *arg, RedisModuleString **err)
 {
 	static const char fixed[] = "cannot be changed while the server runs";
+	static const char too_many[] = "must be at most 8 addresses, of at most 63 bytes each";
 	const char *text = RedisModule_StringPtrLen(value, NULL);
 	struct setting *s = arg;
 
@@ -219,6 +238,10 @@ static int set_text(const char *name, RedisModuleString *value, void *arg, Redis
 	 * back all that CONFIG GET has shown expects (Redis's own tests do). */
 	if (registered && s->fixed && strcmp(text, *(char **)s->value) != 0) {
 		*err = RedisModule_CreateString(NULL, fixed, strlen(fixed));
+		return REDISMODULE_ERR;
+	}
+	if (s->value == &beam_config.bind && !bind_fits(text)) {
+		*err = RedisModule_CreateString(NULL, too_many, strlen(too_many));
 		return REDISMODULE_ERR;
 	}
 	return text_set(s, text) ? refuse(s, err) : REDISMODULE_OK;
@@ -313,7 +336,7 @@ static void split_bind(const char *text, struct beam_ctl_config *message)
 	char copy[1024], *save = NULL;
 
 	snprintf(copy, sizeof(copy), "%s", text);
-	for (char *word = strtok_r(copy, " ", &save); word && message->nbind < 8;
+	for (char *word = strtok_r(copy, " ", &save); word && message->nbind < BIND_MAX;
 	     word = strtok_r(NULL, " ", &save)) {
 		if (word[0] == '-' && word[1])
 			word++;

@@ -105,6 +105,15 @@ def test_wrong_value_is_refused_by_config_set(make, option):
     assert server.client.config_get(f"rdbeam.{option}") == before
 
 
+@pytest.mark.parametrize("value", [" ".join(["127.0.0.1"] * 9), "a" * 64])
+def test_addresses_that_would_be_cut_are_refused(make, value):
+    server = make("primary")
+    server.client.config_set("rdbeam.bind", "127.0.0.1 127.0.0.2")
+    with pytest.raises(redis.ResponseError, match="at most 8 addresses"):
+        server.client.config_set("rdbeam.bind", value)
+    assert server.client.config_get("rdbeam.bind") == {"rdbeam.bind": "127.0.0.1 127.0.0.2"}
+
+
 def test_arguments_of_loadmodule(make):
     server = make("primary", module=False)
     port = harness.free_port()
