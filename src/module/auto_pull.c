@@ -35,6 +35,7 @@ static struct {
 	char host[256];                /* whom it goes to */
 	long long port;
 	bool attached; /* the server follows the pull, not its primary */
+	bool lost;     /* it does, and there is no pull any more */
 	char line[512];
 	size_t line_bytes;
 } auto_ = {.pull.fd = -1};
@@ -106,7 +107,27 @@ static void on_output(int fd, void *arg, int mask)
 	if (n > 0)
 		return;
 	take_line();
+	/* Its guard would have led the server home: it was killed, too. Not here: a load may run. */
+	auto_.lost = auto_.attached;
 	forget();
+}
+
+static void go_home(void)
+{
+	char port[24];
+
+	auto_.lost = false;
+	snprintf(port, sizeof(port), "%lld", auto_.port);
+	beam_log(BEAM_LOG_WARNING,
+		 "auto-pull from %s:%s has gone without a word: the server's own sync takes over",
+		 auto_.host, port);
+	auto_.own = true;
+	RedisModuleCallReply *reply =
+	    RedisModule_Call(auto_.ctx, "REPLICAOF", "cc", auto_.host, port);
+
+	auto_.own = false;
+	if (reply)
+		RedisModule_FreeCallReply(reply);
 }
 
 /* ---- when to pull --------------------------------------------------------------------------- */
@@ -148,6 +169,7 @@ static void on_role(RedisModuleCtx *ctx, RedisModuleEvent event, uint64_t sub, v
 	(void)data;
 	if (auto_.own)
 		return;
+	auto_.lost = false;
 	if (sub != REDISMODULE_ROLE_NOW_REPLICA || !read_primary(&primary)) {
 		call_off("the server is its own primary now");
 		return;
@@ -229,6 +251,8 @@ int beam_auto_pull_open(RedisModuleCtx *ctx)
 
 void beam_auto_pull_on_cron(void)
 {
+	if (auto_.lost)
+		go_home();
 	if (auto_.at_load)
 		begin(auto_.ctx, NULL);
 }
