@@ -8,7 +8,7 @@
 
 #include "link.h"
 #include "relays.h"
-#include "save.h"
+#include "save_file.h"
 #include "text.h"
 
 static struct beam_ctl_opened newest; /* the last generation begun */

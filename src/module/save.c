@@ -4,24 +4,18 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <inttypes.h>
 #include <signal.h>
-#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
-#include <sys/socket.h>
-#include <sys/stat.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 #include "child_info.h"
 #include "clock.h"
 #include "config.h"
 #include "cut.h"
-#include "disk.h"
 #include "fault.h"
 #include "image_writer.h"
 #include "lane.h"
@@ -29,10 +23,10 @@
 #include "link.h"
 #include "log.h"
 #include "rdbeam/error.h"
+#include "save_file.h"
 #include "save_header.h"
 #include "shared.h"
 #include "snapshot_facts.h"
-#include "sockets.h"
 #include "still.h"
 #include "workers.h"
 
@@ -54,11 +48,7 @@ struct snapshot {
 	int priority; /* the server's own, while `lowered` */
 	bool lowered;
 	char why[BEAM_REASON_BYTES];
-	/* of a save to disk */
-	int dirfd, file, name_lock;
-	bool direct, named;
-	char temp_name[64];
-	char name[256];
+	struct beam_save_file file; /* of a save to disk */
 };
 
 /* ---- what is written ------------------------------------------------------------------------ */
@@ -86,7 +76,7 @@ static void fill_begin(struct snapshot *s, enum beam_snapshot_kind kind, const u
 	s->begin.kind = kind;
 	s->begin.keys_expected = s->facts.keys;
 	s->begin.fork_ns = s->forked_ns;
-	s->begin.direct_io = s->direct;
+	s->begin.direct_io = s->file.direct;
 	s->begin.estimate_bytes = estimate(&s->facts, beam_link_status());
 	memcpy(cut->replid, s->facts.replid, sizeof(cut->replid));
 	cut->is_replica = s->facts.is_replica;
@@ -150,7 +140,7 @@ static int check_facts(struct snapshot *s)
 static int begin(struct snapshot *s, enum beam_snapshot_kind kind)
 {
 	struct beam_lane_begin opts = {
-	    .begin = &s->begin, .file_fd = s->file, .timeout_ms = ANSWER_TIMEOUT_MS};
+	    .begin = &s->begin, .file_fd = s->file.fd, .timeout_ms = ANSWER_TIMEOUT_MS};
 	char reason[BEAM_TEXT_BYTES] = "";
 	const uint8_t *secret;
 	int err;
@@ -268,7 +258,7 @@ static void snapshot_open(struct snapshot *s, RedisModuleCtx *ctx, uint64_t fork
 	memset(s, 0, sizeof(*s));
 	s->ctx = ctx;
 	s->forked_ns = forked_ns;
-	s->dirfd = s->file = s->name_lock = -1;
+	beam_save_file_init(&s->file);
 }
 
 static void snapshot_close(struct snapshot *s, int err)
@@ -277,83 +267,12 @@ static void snapshot_close(struct snapshot *s, int err)
 		beam_lane_abort(s->lane, err, s->why);
 	beam_lane_close(&s->lane);
 	beam_copy_pool_close(&s->pool);
-	if (s->named && s->dirfd >= 0)
-		unlinkat(s->dirfd, s->temp_name, 0);
-	beam_close(&s->file);
-	beam_close(&s->dirfd);
-	beam_close(&s->name_lock);
+	beam_save_file_close(&s->file);
 	if (s->have_facts)
 		beam_facts_free(&s->facts);
 }
 
 /* ---- the save to disk ----------------------------------------------------------------------- */
-
-/* One save at a time to one file, whichever server makes it: an abstract socket's name, unique on
- * this machine and given up by the kernel when its last holder (the waiter) ends. */
-static int lock_name(struct snapshot *s)
-{
-	struct sockaddr_un addr = {.sun_family = AF_UNIX};
-	struct stat st;
-	int n;
-
-	int err = BEAM_FAULT("lock-name");
-
-	if (err)
-		return err;
-	if (fstat(s->dirfd, &st))
-		return -errno;
-	n = snprintf(addr.sun_path + 1, sizeof(addr.sun_path) - 1, "rdbeam-save:%jx:%jx:%.60s",
-		     (uintmax_t)st.st_dev, (uintmax_t)st.st_ino, s->name);
-	s->name_lock = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-	if (s->name_lock < 0)
-		return -errno;
-	if (bind(s->name_lock, (struct sockaddr *)&addr,
-		 (socklen_t)(offsetof(struct sockaddr_un, sun_path) + 1 + (size_t)n)) == 0)
-		return 0;
-	snprintf(
-	    s->why, sizeof(s->why),
-	    "another server is saving to the same file %.100s in the same directory; give each "
-	    "server a dir or dbfilename of its own",
-	    s->name);
-	return BEAM_E_BUSY;
-}
-
-/* The name that stock saving would use by now, and that the server removes when it kills its child:
- * whoever watches for it (Redis's own tests do) sees a save under way. Redis 7.0 has made it. */
-static void show_stock_temp_name(const struct snapshot *s)
-{
-	char name[64];
-
-	snprintf(name, sizeof(name), "temp-%d.rdb", (int)getpid());
-	int fd = openat(s->dirfd, name, O_WRONLY | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0666);
-
-	if (fd >= 0)
-		close(fd);
-}
-
-static int open_file(struct snapshot *s)
-{
-	int err;
-
-	s->dirfd = open(".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (s->dirfd < 0)
-		return fail(s, "opening the server's directory", -errno);
-	if (!beam_config_get(s->ctx, "dbfilename", s->name, sizeof(s->name)) || !s->name[0]) {
-		snprintf(
-		    s->why, sizeof(s->why),
-		    "dbfilename is not known (CONFIG is renamed) or longer than a file's name");
-		return BEAM_E_UNSUPPORTED;
-	}
-	err = lock_name(s);
-	if (err)
-		return fail(s, "locking the dump's name", err);
-	show_stock_temp_name(s);
-	snprintf(s->temp_name, sizeof(s->temp_name), BEAM_SAVE_TEMP_NAME, (int)getpid());
-	err = BEAM_FAULT("create-file");
-	if (!err)
-		err = beam_file_create(s->dirfd, s->temp_name, &s->file, &s->direct, &s->named);
-	return err ? fail(s, "creating the dump's temporary file", err) : 0;
-}
 
 static void keep_over_exec(int fd)
 {
@@ -371,6 +290,7 @@ struct waiter_args {
 /* Composes the waiter's command line and lets its fds through. */
 static int prepare_waiter(struct snapshot *s, struct waiter_args *args, pid_t server)
 {
+	const struct beam_save_file *file = &s->file;
 	static int fds[1 + 1024];
 	int nfds, sock, n = 0;
 	size_t len;
@@ -393,36 +313,22 @@ static int prepare_waiter(struct snapshot *s, struct waiter_args *args, pid_t se
 	ARG("sock=%d", sock);
 	ARG("table=%d", fds[0]);
 	args->argv[n++] = args->extents;
-	ARG("dir=%d", s->dirfd);
-	ARG("file=%d", s->file);
-	ARG("named=%d", s->named);
-	ARG("direct=%d", s->direct);
-	ARG("keep=%d", s->name_lock);
-	ARG("temp=%s", s->temp_name);
-	ARG("name=%s", s->name);
+	ARG("dir=%d", file->dir);
+	ARG("file=%d", file->fd);
+	ARG("named=%d", file->named);
+	ARG("direct=%d", file->direct);
+	ARG("keep=%d", file->lock);
+	ARG("temp=%s", file->temp_name);
+	ARG("name=%s", file->name);
 	ARG("server=%d", (int)server);
 #undef ARG
 	args->argv[n] = NULL;
 	keep_over_exec(sock);
 	keep_over_exec(fds[0]);
-	keep_over_exec(s->dirfd);
-	keep_over_exec(s->file);
-	keep_over_exec(s->name_lock);
+	keep_over_exec(file->dir);
+	keep_over_exec(file->fd);
+	keep_over_exec(file->lock);
 	return 0;
-}
-
-/* From here on the file goes by the name that the server removes when it kills its child. Redis 7.0 has
- * made a file of that name before the hook; nothing will write to it any more. */
-static void take_stock_temp_name(struct snapshot *s)
-{
-	char name[64];
-
-	snprintf(name, sizeof(name), "temp-%d.rdb", (int)getpid());
-	if (!s->named)
-		unlinkat(s->dirfd, name, 0);
-	else if (renameat(s->dirfd, s->temp_name, s->dirfd, name))
-		return;
-	memcpy(s->temp_name, name, sizeof(name));
 }
 
 /* Does not return when it works. */
@@ -442,7 +348,7 @@ static int become_waiter(struct snapshot *s)
 	if (err)
 		return err;
 	beam_child_info_cow(false); /* replicas have it all already */
-	take_stock_temp_name(s);
+	beam_save_file_take_stock_name(&s->file);
 	err = prepare_waiter(s, &args, getppid());
 	if (err)
 		return err;
@@ -465,7 +371,7 @@ static int to_disk(RedisModuleCtx *ctx, uint64_t forked_ns)
 	err = check_facts(&s);
 	if (!err) {
 		prepare(&s);
-		err = open_file(&s);
+		err = beam_save_file_open(&s.file, ctx, s.why);
 	}
 	if (!err)
 		err = begin(&s, BEAM_SNAPSHOT_DISK);

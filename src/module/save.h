@@ -7,14 +7,10 @@
 #ifndef BEAM_SAVE_H
 #define BEAM_SAVE_H
 
-#include <stdbool.h>
 #include <stdint.h>
 
 #include "ctl.h"
 #include "redis_api.h"
-
-/* Name of the child's temporary file where the file system has no unnamed ones; takes a pid. */
-#define BEAM_SAVE_TEMP_NAME "temp-rdbeam-%d.rdb"
 
 /* BGSAVE's child: copies, then execs the waiter and does not return; returns when stock saving is
  * to go on. `forked_ns` is the clock at the child's start. */
