@@ -262,6 +262,13 @@ static int check_replica(const struct beam_pull_opts *opts, const struct beam_re
 
 	if (rc)
 		return rc;
+	/* Of a history there is one primary; the others have it from there, over however many. */
+	if (!target->is_replica && source->replid[0] && strcmp(target->replid, source->replid) == 0)
+		return beam_tell(
+		    error, -EINVAL,
+		    "%s is the primary from which --from has its data: it would follow "
+		    "itself (give another --to)",
+		    beam_redis_name(to));
 	rc = check_tls(lead, to, error);
 	if (rc)
 		return rc;

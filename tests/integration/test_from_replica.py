@@ -86,6 +86,15 @@ def test_wrong_primary_is_refused(make):
     one_line(pull(source, primary, "--force", check=2), "same server")
 
 
+def test_primary_over_another_replica_is_no_target(make):
+    """It would follow itself."""
+    primary, source = pair(make)
+    last = make("last", options={"segment-size": "2mb"})
+    follow(source, last)
+    one_line(pull(last, primary, "--force", check=2), "follow itself", str(primary.port))
+    assert primary.value("replication", "role") == "master"
+
+
 def test_primary_option_needs_a_replica(make):
     primary = make("primary")
     target = make("target", module=False)
