@@ -10,6 +10,7 @@
 
 #include "clock.h"
 #include "fault.h"
+#include "log.h"
 #include "rdbeam/error.h"
 #include "server_talk.h"
 
@@ -146,6 +147,17 @@ static void take_message(struct tcp_session *session, const struct beam_wire_mes
 	}
 }
 
+/* What does not begin as a message is no reader's, and who sent it would not understand an answer. */
+static void malformed(struct tcp_session *session)
+{
+	if (session->state != SESSION_HELLO) {
+		broken(session, "malformed message");
+		return;
+	}
+	beam_log(BEAM_LOG_INFO, "connection from %s closed: it is no pull's", session->peer);
+	tcp_session_cut(session, BEAM_E_PROTO);
+}
+
 static void take_messages(struct tcp_session *session)
 {
 	size_t at = 0;
@@ -155,7 +167,7 @@ static void take_messages(struct tcp_session *session)
 		int n = beam_wire_decode(session->in + at, session->in_bytes - at, &message);
 
 		if (n < 0)
-			broken(session, "malformed message");
+			malformed(session);
 		if (n <= 0)
 			break;
 		at += (size_t)n;
