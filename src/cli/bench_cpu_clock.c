@@ -84,8 +84,10 @@ static int add_threads(pid_t pid, const cpu_set_t *cpus, char text[THREADS_TEXT]
 	DIR *dir = opendir(path);
 	const struct dirent *entry;
 	size_t len = strlen(text);
-	int err = dir ? 0 : -errno;
+	int err = 0;
 
+	if (!dir)
+		return -errno;
 	while (!err && (entry = readdir(dir))) {
 		pid_t thread = (pid_t)strtol(entry->d_name, NULL, 10);
 
@@ -97,8 +99,7 @@ static int add_threads(pid_t pid, const cpu_set_t *cpus, char text[THREADS_TEXT]
 		if (len >= THREADS_TEXT)
 			err = -E2BIG;
 	}
-	if (dir)
-		closedir(dir);
+	closedir(dir);
 	return err;
 }
 

@@ -134,10 +134,12 @@ static void send_status(struct daemon *d, const struct beam_ctl_status *s)
 static void make_now(void *arg)
 {
 	struct daemon *d = arg;
-	struct beam_ctl_status unshared, *s = d->page ? beam_status_page_next(d->page) : &unshared;
+	struct beam_ctl_status unshared = {0}, *s = &unshared;
 
 	if (!d->greeted)
 		return;
+	if (d->page)
+		s = beam_status_page_next(d->page);
 	build(d, s);
 	(void)BEAM_FAULT("daemon.status");
 	d->status_made_ms = beam_now_ms();

@@ -104,6 +104,7 @@ static void job_submit(struct chunk_writer *writer, struct chunk *chunk)
 {
 	struct beam_copy_job *job = chunk->job;
 
+	/* A segment has its job from its begin on. NOLINTNEXTLINE(clang-analyzer-core.*) */
 	job->ends_chunk = chunk->current + 1 == chunk->nsegments;
 	job->len_bytes = writer->segment_bytes - (job->ends_chunk ? CRC_BYTES : 0);
 	chunk->job = NULL;

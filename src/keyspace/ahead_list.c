@@ -238,7 +238,7 @@ static uint64_t fetch(const struct beam_list_layout *layout, struct stream *stre
 /* The parts between marks, the last ones of what is left: each from its last node on. */
 void beam_ahead_list_step(struct beam_ahead_list *list)
 {
-	struct stream streams[STREAMS];
+	struct stream streams[STREAMS] = {{0, 0}};
 	unsigned n = 0;
 
 	while (n < STREAMS && list->at) {
