@@ -5,20 +5,15 @@
 #include "doctor.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <netinet/in.h>
-#include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <time.h>
-#include <unistd.h>
 
 #include "command.h"
 #include "connect.h"
 #include "report.h"
-#include "sockets.h"
-#include "text.h"
 
 #define STARTING_LOOKS 50 /* for 5 s */
 
@@ -37,24 +32,6 @@ static const struct doctor_opts doctor_defaults = {.connect = BEAM_CONNECT_DEFAU
 static const char *const level_names[] = {"ok", "warn", "fail"};
 
 /* ---- findings ----------------------------------------------------------------------------- */
-
-void beam_doctor_add(struct beam_doctor *doctor, enum beam_level level, const char *name,
-		     const char *remedy, const char *fmt, ...)
-{
-	struct beam_finding *finding = &doctor->findings[doctor->nfindings];
-	va_list args;
-
-	if (doctor->nfindings == BEAM_FINDINGS_MAX)
-		return;
-	doctor->nfindings++;
-	finding->level = level;
-	finding->name = name;
-	snprintf(finding->remedy, sizeof(finding->remedy), "%s", remedy);
-	va_start(args, fmt);
-	vsnprintf(finding->text, sizeof(finding->text), fmt, args);
-	va_end(args);
-	beam_text_plain(finding->text); /* a server's words may be in it */
-}
 
 static int count_level(const struct beam_doctor *doctor, enum beam_level level)
 {
@@ -96,64 +73,6 @@ static void print_json(const struct beam_doctor *doctor)
 	for (enum beam_level level = BEAM_LEVEL_OK; level <= BEAM_LEVEL_FAIL; level++)
 		beam_json_i64(object, level_names[level], count_level(doctor, level));
 	beam_json_print(object);
-}
-
-/* ---- what checks ask with ----------------------------------------------------------------- */
-
-int beam_doctor_read(const char *path, char *out, size_t cap)
-{
-	size_t used = 0;
-	ssize_t n = 1;
-	int fd = open(path, O_RDONLY | O_CLOEXEC);
-	int err = fd < 0 ? -errno : 0;
-
-	while (!err && n > 0 && used + 1 < cap) {
-		n = read(fd, out + used, cap - 1 - used);
-		if (n < 0 && errno != EINTR)
-			err = -errno;
-		used += n > 0 ? (size_t)n : 0;
-		n = n < 0 ? 1 : n;
-	}
-	beam_close(&fd);
-	while (used > 0 && out[used - 1] == '\n')
-		used--;
-	out[err ? 0 : used] = '\0';
-	return err;
-}
-
-int beam_doctor_read_proc(const struct beam_doctor *doctor, const char *name, char *out, size_t cap)
-{
-	char path[64];
-
-	if (doctor->pid)
-		snprintf(path, sizeof(path), "/proc/%d/%s", (int)doctor->pid, name);
-	else
-		snprintf(path, sizeof(path), "/proc/self/%s", name);
-	return beam_doctor_read(path, out, cap);
-}
-
-bool beam_doctor_config(struct beam_doctor *doctor, const char *name, char *out, size_t cap)
-{
-	redisReply *reply = NULL;
-	bool found;
-
-	out[0] = '\0';
-	if (!doctor->redis || beam_redis_command(doctor->redis, &reply, "CONFIG GET %s", name) != 0)
-		return false;
-	found = reply->type == REDIS_REPLY_ARRAY && reply->elements == 2 &&
-		reply->element[1]->type == REDIS_REPLY_STRING;
-	if (found)
-		snprintf(out, cap, "%s", reply->element[1]->str);
-	freeReplyObject(reply);
-	return found;
-}
-
-int64_t beam_doctor_config_number(struct beam_doctor *doctor, const char *name, int64_t fallback)
-{
-	char text[64];
-
-	return beam_doctor_config(doctor, name, text, sizeof(text)) ? strtoll(text, NULL, 10)
-								    : fallback;
 }
 
 /* ---- the command -------------------------------------------------------------------------- */

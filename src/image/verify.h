@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * What the two halves of beam_verify share: verify.c has the report and plain RDB files,
- * verify_image.c the images made here. One run is one thread's.
+ * What the parts of beam_verify share: verify_report.c has the report, verify_plain.c the walk over plain
+ * RDB files, verify_image.c the one over the images made here. One run is one thread's.
  */
 #ifndef BEAM_VERIFY_H
 #define BEAM_VERIFY_H
@@ -42,6 +42,8 @@ bool beam_verify_magic(struct beam_verify_run *run);
 void beam_verify_tell_record(struct beam_verify_run *run, int code, uint64_t offset,
 			     const struct beam_rdb_record *record);
 
+/* Checks a plain RDB file. */
+void beam_verify_plain(struct beam_verify_run *run);
 /* Checks an image; its manifest has been parsed. */
 void beam_verify_image(struct beam_verify_run *run, const struct beam_manifest *manifest);
 

@@ -65,13 +65,6 @@ void beam_fetch_counts(const struct beam_fetch *fetch, struct beam_fetch_counts 
 	*out = fetch->counts;
 }
 
-int beam_fetch_bad(struct beam_fetch *fetch, const char *what, uint64_t value)
-{
-	fetch->to_blame = true;
-	return beam_tell(fetch->error, BEAM_E_PROTO, "the server of the image sent %s %llu", what,
-			 (unsigned long long)value);
-}
-
 static int on_done(struct beam_fetch *fetch, uint64_t cookie)
 {
 	if (cookie >= fetch->nknown || fetch->segments[cookie].state != READING ||

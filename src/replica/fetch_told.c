@@ -13,6 +13,13 @@
 
 #define PIECE_BYTES (1u << 20)
 
+int beam_fetch_bad(struct beam_fetch *fetch, const char *what, uint64_t value)
+{
+	fetch->to_blame = true;
+	return beam_tell(fetch->error, BEAM_E_PROTO, "the server of the image sent %s %llu", what,
+			 (unsigned long long)value);
+}
+
 static void tell_memory(struct beam_fetch *fetch)
 {
 	uint64_t len_bytes = 0;

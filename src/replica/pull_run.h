@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * One pull while it runs; private to pull.c, transfer.c and replicate.c.
+ * One pull while it runs; private to pull.c, pull_show.c, transfer.c and replicate.c.
  */
 #ifndef BEAM_PULL_RUN_H
 #define BEAM_PULL_RUN_H
@@ -56,6 +56,8 @@ struct beam_pull {
 	struct beam_feed_listen parking; /* of an automatic pull */
 	struct beam_feed *feed;
 };
+
+/* ---- pull_show.c ------------------------------------------------------------------------- */
 
 /* Shows progress if it is due. Always 0, so that it can end a tick. */
 int beam_pull_show(struct beam_pull *pull);
