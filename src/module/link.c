@@ -16,6 +16,7 @@
 #include "config.h"
 #include "fault.h"
 #include "log.h"
+#include "program.h"
 #include "rdbeam/error.h"
 #include "sockets.h"
 #include "status_page.h"
@@ -182,7 +183,7 @@ static void on_readable(int fd, void *arg, int mask)
  * is waited for, so that the server never has a child that is not its own. */
 static int spawn(int control, int listener)
 {
-	char path[512];
+	char path[512], program[512];
 	char *argv[] = {path, NULL};
 	posix_spawn_file_actions_t actions;
 	posix_spawnattr_t attr;
@@ -191,6 +192,7 @@ static int spawn(int control, int listener)
 	pid_t pid;
 
 	beam_config_daemon_path(path, sizeof(path));
+	beam_program_path(program, sizeof(program));
 	posix_spawn_file_actions_init(&actions);
 	posix_spawn_file_actions_adddup2(&actions, control, BEAM_FD_CONTROL);
 	posix_spawn_file_actions_adddup2(&actions, listener, BEAM_FD_LISTEN);
@@ -203,7 +205,7 @@ static int spawn(int control, int listener)
 	int err = -BEAM_FAULT("link.spawn");
 
 	if (!err)
-		err = posix_spawn(&pid, path, &actions, &attr, argv, environ);
+		err = posix_spawn(&pid, program, &actions, &attr, argv, environ);
 
 	posix_spawnattr_destroy(&attr);
 	posix_spawn_file_actions_destroy(&actions);
@@ -323,6 +325,7 @@ void beam_link_close(void)
 {
 	link_.due_ms = 0;
 	disconnect();
+	beam_program_close();
 	if (link_.ctx)
 		RedisModule_FreeThreadSafeContext(link_.ctx);
 	link_.ctx = NULL;

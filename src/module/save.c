@@ -22,6 +22,7 @@
 #include "large.h"
 #include "link.h"
 #include "log.h"
+#include "program.h"
 #include "rdbeam/error.h"
 #include "save_file.h"
 #include "save_header.h"
@@ -335,12 +336,14 @@ static int prepare_waiter(struct snapshot *s, struct waiter_args *args, pid_t se
 static int become_waiter(struct snapshot *s)
 {
 	static struct waiter_args args;
+	char program[512];
 	sigset_t none;
 	int err;
 
 	beam_config_daemon_path(args.path, sizeof(args.path));
+	beam_program_path(program, sizeof(program));
 	err = BEAM_FAULT("exec-waiter");
-	if (!err && access(args.path, X_OK))
+	if (!err && access(program, X_OK))
 		err = -errno; /* before anything is given up that stock saving needs */
 	if (err)
 		return fail(s, "starting the waiter", err);
@@ -356,7 +359,7 @@ static int become_waiter(struct snapshot *s)
 	sigprocmask(SIG_SETMASK, &none, NULL);
 	err = BEAM_FAULT("exec");
 	if (!err) {
-		execve(args.path, args.argv, environ);
+		execve(program, args.argv, environ);
 		err = -errno;
 	}
 	return fail(s, "starting the waiter", err);

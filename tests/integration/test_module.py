@@ -2,6 +2,7 @@
 """The module as an administrator meets it: options, INFO, commands, and its daemon's life."""
 import os
 import re
+import shutil
 import signal
 import socket
 import time
@@ -440,6 +441,33 @@ def test_daemon_that_keeps_dying_is_started_with_pauses(make):
     assert len(pids) == 3
     daemon_up(server)
     assert server.client.ping()
+
+
+def test_upgrade_of_the_files_leaves_a_running_server_alone(make, binary):
+    """Another build lies where rdbeamd was: the waiter and the next daemon are still the module's own."""
+    server = make("primary")
+    data.fill_strings(server.client, 1000, 100)
+    program = server.dir / "rdbeamd"
+    program.unlink()
+    program.symlink_to(shutil.which("false"))
+    server.bgsave()
+    server.image_made()
+    first = server.daemon()
+    os.kill(first, signal.SIGKILL)
+    daemon_up(server, other_than=first)
+    server.bgsave()
+    server.image_made()
+    check_rdb(server.dump(), binary)
+
+
+def test_daemon_that_is_a_script_is_run_by_its_name(make, root):
+    script = root / "rdbeamd"
+    script.write_text(f'#!/bin/sh\nexec {harness.artifact("rdbeamd")} "$@"\n')
+    script.chmod(0o755)
+    server = make("primary", options={"daemon": script})
+    wait_for(lambda: server.value("rdbeam", "rdbeam_daemon_state") == "up", "daemon is up")
+    server.bgsave()
+    server.image_made()
 
 
 def test_daemon_ends_with_its_server(make):

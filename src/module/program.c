@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "program.h"
+
+#include <fcntl.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "config.h"
+#include "sockets.h"
+
+#define HIGH_FD 16 /* beyond those that are given to the daemon as its own */
+
+static int held = -1;
+
+/* A script's interpreter would be told a name that means nothing to it any more. */
+static bool is_elf(int fd)
+{
+	char magic[4];
+
+	return pread(fd, magic, sizeof(magic), 0) == sizeof(magic) &&
+	       memcmp(magic, "\177ELF", sizeof(magic)) == 0;
+}
+
+static int hold(const char *path)
+{
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	int high = fd >= 0 && is_elf(fd) ? fcntl(fd, F_DUPFD_CLOEXEC, HIGH_FD) : -1;
+
+	beam_close(&fd);
+	return high;
+}
+
+void beam_program_path(char *out, size_t cap)
+{
+	char path[512];
+
+	beam_config_daemon_path(path, sizeof(path));
+	if (held < 0)
+		held = hold(path);
+	snprintf(out, cap, "/proc/self/fd/%d", held);
+	if (held < 0 || access(out, X_OK))
+		snprintf(out, cap, "%s", path);
+}
+
+void beam_program_close(void)
+{
+	beam_close(&held);
+}
