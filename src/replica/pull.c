@@ -103,6 +103,9 @@ static int check(struct beam_pull *pull)
 	if (!rc)
 		rc = beam_check_pair(&pull->opts, &pull->lead_addr, &pull->source, pull->to,
 				     &pull->target, pull->error);
+	if (!rc && pull->opts.target == BEAM_PULL_REPLICA)
+		rc = beam_check_ring(&pull->lead_addr, &pull->lead_facts, &pull->target,
+				     pull->opts.timeout_ms, pull->error);
 	if (!rc && pull->opts.pull_id)
 		rc = beam_check_needed(pull->from, pull->to, pull->error);
 	if (!rc && pull->guard)

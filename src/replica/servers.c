@@ -15,6 +15,7 @@
 #include "tell.h"
 
 #define VERSION_LEAST 7
+#define CHAIN_MOST    16
 
 /* INFO's sections in one reply: "all" would leave modules in, and one call is one moment. */
 static int read_info(struct beam_redis *redis, char *error, redisReply **out)
@@ -252,6 +253,45 @@ int beam_check_lead(const struct beam_redis *lead, const struct beam_server_fact
 			 "--primary with its address; after a failover wait until the replica "
 			 "follows the new one)",
 			 beam_redis_name(lead));
+}
+
+/* False: it does not tell. Loopback's means another host when it is said by one. */
+static bool next_primary(struct beam_redis_addr *addr, struct beam_server_facts *facts,
+			 int timeout_ms)
+{
+	char text[BEAM_REDIS_ERROR_BYTES];
+	struct beam_redis *redis = NULL;
+
+	if (!facts->is_replica ||
+	    (is_loopback_name(facts->master_host) && !is_loopback_name(addr->host)))
+		return false;
+	snprintf(addr->host, sizeof(addr->host), "%s", facts->master_host);
+	addr->port = facts->master_port;
+	if (beam_redis_open(addr, timeout_ms, text, &redis))
+		return false;
+	int rc = beam_server_facts(redis, text, facts);
+
+	beam_redis_close(&redis);
+	return rc == 0;
+}
+
+int beam_check_ring(const struct beam_redis_addr *lead, const struct beam_server_facts *lead_facts,
+		    const struct beam_server_facts *target, int timeout_ms, char *error)
+{
+	struct beam_server_facts facts = *lead_facts;
+	struct beam_redis_addr addr = *lead;
+	int rc = 0;
+
+	for (int i = 0; i < CHAIN_MOST && !rc && next_primary(&addr, &facts, timeout_ms); i++)
+		if (strcmp(facts.run_id, target->run_id) == 0)
+			rc = beam_tell(
+			    error, -EINVAL,
+			    "%s:%u, which --to would follow, has its data from --to: they "
+			    "would follow each other (give another --to, or first "
+			    "REPLICAOF NO ONE to one of them)",
+			    lead->host, lead->port);
+	explicit_bzero(&addr, sizeof(addr));
+	return rc;
 }
 
 static int check_replica(const struct beam_pull_opts *opts, const struct beam_redis_addr *lead,

@@ -37,6 +37,11 @@ int beam_check_lead(const struct beam_redis *lead, const struct beam_server_fact
 		    const struct beam_server_facts *source, const struct beam_server_facts *target,
 		    char *error);
 
+/* Whether the target is among the primaries of `lead`, over however many: they would follow each other, and none
+ * would take writes. One that cannot be asked ends the look. 0 or -EINVAL. */
+int beam_check_ring(const struct beam_redis_addr *lead, const struct beam_server_facts *lead_facts,
+		    const struct beam_server_facts *target, int timeout_ms, char *error);
+
 /* For a target that tries by itself, too: BEAM_E_BUSY when it goes on by a partial resync,
  * BEAM_E_UNSUPPORTED when the primary has no rdbeam. */
 int beam_check_needed(struct beam_redis *from, struct beam_redis *to, char *error);

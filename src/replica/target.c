@@ -3,6 +3,7 @@
 #include "target.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 #include <time.h>
 
@@ -161,9 +162,34 @@ static int follow_after_load(struct beam_redis *redis, const char *host, uint32_
 	}
 }
 
+/* How often somebody has said CONFIG REWRITE; -1: it cannot be told. */
+static int64_t count_rewrites(struct beam_redis *redis)
+{
+	char text[128];
+	long long calls;
+	int rc =
+	    beam_redis_info(redis, "commandstats", "cmdstat_config|rewrite", text, sizeof(text));
+
+	if (rc)
+		return rc == -ENOENT ? 0 : -1;
+	return sscanf(text, "calls=%lld", &calls) == 1 ? calls : -1;
+}
+
+/* 0, or the server's error. */
+static int rewrite_again(struct beam_redis *redis, const struct beam_target_state *state)
+{
+	if (!state->feed_host[0] || state->rewrites < 0 || count_rewrites(redis) <= state->rewrites)
+		return 0;
+	beam_log(BEAM_LOG_NOTICE, "%s has written its configuration file in mid-pull: once more",
+		 beam_redis_name(redis));
+	return beam_redis_command(redis, NULL, "CONFIG REWRITE");
+}
+
 int beam_target_attach(struct beam_redis *redis, const char *host, uint32_t port,
 		       struct beam_target_state *state, char *error)
 {
+	if (!state->feed_host[0])
+		state->rewrites = count_rewrites(redis);
 	snprintf(state->feed_host, sizeof(state->feed_host), "%s", host);
 	state->feed_port = port;
 	(void)BEAM_FAULT("target-attach");
@@ -224,14 +250,14 @@ static int restore(struct beam_redis *redis, const struct beam_target_state *sta
 	if (!rc && state->diskless_load[0])
 		rc = beam_redis_command(redis, NULL, "CONFIG SET repl-diskless-load %s",
 					state->diskless_load);
-	return rc;
+	return rc ? rc : rewrite_again(redis, state);
 }
 
 static void tell_left(const char *error)
 {
 	beam_log(BEAM_LOG_WARNING,
 		 "the target was not put back as it was: %s (check REPLICAOF, masterauth, "
-		 "tls-replication and repl-diskless-load there)",
+		 "tls-replication and repl-diskless-load there, and its configuration file)",
 		 error);
 }
 

@@ -19,6 +19,7 @@ struct beam_target_state {
 	char diskless_load[24]; /* the value found; "": not changed */
 	bool set_masterauth, set_masteruser;
 	bool tls_off;       /* tls-replication was yes */
+	int64_t rewrites;   /* of its configuration file, before it was told to; -1: not known */
 	char feed_host[64]; /* "": not told to come to us */
 	uint32_t feed_port;
 };
@@ -56,8 +57,8 @@ int beam_target_attach(struct beam_redis *redis, const char *host, uint32_t port
 bool beam_target_changed(const struct beam_target_state *state);
 
 /* Puts everything back: repl-diskless-load; and, while the target still follows the feed, its
- * recorded primary and its credentials. After a hand-over these stay as they are. 0, or the first
- * error (logged). */
+ * recorded primary and its credentials. After a hand-over these stay as they are. A configuration file that
+ * was written meanwhile has our address in it, and is written again. 0, or the first error (logged). */
 int beam_target_restore(struct beam_redis *redis, const struct beam_target_state *state);
 
 /* The same by a connection of its own; where the server takes none for now (maxclients, a script that runs,

@@ -95,6 +95,17 @@ def test_primary_over_another_replica_is_no_target(make):
     assert primary.value("replication", "role") == "master"
 
 
+def test_target_above_the_primary_to_come_is_refused(make):
+    """primary <- target <- lead <- last: target and lead would follow each other, and both say that all is well."""
+    primary = make("primary", module=False)
+    data.fill_strings(primary.client, 100, 100)
+    target, lead, last = make("target", module=False), make("lead", module=False), make("last")
+    for above, below in ((primary, target), (target, lead), (lead, last)):
+        follow(above, below)
+    one_line(pull(last, target, "--force", check=2), "follow each other", str(lead.port))
+    assert target.value("replication", "master_port") == str(primary.port)
+
+
 def test_primary_option_needs_a_replica(make):
     primary = make("primary")
     target = make("target", module=False)

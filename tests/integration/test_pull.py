@@ -545,6 +545,27 @@ def test_interrupted_puller_gives_the_target_back(make, signal_number):
     wait_for(lambda: target.value("replication", "role") == "master", "the target is its own again")
 
 
+@pytest.mark.parametrize("ends", ["well", "by SIGKILL"])
+def test_configuration_file_written_in_mid_pull(make, ends):
+    """CONFIG REWRITE: a restart would follow an address of the pull for ever."""
+    primary = slow_primary(make)
+    target = make("target", module=False)
+    process = harness.cli_start("pull", "--stream", "--from", f"127.0.0.1:{primary.port}", "--to",
+                                f"127.0.0.1:{target.port}")
+    wait_for(lambda: target.value("replication", "role") == "slave", "it follows the pull")
+    target.client.config_rewrite()
+    written = target.dir / "server.conf"
+    assert "replicaof 127.0.0.1 " in written.read_text()
+    if ends == "well":
+        primary.client.config_set("rdbeam.rate-limit", 0)
+    else:
+        process.kill()
+    process.communicate()
+    whom = [f"replicaof 127.0.0.1 {primary.port}"] if ends == "well" else []
+    wait_for(lambda: [line for line in written.read_text().splitlines()
+                      if line.startswith("replicaof")] == whom, written.read_text)
+
+
 def test_full_target_is_given_back_when_it_has_room(make):
     primary = slow_primary(make)
     target = make("target", module=False, requirepass="secret")
