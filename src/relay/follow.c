@@ -116,8 +116,8 @@ static void pull_file(const struct follower *f, const struct beam_gen *gen)
 		remove_oldest(f);
 }
 
-/* Until the connection breaks. */
-static int pull_files(const struct follower *f, struct beam_redis *redis)
+/* Until the connection breaks. `served`: the primary has let it wait. */
+static int pull_files(const struct follower *f, struct beam_redis *redis, bool *served)
 {
 	struct beam_gen seen = {0}, gen;
 
@@ -126,6 +126,7 @@ static int pull_files(const struct follower *f, struct beam_redis *redis)
 
 		if (rc && rc != -EAGAIN)
 			return rc;
+		*served = true;
 		if (rc)
 			continue;
 		if (!is_here(f, &gen))
@@ -145,10 +146,11 @@ static int run(const struct follower *f, char *error)
 
 		if (rc && !begun)
 			return beam_tell(error, rc, "%s", text);
+		bool served = false;
+
 		if (!rc) {
-			retry_s = RETRY_FIRST_S;
 			beam_redis_reopen_idle(redis, &f->opts->from);
-			rc = pull_files(f, redis);
+			rc = pull_files(f, redis, &served);
 			snprintf(text, sizeof(text), "%s: %.400s", beam_redis_name(redis),
 				 beam_redis_error(redis));
 			beam_redis_close(&redis);
@@ -159,6 +161,8 @@ static int run(const struct follower *f, char *error)
 						 "and +rdbeam.relay +rdbeam.ticket +psync)",
 						 text);
 		}
+		if (served)
+			retry_s = RETRY_FIRST_S;
 		beam_log(BEAM_LOG_WARNING, "the primary is tried again in %lld s: %s",
 			 (long long)retry_s, text);
 		nanosleep(&(struct timespec){.tv_sec = retry_s}, NULL);

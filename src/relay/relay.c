@@ -57,9 +57,9 @@ int beam_relay_wait(struct beam_redis *redis, const struct beam_gen *known, int 
 	beam_redis_set_timeout(redis, NEWS_WAIT_MS + timeout_ms);
 	int rc = beam_redis_command(redis, &reply, "RDBEAM.RELAY WAIT %s %d", name, NEWS_WAIT_MS);
 
-	beam_redis_set_timeout(redis, timeout_ms);
 	if (rc)
-		return rc;
+		return rc; /* with its line, and nothing more is asked */
+	beam_redis_set_timeout(redis, timeout_ms);
 	if (reply->type == REDIS_REPLY_NIL)
 		rc = -EAGAIN;
 	else if (reply->type != REDIS_REPLY_STRING || beam_gen_from_text(reply->str, gen))
@@ -221,8 +221,8 @@ static int pull_image(struct relay *relay, const struct beam_gen *gen)
 	return rc;
 }
 
-/* Until the connection breaks. */
-static int pull_images(struct relay *relay)
+/* Until the connection breaks. `served`: the primary has let it wait. */
+static int pull_images(struct relay *relay, bool *served)
 {
 	int rc = 0;
 
@@ -230,6 +230,7 @@ static int pull_images(struct relay *relay)
 		struct beam_gen gen;
 
 		rc = beam_relay_wait(relay->redis, &relay->seen, relay->opts.timeout_ms, &gen);
+		*served |= !rc || rc == -EAGAIN;
 		if (rc == -EAGAIN)
 			rc = 0;
 		/* Where that took time there may be a newer one by now, and the primary wants to hear us. */
@@ -261,15 +262,17 @@ static void *run_puller(void *arg)
 	while (!atomic_load(&relay->stop)) {
 		char error[BEAM_REDIS_ERROR_BYTES] = "";
 		int rc = relay->redis ? 0 : join(relay, error);
+		bool served = false;
 
 		if (!rc) {
-			retry_ms = RETRY_FIRST_MS;
-			rc = pull_images(relay);
+			rc = pull_images(relay, &served);
 			snprintf(error, sizeof(error), "%s", beam_redis_error(relay->redis));
 			set_redis(relay, NULL);
 		}
 		if (atomic_load(&relay->stop))
 			break;
+		if (served)
+			retry_ms = RETRY_FIRST_MS;
 		beam_log(BEAM_LOG_WARNING, "the primary is tried again in %llu s: %s",
 			 (unsigned long long)retry_ms / 1000, error[0] ? error : beam_strerror(rc));
 		rest(relay, retry_ms);

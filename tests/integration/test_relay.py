@@ -192,6 +192,17 @@ def test_relay_joins_again_after_a_restart_of_the_primary(make, relay):
     assert pull(primary, None, "--discard")["relay"] == one.name
 
 
+def test_primary_that_refuses_is_asked_ever_less_often(make):
+    """It lets the relay join, and then makes no images: pauses grow, and the line says why."""
+    primary = make("primary", options={"mode": "off"})
+    one = Relay(primary)
+    try:
+        wait_for(lambda: any("again in 2 s" in line for line in one.lines), lambda: one.lines)
+        assert all("rdbeam.mode is off" in line for line in one.lines), one.lines
+    finally:
+        one.kill()
+
+
 def test_primary_that_closes_idle_connections(make, relay, root):
     """A relay stays one while it pulls for longer than `timeout`, and so do the tickets to it."""
     place = root / "backup"
