@@ -28,6 +28,7 @@
 #define DAEMON_SERVERS_MAX 2
 
 struct generation;
+struct names;
 struct signing;
 
 /* What transports hold a reference on. */
@@ -156,6 +157,7 @@ struct daemon {
 		bool yes; /* the server cuts its sessions: it is closed when they are gone */
 	} leaving[DAEMON_SERVERS_MAX];
 	struct beam_timer *listen_again; /* a port was taken */
+	struct names *names;             /* NULL: no name was there to be looked up */
 	struct tickets tickets;
 	struct signing *signing;
 	uint64_t pulls_total, pull_bytes_total, tickets_denied;
@@ -196,6 +198,8 @@ void status_error(struct daemon *d, const char *text);
 
 /* listeners.c: the transports */
 void listeners_configure(struct daemon *d, const struct beam_ctl_config *old);
+/* By the same settings, as something else has changed. */
+void listeners_again(void *d);
 void listeners_published(struct generation *gen);
 uint32_t listeners_sessions(struct generation *gen);
 /* The fence of one segment: true once nobody reads it any more. */
@@ -210,6 +214,10 @@ uint32_t listeners_pulls(struct daemon *d, struct beam_ctl_pull out[BEAM_CTL_PUL
 uint32_t listeners_port(const struct daemon *d);
 /* Those that listen, with commas between. */
 void listeners_names(const struct daemon *d, char *out, size_t cap);
+
+/* names.c */
+/* Where to listen, into `opts`. False: names are being looked up, and listeners_again follows. */
+bool names_addresses(struct daemon *d, struct beam_server_opts *opts);
 
 /* serve.c */
 void serve_init(struct daemon *d, struct beam_serve_images *images);

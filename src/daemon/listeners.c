@@ -68,7 +68,7 @@ static void open_one(struct daemon *d, size_t i, const struct beam_server_opts *
 			 text[0] ? text : beam_strerror(err));
 }
 
-static void listen_again(void *arg)
+void listeners_again(void *arg)
 {
 	struct daemon *d = arg;
 	const struct beam_ctl_config same = d->config;
@@ -85,7 +85,7 @@ static void stopped(void *arg)
 
 	leaving->yes = false;
 	transports[i]->close(&d->servers[i]);
-	listen_again(d); /* at the address that is wanted now */
+	listeners_again(d); /* at the address that is wanted now */
 }
 
 /* Its sessions may take a moment to end, in which the loop goes on. */
@@ -110,20 +110,19 @@ void listeners_configure(struct daemon *d, const struct beam_ctl_config *old)
 	struct beam_server_opts opts = {.loop = d->loop,
 					.images = &images,
 					.port = config->port,
-					.nbind = config->nbind,
-					.bind = config->bind,
 					.max_pulls = config->max_pulls,
 					.rate_limit = config->rate_limit,
 					.stall_timeout_s = config->stall_timeout_s,
 					.must_tls = config->must_tls};
 	char error[BEAM_TEXT_BYTES] = "";
-	bool any = false;
+	bool any = false, known = names_addresses(d, &opts);
 
 	serve_init(d, &images);
 	for (size_t i = 0; i < NTRANSPORTS; i++) {
 		bool want = wanted(config, transports[i]->name);
 
 		any |= want;
+		want &= known;
 		if (listens(d, i) && (!want || !same_address(config, old)))
 			leave(d, i);
 		if (d->leaving[i].yes)
@@ -143,7 +142,7 @@ void listeners_configure(struct daemon *d, const struct beam_ctl_config *old)
 			beam_log(BEAM_LOG_WARNING, "no listener for pulls: %s", error);
 		status_error(d, error);
 		/* The daemon of a server that was just restarted may still be on its way out. */
-		beam_timer_set(d->loop, LISTEN_AGAIN_MS, listen_again, d, &d->listen_again);
+		beam_timer_set(d->loop, LISTEN_AGAIN_MS, listeners_again, d, &d->listen_again);
 	}
 	control_ready(d, error);
 }

@@ -70,6 +70,7 @@ struct beam_server_opts {
 	uint32_t port;
 	uint32_t nbind;
 	const char (*bind)[BEAM_ADDR_BYTES];
+	bool no_names; /* what of `bind` is no address is not there: nobody is asked for it */
 	uint32_t max_pulls;
 	uint64_t rate_limit;
 	uint32_t stall_timeout_s;

@@ -58,7 +58,7 @@ static int listen_at(const struct addrinfo *info)
 }
 
 /* The first address of the name that can be bound, as Redis does. fd or -errno. */
-static int listen_on(const char *bind_text, uint32_t port)
+static int listen_on(const struct beam_server_opts *opts, const char *bind_text)
 {
 	struct addrinfo hints = {.ai_socktype = SOCK_STREAM,
 				 .ai_flags = AI_PASSIVE | AI_NUMERICSERV};
@@ -74,7 +74,9 @@ static int listen_on(const char *bind_text, uint32_t port)
 		hints.ai_family = AF_INET6;
 		host = NULL;
 	}
-	snprintf(service, sizeof(service), "%u", port);
+	if (opts->no_names)
+		hints.ai_flags |= AI_NUMERICHOST;
+	snprintf(service, sizeof(service), "%u", opts->port);
 	int failed = getaddrinfo(host, service, &hints, &list);
 
 	if (failed == EAI_SYSTEM)
@@ -126,7 +128,7 @@ int tcp_listen(const struct beam_server_opts *opts, struct tcp_listener listener
 		return -EINVAL;
 	}
 	for (uint32_t i = 0; i < opts->nbind; i++) {
-		int fd = listen_on(opts->bind[i], opts->port);
+		int fd = listen_on(opts, opts->bind[i]);
 
 		if (fd >= 0) {
 			listeners[n++].fd = fd;

@@ -192,7 +192,8 @@ static int listen_at(struct verbs_server *server, struct addrinfo *info)
 	return 0;
 }
 
-static int listen_on(struct verbs_server *server, const char *bind_text, uint32_t port)
+static int listen_on(struct verbs_server *server, const struct beam_server_opts *opts,
+		     const char *bind_text)
 {
 	struct addrinfo hints = {.ai_socktype = SOCK_STREAM,
 				 .ai_flags = AI_PASSIVE | AI_NUMERICSERV};
@@ -205,7 +206,9 @@ static int listen_on(struct verbs_server *server, const char *bind_text, uint32_
 		hints.ai_family = bind_text[0] == '*' ? AF_INET : AF_INET6;
 		host = NULL;
 	}
-	snprintf(service, sizeof(service), "%u", port);
+	if (opts->no_names)
+		hints.ai_flags |= AI_NUMERICHOST;
+	snprintf(service, sizeof(service), "%u", opts->port);
 	if (getaddrinfo(host, service, &hints, &list))
 		return -EADDRNOTAVAIL;
 	for (struct addrinfo *info = list; info && err; info = info->ai_next)
@@ -233,7 +236,7 @@ int verbs_listen(struct verbs_server *server, const struct beam_server_opts *opt
 	int err = -EADDRNOTAVAIL;
 
 	for (uint32_t i = 0; i < opts->nbind && i < VERBS_LISTENERS; i++) {
-		int one = listen_on(server, opts->bind[i], opts->port);
+		int one = listen_on(server, opts, opts->bind[i]);
 
 		if (!one)
 			continue;

@@ -1,10 +1,18 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Servers configured as few are: what cannot be done with them is left to stock saving, and said."""
+import os
+import shutil
+import socket
+import struct
+import subprocess
+import threading
+
 import pytest
 import redis
 
 import data
 from harness import cli, wait_for
+from test_pull import pull
 
 
 def fill_two_databases(server):
@@ -86,3 +94,58 @@ def test_program_of_the_daemon_cannot_be_changed(make, binary):
     server.client.config_set("rdbeam.daemon", "")  # as CONFIG GET shows it
     with pytest.raises(redis.ResponseError, match="while the server runs"):
         server.client.config_set("rdbeam.daemon", "/bin/true")
+
+
+# ---- a name server that takes its time ------------------------------------------------------
+
+class NameServer(threading.Thread):
+    """Answers when it is let to: each name is 127.0.0.1."""
+
+    def __init__(self, address):
+        super().__init__(daemon=True)
+        self.socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self.socket.bind((address, 53))
+        self.asked, self.may_answer = threading.Event(), threading.Event()
+        self.start()
+
+    def run(self):
+        while True:
+            query, client = self.socket.recvfrom(512)
+            self.asked.set()
+            threading.Thread(target=self.answer, args=(query, client), daemon=True).start()
+
+    def answer(self, query, client):
+        self.may_answer.wait()
+        end = query.index(b"\0", 12) + 5
+        is_a = query[end - 4:end - 2] == b"\0\1"
+        head = query[:2] + struct.pack(">HHHHH", 0x8180, 1, int(is_a), 0, 0)
+        found = struct.pack(">HHHIH4s", 0xc00c, 1, 1, 60, 4, socket.inet_aton("127.0.0.1"))
+        self.socket.sendto(head + query[12:end] + (found if is_a else b""), client)
+
+
+def asks(root, binary, address):
+    """A program that is this server in a mount namespace with a resolv.conf of its own."""
+    (root / "resolv.conf").write_text(f"nameserver {address}\noptions timeout:30\n")
+    program = root / "asking-server"
+    program.write_text(f"#!/bin/sh\nexec unshare -m sh -c 'mount --bind {root}/resolv.conf /etc/resolv.conf &&"
+                       f" exec {shutil.which(binary)} \"$@\"' sh \"$@\"\n")
+    program.chmod(0o755)
+    if subprocess.run([program, "--version"], capture_output=True).returncode:
+        pytest.skip("no mount namespace of its own here")
+    return program
+
+
+def test_slow_name_server_holds_nothing_up(make, root, binary):
+    """rdbeamd looks up the names of rdbeam.bind, and saves go through the table meanwhile."""
+    address = f"127.0.53.{os.getpid() % 250 + 1}"
+    try:
+        names = NameServer(address)
+    except OSError:
+        pytest.skip("port 53 is not to be had")
+    server = make("primary", binary=asks(root, binary, address), options={"bind": "rdbeam.test"})
+    assert names.asked.wait(20), "the name server is asked"
+    data.fill_strings(server.client, 1000, 100)
+    server.bgsave()
+    server.image_made()
+    names.may_answer.set()
+    pull(server, None, "--discard")
