@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * An extent: one memfd of the region, all of its pages faulted in. Made by the region's thread,
+ * An extent: one memfd of the region, all of its pages faulted in. Made by a thread of the region's,
  * mapped by the daemon and, through the passed fd, by the lanes. Any thread, no shared state.
  */
 #ifndef BEAM_EXTENT_H

@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -33,18 +34,51 @@ static int check_opts(const struct beam_region_opts *opts)
 	return -EINVAL;
 }
 
-/* The thread takes no signals: they are the loop's. */
 static int start_thread(struct beam_region *r)
 {
+	int err = BEAM_FAULT("region.thread");
+
+	err = err ? err : -pthread_create(&r->threads[r->nthreads], NULL, beam_region_growth, r);
+	r->nthreads += !err;
+	return err;
+}
+
+/* One for each processor that we may use, but for one: a thread that clears pages does not make way for
+ * a server that wakes up before the next tick. */
+static int wanted_threads(const struct beam_region_opts *opts)
+{
+	cpu_set_t cpus;
+	int n = (int)opts->threads;
+
+	if (!n)
+		n = sched_getaffinity(0, sizeof(cpus), &cpus) ? 1 : CPU_COUNT(&cpus) - 1;
+	n = n < BEAM_GROWTH_THREADS ? n : BEAM_GROWTH_THREADS;
+	return n > 1 ? n : 1;
+}
+
+/* Fewer than wanted do as well. They take no signals: those are the loop's. */
+static int start_threads(struct beam_region *r)
+{
 	sigset_t all, old;
+	int err, n = wanted_threads(&r->opts);
 
 	sigfillset(&all);
 	pthread_sigmask(SIG_SETMASK, &all, &old);
-	int err = BEAM_FAULT("region.thread");
-
-	err = err ? err : -pthread_create(&r->thread, NULL, beam_region_growth, r);
+	do {
+		err = start_thread(r);
+	} while (!err && r->nthreads < n);
 	pthread_sigmask(SIG_SETMASK, &old, NULL);
-	return err;
+	return r->nthreads ? 0 : err;
+}
+
+static void stop_threads(struct beam_region *r)
+{
+	pthread_mutex_lock(&r->lock);
+	atomic_store(&r->stop, true);
+	pthread_cond_broadcast(&r->wake);
+	pthread_mutex_unlock(&r->lock);
+	for (int i = 0; i < r->nthreads; i++)
+		pthread_join(r->threads[i], NULL);
 }
 
 int beam_region_open(const struct beam_region_opts *opts, struct beam_region **out)
@@ -65,7 +99,7 @@ int beam_region_open(const struct beam_region_opts *opts, struct beam_region **o
 	}
 	pthread_mutex_init(&r->lock, NULL);
 	pthread_cond_init(&r->wake, NULL);
-	err = start_thread(r);
+	err = start_threads(r);
 	if (err)
 		goto close_event;
 	*out = r;
@@ -97,11 +131,7 @@ void beam_region_close(struct beam_region **region)
 
 	if (!r)
 		return;
-	pthread_mutex_lock(&r->lock);
-	atomic_store(&r->stop, true);
-	pthread_cond_signal(&r->wake);
-	pthread_mutex_unlock(&r->lock);
-	pthread_join(r->thread, NULL);
+	stop_threads(r);
 	for (uint32_t i = 0; i < r->nnumbers; i++)
 		free_list(r->holders[i]);
 	free_list(r->made);
@@ -208,7 +238,7 @@ void beam_region_grow(struct beam_region *r, uint32_t want_free)
 	r->want_free = want_free;
 	if (want_free > have) {
 		r->todo += (uint32_t)(want_free - have);
-		pthread_cond_signal(&r->wake);
+		pthread_cond_broadcast(&r->wake);
 	}
 	pthread_mutex_unlock(&r->lock);
 }
@@ -364,5 +394,5 @@ uint64_t beam_region_could_hold(const struct beam_region *region, uint64_t enoug
 	pthread_mutex_unlock(&r->lock);
 	if (slots >= enough)
 		return slots;
-	return slots + beam_region_room(&opts, held, &pool) / opts.segment_bytes;
+	return slots + beam_region_room(&opts, held, 0, &pool) / opts.segment_bytes;
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
  * The region, as its owner (the daemon) sees it: memfd extents of at most 1 GiB, cut into slots of
- * one segment each. Memory is faulted in by a thread of the region's before it is offered, hugetlb
+ * one segment each. Memory is faulted in by threads of the region's before it is offered, hugetlb
  * first, then THP, then 4 KiB pages (said once in the log). Sealed against shrinking and growing. A
  * slot is FREE, or held by a generation until that generation's fence is complete.
  *
@@ -25,11 +25,12 @@ struct beam_region_opts {
 	uint64_t max_bytes; /* 0: half of MemAvailable, read at each growth */
 	uint32_t segment_bytes;
 	enum beam_hugepages hugepages;
+	unsigned threads; /* that fault memory in, at most 4; 0: by processors. Of the open only */
 };
 
-/* Opens an empty region (no memory yet) and its faulting thread. 0, or -errno. */
+/* Opens an empty region (no memory yet) and its faulting threads. 0, or -errno. */
 int beam_region_open(const struct beam_region_opts *opts, struct beam_region **out);
-/* Stops the thread, unmaps everything. No generation may be alive. NULL-safe, clears the pointer.
+/* Stops the threads, unmaps everything. No generation may be alive. NULL-safe, clears the pointer.
  */
 void beam_region_close(struct beam_region **region);
 
@@ -40,19 +41,19 @@ int beam_region_configure(struct beam_region *region, const struct beam_region_o
 /* Becomes readable when extents were added (or growth failed): then call beam_region_collect. */
 int beam_region_fd(const struct beam_region *region);
 
-/* Asks the thread for memory until `want_free` slots are free, in extents sized to the need (at
+/* Asks the threads for memory until `want_free` slots are free, in extents sized to the need (at
  * least 16 segments, at most 1 GiB). Returns at once. */
 void beam_region_grow(struct beam_region *region, uint32_t want_free);
 
 /* Takes back what was asked for and not made yet; an extent that is being made is finished. */
 void beam_region_enough(struct beam_region *region);
 
-/* Takes in what the thread has made. 0; BEAM_E_FULL when max_bytes is reached or memory is short
+/* Takes in what the threads have made. 0; BEAM_E_FULL when max_bytes is reached or memory is short
  * and fewer slots than asked for are free (error text in beam_region_error); BEAM_E_UNSUPPORTED
  * when hugepages are required and there are none. */
 int beam_region_collect(struct beam_region *region);
 const char *beam_region_error(const struct beam_region *region);
-/* True while the thread still works on a growth. */
+/* True while a thread still works on a growth. */
 bool beam_region_growing(const struct beam_region *region);
 
 /* Takes a free slot for a generation. 0, or -EAGAIN when none is free. */

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause
- * The faulting thread: how much memory the region may take, in which pieces, of which pages. */
+ * The faulting threads: how much memory the region may take, in which pieces, of which pages. */
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
@@ -28,12 +28,22 @@ static void signal_owner(struct beam_region *r)
 
 /* --- how much ----------------------------------------------------------------------------- */
 
-uint64_t beam_region_room(const struct beam_region_opts *opts, uint64_t held, uint64_t *hugetlb)
+static uint64_t minus(uint64_t a, uint64_t b)
+{
+	return a > b ? a - b : 0;
+}
+
+uint64_t beam_region_room(const struct beam_region_opts *opts, uint64_t held, uint64_t making,
+			  uint64_t *hugetlb)
 {
 	uint64_t pool = opts->hugepages == BEAM_HUGEPAGES_NO ? 0 : beam_memory_hugetlb_free();
 	uint64_t memory = opts->hugepages == BEAM_HUGEPAGES_REQUIRE ? 0 : beam_memory_available();
 	uint64_t limit = opts->max_bytes ? opts->max_bytes : (held + pool + memory) / 2;
-	uint64_t left = limit > held ? limit - held : 0;
+	uint64_t left = minus(limit, held + making);
+
+	/* What of it is there already is not known, nor where it comes from. */
+	pool = minus(pool, making);
+	memory = minus(memory, making);
 	/* Never the last of the memory: the server next door would pay with the OOM killer. */
 	uint64_t most = pool + memory - memory / 16;
 
@@ -149,31 +159,52 @@ static void hand_over(struct beam_region *r, struct beam_holder *holder, uint32_
 	holder->nslots = (uint32_t)(holder->extent.bytes / holder->extent.segment_bytes);
 	holder->nfree = holder->nslots;
 	r->nmade += holder->nslots;
-	r->todo -= holder->nslots < r->todo ? holder->nslots : r->todo;
+	r->todo = (uint32_t)minus(r->todo, holder->nslots);
 	say_pages(r, &holder->extent);
 	signal_owner(r);
 }
 
-/* With the lock, which it gives up while it works: one extent. */
+/* With the lock, which it gives up while it works: one extent, which others count as on its way. */
+static int make_claimed(struct beam_region *r, const struct beam_region_opts *opts, uint64_t bytes,
+			uint64_t pool, struct beam_holder *holder)
+{
+	uint32_t segments = (uint32_t)(bytes / opts->segment_bytes);
+
+	r->claimed += segments;
+	r->making += bytes;
+	r->nmaking++;
+	pthread_mutex_unlock(&r->lock);
+	int err = make_extent(r, opts, bytes, pool, &holder->extent);
+
+	pthread_mutex_lock(&r->lock);
+	r->claimed -= segments;
+	r->making -= bytes;
+	r->nmaking--;
+	pthread_cond_broadcast(&r->wake); /* who waits to see how much room it left */
+	return err;
+}
+
+/* With the lock, which it gives up while it works. */
 static void grow_once(struct beam_region *r)
 {
 	struct beam_region_opts opts = r->opts;
 	uint32_t epoch = r->epoch;
-	uint64_t pool, most = beam_region_room(&opts, r->held, &pool);
-	uint64_t bytes = next_bytes(opts.segment_bytes, r->todo, r->held, most);
+	uint64_t pool, most = beam_region_room(&opts, r->held, r->making, &pool);
+	uint64_t bytes =
+	    next_bytes(opts.segment_bytes, r->todo - r->claimed, r->held + r->making, most);
 	char why[BEAM_TEXT_BYTES];
 
-	if (r->nextents == BEAM_EXTENTS_MAX || bytes == 0) {
-		fail_for_room(r, &opts);
+	if (r->nextents + r->nmaking >= BEAM_EXTENTS_MAX || bytes == 0) {
+		if (r->nmaking || r->nburying) /* there may be more room when that is done */
+			pthread_cond_wait(&r->wake, &r->lock);
+		else
+			fail_for_room(r, &opts);
 		return;
 	}
 	struct beam_holder *holder =
 	    BEAM_FAULT("region.holder") ? NULL : calloc(1, sizeof(*holder));
+	int err = holder ? make_claimed(r, &opts, bytes, pool, holder) : -ENOMEM;
 
-	pthread_mutex_unlock(&r->lock);
-	int err = holder ? make_extent(r, &opts, bytes, pool, &holder->extent) : -ENOMEM;
-
-	pthread_mutex_lock(&r->lock);
 	if (!err) {
 		hand_over(r, holder, epoch);
 		return;
@@ -197,13 +228,16 @@ static void bury_once(struct beam_region *r)
 	uint64_t bytes = holder->extent.bytes;
 
 	r->dead = holder->next;
+	r->nburying++;
 	pthread_mutex_unlock(&r->lock);
 	(void)BEAM_FAULT("region.bury");
 	beam_extent_free(&holder->extent);
 	free(holder);
 	pthread_mutex_lock(&r->lock);
+	r->nburying--;
 	r->held -= bytes;
 	r->nextents--;
+	pthread_cond_broadcast(&r->wake);
 }
 
 void *beam_region_growth(void *arg)
@@ -214,7 +248,7 @@ void *beam_region_growth(void *arg)
 	while (!atomic_load(&r->stop)) {
 		if (r->dead)
 			bury_once(r);
-		else if (r->todo)
+		else if (r->todo > r->claimed)
 			grow_once(r);
 		else
 			pthread_cond_wait(&r->wake, &r->lock);

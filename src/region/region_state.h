@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
  * The region's state, for its two halves only. region.c, on the loop's thread, keeps the table of
- * extents and their slots; region_growth.c, the faulting thread, makes extents and frees them,
+ * extents and their slots; region_growth.c, the faulting threads, makes extents and frees them,
  * which takes long, and knows only byte counts.
  *
- *	grow: todo += segments       thread: makes an extent, todo -= its segments, -> made, eventfd
- *	collect: made -> holders[]   trim: holders[] -> dead          thread: frees dead
+ *	grow: todo += segments       a thread: makes an extent, todo -= its segments, -> made, eventfd
+ *	collect: made -> holders[]   trim: holders[] -> dead          a thread: frees dead
  */
 #ifndef BEAM_REGION_STATE_H
 #define BEAM_REGION_STATE_H
@@ -14,6 +14,9 @@
 
 #include "extent.h"
 #include "region.h"
+
+/* Memory that the system has to find and clear comes as fast as there are processors to do it. */
+#define BEAM_GROWTH_THREADS 4
 
 #define SLOTS_MAX (BEAM_EXTENT_MAX_BYTES / BEAM_SEGMENT_ALIGN) /* of one extent */
 
@@ -35,17 +38,22 @@ struct beam_region {
 	uint64_t bytes, page_bytes;
 	char error[BEAM_TEXT_BYTES];
 	/* shared */
-	pthread_t thread;
+	pthread_t threads[BEAM_GROWTH_THREADS];
+	int nthreads;
 	pthread_mutex_t lock;
 	pthread_cond_t wake;
 	int event;
 	atomic_bool stop; /* set under the lock; read without it between segments */
 	struct beam_region_opts opts;
-	uint32_t todo;            /* segments to make, the extent being made included */
-	uint32_t epoch;           /* counts changes of segment_bytes */
-	uint32_t nextents;        /* collected, made and dead */
-	uint64_t held;            /* their bytes */
-	uint32_t nmade;           /* slots in `made` */
+	uint32_t todo;     /* segments to make, those being made included */
+	uint32_t claimed;  /* segments that threads are making; not less when todo is taken back */
+	uint32_t nmaking;  /* extents that they are in */
+	uint64_t making;   /* bytes of those */
+	uint32_t nburying; /* extents that threads are freeing */
+	uint32_t epoch;    /* counts changes of segment_bytes */
+	uint32_t nextents; /* collected, made and dead */
+	uint64_t held;     /* their bytes */
+	uint32_t nmade;    /* slots in `made` */
 	struct beam_holder *made; /* oldest first */
 	struct beam_holder *dead;
 	int failure; /* of the last growth, until collected */
@@ -53,10 +61,12 @@ struct beam_region {
 	unsigned said; /* bit for each enum beam_pages that the log has named */
 };
 
-/* Body of the faulting thread; `arg` is the region. Returns when `stop` is set. */
+/* Body of a faulting thread; `arg` is the region. Returns when `stop` is set. */
 void *beam_region_growth(void *arg);
 
-/* Bytes that may still be added to `held`; the free hugetlb pool has *hugetlb of them. */
-uint64_t beam_region_room(const struct beam_region_opts *opts, uint64_t held, uint64_t *hugetlb);
+/* Bytes that may still be added to `held`, while `making` are on their way: too few rather than too
+ * many then. The free hugetlb pool has *hugetlb of them. */
+uint64_t beam_region_room(const struct beam_region_opts *opts, uint64_t held, uint64_t making,
+			  uint64_t *hugetlb);
 
 #endif

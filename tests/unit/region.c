@@ -23,11 +23,16 @@
 #define MIB     (1ull << 20)
 #define SEGMENT (2u << 20)
 
+/* All tests are run with one, and with the most. */
+static unsigned threads;
+
 static struct beam_region *open_region_of(uint64_t max_bytes, uint32_t segment_bytes,
-					  enum beam_hugepages hugepages)
+					  enum beam_hugepages hugepages, unsigned nthreads)
 {
-	struct beam_region_opts opts = {
-	    .max_bytes = max_bytes, .segment_bytes = segment_bytes, .hugepages = hugepages};
+	struct beam_region_opts opts = {.max_bytes = max_bytes,
+					.segment_bytes = segment_bytes,
+					.hugepages = hugepages,
+					.threads = nthreads};
 	struct beam_region *region = NULL;
 
 	assert_int_equal(beam_region_open(&opts, &region), 0);
@@ -36,10 +41,10 @@ static struct beam_region *open_region_of(uint64_t max_bytes, uint32_t segment_b
 
 static struct beam_region *open_region(uint64_t max_bytes, uint32_t segment_bytes)
 {
-	return open_region_of(max_bytes, segment_bytes, BEAM_HUGEPAGES_TRY);
+	return open_region_of(max_bytes, segment_bytes, BEAM_HUGEPAGES_TRY, threads);
 }
 
-/* Grows and waits until the thread has no more to do. What collect said, the worst of it. */
+/* Grows and waits until so many slots are free, or cannot be. What collect said, the worst of it. */
 static int grow(struct beam_region *region, uint32_t want_free)
 {
 	struct pollfd pfd = {.fd = beam_region_fd(region), .events = POLLIN};
@@ -128,7 +133,7 @@ static void less_than_a_segment_holds_nothing(void **state)
 static void first_slots_come_before_the_last(void **state)
 {
 	(void)state;
-	struct beam_region *region = open_region(0, SEGMENT);
+	struct beam_region *region = open_region_of(0, SEGMENT, BEAM_HUGEPAGES_TRY, 1);
 	struct pollfd pfd = {.fd = beam_region_fd(region), .events = POLLIN};
 
 	beam_region_grow(region, 128);
@@ -147,8 +152,9 @@ static void first_slots_come_before_the_last(void **state)
 static void memory_is_resident_and_sealed(void **state)
 {
 	(void)state;
-	/* Extents are as large as is wanted: others take from the pool of huge pages, too. */
-	struct beam_region *region = open_region_of(64 * MIB, SEGMENT, BEAM_HUGEPAGES_NO);
+	/* Extents are as large as is wanted: others take from the pool of huge pages, too. And they come
+	 * in a row: several threads finish when they do. */
+	struct beam_region *region = open_region_of(64 * MIB, SEGMENT, BEAM_HUGEPAGES_NO, 1);
 	unsigned char *resident = malloc(32 * MIB / 4096);
 	struct stat st;
 	void *base;
@@ -267,8 +273,10 @@ static void close_stops_a_growth(void **state)
 static void hugepages_are_had_or_said_to_be_missing(void **state)
 {
 	(void)state;
-	struct beam_region_opts opts = {
-	    .segment_bytes = SEGMENT, .hugepages = BEAM_HUGEPAGES_REQUIRE, .max_bytes = 64 * MIB};
+	struct beam_region_opts opts = {.segment_bytes = SEGMENT,
+					.hugepages = BEAM_HUGEPAGES_REQUIRE,
+					.max_bytes = 64 * MIB,
+					.threads = threads};
 	struct beam_region *region = NULL;
 	uint64_t before = beam_memory_hugetlb_free();
 
@@ -298,6 +306,30 @@ static void hugepages_are_had_or_said_to_be_missing(void **state)
 	beam_region_close(&region);
 }
 
+/* Many growths and takings back in a row, which cross: the limit holds, and none is forgotten. */
+static void growths_cross(void **state)
+{
+	(void)state;
+	struct beam_region *region = open_region(96 * MIB, SEGMENT);
+
+	for (uint32_t i = 0; i < 40; i++) {
+		beam_region_grow(region, 8 + 11 * i % 40);
+		if (i % 3 == 0)
+			beam_region_enough(region);
+		if (i % 5 == 0)
+			beam_region_collect(region);
+		if (i % 7 == 0)
+			beam_region_trim(region);
+		assert_int_equal(grow(region, 1 + 7 * i % 30), 0);
+		assert_true(beam_region_bytes(region) <= 96 * MIB);
+	}
+	beam_region_trim(region);
+	assert_int_equal(grow(region, 48), 0);
+	assert_int_equal(beam_region_bytes(region), 96 * MIB);
+	assert_int_equal(grow(region, 49), BEAM_E_FULL);
+	beam_region_close(&region);
+}
+
 static void available_memory_is_believable(void **state)
 {
 	(void)state;
@@ -322,8 +354,13 @@ int main(void)
 	    cmocka_unit_test(largest_segments_fit_an_extent),
 	    cmocka_unit_test(close_stops_a_growth),
 	    cmocka_unit_test(hugepages_are_had_or_said_to_be_missing),
+	    cmocka_unit_test(growths_cross),
 	    cmocka_unit_test(available_memory_is_believable),
 	};
 
-	return cmocka_run_group_tests(tests, NULL, NULL);
+	threads = 1;
+	int failed = cmocka_run_group_tests_name("one thread", tests, NULL, NULL);
+
+	threads = 4;
+	return failed + cmocka_run_group_tests_name("four threads", tests, NULL, NULL);
 }
