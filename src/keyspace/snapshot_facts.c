@@ -13,6 +13,7 @@
 
 #define VALKEY_AS_REDIS   11 /* up to here Valkey's format is that of Redis 7.2 */
 #define DUMP_FOOTER_BYTES 10
+#define SLOT_TASK         "asmDumpActiveImportTask"
 
 static bool copy_text(char *out, size_t cap, const char *text, size_t len)
 {
@@ -80,6 +81,7 @@ static void read_server(RedisModuleCtx *ctx, struct beam_facts *facts)
 	info = RedisModule_GetServerInfo(ctx, "cluster");
 	facts->cluster = info_number(info, "cluster_enabled") != 0;
 	RedisModule_FreeServerInfo(ctx, info);
+	facts->tells_slot_task = facts->cluster && dlsym(RTLD_DEFAULT, SLOT_TASK);
 	bool known = sscanf(facts->version, "%u.%u", &major, &minor) == 2;
 
 	facts->chained_tables =
@@ -173,15 +175,16 @@ static void read_policy(RedisModuleCtx *ctx, struct beam_facts *facts)
 	facts->min_replicas_to_write = strtoll(text, NULL, 10);
 }
 
-static uint64_t expires_of(RedisModuleServerInfoData *keyspace, int db)
+/* A number of INFO's line on a database; 0 where there is none. */
+static uint64_t keyspace_number(RedisModuleServerInfoData *keyspace, int db, const char *name)
 {
 	char text[128], field[16];
 
 	snprintf(field, sizeof(field), "db%d", db);
 	info_text(keyspace, field, text, sizeof(text));
-	const char *at = strstr(text, "expires=");
+	const char *at = strstr(text, name);
 
-	return at ? strtoull(at + 8, NULL, 10) : 0;
+	return at ? strtoull(at + strlen(name), NULL, 10) : 0;
 }
 
 /* The databases are counted by selecting them: CONFIG, which knows their number, may be renamed. */
@@ -194,6 +197,7 @@ static int read_databases(RedisModuleCtx *ctx, struct beam_facts *facts)
 	for (int db = 0; !err && RedisModule_SelectDb(ctx, db) == REDISMODULE_OK; db++) {
 		uint64_t keys = RedisModule_DbSize(ctx);
 
+		facts->hides_keys |= keyspace_number(info, db, "keys=") > keys;
 		if (!keys)
 			continue;
 		if (facts->ndbs == room) {
@@ -207,8 +211,10 @@ static int read_databases(RedisModuleCtx *ctx, struct beam_facts *facts)
 			facts->dbs = grown;
 			room = 2 * room + 16;
 		}
-		facts->dbs[facts->ndbs++] = (struct beam_db_facts){
-		    .db = (uint32_t)db, .keys = keys, .expires = expires_of(info, db)};
+		facts->dbs[facts->ndbs++] =
+		    (struct beam_db_facts){.db = (uint32_t)db,
+					   .keys = keys,
+					   .expires = keyspace_number(info, db, "expires=")};
 		facts->keys += keys;
 	}
 	RedisModule_FreeServerInfo(ctx, info);
@@ -308,11 +314,30 @@ static bool is_import_under_way(RedisModuleCallReply *migration)
 	return true;
 }
 
-bool beam_facts_slots_arrive(RedisModuleCtx *ctx, const struct beam_facts *facts)
+/* Redis 8.4 exports what it writes of a migration into its dumps: nothing while there is none. */
+static bool has_slot_task(void)
+{
+	char *(*dump_task)(void);
+	void (*release)(char *);
+
+	*(void **)&dump_task = dlsym(RTLD_DEFAULT, SLOT_TASK);
+	*(void **)&release = dlsym(RTLD_DEFAULT, "sdsfree");
+	char *task = dump_task && release ? dump_task() : NULL;
+
+	if (task)
+		release(task);
+	return task;
+}
+
+bool beam_facts_slots_move(RedisModuleCtx *ctx, const struct beam_facts *facts)
 {
 	bool arrive = false;
 
-	if (!facts->cluster || facts->rdb_version < BEAM_RDB_VALKEY_FIRST)
+	if (!facts->cluster)
+		return false;
+	if (facts->hides_keys || has_slot_task())
+		return true;
+	if (facts->rdb_version < BEAM_RDB_VALKEY_FIRST)
 		return false;
 	RedisModuleCallReply *reply = RedisModule_Call(ctx, "CLUSTER", "c", "GETSLOTMIGRATIONS");
 

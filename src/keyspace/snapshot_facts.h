@@ -23,6 +23,8 @@ struct beam_facts {
 	char version[16];    /* "7.0.15", "8.0.1" */
 	bool chained_tables; /* a bucket is a chain of entries: Redis, and Valkey before 8.1 */
 	bool cluster;
+	bool tells_slot_task; /* in its dumps (Redis 8.4) */
+	bool hides_keys; /* of slots that are not this node's: INFO counts them, a scan does not */
 	bool is_replica;
 	bool replica_waits; /* a replica waits for this very dump (disk-based sync) */
 	char replid[41];    /* "" without a backlog */
@@ -52,9 +54,10 @@ bool beam_facts_format_known(const struct beam_facts *facts);
 /* Whether the server is Valkey, by its INFO. */
 bool beam_server_is_valkey(RedisModuleCtx *ctx);
 
-/* Whether slots are just being taken over from another node (Valkey 9, CLUSTER MIGRATESLOTS): a stock
- * dump says so of their keys, which an image cannot. */
-bool beam_facts_slots_arrive(RedisModuleCtx *ctx, const struct beam_facts *facts);
+/* Whether slots are just moving between nodes (Valkey 9, CLUSTER MIGRATESLOTS; Redis 8.4, CLUSTER MIGRATION),
+ * or keys are there whose slots are another node's, and the server hides them: a stock dump has such
+ * keys, and says what becomes of them. An image cannot. */
+bool beam_facts_slots_move(RedisModuleCtx *ctx, const struct beam_facts *facts);
 
 /* Bytes of module AUX data that a stock dump would hold now: such data is not copied natively.
  * -1 when that cannot be found out (other modules are loaded and the server hides its serializer).

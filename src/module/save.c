@@ -123,8 +123,8 @@ static int check_facts(struct snapshot *s)
 		    s->facts.rdb_version);
 		return BEAM_E_UNSUPPORTED;
 	}
-	if (beam_facts_slots_arrive(s->ctx, &s->facts)) {
-		snprintf(s->why, sizeof(s->why), "slots are being taken over from another node");
+	if (beam_facts_slots_move(s->ctx, &s->facts)) {
+		snprintf(s->why, sizeof(s->why), "slots are moving between nodes of the cluster");
 		return BEAM_E_UNSUPPORTED;
 	}
 	long aux_bytes = beam_facts_module_aux_bytes(s->ctx);

@@ -49,6 +49,8 @@ static void fill_aux(const struct beam_facts *facts, const struct beam_ctl_begin
 		aux_add(list, "repl-offset", "%" PRId64, facts->offset);
 	}
 	aux_add(list, "aof-base", "0");
+	if (facts->tells_slot_task) /* there is none, or this image would not be made */
+		aux_add(list, "cluster-asm-task", "%s", "");
 	aux_add(list, "rdbeam-version", "%s", RDBEAM_VERSION);
 	aux_add(list, "rdbeam-format", "%d", BEAM_IMAGE_VERSION);
 	aux_add(list, "rdbeam-segment-size", "%u", source->segment_bytes);

@@ -4,6 +4,7 @@ resync, and a failover during or after a pull ends in no difference."""
 import shutil
 
 import pytest
+import redis
 
 import data
 import harness
@@ -115,6 +116,71 @@ def test_a_cluster_replica_is_seeded_by_a_file(make):
     follows(primaries[0], replica)
     in_sync(replica, primaries[0])
     assert replica.digest() == primaries[0].digest()
+
+
+class Migration:
+    """Slots 0 to 100 on their way from one node to another, a key a second, as the server does it."""
+
+    def __init__(self, source, target):
+        self.source, self.target = source, target
+        self.is_valkey = "valkey_version" in source.info("server")
+        source.client.config_set("rdb-key-save-delay", 1000000)
+        try:
+            if self.is_valkey:
+                self.of(source, "MIGRATESLOTS", "SLOTSRANGE", 0, 100, "NODE", cluster_id(target))
+            else:
+                self.of(target, "MIGRATION", "IMPORT", 0, 100)
+        except redis.ResponseError as error:
+            pytest.skip(f"this server has no migration of slots: {error}")
+
+    @staticmethod
+    def of(server, *command):
+        return server.client.execute_command("CLUSTER", *command)
+
+    def state(self):
+        """On the target; none before it has heard of it."""
+        found = self.of(self.target, *(["GETSLOTMIGRATIONS"] if self.is_valkey
+                                       else ["MIGRATION", "STATUS", "ALL"]))
+        return dict(zip(found[0][::2], found[0][1::2]))[b"state"].decode() if found else None
+
+    def cancel(self):
+        if self.is_valkey:
+            self.of(self.source, "CANCELSLOTMIGRATIONS")
+        else:
+            self.of(self.target, "MIGRATION", "CANCEL", "ALL")
+
+
+def test_slots_on_their_way_are_saved_by_the_server(make):
+    """The keys of slots that arrive are hidden from commands and scans, and are in the server's own dumps: a
+    replica that is fed one without them would lack them for ever."""
+    source = node(make, "source", module=False)
+    target = node(make, "target")
+    for server, first in (source, 0), (target, SLOTS // 2):
+        server.client.execute_command("CLUSTER", "ADDSLOTSRANGE", first, first + SLOTS // 2 - 1)
+    target.client.execute_command("CLUSTER", "MEET", "127.0.0.1", source.port)
+    wait_for(lambda: cluster_ok(source) and cluster_ok(target), "the cluster is up")
+    slots = {f"key:{number}": key_slot(b"key:%d" % number) for number in range(20000)}
+    for server, first, last in (source, 0, 100), (target, SLOTS // 2, SLOTS // 2 + 100):
+        for key in (key for key, slot in slots.items() if first <= slot <= last):
+            server.client.set(key, "v" * 20000)
+    target.bgsave()
+    own = target.client.dbsize()
+    assert target.image_made()["rdbeam_snapshot_keys"] == str(own)
+    dump = target.dump().read_bytes()
+    migration = Migration(source, target)
+    assert migration.is_valkey or b"cluster-asm-task\0" in dump, "that there is none is told"
+    wait_for(lambda: migration.state() in ("receiving-snapshot", "accumulate-buffer"),
+             lambda: f"keys arrive: {migration.state()}")
+    target.bgsave()
+    assert target.client.dbsize() == own
+    assert target.info("rdbeam")["rdbeam_last_fallback_reason"].startswith("slots are moving")
+    migration.cancel()
+
+    def by_the_table():
+        before = target.generation()
+        target.bgsave()
+        return target.generation() != before
+    wait_for(by_the_table, "saves are made through the table again")
 
 
 # ---- Sentinel -------------------------------------------------------------------------------
