@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * The RDB format's opcodes, types and number encodings (source: Redis 7.0.15 and 7.4.1 rdb.h and
- * rdb.c, Valkey 8.0.1 and 9.1 rdb.h). Pure functions over bytes: no allocation, any thread.
+ * The RDB format's opcodes, types and number encodings (source: rdb.h and rdb.c of Redis 7.0.15,
+ * 7.4.1 and 8.6.3, Valkey 8.0.1 and 9.1). Pure functions over bytes: no allocation, any thread.
  */
 #ifndef BEAM_RDB_H
 #define BEAM_RDB_H
@@ -10,7 +10,9 @@
 #include <stdint.h>
 
 enum beam_rdb_opcode {
-	BEAM_RDB_OP_SLOT_INFO = 0xf4, /* 7.4+, valkey 8: slot, slot size, expires size */
+	BEAM_RDB_OP_KEY_METADATA = 0xf3, /* Redis 8.6: of modules, in front of a key's type */
+	BEAM_RDB_OP_SLOT_IMPORT = 0xf3,  /* Valkey 9: name and ranges of slots that arrive */
+	BEAM_RDB_OP_SLOT_INFO = 0xf4,    /* 7.4+, valkey 8: slot, slot size, expires size */
 	BEAM_RDB_OP_FUNCTION2 = 0xf5,
 	BEAM_RDB_OP_FUNCTION_PRE_GA = 0xf6,
 	BEAM_RDB_OP_MODULE_AUX = 0xf7,
@@ -50,6 +52,7 @@ enum beam_rdb_type {
 	BEAM_RDB_HASH_LISTPACK_EX_PRE_GA = 23, /* 7.4 release candidates */
 	BEAM_RDB_HASH_METADATA = 24,           /* hash fields with a TTL, 7.4 */
 	BEAM_RDB_HASH_LISTPACK_EX = 25,
+	BEAM_RDB_STREAM_LISTPACKS_4 = 26, /* Redis 8.6: with what tells a message sent twice */
 };
 
 /* Special string encodings, after a length byte of 11xxxxxx. */

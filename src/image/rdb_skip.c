@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  * Walks RDB values and records by their shape (source: rdbLoadObject and rdbLoadRioWithLoadingCtx
- * in rdb.c of Redis 7.0.15 and 7.4.1 and Valkey 8.0.1). Shapes are data: a value is a head and then
+ * in rdb.c of Redis 7.0.15, 7.4.1 and 8.6.3, and Valkey 8.0.1). Shapes are data: a value is a head and then
  * a count of items, each a row of fields:
  *	s string	l length	8 eight bytes	6 sixteen bytes	d double as text
  * Every item takes at least one byte, so a hostile count ends with the bytes.
@@ -132,6 +132,23 @@ static int skip_stream_group(struct walk *w, uint8_t type)
 	return err;
 }
 
+/* How long and how many; producers, each with its messages' own ids and those of their entries; how many
+ * there have been. */
+static int skip_stream_producers(struct walk *w)
+{
+	uint64_t nproducers;
+	int err = skip_fields(w, "ll");
+
+	if (!err)
+		err = get_number(w, &nproducers);
+	for (; !err && nproducers; nproducers--) {
+		err = skip_string(w);
+		if (!err)
+			err = skip_items(w, "sll");
+	}
+	return err ? err : skip_fields(w, "l");
+}
+
 static int skip_stream(struct walk *w, uint8_t type)
 {
 	uint64_t ngroups;
@@ -144,7 +161,7 @@ static int skip_stream(struct walk *w, uint8_t type)
 		err = get_number(w, &ngroups);
 	for (; !err && ngroups; ngroups--)
 		err = skip_stream_group(w, type);
-	return err;
+	return err || type < BEAM_RDB_STREAM_LISTPACKS_4 ? err : skip_stream_producers(w);
 }
 
 /* What a module has written: opcodes with their values, up to the EOF opcode. */
@@ -181,6 +198,7 @@ static int skip_value(struct walk *w, uint8_t type)
 	case BEAM_RDB_STREAM_LISTPACKS:
 	case BEAM_RDB_STREAM_LISTPACKS_2:
 	case BEAM_RDB_STREAM_LISTPACKS_3:
+	case BEAM_RDB_STREAM_LISTPACKS_4:
 		return skip_stream(w, type);
 	case BEAM_RDB_MODULE_2:
 		err = get_number(w, &module_id);
@@ -229,6 +247,35 @@ static int skip_module_aux(struct walk *w)
 	if (!err)
 		err = get_number(w, &when);
 	return err ? err : skip_module_fields(w);
+}
+
+static int skip_slot_import(struct walk *w)
+{
+	int err = skip_string(w);
+
+	return err ? err : skip_items(w, "ll");
+}
+
+/* Of each class its name and version in four bytes, and what its module has written. */
+static int skip_key_metadata(struct walk *w)
+{
+	uint64_t nclasses;
+	int err = get_number(w, &nclasses);
+
+	for (; !err && nclasses; nclasses--) {
+		err = skip_bytes(w, 4);
+		if (!err)
+			err = skip_module_fields(w);
+	}
+	return err;
+}
+
+/* The same number for both: the file's beginning tells whose it is. */
+static int skip_slot_import_or_metadata(struct walk *w)
+{
+	return beam_rdb_get_magic(w->buf, w->len_bytes) >= BEAM_RDB_VALKEY_FIRST
+		   ? skip_slot_import(w)
+		   : skip_key_metadata(w);
 }
 
 static int read_key(struct walk *w, struct beam_rdb_record *record)
@@ -283,6 +330,8 @@ static int read_freq(struct walk *w, struct beam_rdb_record *record)
 static int read_record(struct walk *w, struct beam_rdb_record *record)
 {
 	switch (record->code) {
+	case BEAM_RDB_OP_KEY_METADATA:
+		return skip_slot_import_or_metadata(w);
 	case BEAM_RDB_OP_SLOT_INFO:
 		return skip_fields(w, "lll");
 	case BEAM_RDB_OP_FUNCTION2:

@@ -76,6 +76,13 @@ static const struct value values[] = {
     VALUE(BEAM_RDB_HASH_LISTPACK_EX_PRE_GA, "\x02lp"),
     VALUE(BEAM_RDB_HASH_METADATA, EIGHT "\x02\x00\x01x\x01y\x01\x01z\x01w"),
     VALUE(BEAM_RDB_HASH_LISTPACK_EX, EIGHT "\x02lp"),
+    VALUE(BEAM_RDB_STREAM_LISTPACKS_4,
+	  STREAM1 "\x01\x01\x00\x00\x05"
+		  "\x00"                 /* groups */
+		  "\x40\x64\x40\x64\x01" /* seconds, most entries, producers */
+		  "\x01p\x02"
+		  "\x02i1\x05\x01\x02i2\x05\x02"
+		  "\x03"),
 };
 #define NVALUES (sizeof(values) / sizeof(values[0]))
 
@@ -167,12 +174,49 @@ static void test_bad_forms_and_unknown_types(void **state)
 	assert_int_equal(walk_value(BEAM_RDB_LIST, "\xc0\x01\x01x", 4, &pos), BEAM_E_FORMAT);
 	assert_int_equal(walk_value(BEAM_RDB_MODULE_2, "\x01\x06\x00", 3, &pos), BEAM_E_FORMAT);
 	for (unsigned type = 0; type < 256; type++) {
-		bool known = type <= BEAM_RDB_HASH_LISTPACK_EX && type != 8 &&
+		bool known = type <= BEAM_RDB_STREAM_LISTPACKS_4 && type != 8 &&
 			     type != BEAM_RDB_MODULE_PRE_GA;
 
 		if (!known)
 			assert_int_equal(walk_value((uint8_t)type, "\x00\x00", 2, &pos),
 					 BEAM_E_UNSUPPORTED);
+	}
+}
+
+/* Redis and Valkey mean different things by the same opcode, in front of a key's type. */
+static void test_what_stands_before_a_key(void **state)
+{
+	static const struct {
+		const char *bytes;
+		size_t len;
+	} files[] = {
+#define FILE_OF(bytes) {bytes, sizeof(bytes) - 1}
+	    FILE_OF("REDIS0013\xfc" EIGHT "\xf3\x02"
+		    "abcd\x02\x05\x05\x04text\x00"
+		    "efgh\x00" /* of a class that has written nothing */
+		    "\x00\x01k\x01v"),
+	    FILE_OF("VALKEY080\xf3\x04name\x02\x00\x40\x64\x40\x70\x40\x71\xfc" EIGHT
+		    "\x00\x01k\x01v"),
+#undef FILE_OF
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(files) / sizeof(files[0]); i++) {
+		const uint8_t *bytes = (const uint8_t *)files[i].bytes;
+		struct beam_rdb_record record = {0};
+		size_t pos = BEAM_RDB_MAGIC_BYTES, cut = BEAM_RDB_MAGIC_BYTES;
+
+		for (int n = 0; n < 3; n++)
+			assert_int_equal(beam_rdb_next_record(bytes, files[i].len, &pos, &record),
+					 0);
+		assert_int_equal(pos, files[i].len);
+		assert_int_equal(record.kind, BEAM_RDB_IS_KEY);
+		assert_int_equal(record.code, BEAM_RDB_STRING);
+		assert_true(record.has_expire);
+		memset(&record, 0, sizeof(record));
+		while (beam_rdb_next_record(bytes, files[i].len - 5, &cut, &record) == 0)
+			;
+		assert_true(cut <= files[i].len - 5);
 	}
 }
 
@@ -270,6 +314,7 @@ int main(void)
 	    cmocka_unit_test(test_each_cut_is_torn),
 	    cmocka_unit_test(test_hostile_counts_end_with_the_bytes),
 	    cmocka_unit_test(test_bad_forms_and_unknown_types),
+	    cmocka_unit_test(test_what_stands_before_a_key),
 	    cmocka_unit_test(test_keys_and_texts_of_each_form),
 	    cmocka_unit_test(test_damaged_compression_is_refused),
 	};
