@@ -133,7 +133,7 @@ static int skip_stream_group(struct walk *w, uint8_t type)
 }
 
 /* How long and how many; producers, each with its messages' own ids and those of their entries; how many
- * there have been. */
+ * there have been, and how many came twice. */
 static int skip_stream_producers(struct walk *w)
 {
 	uint64_t nproducers;
@@ -146,7 +146,7 @@ static int skip_stream_producers(struct walk *w)
 		if (!err)
 			err = skip_items(w, "sll");
 	}
-	return err ? err : skip_fields(w, "l");
+	return err ? err : skip_fields(w, "ll");
 }
 
 static int skip_stream(struct walk *w, uint8_t type)

@@ -82,7 +82,7 @@ static const struct value values[] = {
 		  "\x40\x64\x40\x64\x01" /* seconds, most entries, producers */
 		  "\x01p\x02"
 		  "\x02i1\x05\x01\x02i2\x05\x02"
-		  "\x03"),
+		  "\x03\x01"),
 };
 #define NVALUES (sizeof(values) / sizeof(values[0]))
 
