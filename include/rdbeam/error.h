@@ -37,7 +37,8 @@ enum beam_scope {
 	X(ABORTED, -5011, SNAPSHOT, "operation was cancelled")                                     \
 	X(UNSUPPORTED, -5012, OPERATION, "not supported here")                                     \
 	X(SERVER, -5013, OPERATION, "Redis answered with an error")                                \
-	X(COUNT, -5014, SNAPSHOT, "number of keys does not match the server's")
+	X(COUNT, -5014, SNAPSHOT, "number of keys does not match the server's")                    \
+	X(METADATA, -5015, SNAPSHOT, "a module keeps data of a key that only the server can save")
 
 enum beam_error {
 #define X(name, value, scope, text) BEAM_E_##name = (value),

@@ -9,10 +9,10 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "clock.h"
-#include "expire.h"
+#include "key_metadata.h"
 #include "rdb.h"
 #include "rdbeam/error.h"
+#include "record_meta.h"
 #include "serializer.h"
 #include "throwaway_child.h"
 #include "value.h"
@@ -22,18 +22,10 @@
 #define PROOFS       8 /* values of each layout that are compared before it is believed */
 #define DISPROVED    UINT8_MAX
 #define INLINE_BYTES 512 /* longer values are passed on where they lie */
-#define META_BYTES   (1 + 8 + 1 + BEAM_RDB_LEN_MAX_BYTES + 1) /* expiry, idle or freq, type */
-
-/* What stands before the key in a record. */
-struct meta {
-	mstime_t expire;
-	uint8_t bytes[META_BYTES];
-	size_t len;
-};
 
 struct held_key {
 	RedisModuleString *name;
-	struct meta meta;
+	struct beam_record_meta meta;
 };
 
 struct beam_record_reader {
@@ -51,6 +43,9 @@ struct beam_record_reader {
 	RedisModuleString *names[BATCH_KEYS];
 	size_t nheld;
 	struct beam_serializer *serializer; /* of collections; NULL: none */
+	struct beam_key_metadata
+	    *metadata; /* NULL: there is none, or DUMP shows it (`all_by_dump`) */
+	bool all_by_dump;
 };
 
 int beam_record_reader_open(RedisModuleCtx *ctx, const struct beam_record_opts *opts,
@@ -62,8 +57,11 @@ int beam_record_reader_open(RedisModuleCtx *ctx, const struct beam_record_opts *
 		return -ENOMEM;
 	reader->ctx = ctx;
 	reader->opts = *opts;
-	if (opts->fast_path && !opts->defer)
-		reader->serializer = beam_serializer_open(opts->rdb_version);
+	if (opts->fast_path && (!opts->defer || opts->cluster))
+		reader->serializer = beam_serializer_open(opts->rdb_version, opts->cluster);
+	if (opts->key_metadata && opts->fast_path)
+		reader->metadata = beam_key_metadata_open();
+	reader->all_by_dump = opts->key_metadata && !reader->metadata;
 	*out = reader;
 	return 0;
 }
@@ -75,6 +73,7 @@ void beam_record_reader_close(struct beam_record_reader **reader)
 	for (size_t i = 0; i < (*reader)->nheld; i++)
 		RedisModule_FreeString(NULL, (*reader)->held[i].name);
 	beam_serializer_close(&(*reader)->serializer);
+	beam_key_metadata_close(&(*reader)->metadata);
 	free((*reader)->head);
 	free(*reader);
 	*reader = NULL;
@@ -121,37 +120,10 @@ static int quiet_lookups(struct beam_record_reader *reader)
 	return err;
 }
 
-static void meta_of(const struct beam_record_reader *reader, const struct beam_open_key *open,
-		    struct meta *meta)
-{
-	RedisModuleKey *key = open->handle;
-	mstime_t idle_ms;
-	long long freq;
-
-	meta->len = 0;
-	meta->expire = open->knows_expire ? open->expire_ms : REDISMODULE_NO_EXPIRE;
-	if (!open->knows_expire && open->may_expire)
-		meta->expire = beam_key_expire(key);
-	if (meta->expire != REDISMODULE_NO_EXPIRE) {
-		meta->bytes[meta->len++] = BEAM_RDB_OP_EXPIRETIME_MS;
-		beam_put_le64(meta->bytes + meta->len, (uint64_t)meta->expire);
-		meta->len += 8;
-	}
-	if (reader->opts.eviction == BEAM_EVICTION_LRU &&
-	    RedisModule_GetLRU(key, &idle_ms) == REDISMODULE_OK && idle_ms >= 0) {
-		meta->bytes[meta->len++] = BEAM_RDB_OP_IDLE;
-		meta->len += beam_rdb_put_len(meta->bytes + meta->len, (uint64_t)idle_ms / 1000);
-	} else if (reader->opts.eviction == BEAM_EVICTION_LFU &&
-		   RedisModule_GetLFU(key, &freq) == REDISMODULE_OK && freq >= 0) {
-		meta->bytes[meta->len++] = BEAM_RDB_OP_FREQ;
-		meta->bytes[meta->len++] = (uint8_t)freq;
-	}
-}
-
 /* Room for `more` bytes in reader->head behind a key of key_bytes. */
 static uint8_t *head_reserve(struct beam_record_reader *reader, size_t key_bytes, size_t more)
 {
-	size_t need = META_BYTES + BEAM_RDB_LEN_MAX_BYTES + key_bytes + more;
+	size_t need = BEAM_RECORD_META_BYTES + BEAM_RDB_LEN_MAX_BYTES + key_bytes + more;
 
 	if (need > reader->head_cap) {
 		uint8_t *grown = realloc(reader->head, need * 2);
@@ -165,8 +137,8 @@ static uint8_t *head_reserve(struct beam_record_reader *reader, size_t key_bytes
 }
 
 /* Composes meta, type and key. Returns the position behind them, or NULL without memory. */
-static uint8_t *head_begin(struct beam_record_reader *reader, const struct meta *meta, uint8_t type,
-			   const char *name, size_t name_bytes, size_t more)
+static uint8_t *head_begin(struct beam_record_reader *reader, const struct beam_record_meta *meta,
+			   uint8_t type, const char *name, size_t name_bytes, size_t more)
 {
 	uint8_t *at = head_reserve(reader, name_bytes, more);
 
@@ -200,8 +172,8 @@ static int put(struct beam_record_reader *reader, const uint8_t *head_end, const
 }
 
 /* A string, or a small collection's block behind `prefix`. */
-static int put_bytes(struct beam_record_reader *reader, const struct meta *meta, const char *name,
-		     size_t name_bytes, const struct beam_value *value)
+static int put_bytes(struct beam_record_reader *reader, const struct beam_record_meta *meta,
+		     const char *name, size_t name_bytes, const struct beam_value *value)
 {
 	size_t len = value->len_bytes, inlined = len <= INLINE_BYTES ? len : 0;
 	uint8_t *at = head_begin(reader, meta, value->rdb_type, name, name_bytes,
@@ -217,8 +189,8 @@ static int put_bytes(struct beam_record_reader *reader, const struct meta *meta,
 	return put(reader, at + inlined, value->bytes + inlined, len - inlined);
 }
 
-static int put_number(struct beam_record_reader *reader, const struct meta *meta, const char *name,
-		      size_t name_bytes, int64_t number)
+static int put_number(struct beam_record_reader *reader, const struct beam_record_meta *meta,
+		      const char *name, size_t name_bytes, int64_t number)
 {
 	char text[24];
 	uint8_t *at = head_begin(reader, meta, BEAM_RDB_STRING, name, name_bytes, sizeof(text));
@@ -237,15 +209,45 @@ static int put_number(struct beam_record_reader *reader, const struct meta *meta
 	return put(reader, at + len, NULL, 0);
 }
 
-/* By now. That is later than the time by which lookups by name go (the module's still.h). */
-static bool has_expired(const struct meta *meta)
+/* In a cluster commands may be refused. */
+static bool asks_serializer(const struct beam_record_reader *reader)
 {
-	return meta->expire != REDISMODULE_NO_EXPIRE && meta->expire <= (mstime_t)beam_wall_ms();
+	return reader->opts.cluster && reader->serializer;
+}
+
+static bool is_proved(const struct beam_record_reader *reader, const struct beam_open_key *key,
+		      const struct beam_value *value)
+{
+	bool by_command =
+	    value->kind != BEAM_VALUE_BYTES || value->len_bytes <= BEAM_EMBSTR_MAX_BYTES;
+
+	if (by_command && asks_serializer(reader))
+		return beam_value_proved_by(reader->serializer, beam_value_object(key->handle),
+					    value);
+	return beam_value_proved(reader->ctx, key, value);
+}
+
+/* One more of the values that a layout is believed for. False: it is not read by layout. */
+static bool prove(struct beam_record_reader *reader, const struct beam_open_key *key,
+		  const struct beam_record_meta *meta, const struct beam_value *value)
+{
+	uint8_t *proofs = &reader->proofs[value->layout];
+
+	if (beam_record_has_expired(meta) &&
+	    !asks_serializer(reader)) /* no command would show it */
+		return false;
+	if (is_proved(reader, key, value)) {
+		++*proofs;
+		return true;
+	}
+	*proofs = DISPROVED;
+	reader->disproved = true;
+	return false;
 }
 
 /* 1: written. 0: this way is closed, take another. Negative: an error. */
 static int read_by_peek(struct beam_record_reader *reader, const struct beam_open_key *key,
-			const struct meta *meta)
+			const struct beam_record_meta *meta)
 {
 	struct beam_value value;
 	uint8_t *proofs;
@@ -259,16 +261,8 @@ static int read_by_peek(struct beam_record_reader *reader, const struct beam_ope
 	if (*proofs == DISPROVED || (*proofs < PROOFS && !beam_value_is_there(key->handle)) ||
 	    !beam_value_peek(key->handle, &value))
 		return 0;
-	if (*proofs < PROOFS) {
-		if (has_expired(meta)) /* no command would show it */
-			return 0;
-		if (!beam_value_proved(reader->ctx, key, &value)) {
-			*proofs = DISPROVED;
-			reader->disproved = true;
-			return 0;
-		}
-		++*proofs;
-	}
+	if (*proofs < PROOFS && !prove(reader, key, meta, &value))
+		return 0;
 	reader->ways.by_layout++;
 	if (value.kind == BEAM_VALUE_INT)
 		err = put_number(reader, meta, key->name, key->name_bytes, value.number);
@@ -279,7 +273,7 @@ static int read_by_peek(struct beam_record_reader *reader, const struct beam_ope
 
 /* Keeps a short string for the next MGET. */
 static int hold(struct beam_record_reader *reader, const struct beam_open_key *key,
-		const struct meta *meta)
+		const struct beam_record_meta *meta)
 {
 	struct held_key *held = &reader->held[reader->nheld];
 
@@ -290,7 +284,7 @@ static int hold(struct beam_record_reader *reader, const struct beam_open_key *k
 }
 
 static int read_long_string(struct beam_record_reader *reader, const struct beam_open_key *key,
-			    const struct meta *meta)
+			    const struct beam_record_meta *meta)
 {
 	struct beam_value value = {.rdb_type = BEAM_RDB_STRING};
 
@@ -299,36 +293,46 @@ static int read_long_string(struct beam_record_reader *reader, const struct beam
 	return put_bytes(reader, meta, key->name, key->name_bytes, &value);
 }
 
-static int flush_reply(struct beam_record_reader *reader, RedisModuleCallReply *reply)
+static int flush_element(struct beam_record_reader *reader, const struct held_key *held,
+			 RedisModuleCallReply *element)
 {
-	if (!reply || RedisModule_CallReplyType(reply) != REDISMODULE_REPLY_ARRAY ||
-	    RedisModule_CallReplyLength(reply) != reader->nheld)
-		return BEAM_E_SERVER;
-	for (size_t i = 0; i < reader->nheld; i++) {
-		RedisModuleCallReply *element = RedisModule_CallReplyArrayElement(reply, i);
-		const struct held_key *held = &reader->held[i];
-		struct beam_value value = {.rdb_type = BEAM_RDB_STRING};
-		size_t name_bytes;
-		const char *name = RedisModule_StringPtrLen(held->name, &name_bytes);
-		int err = 0;
+	struct beam_value value = {.rdb_type = BEAM_RDB_STRING};
+	size_t name_bytes;
+	const char *name = RedisModule_StringPtrLen(held->name, &name_bytes);
 
-		if (RedisModule_CallReplyType(element) == REDISMODULE_REPLY_STRING) {
-			value.bytes = RedisModule_CallReplyStringPtr(element, &value.len_bytes);
-			reader->ways.by_api++;
-			err = put_bytes(reader, &held->meta, name, name_bytes, &value);
-		} else if (has_expired(&held->meta)) {
-			reader->expired++;
-		} else {
-			err = BEAM_E_COUNT;
-		}
-		if (err)
-			return err;
+	if (RedisModule_CallReplyType(element) == REDISMODULE_REPLY_STRING) {
+		value.bytes = RedisModule_CallReplyStringPtr(element, &value.len_bytes);
+		reader->ways.by_api++;
+		return put_bytes(reader, &held->meta, name, name_bytes, &value);
 	}
+	if (!beam_record_has_expired(&held->meta))
+		return BEAM_E_COUNT;
+	reader->expired++;
 	return 0;
+}
+
+/* Keys `first` to `first + n` of those held back. */
+static int read_held(struct beam_record_reader *reader, size_t first, size_t n)
+{
+	RedisModuleCallReply *reply =
+	    RedisModule_Call(reader->ctx, "MGET", "v", reader->names + first, n);
+	int err = 0;
+
+	if (!reply || RedisModule_CallReplyType(reply) != REDISMODULE_REPLY_ARRAY ||
+	    RedisModule_CallReplyLength(reply) != n)
+		err = BEAM_E_SERVER;
+	for (size_t i = 0; i < n && !err; i++)
+		err = flush_element(reader, &reader->held[first + i],
+				    RedisModule_CallReplyArrayElement(reply, i));
+	if (reply)
+		RedisModule_FreeCallReply(reply);
+	return err;
 }
 
 int beam_record_flush(struct beam_record_reader *reader)
 {
+	/* Of several slots a cluster takes no keys at once. */
+	size_t step = reader->opts.cluster ? 1 : reader->nheld;
 	int err;
 
 	if (!reader->nheld)
@@ -338,12 +342,8 @@ int beam_record_flush(struct beam_record_reader *reader)
 		return err;
 	for (size_t i = 0; i < reader->nheld; i++)
 		reader->names[i] = reader->held[i].name;
-	RedisModuleCallReply *reply =
-	    RedisModule_Call(reader->ctx, "MGET", "v", reader->names, reader->nheld);
-
-	err = flush_reply(reader, reply);
-	if (reply)
-		RedisModule_FreeCallReply(reply);
+	for (size_t i = 0; i < reader->nheld && !err; i += step)
+		err = read_held(reader, i, step);
 	for (size_t i = 0; i < reader->nheld; i++)
 		RedisModule_FreeString(NULL, reader->held[i].name);
 	reader->nheld = 0;
@@ -352,7 +352,7 @@ int beam_record_flush(struct beam_record_reader *reader)
 
 /* `bytes`: an RDB type, then the value. */
 static int put_payload(struct beam_record_reader *reader, const struct beam_open_key *key,
-		       const struct meta *meta, const uint8_t *bytes, size_t len_bytes)
+		       const struct beam_record_meta *meta, const uint8_t *bytes, size_t len_bytes)
 {
 	uint8_t *at = head_begin(reader, meta, bytes[0], key->name, key->name_bytes, 0);
 
@@ -360,14 +360,14 @@ static int put_payload(struct beam_record_reader *reader, const struct beam_open
 }
 
 static int read_dump(struct beam_record_reader *reader, const struct beam_open_key *key,
-		     const struct meta *meta)
+		     const struct beam_record_meta *meta)
 {
 	const uint8_t *bytes;
 	size_t len = 0;
 
 	if (reader->serializer && key->object &&
-	    beam_serializer_value(reader->serializer, reader->ctx, key, has_expired(meta), &bytes,
-				  &len)) {
+	    beam_serializer_value(reader->serializer, reader->ctx, key,
+				  beam_record_has_expired(meta), &bytes, &len)) {
 		reader->ways.by_serializer++;
 		return put_payload(reader, key, meta, bytes, len);
 	}
@@ -381,11 +381,14 @@ static int read_dump(struct beam_record_reader *reader, const struct beam_open_k
 	const char *payload =
 	    type == REDISMODULE_REPLY_STRING ? RedisModule_CallReplyStringPtr(reply, &len) : NULL;
 
-	if (payload && len > BEAM_DUMP_FOOTER_BYTES) {
+	if (payload && len > BEAM_DUMP_FOOTER_BYTES &&
+	    (uint8_t)payload[0] == BEAM_RDB_OP_KEY_METADATA) {
+		err = BEAM_E_METADATA;
+	} else if (payload && len > BEAM_DUMP_FOOTER_BYTES) {
 		reader->ways.by_api++;
 		err = put_payload(reader, key, meta, (const uint8_t *)payload,
 				  len - BEAM_DUMP_FOOTER_BYTES);
-	} else if (type == REDISMODULE_REPLY_NULL && has_expired(meta)) {
+	} else if (type == REDISMODULE_REPLY_NULL && beam_record_has_expired(meta)) {
 		reader->expired++;
 	} else {
 		err = BEAM_E_SERVER;
@@ -398,13 +401,13 @@ static int read_dump(struct beam_record_reader *reader, const struct beam_open_k
 
 /* By a lookup of its name. */
 static int read_by_name(struct beam_record_reader *reader, const struct beam_open_key *key,
-			const struct meta *meta, bool is_string)
+			const struct beam_record_meta *meta, bool is_string)
 {
 	return is_string ? hold(reader, key, meta) : read_dump(reader, key, meta);
 }
 
 static int defer(const struct beam_record_reader *reader, const struct beam_open_key *key,
-		 const struct meta *meta, bool is_string)
+		 const struct beam_record_meta *meta, bool is_string)
 {
 	struct beam_deferred_key deferred = {
 	    .name = (char *)(uintptr_t)key->name,
@@ -426,7 +429,7 @@ int beam_record_read_deferred(struct beam_record_reader *reader,
 {
 	struct beam_open_key open = {
 	    .name = key->name, .name_bytes = key->name_bytes, .object = key->object};
-	struct meta meta = {.expire = key->expire_ms, .len = key->meta_bytes};
+	struct beam_record_meta meta = {.expire = key->expire_ms, .len = key->meta_bytes};
 
 	memcpy(meta.bytes, key->meta, key->meta_bytes);
 	return read_by_name(reader, &open, &meta, key->is_string);
@@ -438,22 +441,35 @@ void beam_record_coming(struct beam_record_reader *reader, const void *object)
 		beam_value_fetch(object);
 }
 
+/* Also where the object is not what the server says of the key: then nobody knows. */
+static bool has_metadata(const struct beam_record_reader *reader, const struct beam_open_key *key)
+{
+	const void *object = beam_value_object(key->handle);
+
+	return !object || beam_key_metadata_has(reader->metadata, key, object, (int)reader->db);
+}
+
 int beam_record_read(struct beam_record_reader *reader, const struct beam_open_key *key)
 {
-	struct meta meta;
+	struct beam_record_meta meta;
 	int done;
 
-	meta_of(reader, key, &meta);
-	done = read_by_peek(reader, key, &meta);
+	if (reader->metadata && has_metadata(reader, key))
+		return BEAM_E_METADATA;
+	beam_record_meta_of(key, reader->opts.eviction, &meta);
+	done = reader->all_by_dump ? 0 : read_by_peek(reader, key, &meta);
 	if (done)
 		return done < 0 ? done : 0;
-	bool is_string = RedisModule_KeyType(key->handle) == REDIS_KEY_STRING;
+	bool is_string =
+	    !reader->all_by_dump && RedisModule_KeyType(key->handle) == REDIS_KEY_STRING;
 
 	if (is_string && RedisModule_ValueLength(key->handle) > BEAM_EMBSTR_MAX_BYTES)
 		return read_long_string(reader, key, &meta);
 	struct beam_open_key open = *key;
 
-	open.object = is_string || !reader->opts.fast_path ? NULL : beam_value_object(key->handle);
+	open.object = is_string || reader->all_by_dump || !reader->opts.fast_path
+			  ? NULL
+			  : beam_value_object(key->handle);
 	return reader->opts.defer ? defer(reader, &open, &meta, is_string)
 				  : read_by_name(reader, &open, &meta, is_string);
 }

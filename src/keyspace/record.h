@@ -33,8 +33,10 @@ enum beam_eviction { BEAM_EVICTION_NONE, BEAM_EVICTION_LRU, BEAM_EVICTION_LFU };
 struct beam_record_opts {
 	enum beam_eviction eviction; /* IDLE or FREQ goes with each key */
 	bool fast_path;              /* rdbeam.fast-path */
-	long save_delay_us;          /* rdb-key-save-delay */
-	unsigned rdb_version;        /* that the server writes */
+	bool cluster;         /* commands may be refused: the key's slot may be another node's */
+	bool key_metadata;    /* some other module may keep it (key_metadata.h) */
+	long save_delay_us;   /* rdb-key-save-delay */
+	unsigned rdb_version; /* that the server writes */
 	/* Not NULL: keys that need a lookup by name are put there, and what is passed to `put` as a
 	 * body is memory of the keyspace, which stays. */
 	struct beam_deferred *defer;

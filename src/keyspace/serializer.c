@@ -1,44 +1,29 @@
 /* SPDX-License-Identifier: BSD-3-Clause
- * The server's stream object (rio.h) with a write of ours in it. Its layout is proved by what the server
- * puts into one: its own functions in front, the string that it was given behind, zeros between. */
+ * Into a stream of ours; what comes is proved by the server's own count of it, and by DUMP. */
 #include "serializer.h"
 
 #include <dlfcn.h>
-#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/types.h>
 
 #include "ahead.h"
 #include "rdb.h"
+#include "stream.h"
 
 #define FIRST_BYTES       ((size_t)64 << 10)
 #define PROOFS            4
 #define PROOF_BYTES       ((size_t)1 << 20) /* longer ones are not compared: that takes a DUMP */
 #define DUMP_FOOTER_BYTES 10
 
-struct stream {
-	size_t (*read)(struct stream *, void *, size_t);
-	size_t (*write)(struct stream *, const void *, size_t);
-	off_t (*tell)(struct stream *);
-	int (*flush)(struct stream *);
-	void (*update_cksum)(struct stream *, const void *, size_t);
-	uint64_t cksum, flags;
-	size_t processed_bytes, max_chunk;
-	char *buffer;
-	uint8_t room[4096]; /* more than any version needs */
-	struct beam_serializer *owner;
-};
-
 struct beam_serializer {
-	struct stream fresh, stream;
+	struct beam_stream fresh, stream;
 	union { /* by `typed` */
-		ssize_t (*save)(struct stream *, const void *object, void *key, int db);
-		ssize_t (*save_as)(struct stream *, const void *object, void *key, int db,
+		ssize_t (*save)(struct beam_stream *, const void *object, void *key, int db);
+		ssize_t (*save_as)(struct beam_stream *, const void *object, void *key, int db,
 				   unsigned char type);
 	};
 	union {
-		int (*save_type)(struct stream *, const void *object);
+		int (*save_type)(struct beam_stream *, const void *object);
 		int (*type_of)(const void *object, int rdb_version);
 	};
 	bool typed; /* Valkey 9: who saves says as what */
@@ -47,10 +32,11 @@ struct beam_serializer {
 	uint8_t *bytes;
 	size_t len, cap;
 	unsigned proofs[2]; /* of values that are counted whole, and of others */
+	bool in_cluster;
 	bool disproved;
 };
 
-static size_t take(struct stream *stream, const void *from, size_t len_bytes)
+static size_t take(struct beam_stream *stream, const void *from, size_t len_bytes)
 {
 	struct beam_serializer *s = stream->owner;
 
@@ -72,15 +58,9 @@ static size_t take(struct stream *stream, const void *from, size_t len_bytes)
 	return 1;
 }
 
-static off_t told(struct stream *stream)
+static off_t told(struct beam_stream *stream)
 {
-	return (off_t)stream->owner->len;
-}
-
-static int flushed(struct stream *stream)
-{
-	(void)stream;
-	return 1;
+	return (off_t)((struct beam_serializer *)stream->owner)->len;
 }
 
 /* The types that a value is saved as depend on the RDB version since Valkey 9, so there are other functions
@@ -95,43 +75,18 @@ static bool find_savers(struct beam_serializer *s)
 	return s->save && s->save_type;
 }
 
-static bool find_functions(struct beam_serializer *s)
-{
-	void (*init_with_buffer)(struct stream *, char *);
-	char *(*empty)(void);
-	void (*release)(char *);
-
-	*(void **)&init_with_buffer = dlsym(RTLD_DEFAULT, "rioInitWithBuffer");
-	*(void **)&empty = dlsym(RTLD_DEFAULT, "sdsempty");
-	*(void **)&release = dlsym(RTLD_DEFAULT, "sdsfree");
-	if (!find_savers(s) || !init_with_buffer || !empty || !release)
-		return false;
-	char *string = empty();
-
-	memset(&s->fresh, 0xff, sizeof(s->fresh));
-	init_with_buffer(&s->fresh, string);
-	bool known = s->fresh.read && s->fresh.write && s->fresh.tell && s->fresh.flush &&
-		     !s->fresh.update_cksum && !s->fresh.cksum && !s->fresh.flags &&
-		     !s->fresh.processed_bytes && !s->fresh.max_chunk && s->fresh.buffer == string;
-
-	release(string);
-	s->fresh.buffer = NULL;
-	s->fresh.write = take;
-	s->fresh.tell = told;
-	s->fresh.flush = flushed;
-	s->fresh.owner = s;
-	s->stream = s->fresh;
-	return known;
-}
-
-struct beam_serializer *beam_serializer_open(unsigned rdb_version)
+struct beam_serializer *beam_serializer_open(unsigned rdb_version, bool in_cluster)
 {
 	struct beam_serializer *s = calloc(1, sizeof(*s));
 
-	if (s && !find_functions(s))
+	if (!s)
+		return NULL;
+	s->rdb_version = (int)rdb_version;
+	s->in_cluster = in_cluster;
+	if (!find_savers(s) || !beam_stream_open(&s->fresh, take, told, s))
 		beam_serializer_close(&s);
-	if (s)
-		s->rdb_version = (int)rdb_version;
+	else
+		s->stream = s->fresh;
 	return s;
 }
 
@@ -159,12 +114,13 @@ static bool is_plain(const void *object)
 	return (type >= list && type <= hash) || type == stream;
 }
 
+/* Where DUMP does not answer nothing is known of it, which only a cluster may do. */
 static bool same_as_dump(const struct beam_serializer *s, RedisModuleCtx *ctx,
 			 const struct beam_open_key *key)
 {
 	RedisModuleString *name = RedisModule_CreateString(NULL, key->name, key->name_bytes);
 	RedisModuleCallReply *reply = RedisModule_Call(ctx, "DUMP", "s", name);
-	bool same = false;
+	bool same = s->in_cluster;
 	size_t len;
 
 	if (reply && RedisModule_CallReplyType(reply) == REDISMODULE_REPLY_STRING) {
@@ -202,25 +158,28 @@ static size_t not_counted(const struct beam_serializer *s)
 	return type == BEAM_RDB_HASH_METADATA || type == BEAM_RDB_HASH_LISTPACK_EX ? 8 : 0;
 }
 
+/* Its own count of bytes tells that it is the function that is meant. */
+static bool run(struct beam_serializer *s, const void *object)
+{
+	beam_stream_renew(&s->stream, &s->fresh);
+	s->len = 0;
+	beam_ahead_open(&s->ahead, object);
+	ssize_t body = serialize(s, object);
+
+	s->disproved =
+	    body < 0 || ((size_t)body + 1 != s->len && (size_t)body + 1 + not_counted(s) != s->len);
+	return !s->disproved;
+}
+
 bool beam_serializer_value(struct beam_serializer *s, RedisModuleCtx *ctx,
 			   const struct beam_open_key *key, bool expired, const uint8_t **bytes,
 			   size_t *len_bytes)
 {
-	if (s->disproved || !is_plain(key->object))
+	if (s->disproved || !is_plain(key->object) || !run(s, key->object))
 		return false;
-	memcpy(&s->stream, &s->fresh, offsetof(struct stream, room));
-	s->len = 0;
-	beam_ahead_open(&s->ahead, key->object);
-	ssize_t body = serialize(s, key->object);
-	size_t more = not_counted(s);
-	unsigned *proofs = &s->proofs[more != 0];
+	unsigned *proofs = &s->proofs[not_counted(s) != 0];
 
-	/* Its own count of bytes tells that it is the function that is meant. */
-	if (body < 0 || ((size_t)body + 1 != s->len && (size_t)body + 1 + more != s->len)) {
-		s->disproved = true;
-		return false;
-	}
-	if (expired && *proofs < PROOFS)
+	if (expired && *proofs < PROOFS && !s->in_cluster)
 		return false;
 	if (*proofs < PROOFS && s->len <= PROOF_BYTES) {
 		s->disproved = !same_as_dump(s, ctx, key);
@@ -229,4 +188,17 @@ bool beam_serializer_value(struct beam_serializer *s, RedisModuleCtx *ctx,
 	*bytes = s->bytes;
 	*len_bytes = s->len;
 	return !s->disproved;
+}
+
+bool beam_serializer_says(struct beam_serializer *s, const void *object, const uint8_t **bytes,
+			  size_t *len_bytes)
+{
+	static const uint8_t string = 0; /* server.h */
+
+	if (s->disproved || (!is_plain(object) && (*(const uint8_t *)object & 15) != string) ||
+	    !run(s, object))
+		return false;
+	*bytes = s->bytes;
+	*len_bytes = s->len;
+	return true;
 }

@@ -18,8 +18,9 @@
 
 struct beam_serializer;
 
-/* NULL when this server does not have it in the form that is known, or there is no memory. */
-struct beam_serializer *beam_serializer_open(unsigned rdb_version);
+/* NULL when this server does not have it in the form that is known, or there is no memory. In a cluster
+ * commands may be refused, as on every replica: then the server's own count of the bytes must do for a proof. */
+struct beam_serializer *beam_serializer_open(unsigned rdb_version, bool in_cluster);
 void beam_serializer_close(struct beam_serializer **serializer);
 
 /* Elements whose memory was fetched ahead; 0 without a serializer. */
@@ -31,5 +32,10 @@ uint64_t beam_serializer_ahead(const struct beam_serializer *serializer);
 bool beam_serializer_value(struct beam_serializer *serializer, RedisModuleCtx *ctx,
 			   const struct beam_open_key *key, bool expired, const uint8_t **bytes,
 			   size_t *len_bytes);
+
+/* What the server writes of any object but a module's: type byte and value; good until the next call. For
+ * proofs of what is read by layout. False as above. */
+bool beam_serializer_says(struct beam_serializer *serializer, const void *object,
+			  const uint8_t **bytes, size_t *len_bytes);
 
 #endif

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "key_metadata.h"
 #include "rdb.h"
 #include "rdbeam/error.h"
 
@@ -158,6 +159,17 @@ static void read_replication(RedisModuleCtx *ctx, struct beam_facts *facts)
 		facts->replid[0] = '\0';
 }
 
+static bool other_modules(RedisModuleCtx *ctx)
+{
+	RedisModuleCallReply *reply = RedisModule_Call(ctx, "MODULE", "c", "LIST");
+	bool others = !reply || RedisModule_CallReplyType(reply) != REDISMODULE_REPLY_ARRAY ||
+		      RedisModule_CallReplyLength(reply) > 1;
+
+	if (reply)
+		RedisModule_FreeCallReply(reply);
+	return others;
+}
+
 static void read_policy(RedisModuleCtx *ctx, struct beam_facts *facts)
 {
 	RedisModuleServerInfoData *info = RedisModule_GetServerInfo(ctx, "memory");
@@ -173,6 +185,7 @@ static void read_policy(RedisModuleCtx *ctx, struct beam_facts *facts)
 	facts->save_delay_us = strtol(text, NULL, 10);
 	beam_config_get(ctx, "min-replicas-to-write", text, sizeof(text));
 	facts->min_replicas_to_write = strtoll(text, NULL, 10);
+	facts->key_metadata = beam_key_metadata_known() && other_modules(ctx);
 }
 
 /* A number of INFO's line on a database; 0 where there is none. */
@@ -347,17 +360,6 @@ bool beam_facts_slots_move(RedisModuleCtx *ctx, const struct beam_facts *facts)
 	if (reply)
 		RedisModule_FreeCallReply(reply);
 	return arrive;
-}
-
-static bool other_modules(RedisModuleCtx *ctx)
-{
-	RedisModuleCallReply *reply = RedisModule_Call(ctx, "MODULE", "c", "LIST");
-	bool others = !reply || RedisModule_CallReplyType(reply) != REDISMODULE_REPLY_ARRAY ||
-		      RedisModule_CallReplyLength(reply) > 1;
-
-	if (reply)
-		RedisModule_FreeCallReply(reply);
-	return others;
 }
 
 /* The server exports its own serializer of module AUX data (rdb.c, module.c): asked to write into a

@@ -32,6 +32,7 @@ struct beam_facts {
 	int64_t stream_db; /* of the stream at the fork; -1 unknown */
 	uint64_t used_memory;
 	enum beam_eviction eviction;
+	bool key_metadata; /* some other module may keep it (key_metadata.h) */
 	long save_delay_us;
 	int64_t min_replicas_to_write;
 	enum beam_partition partition;

@@ -2,6 +2,7 @@
 #include "value_proof.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "rdb.h"
@@ -14,31 +15,73 @@ RedisModuleString *beam_open_key_string(const struct beam_open_key *key)
 	return key->string;
 }
 
+#define NUMBER_BYTES 24 /* room for a number's digits and an end */
+
+/* A string's bytes; `room` is for those of a number. */
+static const char *text_of(const struct beam_value *value, char room[NUMBER_BYTES],
+			   size_t *len_bytes)
+{
+	*len_bytes = value->len_bytes;
+	if (value->kind != BEAM_VALUE_INT)
+		return value->bytes;
+	*len_bytes = (size_t)snprintf(room, NUMBER_BYTES, "%lld", (long long)value->number);
+	return room;
+}
+
 static bool same_string(RedisModuleCallReply *reply, const struct beam_value *value)
 {
-	char text[24];
-	size_t len, want_len = value->len_bytes;
-	const char *got = RedisModule_CallReplyStringPtr(reply, &len), *want = value->bytes;
+	char room[NUMBER_BYTES];
+	size_t len, want_len;
+	const char *got = RedisModule_CallReplyStringPtr(reply, &len);
+	const char *want = text_of(value, room, &want_len);
 
-	if (value->kind == BEAM_VALUE_INT) {
-		want_len = (size_t)snprintf(text, sizeof(text), "%lld", (long long)value->number);
-		want = text;
-	}
 	return len == want_len && memcmp(got, want, len) == 0;
+}
+
+/* As it stands in an RDB record: numbers of 32 bits by a form of their own. */
+static bool same_saved_string(const uint8_t *bytes, size_t len_bytes,
+			      const struct beam_value *value)
+{
+	char room[NUMBER_BYTES], digits[NUMBER_BYTES];
+	uint8_t number[NUMBER_BYTES];
+	size_t pos = 0, want_len;
+	const char *want = text_of(value, room, &want_len);
+	uint64_t len;
+	int enc;
+
+	if (beam_rdb_get_len(bytes, len_bytes, &pos, &len, &enc))
+		return false;
+	if (enc < 0)
+		return len == want_len && len_bytes - pos == len &&
+		       memcmp(bytes + pos, want, want_len) == 0;
+	if (want_len >= sizeof(digits))
+		return false;
+	memcpy(digits, want, want_len);
+	digits[want_len] = '\0';
+	len = beam_rdb_put_int(number, strtoll(digits, NULL, 10));
+	return len && len == len_bytes && memcmp(number, bytes, len) == 0;
+}
+
+/* Type and value, as in a record. */
+static bool same_saved_block(const uint8_t *got, size_t len, const struct beam_value *value)
+{
+	uint8_t encoded[BEAM_RDB_LEN_MAX_BYTES];
+	size_t len_bytes = beam_rdb_put_len(encoded, value->len_bytes);
+	size_t head_bytes = 1 + value->prefix_bytes + len_bytes;
+
+	return len == head_bytes + value->len_bytes && got[0] == value->rdb_type &&
+	       memcmp(got + 1, value->prefix, value->prefix_bytes) == 0 &&
+	       memcmp(got + 1 + value->prefix_bytes, encoded, len_bytes) == 0 &&
+	       memcmp(got + head_bytes, value->bytes, value->len_bytes) == 0;
 }
 
 static bool same_dump(RedisModuleCallReply *reply, const struct beam_value *value)
 {
-	uint8_t encoded[BEAM_RDB_LEN_MAX_BYTES];
-	size_t len, len_bytes = beam_rdb_put_len(encoded, value->len_bytes);
-	size_t head_bytes = 1 + value->prefix_bytes + len_bytes;
+	size_t len;
 	const char *got = RedisModule_CallReplyStringPtr(reply, &len);
 
-	return len == head_bytes + value->len_bytes + BEAM_DUMP_FOOTER_BYTES &&
-	       (uint8_t)got[0] == value->rdb_type &&
-	       memcmp(got + 1, value->prefix, value->prefix_bytes) == 0 &&
-	       memcmp(got + 1 + value->prefix_bytes, encoded, len_bytes) == 0 &&
-	       memcmp(got + head_bytes, value->bytes, value->len_bytes) == 0;
+	return len > BEAM_DUMP_FOOTER_BYTES &&
+	       same_saved_block((const uint8_t *)got, len - BEAM_DUMP_FOOTER_BYTES, value);
 }
 
 bool beam_value_proved(RedisModuleCtx *ctx, const struct beam_open_key *key,
@@ -63,4 +106,17 @@ bool beam_value_proved(RedisModuleCtx *ctx, const struct beam_open_key *key,
 		RedisModule_FreeCallReply(reply);
 	RedisModule_FreeString(NULL, name);
 	return same;
+}
+
+bool beam_value_proved_by(struct beam_serializer *serializer, const void *object,
+			  const struct beam_value *value)
+{
+	const uint8_t *bytes;
+	size_t len;
+
+	if (!object || !beam_serializer_says(serializer, object, &bytes, &len))
+		return false;
+	if (value->kind == BEAM_VALUE_BLOB)
+		return same_saved_block(bytes, len, value);
+	return bytes[0] == BEAM_RDB_STRING && same_saved_string(bytes + 1, len - 1, value);
 }

@@ -8,6 +8,7 @@
 #include <stdbool.h>
 
 #include "open_key.h"
+#include "serializer.h"
 #include "value.h"
 
 #define BEAM_EMBSTR_MAX_BYTES  128 /* at most this long, StringDMA may rewrite the value object */
@@ -21,5 +22,9 @@ RedisModuleString *beam_open_key_string(const struct beam_open_key *key);
  * field, so this is for a few keys of each layout. */
 bool beam_value_proved(RedisModuleCtx *ctx, const struct beam_open_key *key,
 		       const struct beam_value *value);
+
+/* The same by what the server's serializer says of the object, for where commands are refused. */
+bool beam_value_proved_by(struct beam_serializer *serializer, const void *object,
+			  const struct beam_value *value);
 
 #endif

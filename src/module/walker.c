@@ -212,6 +212,8 @@ int beam_walker_open(const struct beam_walk *walk, struct beam_lane *lane, struc
 	struct beam_record_opts record = {
 	    .eviction = walk->facts->eviction,
 	    .fast_path = walk->fast_path,
+	    .cluster = walk->facts->cluster,
+	    .key_metadata = walk->facts->key_metadata,
 	    .save_delay_us = walk->facts->save_delay_us,
 	    .rdb_version = walk->facts->rdb_version,
 	    .defer = walk->defer,

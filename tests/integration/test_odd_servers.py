@@ -11,6 +11,7 @@ import pytest
 import redis
 
 import data
+import harness
 from harness import cli, wait_for
 from test_pull import pull
 
@@ -149,3 +150,51 @@ def test_slow_name_server_holds_nothing_up(make, root, binary):
     server.image_made()
     names.may_answer.set()
     pull(server, None, "--discard")
+
+
+# ---- another module ---------------------------------------------------------------------------
+
+@pytest.fixture
+def beside(make):
+    """A server with another module, too."""
+    def start(name, argument="", **kwargs):
+        server = make(name, run=False, **kwargs)
+        server.conf["loadmodule"] = f"{harness.artifact('rdbeam-other.so')} {argument}"
+        return server.start()
+    return start
+
+
+def saved_by_the_server(server, reason):
+    before = server.fallbacks()
+    server.bgsave()
+    assert server.fallbacks() == before + 1
+    assert reason in server.info("rdbeam")["rdbeam_last_fallback_reason"]
+
+
+def test_aux_data_of_another_module_is_saved_by_the_server(beside):
+    server = beside("server", "aux")
+    fill_two_databases(server)
+    saved_by_the_server(server, "AUX data")
+
+
+@pytest.mark.parametrize("fast_path", ["yes", "no"])
+@pytest.mark.parametrize("kind", ["short", "long", "hash", "list"])
+def test_what_a_module_keeps_of_a_key_is_saved_by_the_server(beside, kind, fast_path):
+    """Redis 8.6: no command shows it, and it stands in front of a key's type."""
+    server = beside("server", options={"fast-path": fast_path})
+    fill_two_databases(server)
+    server.client.set("short", "value")
+    server.client.set("long", "v" * 1000)
+    server.client.hset("hash", "field", "value")
+    server.client.rpush("list", *range(5000))
+    server.bgsave()
+    server.image_made()
+    try:
+        server.client.execute_command("OTHER.NOTE", kind, 12345)
+    except redis.ResponseError as error:
+        pytest.skip(f"this server has no metadata of keys: {error}")
+    saved_by_the_server(server, "a module keeps data of a key")
+    assert harness.cli("verify", server.dump()).returncode == 0
+    server.client.execute_command("OTHER.NOTE", kind, 0)
+    server.bgsave()
+    assert server.fallbacks() == 1 and server.generation()

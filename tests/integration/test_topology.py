@@ -118,6 +118,68 @@ def test_a_cluster_replica_is_seeded_by_a_file(make):
     assert replica.digest() == primaries[0].digest()
 
 
+def some_of_each(client):
+    """Values of each layout, in many slots. Returns how many keys."""
+    for number in range(100):
+        client.set(f"short:{number}", f"value {number}")
+        client.set(f"number:{number}", number - 50)
+        client.set(f"large number:{number}", (number - 50) * 10**12)
+        client.set(f"long:{number}", "v" * 300)
+        client.hset(f"hash:{number}", "field", number)
+        client.sadd(f"numbers:{number}", number, 7)
+        client.zadd(f"scores:{number}", {"member": number})
+        client.rpush(f"list:{number}", number)
+    client.rpush("large list", *range(20000))
+    client.zadd("large scores", {f"member {number}": number for number in range(1000)})
+    return client.dbsize()
+
+
+def read_without_commands(server):
+    info = server.image_made()
+    assert info["rdbeam_snapshot_keys_by_api"] == "0", info
+    return int(info["rdbeam_snapshot_keys"])
+
+
+def test_a_cluster_replica_saves_through_the_table(make, loads):
+    """It refuses commands on keys, by which values are proved elsewhere."""
+    primary = node(make, "primary", module=False)
+    replica = node(make, "replica", options={"workers": 2})
+    primary.client.execute_command("CLUSTER", "ADDSLOTSRANGE", 0, SLOTS - 1)
+    replica.client.execute_command("CLUSTER", "MEET", "127.0.0.1", primary.port)
+    wait_for(lambda: cluster_ok(primary) and cluster_ok(replica), "the cluster is up")
+    replica.client.execute_command("CLUSTER", "REPLICATE", cluster_id(primary))
+    follows(replica, primary)
+    keys = some_of_each(primary.client)
+    in_sync(primary, replica)
+    replica.bgsave()
+    assert read_without_commands(replica) == keys
+    assert loads(replica.dump()).digest() == primary.digest()
+    data.fill_strings(primary.client, 40, 1 << 20)  # the coordinator walks, workers read the rest
+    in_sync(primary, replica)
+    replica.bgsave()
+    assert read_without_commands(replica) == keys + 40
+    assert loads(replica.dump()).digest() == primary.digest()
+
+
+@pytest.mark.parametrize("fast_path", ["yes", "no"])
+def test_expired_keys_of_many_slots_do_not_stop_a_save(make, loads, fast_path):
+    """They are looked at by commands, which take no keys of several slots."""
+    server = node(make, "server", options={"fast-path": fast_path})
+    server.client.execute_command("CLUSTER", "ADDSLOTSRANGE", 0, SLOTS - 1)
+    wait_for(lambda: cluster_ok(server), "the cluster is up")
+    server.client.execute_command("DEBUG", "SET-ACTIVE-EXPIRE", 0)
+    for number in range(200):
+        server.client.set(f"over:{number}", "soon", px=1)
+    keys = some_of_each(server.client)
+    wait_for(lambda: not any(server.client.get(f"over:{number}") for number in range(190, 200)),
+             "they have expired")
+    server.bgsave()
+    assert server.image_made()["rdbeam_fallback_total"] == "0"
+    loaded = loads(server.dump()).client
+    assert loaded.dbsize() == keys - 200
+    assert loaded.get("number:7") == b"-43" and loaded.get("short:99") == b"value 99"
+
+
 class Migration:
     """Slots 0 to 100 on their way from one node to another, a key a second, as the server does it."""
 

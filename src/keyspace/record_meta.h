@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ *
+ * What stands before a key in its record: when it expires, how long it was idle or how often it was used,
+ * and room for its type. */
+#ifndef BEAM_RECORD_META_H
+#define BEAM_RECORD_META_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "open_key.h"
+#include "rdb.h"
+#include "record.h"
+
+#define BEAM_RECORD_META_BYTES (1 + 8 + 1 + BEAM_RDB_LEN_MAX_BYTES + 1)
+
+struct beam_record_meta {
+	mstime_t expire; /* REDISMODULE_NO_EXPIRE: none */
+	uint8_t bytes[BEAM_RECORD_META_BYTES];
+	size_t len;
+};
+
+/* Asks the server only for what the walk did not find beside the key. */
+void beam_record_meta_of(const struct beam_open_key *key, enum beam_eviction eviction,
+			 struct beam_record_meta *meta);
+
+/* By now. That is later than the time by which lookups by name go (the module's still.h). */
+bool beam_record_has_expired(const struct beam_record_meta *meta);
+
+#endif

@@ -1,0 +1,121 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Another module beside rdbeam, for tests: with any argument it keeps AUX data. OTHER.NOTE KEY NUMBER attaches metadata to a key where the server has that (source: redismodule.h of Redis 8.6.3), OTHER.READ
+ * KEY tells it. */
+#include <stdint.h>
+#include <stdlib.h>
+
+#include "redis_api.h"
+
+#define FUNCTIONS(X)                                                                               \
+	X(void, SetModuleAttribs, (RedisModuleCtx *, const char *, int, int))                      \
+	X(int, CreateCommand,                                                                      \
+	  (RedisModuleCtx *, const char *, RedisModuleCmdFunc, const char *, int, int, int))       \
+	X(RedisModuleType *, CreateDataType,                                                       \
+	  (RedisModuleCtx *, const char *, int, RedisModuleTypeMethods *))                         \
+	X(int, ReplyWithError, (RedisModuleCtx *, const char *))                                   \
+	X(int, ReplyWithLongLong, (RedisModuleCtx *, long long))                                   \
+	X(int, StringToLongLong, (const RedisModuleString *, long long *))                         \
+	X(RedisModuleKey *, OpenKey, (RedisModuleCtx *, RedisModuleString *, int))                 \
+	X(void, CloseKey, (RedisModuleKey *))                                                      \
+	X(void, SaveUnsigned, (RedisModuleIO *, uint64_t))                                         \
+	X(uint64_t, LoadUnsigned, (RedisModuleIO *))                                               \
+	X(int, CreateKeyMetaClass, (RedisModuleCtx *, const char *, int, void *))                  \
+	X(int, SetKeyMeta, (int, RedisModuleKey *, uint64_t))                                      \
+	X(int, GetKeyMeta, (int, RedisModuleKey *, uint64_t *))
+
+#define X(type, name, args) static type(*other_##name) args;
+FUNCTIONS(X)
+#undef X
+
+#define AFTER_RDB 2
+
+static int class_id = -1;
+
+static void save_aux(RedisModuleIO *io, int when)
+{
+	(void)when;
+	other_SaveUnsigned(io, 7);
+}
+
+static int load_aux(RedisModuleIO *io, int encver, int when)
+{
+	(void)encver;
+	(void)when;
+	return other_LoadUnsigned(io) == 7 ? REDISMODULE_OK : REDISMODULE_ERR;
+}
+
+static void save_note(RedisModuleIO *io, void *value, uint64_t *note)
+{
+	(void)value;
+	other_SaveUnsigned(io, *note);
+}
+
+static int load_note(RedisModuleIO *io, uint64_t *note, int encver)
+{
+	(void)encver;
+	*note = other_LoadUnsigned(io);
+	return 1;
+}
+
+static int on_note(RedisModuleCtx *ctx, RedisModuleString **argv, int argc)
+{
+	long long note;
+
+	if (class_id <= 0 || argc != 3 || other_StringToLongLong(argv[2], &note))
+		return other_ReplyWithError(ctx, "ERR no metadata here");
+	RedisModuleKey *key = other_OpenKey(ctx, argv[1], REDISMODULE_READ | REDISMODULE_WRITE);
+	int rc = other_SetKeyMeta(class_id, key, (uint64_t)note);
+
+	other_CloseKey(key);
+	return rc ? other_ReplyWithError(ctx, "ERR no such key")
+		  : other_ReplyWithLongLong(ctx, note);
+}
+
+static int on_read(RedisModuleCtx *ctx, RedisModuleString **argv, int argc)
+{
+	uint64_t note = 0;
+
+	if (class_id <= 0 || argc != 2)
+		return other_ReplyWithError(ctx, "ERR no metadata here");
+	RedisModuleKey *key = other_OpenKey(ctx, argv[1], REDISMODULE_READ);
+
+	if (key)
+		other_GetKeyMeta(class_id, key, &note);
+	other_CloseKey(key);
+	return other_ReplyWithLongLong(ctx, (long long)note);
+}
+
+/* As the server has it: functions that are not wanted are NULL. */
+static struct {
+	uint64_t version, flags, reset_value;
+	void *copy, *rename, *move, *unlink, *free;
+	int (*load)(RedisModuleIO *, uint64_t *, int);
+	void (*save)(RedisModuleIO *, void *, uint64_t *);
+	void *rest[4];
+} note_class = {.version = 1, .load = load_note, .save = save_note};
+
+__attribute__((visibility("default"))) int RedisModule_OnLoad(RedisModuleCtx *ctx, void **argv,
+							      int argc);
+
+int RedisModule_OnLoad(RedisModuleCtx *ctx, void **argv, int argc)
+{
+	int (*get_api)(const char *, void *) = *(int (**)(const char *, void *))(void *)ctx;
+	RedisModuleTypeMethods methods = {.version = REDISMODULE_TYPE_METHODS_VERSION,
+					  .free = free,
+					  .aux_load = load_aux,
+					  .aux_save = save_aux,
+					  .aux_save_triggers = AFTER_RDB};
+
+	(void)argv;
+#define X(type, name, args) get_api("RedisModule_" #name, (void *)&other_##name);
+	FUNCTIONS(X)
+#undef X
+	other_SetModuleAttribs(ctx, "other", 1, REDISMODULE_APIVER_1);
+	if (other_CreateKeyMetaClass)
+		class_id = other_CreateKeyMetaClass(ctx, "note", 1, &note_class);
+	if ((argc && !other_CreateDataType(ctx, "rdbeam-ot", 0, &methods)) ||
+	    other_CreateCommand(ctx, "other.note", on_note, "write", 1, 1, 1) ||
+	    other_CreateCommand(ctx, "other.read", on_read, "readonly", 1, 1, 1))
+		return REDISMODULE_ERR;
+	return REDISMODULE_OK;
+}
