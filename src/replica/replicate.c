@@ -55,12 +55,18 @@ int beam_replicate_park(struct beam_pull *pull)
 }
 
 /* The offer that the window was made for may be void by now; this one is taken up at once. */
-static int share(struct beam_pull *pull)
+static int share(struct beam_pull *pull, bool by_socket)
 {
 	bool must = strcmp(pull->opts.loader, "module") == 0;
 	char why[BEAM_REDIS_ERROR_BYTES] = "";
 	struct beam_module_offer offer;
-	int rc = beam_module_ask(pull->to, why, &offer);
+	int rc = by_socket
+		     ? beam_module_ask(pull->to, why, &offer)
+		     : beam_tell(why, BEAM_E_DENIED,
+				 "%s: no loading by its module, as repl-diskless-load may not "
+				 "be set (grant it: ACL SETUSER <user> +config|get "
+				 "+config|set)",
+				 beam_redis_name(pull->to));
 
 	if (!rc)
 		rc = beam_module_feed_open(&offer, pull->window, must, why, &pull->module_feed);
@@ -73,9 +79,9 @@ static int share(struct beam_pull *pull)
 	return 0;
 }
 
-static int open_source(struct beam_pull *pull, struct beam_image_source *out)
+static int open_source(struct beam_pull *pull, bool by_socket, struct beam_image_source *out)
 {
-	int rc = pull->by_module ? share(pull) : 0;
+	int rc = pull->by_module ? share(pull, by_socket) : 0;
 
 	if (pull->module_feed)
 		beam_module_feed_source(pull->module_feed, out);
@@ -96,7 +102,9 @@ static int begin_feed(struct beam_pull *pull)
 							? pull->opts.timeout_ms
 							: FEED_LEAST_MS};
 
-	int rc = open_source(pull, &opts.image);
+	bool by_socket = beam_target_diskless(
+	    pull->to, pull->target.has_keys ? "swapdb" : "on-empty-db", pull->state);
+	int rc = open_source(pull, by_socket, &opts.image);
 
 	if (!rc)
 		rc = beam_target_credentials(pull->to, &pull->lead_addr, pull->state, pull->error);
@@ -104,8 +112,6 @@ static int begin_feed(struct beam_pull *pull)
 		rc = beam_target_tls_off(pull->to, pull->state, pull->error);
 	if (rc)
 		return rc;
-	beam_target_diskless(pull->to, pull->target.has_keys ? "swapdb" : "on-empty-db",
-			     pull->state);
 	beam_redis_set_timeout(pull->to, LOADING_TIMEOUT_MS);
 	(void)BEAM_FAULT("pull-attach");
 	rc = beam_feed_open(&opts, pull->error, &pull->feed);

@@ -45,21 +45,23 @@ static int config_get(struct beam_redis *redis, const char *name, char *out, siz
 	return rc;
 }
 
-void beam_target_diskless(struct beam_redis *redis, const char *want,
+bool beam_target_diskless(struct beam_redis *redis, const char *want,
 			  struct beam_target_state *state)
 {
 	char found[sizeof(state->diskless_load)];
 
-	if (config_get(redis, "repl-diskless-load", found, sizeof(found)) ||
-	    strcmp(found, want) == 0)
-		return;
+	if (config_get(redis, "repl-diskless-load", found, sizeof(found)))
+		return false;
+	if (strcmp(found, want) == 0)
+		return true;
 	memcpy(state->diskless_load, found, sizeof(found));
-	if (beam_redis_command(redis, NULL, "CONFIG SET repl-diskless-load %s", want)) {
-		state->diskless_load[0] = '\0';
-		beam_log(BEAM_LOG_NOTICE,
-			 "%s: repl-diskless-load stays %s (%s): it loads by way of its disk",
-			 beam_redis_name(redis), found, beam_redis_error(redis));
-	}
+	if (!beam_redis_command(redis, NULL, "CONFIG SET repl-diskless-load %s", want))
+		return true;
+	state->diskless_load[0] = '\0';
+	beam_log(BEAM_LOG_NOTICE,
+		 "%s: repl-diskless-load stays %s (%s): it loads by way of its disk",
+		 beam_redis_name(redis), found, beam_redis_error(redis));
+	return false;
 }
 
 int beam_target_tls_off(struct beam_redis *redis, struct beam_target_state *state, char *error)

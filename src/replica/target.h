@@ -33,9 +33,9 @@ void beam_target_record(const struct beam_server_facts *facts, const char *pull_
 int beam_target_follow(struct beam_redis *redis, const char *host, uint32_t port,
 		       const char *pull_id);
 
-/* Sets repl-diskless-load to `want`; without the right to, goes on without. The old value is
+/* Sets repl-diskless-load to `want`; false: it may not be set (logged), or read. The old value is
  * recorded before it is changed. */
-void beam_target_diskless(struct beam_redis *redis, const char *want,
+bool beam_target_diskless(struct beam_redis *redis, const char *want,
 			  struct beam_target_state *state);
 
 /* Has the target connect to us in clear: tls-replication no, where it was yes (the check has seen

@@ -80,6 +80,18 @@ def test_replica_that_takes_writes_loads_by_itself(make):
     same_data(primary, replica)
 
 
+def test_user_who_may_not_set_how_it_loads(make):
+    """repl-diskless-load stays as it is: the file that the server makes first is none for the module."""
+    primary = make("primary")
+    data.fill_strings(primary.client, 2000, 1000)
+    replica = make("replica")
+    replica.client.execute_command("ACL", "SETUSER", "filler", "on", "nopass", "~*", "+@all", "-config|set")
+    told = ("--to-user", "filler", "--to-pass", "any")
+    one_line(pull(primary, replica, *told, "--loader", "module", check=3), "repl-diskless-load", "+config|set")
+    assert pull(primary, replica, *told)["loader"] == "stock"
+    same_data(primary, replica)
+
+
 def test_server_answers_while_it_loads(make):
     primary = slow_primary(make)
     replica = make("replica")
