@@ -38,6 +38,30 @@ static socklen_t length(const struct sockaddr_storage *addr)
 					   : sizeof(struct sockaddr_in);
 }
 
+static bool same_host(const struct sockaddr_storage *a, const struct sockaddr_storage *b)
+{
+	if (a->ss_family != b->ss_family)
+		return false;
+	if (a->ss_family == AF_INET6)
+		return memcmp(&((const struct sockaddr_in6 *)a)->sin6_addr,
+			      &((const struct sockaddr_in6 *)b)->sin6_addr,
+			      sizeof(struct in6_addr)) == 0;
+	return memcmp(&((const struct sockaddr_in *)a)->sin_addr,
+		      &((const struct sockaddr_in *)b)->sin_addr, sizeof(struct in_addr)) == 0;
+}
+
+static bool is_of_this_host(const struct sockaddr_storage *addr)
+{
+	struct sockaddr_storage any_port = *addr;
+	int fd = socket(addr->ss_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	clear_port(&any_port);
+	bool yes = fd >= 0 && bind(fd, (struct sockaddr *)&any_port, length(&any_port)) == 0;
+
+	beam_close(&fd);
+	return yes;
+}
+
 static int names(struct beam_feed_listen *l)
 {
 	struct sockaddr_storage addr;
@@ -70,6 +94,7 @@ int beam_feed_listen_open(int target_sock, struct beam_feed_listen *out)
 		loopback(&local);
 		loopback(&l.peer);
 	}
+	l.here = same_host(&local, &l.peer);
 	clear_port(&local);
 	l.fd = socket(local.ss_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	if (l.fd < 0)
@@ -91,18 +116,6 @@ void beam_feed_listen_close(struct beam_feed_listen *l)
 	beam_close(&l->fd);
 }
 
-static bool same_host(const struct sockaddr_storage *a, const struct sockaddr_storage *b)
-{
-	if (a->ss_family != b->ss_family)
-		return false;
-	if (a->ss_family == AF_INET6)
-		return memcmp(&((const struct sockaddr_in6 *)a)->sin6_addr,
-			      &((const struct sockaddr_in6 *)b)->sin6_addr,
-			      sizeof(struct in6_addr)) == 0;
-	return memcmp(&((const struct sockaddr_in *)a)->sin_addr,
-		      &((const struct sockaddr_in *)b)->sin_addr, sizeof(struct in_addr)) == 0;
-}
-
 int beam_feed_accept(const struct beam_feed_listen *l)
 {
 	struct sockaddr_storage addr = {0};
@@ -112,7 +125,7 @@ int beam_feed_accept(const struct beam_feed_listen *l)
 
 	if (sock < 0)
 		return -EAGAIN;
-	if (!same_host(&addr, &l->peer)) {
+	if (!same_host(&addr, &l->peer) && !(l->here && is_of_this_host(&addr))) {
 		char host[64] = "?";
 
 		getnameinfo((struct sockaddr *)&addr, len, host, sizeof(host), NULL, 0,

@@ -124,6 +124,14 @@ def test_pull_of_a_quiet_primary(make):
     same_data(primary, replica)
 
 
+def test_target_that_connects_from_another_of_its_addresses(make):
+    primary = make("primary", protected_mode="no")
+    data.fill_strings(primary.client, 100, 100)
+    target = make("target", module=False, bind_source_addr="127.0.0.2")
+    assert pull(primary, target)["full_resyncs"] == 0
+    same_data(primary, target)
+
+
 def test_pull_of_an_empty_primary(make):
     primary = make("primary")
     replica = make("replica", module=False)
