@@ -22,6 +22,7 @@ void beam_target_record(const struct beam_server_facts *facts, const char *pull_
 {
 	memset(out, 0, sizeof(*out));
 	snprintf(out->pull_id, sizeof(out->pull_id), "%s", pull_id ? pull_id : "");
+	memcpy(out->run_id, facts->run_id, sizeof(out->run_id));
 	out->was_replica = facts->is_replica;
 	snprintf(out->master_host, sizeof(out->master_host), "%s", facts->master_host);
 	out->master_port = facts->master_port;
@@ -177,11 +178,24 @@ static int64_t count_rewrites(struct beam_redis *redis)
 	return sscanf(text, "calls=%lld", &calls) == 1 ? calls : -1;
 }
 
-/* 0, or the server's error. */
-static int rewrite_again(struct beam_redis *redis, const struct beam_target_state *state)
+/* Our address is in its configuration file: somebody had the file written, or it is there again after a restart,
+ * which counts anew. */
+static bool is_written(struct beam_redis *redis, const struct beam_target_state *state,
+		       bool at_feed)
 {
-	if (!state->feed_host[0] || state->rewrites < 0 || count_rewrites(redis) <= state->rewrites)
-		return 0;
+	char run_id[sizeof(state->run_id)];
+
+	if (!state->feed_host[0])
+		return false;
+	if (state->rewrites >= 0 && count_rewrites(redis) > state->rewrites)
+		return true;
+	return at_feed && state->run_id[0] &&
+	       !beam_redis_info(redis, "server", "run_id", run_id, sizeof(run_id)) &&
+	       strcmp(run_id, state->run_id) != 0;
+}
+
+static int write_again(struct beam_redis *redis)
+{
 	beam_log(BEAM_LOG_NOTICE, "%s has written its configuration file in mid-pull: once more",
 		 beam_redis_name(redis));
 	return beam_redis_command(redis, NULL, "CONFIG REWRITE");
@@ -238,6 +252,7 @@ static int restore(struct beam_redis *redis, const struct beam_target_state *sta
 	int rc = follows_feed(redis, state, &at_feed);
 	/* Told to come to us and not with us any more: it was handed over. */
 	bool handed_over = state->feed_host[0] && !at_feed;
+	bool written = !rc && is_written(redis, state, at_feed);
 
 	/* First of all: the next connection is to a primary. */
 	if (!rc && state->tls_off)
@@ -252,7 +267,7 @@ static int restore(struct beam_redis *redis, const struct beam_target_state *sta
 	if (!rc && state->diskless_load[0])
 		rc = beam_redis_command(redis, NULL, "CONFIG SET repl-diskless-load %s",
 					state->diskless_load);
-	return rc ? rc : rewrite_again(redis, state);
+	return !rc && written ? write_again(redis) : rc;
 }
 
 static void tell_left(const char *error)

@@ -13,6 +13,7 @@
 
 struct beam_target_state {
 	char pull_id[33]; /* of an automatic pull, else "" */
+	char run_id[48];  /* "": not known */
 	bool was_replica;
 	char master_host[256];
 	uint32_t master_port;

@@ -553,7 +553,7 @@ def test_interrupted_puller_gives_the_target_back(make, signal_number):
     wait_for(lambda: target.value("replication", "role") == "master", "the target is its own again")
 
 
-@pytest.mark.parametrize("ends", ["well", "by SIGKILL"])
+@pytest.mark.parametrize("ends", ["well", "by SIGKILL", "with a restart"])
 def test_configuration_file_written_in_mid_pull(make, ends):
     """CONFIG REWRITE: a restart would follow an address of the pull for ever."""
     primary = slow_primary(make)
@@ -563,11 +563,17 @@ def test_configuration_file_written_in_mid_pull(make, ends):
     wait_for(lambda: target.value("replication", "role") == "slave", "it follows the pull")
     target.client.config_rewrite()
     written = target.dir / "server.conf"
-    assert "replicaof 127.0.0.1 " in written.read_text()
+    whom = written.read_text().split("replicaof ")[1].splitlines()[0]
     if ends == "well":
         primary.client.config_set("rdbeam.rate-limit", 0)
-    else:
+    elif ends == "by SIGKILL":
         process.kill()
+    else:
+        process.send_signal(signal.SIGSTOP)  # it would not wait for the server to be back
+        target.kill()
+        target.conf["replicaof"] = whom
+        target.start()
+        process.send_signal(signal.SIGCONT)
     process.communicate()
     whom = [f"replicaof 127.0.0.1 {primary.port}"] if ends == "well" else []
     wait_for(lambda: [line for line in written.read_text().splitlines()
