@@ -101,10 +101,8 @@ static bool looks_right(struct beam_ahead *ahead)
 static bool prove(struct beam_ahead *ahead, uintptr_t dict)
 {
 	struct beam_peek_table table = {0};
-	uintptr_t used[2];
 
-	if (!beam_read_memory(dict + USED_WORD * sizeof(uintptr_t), used, sizeof(used)) ||
-	    !peek_chain.open(dict, used[0] + used[1], &table))
+	if (!peek_chain.open(dict, &table) || !table.here)
 		return false;
 	memcpy(ahead->buckets, table.buckets, sizeof(ahead->buckets));
 	memcpy(ahead->nbuckets, table.nbuckets, sizeof(ahead->nbuckets));

@@ -5,7 +5,6 @@
 
 #include "rdbeam/error.h"
 
-#define CLUSTER_SLOTS    16384u
 #define PARTS_PER_WORKER 8
 #define KEYS_PER_BUCKET                                                                            \
 	16 /* a table has at least keys/16 buckets, with a margin for delayed resizing */
@@ -16,7 +15,7 @@ uint32_t beam_partition_parts(enum beam_partition method, uint64_t keys, uint32_
 
 	if (method == BEAM_PARTITION_WHOLE || nworkers < 2)
 		return 1;
-	while (parts < nworkers * PARTS_PER_WORKER && parts < CLUSTER_SLOTS &&
+	while (parts < nworkers * PARTS_PER_WORKER && parts < BEAM_CLUSTER_SLOTS &&
 	       parts * 2ull * KEYS_PER_BUCKET <= keys)
 		parts *= 2;
 	return parts;
@@ -48,7 +47,7 @@ static uint64_t scan_order(enum beam_partition method, uint64_t cursor)
 {
 	if (method == BEAM_PARTITION_BITS)
 		return reverse_bits(cursor);
-	return (cursor & (CLUSTER_SLOTS - 1)) << 48 | reverse_bits(cursor >> 14) >> 16;
+	return (cursor & (BEAM_CLUSTER_SLOTS - 1)) << 48 | reverse_bits(cursor >> 14) >> 16;
 }
 
 int beam_partition_scan(RedisModuleCtx *ctx, RedisModuleScanCursor *cursor,
@@ -62,7 +61,7 @@ int beam_partition_scan(RedisModuleCtx *ctx, RedisModuleScanCursor *cursor,
 	if (parts > 1) {
 		uint64_t step = method == BEAM_PARTITION_BITS
 				    ? 1ull << (64 - k)
-				    : (uint64_t)(CLUSTER_SLOTS / parts) << 48;
+				    : (uint64_t)(BEAM_CLUSTER_SLOTS / parts) << 48;
 
 		first = part * step;
 		end = part + 1 < parts ? first + step : 0;

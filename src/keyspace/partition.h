@@ -18,6 +18,8 @@
 
 #include "redis_api.h"
 
+#define BEAM_CLUSTER_SLOTS 16384u
+
 enum beam_partition {
 	BEAM_PARTITION_WHOLE, /* one part: the public API only */
 	BEAM_PARTITION_BITS,

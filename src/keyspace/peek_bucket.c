@@ -31,15 +31,15 @@ struct bucket {
 
 static_assert(sizeof(struct bucket) == 64, "a cache line");
 
-static bool bucket_open(uintptr_t at, uint64_t keys, struct beam_peek_table *table)
+static bool bucket_open(uintptr_t at, struct beam_peek_table *table)
 {
 	struct hashtable_view view;
 	int n;
 
-	if (!beam_read_memory(at, &view, sizeof(view)) || view.used[0] + view.used[1] != keys ||
-	    view.rehash_at < -1)
+	if (!beam_read_memory(at, &view, sizeof(view)) || view.rehash_at < -1)
 		return false;
-	n = view.rehash_at == -1 ? 1 : 2;
+	table->here = view.used[0] + view.used[1];
+	n = !table->here ? 0 : view.rehash_at == -1 ? 1 : 2;
 	for (int t = 0; t < n; t++)
 		if (!view.table[t] || view.table[t] % sizeof(void *) || view.exponent[t] < 0 ||
 		    view.exponent[t] >= 48)
@@ -166,20 +166,29 @@ static int chain_walk(struct beam_peek_table *table, const struct bucket *bucket
 	return 0;
 }
 
-static int bucket_walk(struct beam_peek_table *table, int t, uint64_t first, uint64_t n,
+static int range_walk(struct beam_peek_table *table, const struct peek_range *range,
+		      struct batch *batch, beam_open_key_fn *each, void *arg)
+{
+	const struct bucket *from = (const struct bucket *)range->buckets + range->first;
+	int err = 0;
+
+	for (uint64_t b = 0; b < range->n && !err; b++) {
+		__builtin_prefetch(&from[b + AHEAD_BUCKETS]);
+		err = chain_walk(table, &from[b], batch, each, arg);
+	}
+	return err;
+}
+
+static int bucket_walk(struct beam_peek_table *table, struct peek_part *part,
 		       beam_open_key_fn *each, void *arg)
 {
-	const struct bucket *from = (const struct bucket *)table->buckets[t] + first;
 	struct batch batch = {.n = 0};
+	struct peek_range range;
+	int more, err = 0;
 
-	for (uint64_t b = 0; b < n; b++) {
-		__builtin_prefetch(&from[b + AHEAD_BUCKETS]);
-		int err = chain_walk(table, &from[b], &batch, each, arg);
-
-		if (err)
-			return err;
-	}
-	return batch_run(table, &batch, each, arg);
+	while (!err && (more = peek_next_range(table, part, &range)) != 0)
+		err = more < 0 ? more : range_walk(table, &range, &batch, each, arg);
+	return err ? err : batch_run(table, &batch, each, arg);
 }
 
 const struct peek_layout peek_bucket = {

@@ -29,16 +29,15 @@ static bool exponent_ok(int8_t exponent)
 	return exponent >= 2 && exponent < 48;
 }
 
-static bool chain_open(uintptr_t at, uint64_t keys, struct beam_peek_table *table)
+static bool chain_open(uintptr_t at, struct beam_peek_table *table)
 {
 	struct dict_view dict;
 	int n;
 
-	if (!beam_read_memory(at, &dict, sizeof(dict)) || dict.used[0] + dict.used[1] != keys)
+	if (!beam_read_memory(at, &dict, sizeof(dict)) || dict.rehash_at < -1)
 		return false;
-	n = dict.rehash_at == -1 ? 1 : 2;
-	if (dict.rehash_at < -1)
-		return false;
+	table->here = dict.used[0] + dict.used[1];
+	n = !table->here ? 0 : dict.rehash_at == -1 ? 1 : 2;
 	for (int t = 0; t < n; t++)
 		if (!dict.table[t] || !exponent_ok(dict.exponent[t]))
 			return false;
@@ -171,27 +170,38 @@ static int batch_run(struct beam_peek_table *table, struct batch *batch, beam_op
 	return 0;
 }
 
-static int chain_walk(struct beam_peek_table *table, int t, uint64_t first, uint64_t n,
-		      beam_open_key_fn *each, void *arg)
+static int range_walk(struct beam_peek_table *table, const struct peek_range *range,
+		      struct batch *batch, beam_open_key_fn *each, void *arg)
 {
-	const uintptr_t *from = (const uintptr_t *)table->buckets[t] + first;
-	struct batch batch = {.n = 0};
+	const uintptr_t *from = (const uintptr_t *)range->buckets + range->first;
 
-	for (uint64_t b = 0; b < n; b++) {
+	for (uint64_t b = 0; b < range->n; b++) {
 		uintptr_t at = from[b];
 
 		if (!at)
 			continue;
 		__builtin_prefetch((const void *)(at & ~(uintptr_t)TAG_MASK));
-		batch.at[batch.n++] = at;
-		if (batch.n < PEEK_BATCH)
+		batch->at[batch->n++] = at;
+		if (batch->n < PEEK_BATCH)
 			continue;
-		int err = batch_run(table, &batch, each, arg);
+		int err = batch_run(table, batch, each, arg);
 
 		if (err)
 			return err;
 	}
-	return batch_run(table, &batch, each, arg);
+	return 0;
+}
+
+static int chain_walk(struct beam_peek_table *table, struct peek_part *part, beam_open_key_fn *each,
+		      void *arg)
+{
+	struct batch batch = {.n = 0};
+	struct peek_range range;
+	int more, err = 0;
+
+	while (!err && (more = peek_next_range(table, part, &range)) != 0)
+		err = more < 0 ? more : range_walk(table, &range, &batch, each, arg);
+	return err ? err : batch_run(table, &batch, each, arg);
 }
 
 const struct peek_layout peek_chain = {

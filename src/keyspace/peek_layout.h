@@ -21,23 +21,41 @@ struct peek_entry {
 	int64_t expire_ms;
 };
 
+/* Buckets in a row. */
+struct peek_range {
+	uintptr_t buckets; /* the first one's address is the layout's to find */
+	uint64_t first, n;
+};
+
+/* What is left of a part of the walk: of the table, or of a cluster's slots, which have many small
+ * ones. */
+struct peek_part {
+	uint32_t part, parts; /* of a table that is shared */
+	int t;                /* of that which is open */
+	uint32_t slot, end;   /* those that come after it */
+};
+
 struct peek_layout {
 	enum beam_table_walk walked; /* what the walk is called */
-	/* Takes over the tables of what lies at `at`, if that looks like one of this layout and
-	 * holds `keys`. */
-	bool (*open)(uintptr_t at, uint64_t keys, struct beam_peek_table *table);
+	/* Takes over the tables of what lies at `at`, if that looks like one of this layout: none of
+	 * one without keys. */
+	bool (*open)(uintptr_t at, struct beam_peek_table *table);
 	/* Whether bucket `b` of table `t` holds this object under this name. */
 	bool (*has)(const struct beam_peek_table *table, int t, uint64_t b, uintptr_t value,
 		    const char *name, size_t name_bytes);
 	/* Keys in that bucket; more than PEEK_BUCKET: too many, or not readable. */
 	unsigned (*count)(const struct beam_peek_table *table, int t, uint64_t b);
-	/* Hands out the keys of `n` buckets from `first`. 0, what `each` returned, or -1 for an entry
-	 * of an unknown kind. */
-	int (*walk)(struct beam_peek_table *table, int t, uint64_t first, uint64_t n,
-		    beam_open_key_fn *each, void *arg);
+	/* Hands out the keys of all ranges of the part, by peek_next_range. 0, what `each` returned, or
+	 * -1 for an entry of an unknown kind. */
+	int (*walk)(struct beam_peek_table *table, struct peek_part *part, beam_open_key_fn *each,
+		    void *arg);
 };
 
 extern const struct peek_layout peek_chain, peek_bucket;
+
+/* The next buckets of a part. 1, 0 when there are no more, or -1. */
+int peek_next_range(struct beam_peek_table *table, struct peek_part *part,
+		    struct peek_range *range);
 
 /* Calls `each` with each entry. 0, what it returned, or -1 for a name of an unknown kind. */
 int peek_emit(struct beam_peek_table *table, const struct peek_entry *entries, unsigned n,

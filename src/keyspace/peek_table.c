@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "own_memory.h"
+#include "partition.h"
 #include "peek_layout.h"
 #include "sds_length.h"
 
@@ -22,38 +23,16 @@ static const struct peek_layout *const layouts[] = {&peek_chain, &peek_bucket};
 
 /* ---- finding -------------------------------------------------------------------------------- */
 
-static bool open_at(uintptr_t at, uint64_t keys, struct beam_peek_table *table)
+static bool open_at(uintptr_t at, struct beam_peek_table *table)
 {
 	if (!at || at % sizeof(void *))
 		return false;
 	for (size_t i = 0; i < sizeof(layouts) / sizeof(layouts[0]); i++) {
 		table->nbuckets[0] = table->nbuckets[1] = 0;
-		if (!layouts[i]->open(at, keys, table))
+		if (!layouts[i]->open(at, table))
 			continue;
 		table->layout = layouts[i];
 		return true;
-	}
-	return false;
-}
-
-/* A database's first word is its table, or (7.4, Valkey 8) a store with a list of tables. */
-static bool find_table(uintptr_t db, uint64_t keys, struct beam_peek_table *table)
-{
-	uintptr_t first, words[STORE_WORDS], candidate;
-
-	if (!beam_read_memory(db, &first, sizeof(first)))
-		return false;
-	if (open_at(first, keys, table))
-		return true;
-	for (size_t n = STORE_WORDS; n >= 16; n /= 2) {
-		if (!beam_read_memory(first, words, n * sizeof(words[0])))
-			continue;
-		for (size_t i = 0; i < n; i++)
-			if (words[i] && words[i] % sizeof(void *) == 0 &&
-			    beam_read_memory(words[i], &candidate, sizeof(candidate)) &&
-			    open_at(candidate, keys, table))
-				return true;
-		return false;
 	}
 	return false;
 }
@@ -63,6 +42,80 @@ static bool too_unequal(const struct beam_peek_table *table)
 {
 	return table->nbuckets[1] && (table->nbuckets[0] / PROOF_RATIO > table->nbuckets[1] ||
 				      table->nbuckets[1] / PROOF_RATIO > table->nbuckets[0]);
+}
+
+static bool holds_all(uintptr_t at, uint64_t keys, struct beam_peek_table *table)
+{
+	return open_at(at, table) && table->here == keys && !too_unequal(table);
+}
+
+/* The table of a slot: none for one that has no keys. */
+static bool open_slot(struct beam_peek_table *table, uint32_t slot)
+{
+	uintptr_t at = table->slots[slot];
+
+	table->nbuckets[0] = table->nbuckets[1] = table->here = 0;
+	return !at || (at % sizeof(void *) == 0 && table->layout->open(at, table));
+}
+
+/* Whether that is the list of a cluster's tables: as many as it has slots, with all keys in them. */
+static bool holds_slots(uintptr_t at, uint64_t keys, struct beam_peek_table *table)
+{
+	uint64_t total = 0;
+
+	if (!at || at % sizeof(void *) ||
+	    !beam_memory_there((const void *)at, BEAM_CLUSTER_SLOTS * sizeof(uintptr_t)))
+		return false;
+	table->slots = (const uintptr_t *)at;
+	for (uint32_t slot = 0; slot < BEAM_CLUSTER_SLOTS && total <= keys; slot++) {
+		if (!open_slot(table, slot) || too_unequal(table))
+			return false;
+		total += table->here;
+	}
+	return total == keys;
+}
+
+static bool find_slots(uintptr_t at, uint64_t keys, struct beam_peek_table *table)
+{
+	for (size_t i = 0; i < sizeof(layouts) / sizeof(layouts[0]); i++) {
+		table->layout = layouts[i];
+		if (holds_slots(at, keys, table))
+			return true;
+	}
+	return false;
+}
+
+/* Of a store (7.4, Valkey 8): its list of tables is what is looked for, or the one in it. */
+static bool is_in_store(uintptr_t word, const struct beam_peek_facts *facts,
+			struct beam_peek_table *table)
+{
+	uintptr_t first;
+
+	if (!word || word % sizeof(void *) || !beam_read_memory(word, &first, sizeof(first)))
+		return false;
+	return facts->by_slot ? find_slots(word, facts->keys, table)
+			      : holds_all(first, facts->keys, table);
+}
+
+/* A database's first word is its table, or a store. */
+static bool find_table(uintptr_t db, const struct beam_peek_facts *facts,
+		       struct beam_peek_table *table)
+{
+	uintptr_t first, words[STORE_WORDS];
+
+	if (!beam_read_memory(db, &first, sizeof(first)))
+		return false;
+	if (!facts->by_slot && holds_all(first, facts->keys, table))
+		return true;
+	for (size_t n = STORE_WORDS; n >= 16; n /= 2) {
+		if (!beam_read_memory(first, words, n * sizeof(words[0])))
+			continue;
+		for (size_t i = 0; i < n; i++)
+			if (is_in_store(words[i], facts, table))
+				return true;
+		return false;
+	}
+	return false;
 }
 
 /* ---- proof ---------------------------------------------------------------------------------- */
@@ -141,17 +194,32 @@ static void on_proof_key(RedisModuleCtx *ctx, RedisModuleString *name, RedisModu
 		proof->failed = true;
 }
 
+/* Where a step of the scan begins, by its cursor: in a bucket; of a cluster's slot, which the lowest bits
+ * tell. */
+static bool go_to(struct proof *proof, const RedisModuleScanCursor *cursor)
+{
+	struct beam_peek_table *table = proof->table;
+	uint64_t at;
+
+	memcpy(&at, cursor, sizeof(at));
+	if (table->layout && table->slots) {
+		if (!open_slot(table, at % BEAM_CLUSTER_SLOTS))
+			return false;
+		at /= BEAM_CLUSTER_SLOTS;
+	}
+	proof->bucket = at & (smaller_size(table) - 1);
+	proof->seen = 0;
+	return true;
+}
+
 /* Steps through buckets by RM_Scan and compares each with what the layout says of it. */
 static bool prove(RedisModuleCtx *ctx, RedisModuleScanCursor *cursor, struct proof *proof,
 		  unsigned want)
 {
 	RedisModule_ScanCursorRestart(cursor);
 	for (unsigned steps = 0; steps < PROOF_STEPS && proof->total < want; steps++) {
-		uint64_t at;
-
-		memcpy(&at, cursor, sizeof(at));
-		proof->bucket = at & (smaller_size(proof->table) - 1);
-		proof->seen = 0;
+		if (!go_to(proof, cursor))
+			return false;
 		int more = RedisModule_Scan(ctx, cursor, on_proof_key, proof);
 
 		if (proof->table->layout && (proof->failed || proof->seen != step_length(proof)))
@@ -162,8 +230,8 @@ static bool prove(RedisModuleCtx *ctx, RedisModuleScanCursor *cursor, struct pro
 	return proof->have_handle && !proof->failed;
 }
 
-bool beam_peek_table_open(RedisModuleCtx *ctx, RedisModuleScanCursor *cursor, uint64_t keys,
-			  uint64_t expires, struct beam_peek_table *table)
+bool beam_peek_table_open(RedisModuleCtx *ctx, RedisModuleScanCursor *cursor,
+			  const struct beam_peek_facts *facts, struct beam_peek_table *table)
 {
 	struct proof proof = {.table = table};
 
@@ -171,13 +239,13 @@ bool beam_peek_table_open(RedisModuleCtx *ctx, RedisModuleScanCursor *cursor, ui
 	table->nbuckets[0] = 1;
 	if (!prove(ctx, cursor, &proof, 1)) /* the first key shows the database */
 		return false;
-	if (!find_table((uintptr_t)table->handle[DB_WORD], keys, table) || too_unequal(table))
+	if (!find_table((uintptr_t)table->handle[DB_WORD], facts, table))
 		return false;
-	table->may_expire = expires != 0;
+	table->may_expire = facts->expires != 0;
 	proof = (struct proof){.table = table};
 	if (!prove(ctx, cursor, &proof, PROOF_KEYS))
 		return false;
-	return proof.total >= (keys < PROOF_KEYS ? keys : PROOF_KEYS);
+	return proof.total >= (facts->keys < PROOF_KEYS ? facts->keys : PROOF_KEYS);
 }
 
 /* ---- the walk ------------------------------------------------------------------------------- */
@@ -223,17 +291,36 @@ enum beam_table_walk beam_peek_table_kind(const struct beam_peek_table *table)
 	return table->layout->walked;
 }
 
-int beam_peek_table_walk(struct beam_peek_table *table, uint32_t part, uint32_t parts,
+int peek_next_range(struct beam_peek_table *table, struct peek_part *part, struct peek_range *range)
+{
+	for (;;) {
+		for (; part->t < 2; part->t++) {
+			uint64_t n = table->nbuckets[part->t];
+
+			range->buckets = table->buckets[part->t];
+			range->first = n * part->part / part->parts;
+			range->n = n * (part->part + 1) / part->parts - range->first;
+			if (range->n)
+				return part->t++, 1;
+		}
+		if (part->slot == part->end)
+			return 0;
+		if (!open_slot(table, part->slot++))
+			return -1;
+		part->t = 0;
+	}
+}
+
+int beam_peek_table_walk(struct beam_peek_table *table, uint32_t number, uint32_t parts,
 			 beam_open_key_fn *each, void *arg)
 {
-	int err = 0;
+	struct peek_part part = {.part = number, .parts = parts};
 
-	for (int t = 0; t < 2 && !err; t++) {
-		uint64_t first = table->nbuckets[t] * part / parts;
-		uint64_t end = table->nbuckets[t] * (part + 1) / parts;
-
-		if (first < end)
-			err = table->layout->walk(table, t, first, end - first, each, arg);
+	if (table->slots) {
+		part = (struct peek_part){.parts = 1,
+					  .t = 2,
+					  .slot = BEAM_CLUSTER_SLOTS * number / parts,
+					  .end = BEAM_CLUSTER_SLOTS * (number + 1) / parts};
 	}
-	return err;
+	return table->layout->walk(table, &part, each, arg);
 }

@@ -25,8 +25,11 @@ typedef void beam_coming_value_fn(void *arg, const void *object);
 
 struct beam_peek_table {
 	const struct peek_layout *layout;
+	const uintptr_t *slots; /* of a cluster: where the tables are, or 0; NULL: there is one */
+	/* Of the table, or of the slot that was looked at last: */
 	uintptr_t buckets[2]; /* where the arrays lie */
 	uint64_t nbuckets[2]; /* powers of two; the second is 0 but in mid-rehash */
+	uint64_t here;        /* keys */
 	bool may_expire;
 	beam_coming_value_fn *coming; /* what the walk's `arg` goes with; NULL: none */
 	/* A key handle as the scan makes it; name and value are put in for each key. */
@@ -37,16 +40,23 @@ struct beam_peek_table {
 /* 0 to go on. Not 0 ends the walk. */
 typedef int beam_open_key_fn(void *arg, const struct beam_open_key *key);
 
-/* Opens the table of the selected database, which holds `keys` keys (> 0), `expires` of them with a
- * TTL. False: not there, or not as expected. */
-bool beam_peek_table_open(RedisModuleCtx *ctx, RedisModuleScanCursor *cursor, uint64_t keys,
-			  uint64_t expires, struct beam_peek_table *table);
+/* What is looked for in the selected database. */
+struct beam_peek_facts {
+	uint64_t keys;    /* > 0 */
+	uint64_t expires; /* keys with a TTL */
+	bool by_slot;     /* there is a table for each of a cluster's slots */
+};
+
+/* Opens the table of the selected database. False: not there, or not as expected. */
+bool beam_peek_table_open(RedisModuleCtx *ctx, RedisModuleScanCursor *cursor,
+			  const struct beam_peek_facts *facts, struct beam_peek_table *table);
 
 /* Which of the layouts it is. */
 enum beam_table_walk beam_peek_table_kind(const struct beam_peek_table *table);
 
-/* Walks part `part` of `parts`: that share of each table's buckets. 0, or what `each` returned. */
-int beam_peek_table_walk(struct beam_peek_table *table, uint32_t part, uint32_t parts,
+/* Walks part `number` of `parts`: that share of each table's buckets, or of a cluster's slots. 0, or what
+ * `each` returned. */
+int beam_peek_table_walk(struct beam_peek_table *table, uint32_t number, uint32_t parts,
 			 beam_open_key_fn *each, void *arg);
 
 #endif

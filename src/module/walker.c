@@ -137,9 +137,14 @@ static int open_db(struct beam_walker *walker, const struct beam_db_facts *db)
 	if (err)
 		return err;
 	walker->may_expire = db->expires != 0;
-	walker->has_table =
-	    walk->fast_path && beam_peek_table_open(walk->ctx, walker->cursor, db->keys,
-						    db->expires, &walker->table_view);
+	const struct beam_peek_facts facts = {
+	    .keys = db->keys,
+	    .expires = db->expires,
+	    .by_slot = walk->facts->partition == BEAM_PARTITION_SLOTS,
+	};
+
+	walker->has_table = walk->fast_path && beam_peek_table_open(walk->ctx, walker->cursor,
+								    &facts, &walker->table_view);
 	walker->table_view.coming = on_coming_value;
 	walker->tables |=
 	    walker->has_table ? beam_peek_table_kind(&walker->table_view) : BEAM_TABLE_SCANNED;
