@@ -61,6 +61,29 @@ def test_the_way_that_is_meant_is_taken(make, binary, fast_path, long_values):
     assert said(server) == {**found, "tables": info["rdbeam_snapshot_tables"]}
 
 
+def test_a_clusters_slots_are_walked(make, binary, loads):
+    """Newer servers have a table for each; one of them is large here, and in mid-rehash, and some are empty."""
+    server = make("primary", cluster_enabled="yes", activerehashing="no",
+                  options={"segment-size": "2mb", "workers": 2})
+    client = server.client
+    client.execute_command("CLUSTER", "ADDSLOTSRANGE", 0, 16383)
+    wait_for(lambda: "cluster_state:ok" in str(client.execute_command("CLUSTER", "INFO")), "the cluster's state")
+    data.fill_mixed(server, dbs=1)
+    data.fill_strings(client, 3000, 20, prefix="gone")
+    data.fill_strings(client, 8192, 50, prefix="{one slot}")
+    client.set("{one slot}:more", "starts a rehash")
+    pipe = client.pipeline(transaction=False)
+    for number in range(3000):
+        pipe.delete(f"gone:{number}")
+    pipe.execute()
+    server.bgsave()
+    info = server.image_made()
+    assert info["rdbeam_snapshot_tables"] in tables_of(server)
+    assert sum(ways(info).values()) == client.dbsize()
+    check_rdb(server.dump(), server.binary)
+    assert loads(server.dump()).digest() == server.digest()
+
+
 def test_large_collections_in_mid_rehash_load(make, binary, loads):
     """Their tables are gone through ahead of the server's serializer, both of them."""
     server = make("primary", options={"workers": 2}, activerehashing="no")
