@@ -15,6 +15,15 @@
 #define VALUE_HEAD_BYTES 3 /* a string header with lengths of one byte */
 #define PROBE            "short"
 
+/* Redis 8.2: two flags, then the reference count. */
+#define KV_BEHIND_FLAG   (1u << 0)
+#define KV_BEHIND_EXPIRE (1u << 1)
+#define KV_BEHIND_ONE    4u
+/* Redis 8.6: the reference count behind the type, then a flag, then a byte of bits. */
+#define KV_BEFORE_FLAG_AT 3
+#define KV_BEFORE_FLAG    0x80u
+#define KV_BEFORE_ONE     1u
+
 bool beam_object_short_form(void)
 {
 	static int known = -1;
@@ -64,6 +73,41 @@ bool beam_object_key(const unsigned char *object, const char **key, int64_t *exp
 		at += EXPIRE_BYTES;
 	}
 	return (object[FLAGS_AT] & FLAG_KEY) && key_at(at, key);
+}
+
+static enum beam_kv_form form_of(const unsigned char *fresh)
+{
+	uint32_t front, back;
+
+	memcpy(&front, fresh, sizeof(front));
+	memcpy(&back, fresh + FLAGS_AT, sizeof(back));
+	if (back == KV_BEHIND_ONE)
+		return BEAM_KV_BEHIND;
+	return front >> 8 == KV_BEFORE_ONE && !(back & 0xff) ? BEAM_KV_BEFORE : BEAM_KV_NONE;
+}
+
+enum beam_kv_form beam_object_kv_form(void)
+{
+	static int known = -1;
+
+	if (known < 0) {
+		RedisModuleString *probe = RedisModule_CreateString(NULL, PROBE, strlen(PROBE));
+
+		known = form_of((const unsigned char *)(const void *)probe);
+		RedisModule_FreeString(NULL, probe);
+	}
+	return (enum beam_kv_form)known;
+}
+
+bool beam_object_kv_key(enum beam_kv_form form, const unsigned char *object, const char **key)
+{
+	const unsigned char *at = object + BEAM_OBJECT_HEAD_BYTES + POINTER_BYTES;
+
+	if (form == BEAM_KV_BEFORE)
+		return (object[KV_BEFORE_FLAG_AT] & KV_BEFORE_FLAG) && key_at(at, key);
+	if (form != BEAM_KV_BEHIND || !(object[FLAGS_AT] & KV_BEHIND_FLAG))
+		return false;
+	return key_at(object[FLAGS_AT] & KV_BEHIND_EXPIRE ? at + EXPIRE_BYTES : at, key);
 }
 
 const char *beam_object_short_value(const unsigned char *object)

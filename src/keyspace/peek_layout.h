@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
  * Between peek_table.c, which proves a table and hands out its keys, and the layouts of tables:
- * peek_chain.c (dict: buckets of chained entries) and peek_bucket.c (hashtable: buckets of a cache
- * line). Until a table is proved only `open`, `has` and `count` are called, and these must not fault
- * whatever they are given.
+ * peek_chain.c (dict: buckets of chained entries), peek_kvobj.c (dict of objects with keys inside) and
+ * peek_bucket.c (hashtable: buckets of a cache line). Until a table is proved only `open`, `has` and
+ * `count` are called, and these must not fault whatever they are given.
  */
 #ifndef BEAM_PEEK_LAYOUT_H
 #define BEAM_PEEK_LAYOUT_H
@@ -51,7 +51,7 @@ struct peek_layout {
 		    void *arg);
 };
 
-extern const struct peek_layout peek_chain, peek_bucket;
+extern const struct peek_layout peek_kvobj, peek_chain, peek_bucket;
 
 /* The next buckets of a part. 1, 0 when there are no more, or -1. */
 int peek_next_range(struct beam_peek_table *table, struct peek_part *part,

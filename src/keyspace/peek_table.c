@@ -19,7 +19,8 @@
 #define HANDLE_WORDS 6
 #define COMING       8 /* keys between the word of a value and its turn */
 
-static const struct peek_layout *const layouts[] = {&peek_chain, &peek_bucket};
+/* The first one looks like the second, and tells itself from it. */
+static const struct peek_layout *const layouts[] = {&peek_kvobj, &peek_chain, &peek_bucket};
 
 /* ---- finding -------------------------------------------------------------------------------- */
 

@@ -3,7 +3,7 @@
  * A database's hash table by private layout, walked bucket after bucket with the memory of the keys
  * to come fetched ahead: a scan of small keys waits for memory and little else, and the public scan
  * can only wait for one key at a time. Layout (source: kvstore.c, server.h of Redis 7.0.15, 7.2.6,
- * 7.4.1, Valkey 8.0.1, 8.1; peek_chain.c, peek_bucket.c): found by looking, with reads that cannot
+ * 7.4.1, Valkey 8.0.1, 8.1; peek_chain.c, peek_kvobj.c, peek_bucket.c): found by looking, with reads that cannot
  * fault; then believed only after some dozens of buckets were compared with what RM_Scan says of them; and the
  * caller compares the number of keys with DBSIZE in the end. In mid-rehash there are two tables, and
  * each key is in one of them. In a forked child, where they are frozen. One thread.

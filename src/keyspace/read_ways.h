@@ -13,6 +13,7 @@ enum beam_table_walk {
 	BEAM_TABLE_SCANNED = 1, /* RM_Scan */
 	BEAM_TABLE_CHAINED = 2, /* peek_chain.c */
 	BEAM_TABLE_BUCKETS = 4, /* peek_bucket.c */
+	BEAM_TABLE_OBJECTS = 8, /* peek_kvobj.c */
 };
 
 struct beam_read_ways {

@@ -24,7 +24,7 @@ int beam_shared_open(void)
 
 const char *beam_shared_tables(void)
 {
-	/* Of one server all tables are chained or all are buckets; one too unequal is scanned. */
+	/* Of one server all tables are of one kind; one too unequal is scanned. */
 	switch (beam_shared->ways.tables) {
 	case 0:
 		return "none";
@@ -32,11 +32,16 @@ const char *beam_shared_tables(void)
 		return "scanned";
 	case BEAM_TABLE_CHAINED:
 		return "chained";
+	case BEAM_TABLE_OBJECTS:
+		return "objects";
 	case BEAM_TABLE_BUCKETS:
 		return "buckets";
+	case BEAM_TABLE_CHAINED | BEAM_TABLE_SCANNED:
+		return "chained,scanned";
+	case BEAM_TABLE_OBJECTS | BEAM_TABLE_SCANNED:
+		return "objects,scanned";
 	default:
-		return beam_shared->ways.tables & BEAM_TABLE_BUCKETS ? "buckets,scanned"
-								     : "chained,scanned";
+		return "buckets,scanned";
 	}
 }
 

@@ -15,14 +15,16 @@ def ways(info):
 
 
 def tables_of(server):
-    """As the server's version has it: Valkey's new table came with 8.1. That of Redis 8.2 has no entries."""
+    """As the server's version has it: Valkey's new table came with 8.1. That of Redis 8.2 has objects."""
     info = server.info("server")
     version = info.get("valkey_version", info["redis_version"])
     major, minor = (int(number) for number in version.split(".")[:2])
     if major == 255:  # some state of its development
-        return ["chained", "buckets"]
+        return ["chained", "objects", "buckets"]
     if "valkey_version" not in info:
-        return ["scanned"] if (major, minor) >= (8, 2) else ["chained"]
+        if (8, 2) <= (major, minor) < (8, 6):  # nobody has tried these
+            return ["objects", "scanned"]
+        return ["objects"] if (major, minor) >= (8, 6) else ["chained"]
     return ["buckets"] if (major, minor) >= (8, 1) else ["chained"]
 
 
