@@ -27,12 +27,13 @@ struct peek_range {
 	uint64_t first, n;
 };
 
-/* What is left of a part of the walk: of the table, or of a cluster's slots, which have many small
- * ones. */
+/* What is left of a part of the walk. */
 struct peek_part {
-	uint32_t part, parts; /* of a table that is shared */
-	int t;                /* of that which is open */
-	uint32_t slot, end;   /* those that come after it */
+	uint32_t number, parts; /* of the tables that all parts share */
+	bool shared;            /* the open one is */
+	int t;                  /* of its two, the next */
+	uint32_t slot, end;     /* slots that are to come, and are this part's alone */
+	unsigned large;         /* the next of those that are not */
 };
 
 struct peek_layout {

@@ -68,10 +68,13 @@ static bool holds_slots(uintptr_t at, uint64_t keys, struct beam_peek_table *tab
 	    !beam_memory_there((const void *)at, BEAM_CLUSTER_SLOTS * sizeof(uintptr_t)))
 		return false;
 	table->slots = (const uintptr_t *)at;
+	table->nlarge = 0;
 	for (uint32_t slot = 0; slot < BEAM_CLUSTER_SLOTS && total <= keys; slot++) {
 		if (!open_slot(table, slot) || too_unequal(table))
 			return false;
 		total += table->here;
+		if (table->here > keys / BEAM_PEEK_LARGE && table->nlarge < BEAM_PEEK_LARGE)
+			table->large[table->nlarge++] = (uint16_t)slot;
 	}
 	return total == keys;
 }
@@ -292,36 +295,62 @@ enum beam_table_walk beam_peek_table_kind(const struct beam_peek_table *table)
 	return table->layout->walked;
 }
 
+static bool is_large(const struct beam_peek_table *table, uint32_t slot)
+{
+	for (unsigned i = 0; i < table->nlarge; i++)
+		if (table->large[i] == slot)
+			return true;
+	return false;
+}
+
+/* Opens the next table of a part. 1, 0 when there are no more, or -1. */
+static int next_table(struct beam_peek_table *table, struct peek_part *part)
+{
+	uint32_t slot;
+
+	do {
+		part->shared = part->slot == part->end;
+		if (part->shared && part->large == table->nlarge)
+			return 0;
+		slot = part->shared ? table->large[part->large++] : part->slot++;
+	} while (!part->shared && is_large(table, slot));
+	part->t = 0;
+	return open_slot(table, slot) ? 1 : -1;
+}
+
 int peek_next_range(struct beam_peek_table *table, struct peek_part *part, struct peek_range *range)
 {
 	for (;;) {
+		uint64_t number = part->shared ? part->number : 0;
+		uint64_t parts = part->shared ? part->parts : 1;
+
 		for (; part->t < 2; part->t++) {
 			uint64_t n = table->nbuckets[part->t];
 
 			range->buckets = table->buckets[part->t];
-			range->first = n * part->part / part->parts;
-			range->n = n * (part->part + 1) / part->parts - range->first;
-			if (range->n)
-				return part->t++, 1;
+			range->first = n * number / parts;
+			range->n = n * (number + 1) / parts - range->first;
+			if (range->n) {
+				part->t++;
+				return 1;
+			}
 		}
-		if (part->slot == part->end)
-			return 0;
-		if (!open_slot(table, part->slot++))
-			return -1;
-		part->t = 0;
+		int more = table->slots ? next_table(table, part) : 0;
+
+		if (more <= 0)
+			return more;
 	}
 }
 
 int beam_peek_table_walk(struct beam_peek_table *table, uint32_t number, uint32_t parts,
 			 beam_open_key_fn *each, void *arg)
 {
-	struct peek_part part = {.part = number, .parts = parts};
+	struct peek_part part = {.number = number, .parts = parts, .shared = true};
 
 	if (table->slots) {
-		part = (struct peek_part){.parts = 1,
-					  .t = 2,
-					  .slot = BEAM_CLUSTER_SLOTS * number / parts,
-					  .end = BEAM_CLUSTER_SLOTS * (number + 1) / parts};
+		part.t = 2; /* no table is open */
+		part.slot = BEAM_CLUSTER_SLOTS * number / parts;
+		part.end = BEAM_CLUSTER_SLOTS * (number + 1) / parts;
 	}
 	return table->layout->walk(table, &part, each, arg);
 }

@@ -20,12 +20,17 @@
 
 struct peek_layout;
 
+#define BEAM_PEEK_LARGE 64 /* a slot that has more than a 64th of the keys is large */
+
 /* Told of a value some keys before its turn. Its head is on its way. */
 typedef void beam_coming_value_fn(void *arg, const void *object);
 
 struct beam_peek_table {
 	const struct peek_layout *layout;
 	const uintptr_t *slots; /* of a cluster: where the tables are, or 0; NULL: there is one */
+	uint16_t large
+	    [BEAM_PEEK_LARGE]; /* slots that have so much of all that every part shares in them */
+	unsigned nlarge;
 	/* Of the table, or of the slot that was looked at last: */
 	uintptr_t buckets[2]; /* where the arrays lie */
 	uint64_t nbuckets[2]; /* powers of two; the second is 0 but in mid-rehash */
@@ -54,7 +59,8 @@ bool beam_peek_table_open(RedisModuleCtx *ctx, RedisModuleScanCursor *cursor,
 /* Which of the layouts it is. */
 enum beam_table_walk beam_peek_table_kind(const struct beam_peek_table *table);
 
-/* Walks part `number` of `parts`: that share of each table's buckets, or of a cluster's slots. 0, or what
+/* Walks part `number` of `parts`: that share of the table's buckets, or of a cluster's slots and
+ * of each large one's buckets. 0, or what
  * `each` returned. */
 int beam_peek_table_walk(struct beam_peek_table *table, uint32_t number, uint32_t parts,
 			 beam_open_key_fn *each, void *arg);

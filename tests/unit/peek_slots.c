@@ -274,7 +274,7 @@ static void each_key_is_in_one_part(void **state)
 	assert_int_equal(calls, KEYS);
 	for (unsigned i = 0; i < KEYS; i++)
 		assert_int_equal(server.seen[i], 1);
-	assert_true(most < KEYS / 2);
+	assert_true(most < KEYS / PARTS * 5 / 4); /* the large slot is shared */
 }
 
 static int stop_at_once(void *arg, const struct beam_open_key *key)
