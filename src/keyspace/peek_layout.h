@@ -23,7 +23,7 @@ struct peek_entry {
 
 /* Buckets in a row. */
 struct peek_range {
-	uintptr_t buckets; /* the first one's address is the layout's to find */
+	uintptr_t buckets; /* the array that they are in */
 	uint64_t first, n;
 };
 
