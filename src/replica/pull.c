@@ -197,10 +197,13 @@ static int copy_to(struct beam_pull *pull)
 					    .tick = copy_tick}};
 
 	watch.copy.tick_arg = &watch;
-	beam_redis_set_timeout(pull->to, COPY_TIMEOUT_MS);
-	beam_redis_reopen_idle(pull->to, NULL); /* it selects databases */
-	int rc = beam_copy_run(&watch.copy, pull->error);
+	/* It was idle since the checks, and may have ended since. */
+	int rc = beam_redis_set_timeout(pull->to, COPY_TIMEOUT_MS);
 
+	if (rc)
+		return beam_tell(pull->error, rc, "%s", beam_redis_error(pull->to));
+	beam_redis_reopen_idle(pull->to, NULL); /* it selects databases */
+	rc = beam_copy_run(&watch.copy, pull->error);
 	pull->result->keys = watch.copy.keys;
 	return rc;
 }

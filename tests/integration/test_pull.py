@@ -310,6 +310,19 @@ def test_as_copy_adds_keys_to_an_independent_server(make):
     assert target.digest() == primary.digest()
 
 
+def test_as_copy_whose_target_dies_while_the_image_travels(make):
+    primary = slow_primary(make, megabytes=20)
+    target = make("target", module=False)
+    process = harness.cli_start("pull", "--as", "copy", "--from", f"127.0.0.1:{primary.port}", "--to",
+                                f"127.0.0.1:{target.port}")
+    wait_for(lambda: primary.number("rdbeam", "rdbeam_pull_bytes_total") > MIB, "bytes flow")
+    target.kill()
+    primary.client.config_set("rdbeam.rate-limit", 0)
+    _, err = process.communicate(timeout=harness.DEADLINE_S * 2)
+    assert process.returncode == 1, (process.returncode, err)
+    assert f"cannot connect: 127.0.0.1:{target.port}" in err.splitlines()[-1]
+
+
 def test_to_file_loads_and_continues(make, loads, root):
     primary = make("primary")
     data.fill_mixed(primary)
