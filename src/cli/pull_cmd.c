@@ -349,15 +349,19 @@ static void print_json(const struct beam_pull_result *result)
 }
 
 /* Run by a server (rdbeam.auto-pull), which must not have a child that is not its own: its child ends
- * here, and says who goes on. */
-static void detach(void)
+ * here, and says who goes on. The server waits for that end, so a child that cannot fork must not be the
+ * one who goes on. 0 or -errno. */
+static int detach(void)
 {
 	pid_t pid = fork();
 
+	if (pid < 0)
+		return -errno;
 	if (pid > 0)
 		_exit(0);
 	setsid();
 	fprintf(stderr, "pid %d\n", (int)getpid());
+	return 0;
 }
 
 static int pull_run(void *arg, int nargs, char **args)
@@ -373,7 +377,10 @@ static int pull_run(void *arg, int nargs, char **args)
 	if (code != 0)
 		return code;
 	if (pull.pull_id)
-		detach();
+		code = detach();
+	if (code != 0)
+		return beam_fail(&opts->common, code, "cannot start: a process (%s): free some",
+				 beam_strerror(code));
 	beam_progress_init(&progress, opts->common.quiet);
 	code = beam_pull_run(&pull, show_progress, &progress, &result);
 	if (code == 0)

@@ -83,7 +83,8 @@ static void take_line(void)
 
 	auto_.line[auto_.line_bytes] = 0;
 	auto_.line_bytes = 0;
-	if (sscanf(auto_.line, "pid %d", &pid) == 1)
+	/* It says so once, before it has heard of anybody: later lines may hold a primary's words. */
+	if (!auto_.pull.pid && sscanf(auto_.line, "pid %d", &pid) == 1)
 		auto_.pull.pid = pid;
 	else if (auto_.line[0])
 		beam_log(BEAM_LOG_NOTICE, "auto-pull: %s", auto_.line);
@@ -101,7 +102,7 @@ static void on_output(int fd, void *arg, int mask)
 	for (ssize_t i = 0; i < n; i++) {
 		if (bytes[i] == '\n' || auto_.line_bytes + 1 == sizeof(auto_.line))
 			take_line();
-		else
+		if (bytes[i] != '\n')
 			auto_.line[auto_.line_bytes++] = bytes[i];
 	}
 	if (n > 0)

@@ -1,6 +1,10 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """rdbeam.auto-pull: whoever says REPLICAOF, the replica is pulled, or synced by the server as ever."""
+import os
 import pathlib
+import resource
+import subprocess
+import sys
 
 import pytest
 import redis
@@ -125,6 +129,55 @@ def test_killed_pull_gives_way_to_the_servers_own_sync(make, victims):
         harness.kill(pid)
     same_data(primary, replica)
     assert replica.log().count("auto-pull: from") == 1
+
+
+FAKE_PULL = """#!{python} -SE
+import os, sys, time
+if os.fork():
+    os._exit(0)
+os.setsid()
+sys.stderr.write(f"pid {{os.getpid()}}\\n" + "x" * 511 + "and more\\npid {other}\\n")
+sys.stderr.flush()
+time.sleep(1000)
+"""
+
+
+def test_a_pull_says_its_pid_once(make):
+    """What comes later may be the words of a primary, and whoever's pid that is must not be killed."""
+    other = subprocess.Popen(["sleep", "1000"])
+    try:
+        replica = make("replica", options=AUTO)
+        fake = replica.dir / "rdbeam"
+        fake.write_text(FAKE_PULL.format(python=sys.executable, other=other.pid))
+        fake.chmod(0o755)
+        follow(replica, replica)
+        said(replica, f"auto-pull: pid {other.pid}")
+        assert "x\n" in replica.log() and "auto-pull: and more\n" in replica.log()
+        pulls = [path for path in pathlib.Path("/proc").glob("[0-9]*/cmdline")
+                 if str(fake).encode() + b"\0" in read(path)]
+        assert len(pulls) == 1
+        replica.client.execute_command("REPLICAOF", "NO", "ONE")
+        wait_for(lambda: not read(pulls[0]), "the pull has ended")
+        assert other.poll() is None
+    finally:
+        other.kill()
+        other.wait()
+
+
+def test_pull_that_cannot_detach_does_not_keep_the_server_waiting():
+    """The server waits for the end of its child: it would wait for the pull, and the pull for the server."""
+    def may_not_fork():
+        resource.setrlimit(resource.RLIMIT_NPROC, (0, 0))
+        if os.getuid() == 0:
+            os.setresuid(65533, 65533, 65533)  # root may always
+
+    with open(harness.artifact("rdbeam"), "rb") as program:  # its directory may be root's
+        done = subprocess.run(["rdbeam", "pull", "--from", "127.0.0.1:1", "--to", "127.0.0.1:1"],
+                              executable=f"/proc/self/fd/{program.fileno()}", pass_fds=[program.fileno()],
+                              preexec_fn=may_not_fork, env=dict(os.environ, RDBEAM_PULL_ID="0" * 32),
+                              capture_output=True, text=True, timeout=harness.DEADLINE_S)
+    assert done.returncode == 1, done
+    assert done.stderr == "rdbeam: cannot start: a process (Resource temporarily unavailable): free some\n"
 
 
 def command_lines(replica):
