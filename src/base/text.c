@@ -81,6 +81,37 @@ void beam_text_plain(char *text)
 			*at = '?';
 }
 
+/* Bytes of the character at `at`; 0: there is none. */
+static size_t utf8_bytes(const unsigned char *at)
+{
+	size_t n = at[0] < 0x80   ? 1
+		   : at[0] < 0xc2 ? 0
+		   : at[0] < 0xe0 ? 2
+		   : at[0] < 0xf0 ? 3
+		   : at[0] < 0xf5 ? 4
+				  : 0;
+
+	for (size_t i = 1; i < n; i++)
+		if ((at[i] & 0xc0) != 0x80)
+			return 0;
+	/* Longer than need be; half of a surrogate pair; above U+10FFFF. */
+	if ((at[0] == 0xe0 && at[1] < 0xa0) || (at[0] == 0xf0 && at[1] < 0x90) ||
+	    (at[0] == 0xed && at[1] > 0x9f) || (at[0] == 0xf4 && at[1] > 0x8f))
+		return 0;
+	return n;
+}
+
+void beam_text_utf8(char *text)
+{
+	for (unsigned char *at = (unsigned char *)text; *at;) {
+		size_t n = utf8_bytes(at);
+
+		if (!n)
+			*at = '?';
+		at += n ? n : 1;
+	}
+}
+
 char *beam_strdup(const char *text)
 {
 	size_t bytes = strlen(text) + 1;

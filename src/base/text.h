@@ -28,6 +28,9 @@ int beam_gen_from_text(const char *text, struct beam_gen *gen);
  * steer a terminal. */
 void beam_text_plain(char *text);
 
+/* Bytes that are not UTF-8 become '?', each: paths and a peer's words may be anything, JSON may not. */
+void beam_text_utf8(char *text);
+
 /* strdup by the caller's own malloc, to be freed by its free. Valkey (8.1 on) loads modules with
  * RTLD_DEEPBIND: in the module, malloc and free are libc's then, but what libc itself allocates for
  * its caller (strdup, realpath, asprintf) comes from the server's allocator where that is a shared

@@ -179,7 +179,12 @@ void beam_json_seconds(cJSON *object, const char *name, uint64_t ms)
 
 void beam_json_text(cJSON *object, const char *name, const char *value)
 {
-	must(cJSON_AddStringToObject(object, name, value));
+	char *text = beam_strdup(value);
+
+	must(text);
+	beam_text_utf8(text);
+	must(cJSON_AddStringToObject(object, name, text));
+	free(text);
 }
 
 void beam_json_bool(cJSON *object, const char *name, bool value)

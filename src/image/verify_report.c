@@ -7,6 +7,7 @@
 
 #include "rdb.h"
 #include "rdbeam/error.h"
+#include "text.h"
 #include "verify.h"
 
 const char *const beam_verify_type_names[BEAM_VERIFY_TYPES] = {
@@ -117,6 +118,7 @@ static void book_aux(struct beam_verify_run *run, const struct beam_rdb_record *
 		return;
 	}
 	beam_rdb_string_text(&record->value, text, sizeof(text));
+	beam_text_plain(text); /* any bytes may stand there */
 	if (strcmp(name, "repl-id") == 0 && strlen(text) < sizeof(report->repl_id))
 		memcpy(report->repl_id, text, strlen(text) + 1);
 	else if (strcmp(name, "repl-offset") == 0)

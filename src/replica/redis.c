@@ -6,6 +6,7 @@
 #include "redis.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <limits.h>
 #include <poll.h>
 #include <stdlib.h>
@@ -259,6 +260,8 @@ static int connect_any(struct beam_redis *redis, const struct beam_redis_addr *a
 		return -ENOMEM;
 	if (redis->context->err)
 		return connect_failed(redis, addr);
+	fcntl(redis->context->fd, F_SETFD,
+	      FD_CLOEXEC); /* hiredis leaves it to hooks and the like */
 	if (!redis->tunnel && !addr->is_unix)
 		redisEnableKeepAlive(redis->context); /* best effort: a dead peer ends a wait */
 	return beam_redis_set_timeout(redis, timeout_ms);

@@ -130,6 +130,23 @@ def test_snapshot_tells_the_hook(stock, root):
     assert "said" in done.stderr
 
 
+def test_hook_has_no_connection_to_the_server(stock, root):
+    """One that leaves a process behind would keep it open."""
+    out = root / "hook.txt"
+    cli(*at(stock, "snapshot", "--quiet", "--hook", f"ls -l /proc/self/fd >> {out}"), check=0)
+    assert "/proc/" in out.read_text() and "socket:" not in out.read_text()
+
+
+def test_json_is_utf8_whatever_is_told(root):
+    path = os.fsencode(root) + b"/dump-\xc3\xbc-\xff\xe2\x82.rdb"
+    with open(path, "wb") as out:
+        out.write(b"REDIS0010\xfa\x09redis-ver\x087.0-\xed\xa0\x80\xe4\xff" + bytes(8))
+    done = subprocess.run([harness.artifact("rdbeam"), "verify", "--json", path], check=True, capture_output=True)
+    said = json.loads(done.stdout.decode())
+    assert said["file"].endswith("/dump-\u00fc-???.rdb")
+    assert said["server_version"] == "7.0-????"
+
+
 def test_snapshot_with_a_failing_hook_fails(stock):
     done = cli(*at(stock, "snapshot", "--hook", "exit 7"), check=1)
     assert "status 7" in error_line(done) and "durable" in error_line(done)

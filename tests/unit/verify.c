@@ -384,6 +384,21 @@ static void test_compressed_aux_field_is_read(void **state)
 	assert_string_equal(report.repl_id, "0123012301230123012301230123012301230123");
 }
 
+/* It goes to a terminal. */
+static void test_control_bytes_of_a_file_are_not_repeated(void **state)
+{
+	uint8_t file[64] = "REDIS0010\xfa\x09redis-ver\x07"
+			   "7.0\x1b[2J\xff";
+	const size_t len = 9 + 1 + 10 + 8 + 1;
+	struct beam_verify_report report;
+	struct told told = {0};
+
+	(void)state;
+	beam_put_le64(file + len, beam_crc64(0, file, len));
+	assert_int_equal(beam_verify(file, len + 8, note, &told, &report), 0);
+	assert_string_equal(report.server_version, "7.0?[2J");
+}
+
 static void test_unknown_type_ends_the_walk_of_a_plain_file(void **state)
 {
 	uint8_t file[64] = "REDIS0080\xfe\x00\x63\x01k\x01\x02\xff";
@@ -456,6 +471,7 @@ int main(void)
 	    cmocka_unit_test(test_real_dumps),
 	    cmocka_unit_test(test_every_flip_and_cut_of_a_real_dump_is_caught),
 	    cmocka_unit_test(test_compressed_aux_field_is_read),
+	    cmocka_unit_test(test_control_bytes_of_a_file_are_not_repeated),
 	    cmocka_unit_test(test_unknown_type_ends_the_walk_of_a_plain_file),
 	    cmocka_unit_test(test_valkeys_own_beginning_is_known),
 	    cmocka_unit_test(test_bytes_after_the_end_are_told),
