@@ -176,16 +176,13 @@ ssize_t beam_packet_recv(int sock, void *data, size_t cap_bytes, int *fds, int *
 	if (n < 0)
 		return errno == ECONNRESET ? BEAM_E_GONE : -errno;
 	take_fds(&msg, fds, nfds);
-	if (n == 0)
-		return BEAM_E_GONE;
-	if (msg.msg_flags & MSG_TRUNC) {
-		for (int i = 0; nfds && i < *nfds; i++)
-			close(fds[i]);
-		if (nfds)
-			*nfds = 0;
-		return BEAM_E_PROTO;
-	}
-	return n;
+	if (n > 0 && !(msg.msg_flags & MSG_TRUNC))
+		return n;
+	for (int i = 0; nfds && i < *nfds; i++)
+		close(fds[i]);
+	if (nfds)
+		*nfds = 0;
+	return n ? BEAM_E_PROTO : BEAM_E_GONE;
 }
 
 int beam_packet_peer(int sock, pid_t *pid, uid_t *uid)

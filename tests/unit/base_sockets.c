@@ -125,6 +125,12 @@ static void test_unwanted_fds_are_closed(void **state)
 			 BEAM_E_PROTO);
 	assert_int_equal(nfds, 0);
 	assert_int_equal(count_fds(), before);
+	/* An empty one looks like the end, and its fds do not stay either. */
+	assert_int_equal(beam_packet_send(pair->client, "", 0, fds, 2), 0);
+	assert_int_equal(beam_packet_recv(pair->server, buf, sizeof(buf), got, &nfds, 1000),
+			 BEAM_E_GONE);
+	assert_int_equal(nfds, 0);
+	assert_int_equal(count_fds(), before);
 }
 
 static void test_timeout_and_close(void **state)
