@@ -126,5 +126,7 @@ int beam_image_pull_to_file(const struct beam_pull_request *request, const char 
 {
 	struct beam_pull_opts opts = {.target = BEAM_PULL_FILE, .file = path};
 
+	if (!path)
+		return say(request, -EINVAL, "path is NULL: give the file's name");
 	return run(request, &opts);
 }

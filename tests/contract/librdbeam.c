@@ -267,6 +267,8 @@ static void wrong_requests_are_refused(void **state)
 	assert_true(beam_image_pull(&request, &image) < 0);
 	assert_non_null(strstr(error, "127.0.0.1:1"));
 	assert_true(beam_image_pull_to_file(&request, path) < 0);
+	assert_int_equal(beam_image_pull_to_file(&request, NULL), -EINVAL);
+	assert_non_null(strstr(error, "path"));
 	request.error = NULL;
 	assert_true(beam_image_pull(&request, &image) < 0);
 	assert_null(image);
