@@ -59,7 +59,7 @@ static unsigned read_rdb_version(struct beam_redis *redis)
 int beam_server_facts(struct beam_redis *redis, char *error, struct beam_server_facts *out)
 {
 	redisReply *reply = NULL;
-	char role[16], valkey[sizeof(out->version)];
+	char role[16] = "", valkey[sizeof(out->version)];
 	int rc = read_info(redis, error, &reply);
 
 	if (rc)
