@@ -217,8 +217,13 @@ static int check_begin(struct writer *writer, const struct beam_ctl_begin *begin
 	struct daemon *d = writer->d;
 	bool disk = begin->kind == BEAM_SNAPSHOT_DISK;
 
-	if (!d->configured || !d->region) {
-		snprintf(text, BEAM_TEXT_BYTES, "the daemon has no configuration yet");
+	/* When it started there may have been no thread to be had: a limit that is not reached any more. */
+	if (!d->region)
+		grants_configure(d);
+	if (!d->region) {
+		snprintf(text, BEAM_TEXT_BYTES, "%s",
+			 d->configured ? "rdbeamd could not open its region: its log line says why"
+				       : "the daemon has no configuration yet");
 		return BEAM_E_BUSY;
 	}
 	if ((!disk && begin->kind != BEAM_SNAPSHOT_MEMORY) || (disk && file_fd < 0)) {
