@@ -101,8 +101,10 @@ static void on_rdb_start(RedisModuleCtx *ctx)
 		return;
 	if (!is_disk_save()) {
 		if (!is_diskless_sync())
-			beam_shared_fallback("cannot tell this child's purpose from its title; "
-					     "proc-title-template must begin with {title}");
+			beam_shared_fallback("cannot tell this child's purpose from its title; %s",
+					     access("/proc/self/cmdline", R_OK)
+						 ? "/proc is not there: mount it"
+						 : "proc-title-template must begin with {title}");
 		return;
 	}
 	pid_t parent = server_pid;

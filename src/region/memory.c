@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/sysinfo.h>
 #include <unistd.h>
 
 #include "sockets.h"
@@ -111,13 +112,23 @@ static uint64_t cgroup_room(const struct cgroup_layout *layout, const char *grou
 	}
 }
 
+/* Where /proc has nothing but processes (ProcSubset=pid of a systemd unit). What page cache could give back is
+ * not in it: less than there is. */
+static uint64_t free_memory(void)
+{
+	struct sysinfo info;
+
+	return sysinfo(&info) ? 0 : ((uint64_t)info.freeram + info.bufferram) * info.mem_unit;
+}
+
 uint64_t beam_memory_available(void)
 {
 	char text[8192];
-	uint64_t available = 0;
+	uint64_t available;
 
-	if (read_text("/proc/meminfo", text, sizeof(text)))
-		available = number_after(text, "\nMemAvailable:", 0) << 10;
+	available = read_text("/proc/meminfo", text, sizeof(text))
+			? number_after(text, "\nMemAvailable:", 0) << 10
+			: free_memory();
 	if (!read_text("/proc/self/cgroup", text, sizeof(text)))
 		return available;
 	for (size_t i = 0; i < sizeof(layouts) / sizeof(layouts[0]); i++) {

@@ -136,6 +136,34 @@ def asks(root, binary, address):
     return program
 
 
+def with_proc(root, binary, how):
+    """A program that is this server in a mount namespace with another /proc."""
+    program = root / "server-with-proc"
+    program.write_text(f"#!/bin/sh\nexec unshare -m sh -c 'mount {how} /proc && exec {shutil.which(binary)} \"$@\"'"
+                       " sh \"$@\"\n")
+    program.chmod(0o755)
+    if subprocess.run([program, "--version"], capture_output=True).returncode:
+        pytest.skip(f"mount {how} /proc is not possible here")
+    return program
+
+
+def test_proc_of_processes_alone(make, root, loads, binary):
+    """ProcSubset=pid of a unit: there is no /proc/meminfo to tell how much memory there is."""
+    server = make("primary", binary=with_proc(root, binary, "-t proc -o subset=pid proc"))
+    fill_two_databases(server)
+    server.bgsave()
+    server.image_made()
+    assert loads(server.dump()).digest() == server.digest()
+
+
+def test_without_proc_saves_are_the_servers_own(make, root, loads, binary):
+    server = make("primary", binary=with_proc(root, binary, "-t tmpfs tmpfs"))
+    fill_two_databases(server)
+    server.bgsave()
+    assert "/proc is not there" in server.info("rdbeam")["rdbeam_last_fallback_reason"]
+    assert loads(server.dump()).digest() == server.digest()
+
+
 def test_slow_name_server_holds_nothing_up(make, root, binary):
     """rdbeamd looks up the names of rdbeam.bind, and saves go through the table meanwhile."""
     address = f"127.0.53.{os.getpid() % 250 + 1}"
