@@ -6,6 +6,7 @@
 #include <limits.h>
 #include <signal.h>
 #include <spawn.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -60,23 +61,48 @@ static void with_port(char *out, size_t cap, const char *host, long long port)
 	snprintf(out, cap, strchr(host, ':') ? "[%s]:%lld" : "%s:%lld", host, port);
 }
 
+/* All of its IPv4 addresses ("*"), or 127.0.0.1, are in the server's `bind`. */
+static bool has_loopback4(const char *bind)
+{
+	const char *star = strchr(bind, '*');
+
+	return !bind[0] || strstr(bind, "127.0.0.1") ||
+	       (star && (star == bind || star[-1] == ' ' || star[-1] == '-'));
+}
+
+/* The path of the server's unix socket, or "". A relative one is below `dir`, where the server has gone to. */
+static void socket_path(RedisModuleCtx *ctx, char *out, size_t cap)
+{
+	char path[256], dir[PATH_MAX] = "";
+
+	beam_config_get(ctx, "unixsocket", path, sizeof(path));
+	if (path[0] && path[0] != '/' && !getcwd(dir, sizeof(dir)))
+		path[0] = 0;
+	snprintf(out, cap, "%s%s%s", dir, dir[0] ? "/" : "", path);
+}
+
 /* How this server is reached from this host. -ENOENT: only by TLS. */
 static int own_address(RedisModuleCtx *ctx, char *out, size_t cap)
 {
 	char bind[256], port[16];
 
-	beam_config_get(ctx, "unixsocket", out, cap);
-	if (out[0])
-		return 0;
 	beam_config_get(ctx, "port", port, sizeof(port));
-	if (strtoll(port, NULL, 10) == 0)
+	bool has_port = strtoll(port, NULL, 10) != 0;
+
+	socket_path(ctx, out, cap);
+	/* It is not where it was if `dir` was changed since. */
+	if (out[0] && (!has_port || access(out, W_OK) == 0))
+		return 0;
+	if (!has_port)
 		return -ENOENT;
 	beam_config_get(ctx, "bind", bind, sizeof(bind));
-	bool any = !bind[0] || strchr(bind, '*') || strstr(bind, "127.0.0.1");
+	bool by_4 = has_loopback4(bind);
 	char *first = bind + (bind[0] == '-');
 
 	first[strcspn(first, " ")] = 0;
-	with_port(out, cap, any ? "127.0.0.1" : first, strtoll(port, NULL, 10));
+	if (strcmp(first, "::*") == 0)
+		strcpy(first, "::1");
+	with_port(out, cap, by_4 ? "127.0.0.1" : first, strtoll(port, NULL, 10));
 	return 0;
 }
 
@@ -190,8 +216,10 @@ int beam_pull_process_start(RedisModuleCtx *ctx, const char *host, long long por
 		rc = spawn(call, fds[1]);
 		close(fds[1]);
 		if (rc) {
-			beam_log(BEAM_LOG_WARNING, "auto-pull: cannot run %s: %s", call->program,
-				 beam_strerror(rc));
+			beam_log(BEAM_LOG_WARNING,
+				 "auto-pull: cannot run %s: %s; install rdbeam there, and where "
+				 "the server's unit has NoExecPaths, name it in ExecPaths",
+				 call->program, beam_strerror(rc));
 			close(fds[0]);
 		}
 	}

@@ -212,10 +212,10 @@ int beam_target_attach(struct beam_redis *redis, const char *host, uint32_t port
 	int rc = beam_target_follow(redis, host, port, state->pull_id);
 
 	if (rc)
-		return beam_tell(error, rc,
-				 "%s: REPLICAOF: %s (grant it: ACL SETUSER <user> "
-				 "+replicaof)",
-				 beam_redis_name(redis), beam_redis_error(redis));
+		return beam_tell(error, rc, "%s: REPLICAOF: %s%s", beam_redis_name(redis),
+				 beam_redis_error(redis),
+				 rc == BEAM_E_DENIED ? " (grant it: ACL SETUSER <user> +replicaof)"
+						     : "");
 	return 0;
 }
 

@@ -73,6 +73,27 @@ def test_replicaof_of_the_configuration_file(make):
     same_data(primary, replica)
 
 
+@pytest.mark.parametrize("conf", [{"unixsocket": "its.sock"}, {"unixsocket": "its.sock", "moved": True},
+                                  {"bind": "-::*"}])
+def test_replica_is_reached_as_it_listens(make, root, conf):
+    primary = make("primary", repl_diskless_sync_delay="60")
+    data.fill_strings(primary.client, 500, 100)
+    moved = conf.get("moved")
+    replica = make("replica", run=False, options=AUTO,
+                   **{key: value for key, value in conf.items() if key != "moved"})
+    if "bind" in conf:
+        if not pathlib.Path("/proc/net/if_inet6").exists():
+            pytest.skip("no IPv6 here")
+        replica.host = "::1"
+    replica.start()
+    if moved:
+        replica.client.config_set("dir", str(root))
+    follow(replica, primary)
+    said(replica, "replica by partial resync")
+    assert replica.digest() == primary.digest()
+    assert ("to 127.0.0.1:" in replica.log()) == bool(moved)
+
+
 def test_primary_without_the_module_is_synced_as_ever(make):
     primary = make("primary", module=False)
     data.fill_mixed(primary)
