@@ -25,8 +25,9 @@ install(FILES packaging/systemd/rdbeam-rdma.conf packaging/sysctl-rdbeam.conf
 	packaging/limits-rdbeam.conf
 	DESTINATION ${CMAKE_INSTALL_DATAROOTDIR}/doc/rdbeam/examples COMPONENT server)
 # systemd reads drop-ins of units that are not there without a word: one file serves both servers.
+configure_file(packaging/systemd/rdbeam.conf.in systemd/rdbeam.conf @ONLY)
 foreach(unit redis-server redis-server@ valkey-server valkey-server@)
-	install(FILES packaging/systemd/rdbeam.conf
+	install(FILES ${PROJECT_BINARY_DIR}/systemd/rdbeam.conf
 		DESTINATION lib/systemd/system/${unit}.service.d COMPONENT server)
 endforeach()
 

@@ -21,6 +21,7 @@
 #include "log.h"
 #include "rdbeam/error.h"
 #include "rdbeam/version.h"
+#include "schedule.h"
 #include "sockets.h"
 #include "thp_test.h"
 #include "waiter.h"
@@ -45,6 +46,7 @@ static void end(int signal_number)
  * be none. So it forks once, before it owns anything, and the module reaps the process between. */
 static void leave_server(void)
 {
+	int code = beam_may_schedule() ? 0 : BEAM_EXIT_FIXED;
 	pid_t pid = fork();
 
 	if (pid < 0) {
@@ -52,7 +54,7 @@ static void leave_server(void)
 		exit(1);
 	}
 	if (pid > 0)
-		_exit(0);
+		_exit(code);
 	setsid();
 }
 

@@ -176,7 +176,7 @@ static void start_threads(struct beam_copy_pool *pool, uint32_t nthreads)
 	pthread_attr_destroy(&attr);
 }
 
-int beam_copy_pool_open(uint32_t nthreads, struct beam_copy_pool **out)
+int beam_copy_pool_open(uint32_t nthreads, bool may_bind, struct beam_copy_pool **out)
 {
 	struct beam_copy_pool *pool = calloc(1, sizeof(*pool));
 
@@ -187,7 +187,8 @@ int beam_copy_pool_open(uint32_t nthreads, struct beam_copy_pool **out)
 	pthread_cond_init(&pool->done, NULL);
 	if (nthreads > THREADS_MAX)
 		nthreads = THREADS_MAX;
-	spread_owner(pool, nthreads);
+	if (may_bind)
+		spread_owner(pool, nthreads);
 	for (uint32_t i = 0; i < JOBS && i < (nthreads + 1) * JOBS_AHEAD; i++)
 		beam_copy_pool_free(pool, &pool->jobs[i]);
 	start_threads(pool, nthreads);

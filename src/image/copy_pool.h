@@ -42,8 +42,8 @@ struct beam_copy_job {
 };
 
 /* Starts `nthreads` threads, or as many as can be had. Where that makes one for each processor that the
- * owner may use, each is bound to one, the owner too, until close. 0 or -ENOMEM. */
-int beam_copy_pool_open(uint32_t nthreads, struct beam_copy_pool **out);
+ * owner may use, and if they may be bound, each is to one, the owner too, until close. 0 or -ENOMEM. */
+int beam_copy_pool_open(uint32_t nthreads, bool may_bind, struct beam_copy_pool **out);
 
 /* Ends the threads: what they have begun is finished, the rest is not done. NULL-safe, clears the
  * pointer. */

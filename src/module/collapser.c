@@ -31,14 +31,16 @@
 #define MADV_COLLAPSE 25 /* Linux 6.1 */
 #endif
 
-#define HUGE_PAGES   512
-#define ENOUGH_PAGES 448 /* of 512 in use: a huge page may cost an eighth more memory, not more */
-#define BLOCK_PAGES  32  /* looked at by one call */
-#define PAUSES       3   /* times what a page took of a processor: at most a quarter of one */
-#define PAUSE_US     1000
-#define PASS_US      5000000
-#define SHORT_US     60000000 /* where there was no memory for a huge page */
-#define RANGES_MAX   4096
+#define PAGE_BYTES    4096
+#define IN_MEMORY_BIT 63 /* of a page in /proc/PID/pagemap */
+#define HUGE_PAGES    512
+#define ENOUGH_PAGES  448 /* of 512 in use: a huge page may cost an eighth more memory, not more */
+#define BLOCK_PAGES   32  /* looked at by one call */
+#define PAUSES        3   /* times what a page took of a processor: at most a quarter of one */
+#define PAUSE_US      1000
+#define PASS_US       5000000
+#define SHORT_US      60000000 /* where there was no memory for a huge page */
+#define RANGES_MAX    4096
 
 /* PAGEMAP_SCAN of Linux 6.7, as its admin-guide/mm/pagemap.rst describes it. */
 struct pages_found {
@@ -117,15 +119,17 @@ static uint32_t which_are_huge(const struct beam_collapser *c, uint64_t from, ui
 	return bits;
 }
 
-static bool mostly_used(uint64_t at)
+/* Not by mincore(): the filter of system calls of Debian's units ends a server that makes that call. */
+static bool mostly_used(const struct beam_collapser *c, uint64_t at)
 {
-	unsigned char in_core[HUGE_PAGES];
+	uint64_t pages[HUGE_PAGES];
 	uint32_t used = 0;
 
-	if (mincore((void *)(uintptr_t)at, BEAM_HUGE_BYTES, in_core))
+	if (pread(c->pagemap, pages, sizeof(pages), (off_t)(at / PAGE_BYTES * sizeof(*pages))) !=
+	    sizeof(pages))
 		return false;
 	for (uint32_t i = 0; i < HUGE_PAGES; i++)
-		used += in_core[i] & 1;
+		used += pages[i] >> IN_MEMORY_BIT & 1;
 	return used >= ENOUGH_PAGES;
 }
 
@@ -159,7 +163,7 @@ static int mend(struct beam_collapser *c, uint64_t at)
 {
 	int err;
 
-	if (!mostly_used(at))
+	if (!mostly_used(c, at))
 		return -EAGAIN;
 	uint64_t before_us = own_cpu_us();
 

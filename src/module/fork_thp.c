@@ -24,6 +24,7 @@
 #include "config.h"
 #include "fault.h"
 #include "heap_map.h"
+#include "link.h"
 #include "log.h"
 #include "sockets.h"
 
@@ -124,7 +125,8 @@ void beam_fork_thp_on_cron(void)
 
 static int start(void)
 {
-	int err = beam_collapser_open(thp.has_cpus ? &thp.cpus : NULL, has_child(), &thp.collapser);
+	bool bind = thp.has_cpus && beam_link_may_schedule();
+	int err = beam_collapser_open(bind ? &thp.cpus : NULL, has_child(), &thp.collapser);
 
 	thp.refused = 0;
 	if (err)

@@ -8,6 +8,7 @@
 
 #include "copy_pool.h"
 #include "fault.h"
+#include "link.h"
 #include "rdbeam/error.h"
 #include "shared.h"
 #include "trap.h"
@@ -65,7 +66,7 @@ static int walk_alone(const struct beam_workers_opts *opts, const struct beam_wa
 void beam_large_prepare(const struct beam_workers_opts *opts)
 {
 	if (beam_large_suits(opts))
-		beam_copy_pool_open(opts->nworkers - 1, opts->pool);
+		beam_copy_pool_open(opts->nworkers - 1, beam_link_may_schedule(), opts->pool);
 }
 
 int beam_large_copy(const struct beam_workers_opts *opts, struct beam_deferred *rest,
@@ -84,7 +85,7 @@ int beam_large_copy(const struct beam_workers_opts *opts, struct beam_deferred *
 
 	beam_config_get(opts->ctx, "rdbcompression", compression, sizeof(compression));
 	if (!err && !*opts->pool)
-		err = beam_copy_pool_open(opts->nworkers - 1, opts->pool);
+		err = beam_copy_pool_open(opts->nworkers - 1, beam_link_may_schedule(), opts->pool);
 	if (!err) {
 		walk.pool = *opts->pool;
 		beam_config_set(opts->ctx, "rdbcompression", "no");

@@ -46,6 +46,7 @@ static struct {
 	uint64_t backoff_ms;
 	uint64_t due_ms; /* when it is started again; 0: not */
 	bool greeted;    /* HELLO is answered; the settings may not be */
+	bool may_schedule, told_fixed;
 	char error[BEAM_TEXT_BYTES];
 } link_ = {.control = -1};
 
@@ -179,6 +180,17 @@ static void on_readable(int fd, void *arg, int mask)
 	}
 }
 
+static void tell_fixed(void)
+{
+	if (!link_.told_fixed)
+		beam_log(
+		    BEAM_LOG_NOTICE,
+		    "copies keep the server's priority, and their threads no processor: the "
+		    "filter of system calls ends who changes these (allow it, in a systemd unit "
+		    "that has one: SystemCallFilter=setpriority sched_setaffinity)");
+	link_.told_fixed = true;
+}
+
 /* Runs rdbeamd with its two fds. It detaches by itself: the process spawned here ends at once, and
  * is waited for, so that the server never has a child that is not its own. */
 static int spawn(int control, int listener)
@@ -220,8 +232,13 @@ static int spawn(int control, int listener)
 		if (errno != EINTR)
 			return 0; /* reaped by the server: fine */
 	}
-	if (WIFEXITED(status) && WEXITSTATUS(status) == 0)
+	link_.may_schedule = WIFEXITED(status) && WEXITSTATUS(status) == 0;
+	if (link_.may_schedule)
 		return 0;
+	if (WIFEXITED(status) && WEXITSTATUS(status) == BEAM_EXIT_FIXED) {
+		tell_fixed();
+		return 0;
+	}
 	snprintf(link_.error, sizeof(link_.error), "rdbeam.daemon %s ended at once (status %d)",
 		 path, status);
 	return -ECHILD;
@@ -371,6 +388,11 @@ const char *beam_link_transports(void)
 int beam_link_pid(void)
 {
 	return link_.ready.pid;
+}
+
+bool beam_link_may_schedule(void)
+{
+	return link_.may_schedule;
 }
 
 const struct beam_ctl_status *beam_link_status(void)

@@ -40,6 +40,8 @@ bool beam_link_settled(void);
 /* The transports that listen there, the best first: "verbs,tcp". "": none. */
 const char *beam_link_transports(void);
 int beam_link_pid(void);
+/* Whether processes and threads here may change their priority and processors; false before the first daemon. */
+bool beam_link_may_schedule(void);
 /* As of now. Valid until the next call or event; its state and generations until the next event. */
 const struct beam_ctl_status *beam_link_status(void);
 

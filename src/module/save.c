@@ -164,6 +164,8 @@ static int begin(struct snapshot *s, enum beam_snapshot_kind kind)
  * once. Threads and workers inherit it. */
 static void lower_priority(struct snapshot *s)
 {
+	if (!beam_link_may_schedule())
+		return; /* told when the daemon was started */
 	s->priority = getpriority(PRIO_PROCESS, 0);
 	s->lowered = !setpriority(PRIO_PROCESS, 0, s->priority + COPY_NICE);
 	if (!s->lowered)

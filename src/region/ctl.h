@@ -38,6 +38,9 @@
 
 #define BEAM_FD_CONTROL 3
 #define BEAM_FD_LISTEN  4
+/* Of the process that the module has spawned, once the daemon has left it: 0, or this where a filter of system
+ * calls ends who changes a priority or processors. */
+#define BEAM_EXIT_FIXED 5
 
 #define BEAM_CTL_MAX_BYTES    8192
 #define BEAM_SECRET_BYTES     16

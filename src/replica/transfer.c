@@ -10,6 +10,7 @@
 #include "log.h"
 #include "pull_run.h"
 #include "rdbeam/error.h"
+#include "schedule.h"
 #include "tell.h"
 #if RDBEAM_HAVE_VERBS
 #include "verbs_server.h"
@@ -63,7 +64,7 @@ static int choose_loader(struct beam_pull *pull)
  * Where both have the same processors, the target comes first. What this thread starts inherits it. */
 static void let_target_first(struct beam_pull *pull)
 {
-	if (pull->lowered || pull->by_module)
+	if (pull->lowered || pull->by_module || !beam_may_schedule())
 		return;
 	errno = 0;
 	int nice = getpriority(PRIO_PROCESS, 0);

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""confine.py [--no-io-uring] [--old-kernel] [--memlock BYTES] [--clock SHIM FILE] PROGRAM [ARG...]: runs a
+"""confine.py [--no-io-uring] [--no-scheduling] [--old-kernel] [--memlock BYTES] [--clock SHIM FILE] PROGRAM [ARG...]: runs a
 program as a strict service manager would: a seccomp filter that answers io_uring_setup() with EPERM; no
-CAP_IPC_LOCK and little memory that may be locked. Or as on a kernel and a file system that know neither
+CAP_IPC_LOCK and little memory that may be locked; one that ends who changes priorities or processors, as
+SystemCallFilter=~@resources does in Debian's redis-server.service. Or as on a kernel and a file system that know neither
 MADV_POPULATE_WRITE nor O_TMPFILE. Or with a time of day that is off by the seconds in FILE
 (tests/support/clock_shim.c)."""
 import argparse
@@ -17,12 +18,15 @@ SECCOMP_MODE_FILTER = 2
 CAP_IPC_LOCK = 14
 IO_URING_SETUP = 425  # on every architecture
 MADVISE, OPENAT = {"x86_64": (28, 257), "aarch64": (233, 56)}.get(platform.machine(), (None, None))
+SCHEDULING = {  # setpriority, sched_setaffinity, and mincore, which is in none of systemd's sets for services
+    "x86_64": (141, 203, 27), "aarch64": (140, 122, 232)}.get(platform.machine())
 MADV_POPULATE_WRITE = 23
 # struct sock_filter: code, jump if true, jump if false, value
 LOAD_SYSCALL = (0x20, 0, 0, 0)
 LOAD_THIRD_ARGUMENT = (0x20, 0, 0, 32)
 IS, HAS_BITS = 0x15, 0x45
 RETURN_ALLOW = (0x06, 0, 0, 0x7fff0000)
+END_PROCESS = (0x06, 0, 0, 0x80000000)
 
 
 def fails_with(code):
@@ -46,6 +50,13 @@ def refuse_io_uring():
     filter_calls(LOAD_SYSCALL, (IS, 0, 1, IO_URING_SETUP), fails_with(errno.EPERM), RETURN_ALLOW)
 
 
+def forbid_scheduling():
+    if SCHEDULING is None:
+        raise SystemExit(f"confine.py: --no-scheduling knows no calls of {platform.machine()}")
+    rules = [rule for call in SCHEDULING for rule in ((IS, 0, 1, call), END_PROCESS)]
+    filter_calls(LOAD_SYSCALL, *rules, RETURN_ALLOW)
+
+
 def be_old():
     if MADVISE is None:
         raise SystemExit(f"confine.py: --old-kernel knows no calls of {platform.machine()}")
@@ -60,6 +71,7 @@ def be_old():
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--no-io-uring", action="store_true")
+    parser.add_argument("--no-scheduling", action="store_true")
     parser.add_argument("--old-kernel", action="store_true")
     parser.add_argument("--memlock", type=int)
     parser.add_argument("--clock", nargs=2, metavar=("SHIM", "FILE"))
@@ -73,6 +85,8 @@ def main():
         os.environ.update(LD_PRELOAD=opts.clock[0], RDBEAM_CLOCK=opts.clock[1])
     if opts.no_io_uring:
         refuse_io_uring()
+    if opts.no_scheduling:
+        forbid_scheduling()
     if opts.old_kernel:
         be_old()
     os.execvp(opts.command[0], opts.command)

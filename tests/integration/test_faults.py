@@ -151,6 +151,27 @@ def test_seccomp_without_io_uring_writes_by_pwrite_and_says_so_once(make, loads)
     assert log.count("io_uring cannot be used here") == 1
 
 
+def test_filter_that_ends_who_changes_priorities(make, loads):
+    """As the unit of Debian's redis-server has it: who calls setpriority() there dies by SIGSYS."""
+    sandbox = ["--no-scheduling"]
+    primary = make("primary", confined=sandbox, options={"fork-thp": "yes", "workers": os.cpu_count()})
+    data.fill_strings(primary.client, 2000, 100)
+    primary.bgsave()
+    primary.image_made()
+    data.fill_strings(primary.client, 30, 1 << 20)  # by threads, one for each processor
+    primary.bgsave()
+    primary.image_made()
+    assert loads(primary.dump()).digest() == primary.digest()
+    assert primary.log().count("filter of system calls") == 1
+    # A puller lets a target that loads by itself go first.
+    replica = make("replica", confined=sandbox, options={"auto-pull": "yes"}, replica_read_only="no")
+    replica.client.replicaof("127.0.0.1", primary.port)
+    wait_for(lambda: "replica by partial resync" in replica.log(),
+             lambda: f"it is pulled:\n{replica.log()[-3000:]}", harness.DEADLINE_S * 3)
+    assert replica.digest() == primary.digest()
+    assert "loader stock" in replica.log()
+
+
 def test_file_system_without_o_direct_saves(make, loads):
     place = pathlib.Path("/dev/shm") / f"rdbeam-test-{os.getpid()}"
     place.mkdir()
@@ -163,6 +184,17 @@ def test_file_system_without_o_direct_saves(make, loads):
         server.stop()
     finally:
         shutil.rmtree(place)
+
+
+@pytest.mark.skipif(not harness.FAULTS, reason="needs a build with RDBEAM_FAULTS")
+def test_region_that_could_not_be_opened_is_opened_by_a_save(make, monkeypatch):
+    """At the daemon's start there was no thread or no memory to be had."""
+    monkeypatch.setenv("RDBEAM_FAULT", "daemon.region:1:errno=EAGAIN")
+    server = make("primary")
+    server.client.set("some", "data")
+    wait_for(lambda: "region of segments of" in server.log(), "it could not be opened")
+    server.bgsave()
+    server.image_made()
 
 
 # ---- row 2: SIGUSR1 around the rename --------------------------------------------------------

@@ -252,7 +252,7 @@ static void test_a_pool_writes_the_same(void **state)
 	struct beam_copy_pool *pool;
 
 	(void)state;
-	assert_int_equal(beam_copy_pool_open(3, &pool), 0);
+	assert_int_equal(beam_copy_pool_open(3, true, &pool), 0);
 	check_image(pool);
 	beam_copy_pool_close(&pool);
 }
@@ -273,7 +273,7 @@ static void test_threads_have_a_processor_each(void **state)
 
 	(void)state;
 	CPU_ZERO(&used);
-	assert_int_equal(beam_copy_pool_open((uint32_t)cpus - 1, &pool), 0);
+	assert_int_equal(beam_copy_pool_open((uint32_t)cpus - 1, true, &pool), 0);
 	DIR *tasks = opendir("/proc/self/task");
 
 	assert_non_null(tasks);
@@ -290,7 +290,7 @@ static void test_threads_have_a_processor_each(void **state)
 	beam_copy_pool_close(&pool);
 	assert_int_equal(cpus_of(0, &set), cpus);
 	/* More threads than processors run where the system wants them. */
-	assert_int_equal(beam_copy_pool_open((uint32_t)cpus, &pool), 0);
+	assert_int_equal(beam_copy_pool_open((uint32_t)cpus, true, &pool), 0);
 	assert_int_equal(cpus_of(0, &set), cpus);
 	beam_copy_pool_close(&pool);
 }
@@ -305,7 +305,7 @@ static void test_a_piece_that_cannot_be_read_fails_its_job(void **state)
 
 	(void)state;
 	assert_true(hole != MAP_FAILED);
-	assert_int_equal(beam_copy_pool_open(2, &pool), 0);
+	assert_int_equal(beam_copy_pool_open(2, true, &pool), 0);
 	beam_traps_set(&before);
 	for (uint32_t i = 0; i < 4; i++) {
 		job = beam_copy_pool_new(pool);

@@ -1,0 +1,15 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ *
+ * Whether a process here lives on when it changes its priority or its processors. A filter of system calls
+ * (seccomp) may refuse these, which does no harm, or end whoever makes them.
+ */
+#ifndef BEAM_SCHEDULE_H
+#define BEAM_SCHEDULE_H
+
+#include <stdbool.h>
+
+/* Tries it: where there is a filter by a process of its own, which it forks and waits for, a fraction of a
+ * millisecond for a small program. The answer holds for all that this process starts, too. */
+bool beam_may_schedule(void);
+
+#endif
