@@ -5,6 +5,7 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -314,6 +315,25 @@ static uint32_t strangers(const struct daemon *d)
 	return count;
 }
 
+static void tell_not_adopted(struct daemon *d, const struct writer *writer, uid_t uid, int err)
+{
+	char text[BEAM_TEXT_BYTES];
+	bool ours = uid == geteuid() && err != BEAM_E_DENIED;
+
+	snprintf(text, sizeof(text), "connection of process %d (uid %u): %s%s", (int)writer->pid,
+		 (unsigned)uid, beam_strerror(err),
+		 ours && writer->pidfd < 0
+		     ? "; saving needs pidfd_open: Linux 5.3, and no filter of "
+		       "system calls (seccomp) that refuses it"
+		     : "");
+	if (beam_log_may(&d->stranger_lines))
+		beam_log(BEAM_LOG_WARNING, "%s", text);
+	if (!ours)
+		return;
+	status_error(d, text);
+	status_changed(d);
+}
+
 static void adopt(struct daemon *d, int fd)
 {
 	struct writer *writer = BEAM_FAULT("daemon.adopt") ? NULL : calloc(1, sizeof(*writer));
@@ -343,9 +363,7 @@ static void adopt(struct daemon *d, int fd)
 	if (!err)
 		err = beam_watch_add(d->loop, fd, EPOLLIN, writer_event, writer, &writer->watch);
 	if (err) {
-		if (beam_log_may(&d->stranger_lines))
-			beam_log(BEAM_LOG_WARNING, "connection of process %d (uid %u): %s",
-				 (int)writer->pid, (unsigned)uid, beam_strerror(err));
+		tell_not_adopted(d, writer, uid, err);
 		free_writer(writer);
 	}
 }

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""confine.py [--no-io-uring] [--no-scheduling] [--old-kernel] [--memlock BYTES] [--clock SHIM FILE] PROGRAM [ARG...]: runs a
+"""confine.py [--no-io-uring] [--no-scheduling] [--no-pidfd] [--old-kernel] [--memlock BYTES] [--clock SHIM FILE] PROGRAM [ARG...]: runs a
 program as a strict service manager would: a seccomp filter that answers io_uring_setup() with EPERM; no
 CAP_IPC_LOCK and little memory that may be locked; one that ends who changes priorities or processors, as
 SystemCallFilter=~@resources does in Debian's redis-server.service. Or as on a kernel and a file system that know neither
@@ -25,6 +25,7 @@ MADV_POPULATE_WRITE = 23
 LOAD_SYSCALL = (0x20, 0, 0, 0)
 LOAD_THIRD_ARGUMENT = (0x20, 0, 0, 32)
 IS, HAS_BITS = 0x15, 0x45
+GETSOCKOPT, PIDFD_OPEN, SO_PEERPIDFD = {"x86_64": 55, "aarch64": 209}.get(platform.machine()), 434, 77
 RETURN_ALLOW = (0x06, 0, 0, 0x7fff0000)
 END_PROCESS = (0x06, 0, 0, 0x80000000)
 
@@ -57,6 +58,15 @@ def forbid_scheduling():
     filter_calls(LOAD_SYSCALL, *rules, RETURN_ALLOW)
 
 
+def refuse_pidfd():
+    """As runtimes do that are older than the call, on a kernel without SO_PEERPIDFD."""
+    if GETSOCKOPT is None:
+        raise SystemExit(f"confine.py: --no-pidfd knows no calls of {platform.machine()}")
+    filter_calls(LOAD_SYSCALL, (IS, 0, 1, PIDFD_OPEN), fails_with(errno.EPERM), (IS, 0, 3, GETSOCKOPT),
+                 LOAD_THIRD_ARGUMENT, (IS, 0, 1, SO_PEERPIDFD), fails_with(errno.ENOPROTOOPT),
+                 RETURN_ALLOW)
+
+
 def be_old():
     if MADVISE is None:
         raise SystemExit(f"confine.py: --old-kernel knows no calls of {platform.machine()}")
@@ -72,6 +82,7 @@ def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--no-io-uring", action="store_true")
     parser.add_argument("--no-scheduling", action="store_true")
+    parser.add_argument("--no-pidfd", action="store_true")
     parser.add_argument("--old-kernel", action="store_true")
     parser.add_argument("--memlock", type=int)
     parser.add_argument("--clock", nargs=2, metavar=("SHIM", "FILE"))
@@ -87,6 +98,8 @@ def main():
         refuse_io_uring()
     if opts.no_scheduling:
         forbid_scheduling()
+    if opts.no_pidfd:
+        refuse_pidfd()
     if opts.old_kernel:
         be_old()
     os.execvp(opts.command[0], opts.command)

@@ -172,6 +172,16 @@ def test_filter_that_ends_who_changes_priorities(make, loads):
     assert "loader stock" in replica.log()
 
 
+def test_filter_that_refuses_pidfd_open_is_named(make, loads):
+    server = make("primary", confined=["--no-pidfd"])
+    data.fill_strings(server.client, 100, 100)
+    server.bgsave()
+    wait_for(lambda: "pidfd_open" in server.value("rdbeam", "rdbeam_last_error"),
+             lambda: server.info("rdbeam"))
+    assert server.fallbacks() == 1 and "seccomp" in server.log()
+    assert loads(server.dump()).digest() == server.digest()
+
+
 def test_file_system_without_o_direct_saves(make, loads):
     place = pathlib.Path("/dev/shm") / f"rdbeam-test-{os.getpid()}"
     place.mkdir()
