@@ -79,7 +79,8 @@ static bool asks_for(const struct beam_pull *pull, const char *transport)
 
 bool beam_transfer_may_relay(const struct beam_pull *pull)
 {
-	return !asks_for(pull, "verbs");
+	/* Who could not use so many is not told more: it would go around among them for ever. */
+	return !asks_for(pull, "verbs") && pull->navoid < BEAM_TICKET_AVOID_MAX;
 }
 
 int beam_transfer_open(struct beam_pull *pull)

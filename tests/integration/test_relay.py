@@ -456,6 +456,19 @@ def test_reader_goes_from_an_evil_relay_to_a_good_one(make, relay):
     proxy.sock.close()
 
 
+def test_reader_that_reaches_none_of_many_relays_goes_to_the_primary(make):
+    primary = make("primary")
+    data.fill_strings(primary.client, 100, 1000)
+    generation, _ = image_of(primary)
+    relays = [primary.connect() for _ in range(10)]
+    for one in relays:  # nobody listens there
+        one.execute_command("RDBEAM.RELAY", "JOIN", harness.free_port(), "127.0.0.1")
+        one.execute_command("RDBEAM.RELAY", "HOLD", generation)
+    said = pull(primary, None, "--discard")
+    assert (said["relay"], said["relays_failed"]) == ("", 8)
+    assert primary.number("rdbeam", "rdbeam_relays") == len(relays)
+
+
 def hello(ticket, proof=None):
     """A HELLO that proves the ticket, as wire.h has it."""
     ident, key = bytes.fromhex(ticket[b"id"].decode()), bytes.fromhex(ticket[b"key"].decode())
