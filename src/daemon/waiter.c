@@ -88,6 +88,16 @@ static int become_waiter(const struct waiter *w)
 	return 0;
 }
 
+/* The server removes a file of this name when it kills its child. Its own of that name (Redis 7.0's is open
+ * since before the copy) was kept until now, when nobody goes back to stock saving any more. */
+static void take_name(struct waiter *w)
+{
+	if (!w->named)
+		unlinkat(w->dir, w->temp, 0);
+	else if (w->was && renameat(w->dir, w->was, w->dir, w->temp))
+		w->temp = w->was;
+}
+
 /* If nobody hears it, the wait will show. */
 static void say_waiting(const struct waiter *w)
 {
@@ -180,6 +190,7 @@ int waiter_main(int argc, char **argv)
 
 	if (waiter_parse(argc, argv, &w))
 		return 2;
+	take_name(&w);
 	if (become_waiter(&w))
 		return 1;
 	say_waiting(&w);
@@ -259,10 +270,10 @@ static int parse_one(char *arg, struct waiter *w)
 	}
 	if (!strcmp(arg, "extents"))
 		return parse_extents(value, w) ? bad(arg, "is a list of fds and '-'") : 0;
-	if (!strcmp(arg, "temp") || !strcmp(arg, "name")) {
+	if (!strcmp(arg, "temp") || !strcmp(arg, "name") || !strcmp(arg, "was")) {
 		if (!*value || strchr(value, '/'))
 			return bad(arg, "is not a plain file name");
-		*(arg[0] == 't' ? &w->temp : &w->name) = value;
+		*(arg[0] == 't' ? &w->temp : arg[0] == 'n' ? &w->name : &w->was) = value;
 		return 0;
 	}
 	if (!strcmp(arg, "named") || !strcmp(arg, "direct")) {

@@ -20,6 +20,7 @@ struct waiter {
 	uint32_t nextents;
 	bool named, direct;
 	const char *temp, *name; /* in `dir` */
+	const char *was;         /* what a named file is called at first; NULL: temp */
 	pid_t server;
 };
 

@@ -295,6 +295,7 @@ static int prepare_waiter(struct snapshot *s, struct waiter_args *args, pid_t se
 {
 	const struct beam_save_file *file = &s->file;
 	static int fds[1 + 1024];
+	char stock_name[BEAM_SAVE_NAME_BYTES];
 	int nfds, sock, n = 0;
 	size_t len;
 	int err =
@@ -302,6 +303,7 @@ static int prepare_waiter(struct snapshot *s, struct waiter_args *args, pid_t se
 
 	if (err)
 		return fail(s, "collecting the image's memory for the waiter", err);
+	beam_save_file_stock_name(stock_name);
 	len = (size_t)snprintf(args->extents, sizeof(args->extents), "extents=");
 	for (int i = 1; i < nfds && len < sizeof(args->extents) - 16; i++) {
 		keep_over_exec(fds[i]);
@@ -321,7 +323,9 @@ static int prepare_waiter(struct snapshot *s, struct waiter_args *args, pid_t se
 	ARG("named=%d", file->named);
 	ARG("direct=%d", file->direct);
 	ARG("keep=%d", file->lock);
-	ARG("temp=%s", file->temp_name);
+	if (file->named)
+		ARG("was=%s", file->temp_name);
+	ARG("temp=%s", stock_name);
 	ARG("name=%s", file->name);
 	ARG("server=%d", (int)server);
 #undef ARG
@@ -353,7 +357,6 @@ static int become_waiter(struct snapshot *s)
 	if (err)
 		return err;
 	beam_child_info_cow(false); /* replicas have it all already */
-	beam_save_file_take_stock_name(&s->file);
 	err = prepare_waiter(s, &args, getppid());
 	if (err)
 		return err;

@@ -54,18 +54,18 @@ static int lock_name(struct beam_save_file *file, char why[BEAM_REASON_BYTES])
 	return BEAM_E_BUSY;
 }
 
-static void stock_temp_name(char *name, size_t cap)
+void beam_save_file_stock_name(char name[BEAM_SAVE_NAME_BYTES])
 {
-	snprintf(name, cap, "temp-%d.rdb", (int)getpid());
+	snprintf(name, BEAM_SAVE_NAME_BYTES, "temp-%d.rdb", (int)getpid());
 }
 
 /* The name that stock saving would use by now, and that the server removes when it kills its child:
  * whoever watches for it (Redis's own tests do) sees a save under way. Redis 7.0 has made it. */
 static void show_stock_name(const struct beam_save_file *file)
 {
-	char name[64];
+	char name[BEAM_SAVE_NAME_BYTES];
 
-	stock_temp_name(name, sizeof(name));
+	beam_save_file_stock_name(name);
 	int fd = openat(file->dir, name, O_WRONLY | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0666);
 
 	if (fd >= 0)
@@ -101,19 +101,6 @@ int beam_save_file_open(struct beam_save_file *file, RedisModuleCtx *ctx,
 		err = beam_file_create(file->dir, file->temp_name, &file->fd, &file->direct,
 				       &file->named);
 	return err ? fail(why, "creating the dump's temporary file", err) : 0;
-}
-
-/* Redis 7.0 has made a file of that name before the hook; nothing will write to it any more. */
-void beam_save_file_take_stock_name(struct beam_save_file *file)
-{
-	char name[64];
-
-	stock_temp_name(name, sizeof(name));
-	if (!file->named)
-		unlinkat(file->dir, name, 0);
-	else if (renameat(file->dir, file->temp_name, file->dir, name))
-		return;
-	memcpy(file->temp_name, name, sizeof(name));
 }
 
 void beam_save_file_close(struct beam_save_file *file)
