@@ -195,8 +195,9 @@ def test_pull_that_cannot_detach_does_not_keep_the_server_waiting():
     with open(harness.artifact("rdbeam"), "rb") as program:  # its directory may be root's
         done = subprocess.run(["rdbeam", "pull", "--from", "127.0.0.1:1", "--to", "127.0.0.1:1"],
                               executable=f"/proc/self/fd/{program.fileno()}", pass_fds=[program.fileno()],
-                              preexec_fn=may_not_fork, env=dict(os.environ, RDBEAM_PULL_ID="0" * 32),
-                              capture_output=True, text=True, timeout=harness.DEADLINE_S)
+                              preexec_fn=may_not_fork, capture_output=True, text=True,
+                              env={**os.environ, **harness.sanitizer_env(leaks=False), "RDBEAM_PULL_ID": "0" * 32},
+                              timeout=harness.DEADLINE_S)
     assert done.returncode == 1, done
     assert done.stderr == "rdbeam: cannot start: a process (Resource temporarily unavailable): free some\n"
 
