@@ -26,13 +26,12 @@
 #include "heap_map.h"
 #include "link.h"
 #include "log.h"
+#include "program.h"
 #include "sockets.h"
 
 #define TEST_MS     5000
 #define RANGES_MAX  4096
 #define STATE_BYTES 160
-
-extern char **environ;
 
 static struct {
 	RedisModuleCtx *ctx;
@@ -54,7 +53,7 @@ static int run_test(char *path)
 	pid_t pid;
 	int err = BEAM_FAULT("fork-thp.test");
 
-	err = err ? -err : posix_spawn(&pid, path, NULL, NULL, argv, environ);
+	err = err ? -err : posix_spawn(&pid, path, NULL, NULL, argv, beam_program_environment());
 	if (err)
 		return -err;
 	struct pollfd ended = {.fd = (int)syscall(SYS_pidfd_open, pid, 0), .events = POLLIN};

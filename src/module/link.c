@@ -26,8 +26,6 @@
 #define STABLE_MS        60000 /* a daemon that lived this long is started again at once */
 #define HIGH_FD          16    /* above what the child's fixed fds are moved to */
 
-extern char **environ;
-
 static struct {
 	RedisModuleCtx *ctx; /* detached, for the life of the module */
 	struct beam_link_events events;
@@ -217,7 +215,7 @@ static int spawn(int control, int listener)
 	int err = -BEAM_FAULT("link.spawn");
 
 	if (!err)
-		err = posix_spawn(&pid, program, &actions, &attr, argv, environ);
+		err = posix_spawn(&pid, program, &actions, &attr, argv, beam_program_environment());
 
 	posix_spawnattr_destroy(&attr);
 	posix_spawn_file_actions_destroy(&actions);

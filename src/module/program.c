@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "program.h"
 
+#include <dlfcn.h>
 #include <fcntl.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -42,6 +43,16 @@ void beam_program_path(char *out, size_t cap)
 	snprintf(out, cap, "/proc/self/fd/%d", held);
 	if (held < 0 || access(out, X_OK))
 		snprintf(out, cap, "%s", path);
+}
+
+char **beam_program_environment(void)
+{
+	static char *none[] = {NULL};
+	static char ***found;
+
+	if (!found)
+		found = dlsym(RTLD_DEFAULT, "environ");
+	return found && *found ? *found : none;
 }
 
 void beam_program_close(void)

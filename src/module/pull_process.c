@@ -15,14 +15,13 @@
 
 #include "config.h"
 #include "log.h"
+#include "program.h"
 #include "rdbeam/error.h"
 #include "snapshot_facts.h"
 #include "sockets.h"
 
 #define VALUE_BYTES 560
 #define ADDED       3 /* to the environment */
-
-extern char **environ;
 
 struct call {
 	char program[PATH_MAX];
@@ -118,15 +117,16 @@ static void add_secret(RedisModuleCtx *ctx, const char *config, const char *name
 
 static int make_environment(struct call *call)
 {
+	char **inherited = beam_program_environment();
 	size_t n = 0, kept = 0;
 
-	while (environ[n])
+	while (inherited[n])
 		n++;
 	call->env = calloc(n + ADDED + 1, sizeof(*call->env));
 	if (!call->env)
 		return -ENOMEM;
 	for (size_t i = 0; i < n; i++)
-		call->env[kept++] = environ[i];
+		call->env[kept++] = inherited[i];
 	for (size_t i = 0; i < ADDED; i++)
 		if (call->texts[i][0])
 			call->env[kept++] = call->texts[i];

@@ -35,8 +35,6 @@
 #define WAITER_ARGS       16
 #define COPY_NICE         10
 
-extern char **environ;
-
 struct snapshot {
 	RedisModuleCtx *ctx;
 	uint64_t forked_ns;
@@ -364,7 +362,7 @@ static int become_waiter(struct snapshot *s)
 	sigprocmask(SIG_SETMASK, &none, NULL);
 	err = BEAM_FAULT("exec");
 	if (!err) {
-		execve(program, args.argv, environ);
+		execve(program, args.argv, beam_program_environment());
 		err = -errno;
 	}
 	return fail(s, "starting the waiter", err);

@@ -156,6 +156,7 @@ def test_proc_of_processes_alone(make, root, loads, binary):
     assert loads(server.dump()).digest() == server.digest()
 
 
+@pytest.mark.skipif(harness.ASAN, reason="the sanitizer's runtime reads /proc")
 def test_without_proc_saves_are_the_servers_own(make, root, loads, binary):
     server = make("primary", binary=with_proc(root, binary, "-t tmpfs tmpfs"))
     fill_two_databases(server)
