@@ -236,10 +236,11 @@ def test_flushall_around_the_rename(make, monkeypatch, point, renamed):
 # ---- the waiter cannot be started ------------------------------------------------------------
 
 @pytest.mark.skipif(not harness.FAULTS, reason="needs a build with RDBEAM_FAULTS")
-def test_waiter_that_cannot_be_started_leaves_the_save_to_stock(make, loads, monkeypatch):
+@pytest.mark.parametrize("confined", [[], ["--old-kernel"]], ids=["unnamed file", "named file"])
+def test_waiter_that_cannot_be_started_leaves_the_save_to_stock(make, loads, monkeypatch, confined):
     """Redis 7.0 has its temporary file open by then."""
     monkeypatch.setenv("RDBEAM_FAULT", "exec:1:errno=ENOMEM")
-    server = make("server")
+    server = make("server", confined=confined)
     data.fill_strings(server.client, 100, 1000)
     server.bgsave()
     assert "stock saving takes over: starting the waiter" in server.log()
