@@ -16,6 +16,16 @@
 /* While it loads, the target answers between two keys; a huge one takes its time. */
 #define LOADING_TIMEOUT_MS 300000
 
+/* The primary lists it as this replica, which it is told to have. One that is not its replica yet stays without
+ * a name: whoever believes the list would read from it, and Sentinel give it orders. */
+static bool follows_lead(const struct beam_pull *pull)
+{
+	const struct beam_server_facts *target = &pull->target;
+
+	return target->is_replica && target->master_port == pull->lead_addr.port &&
+	       strcmp(target->master_host, pull->lead_addr.host) == 0;
+}
+
 int beam_replicate_open_stream(struct beam_pull *pull)
 {
 	uint64_t buffer = pull->opts.buffer_bytes;
@@ -37,6 +47,8 @@ int beam_replicate_open_stream(struct beam_pull *pull)
 			 beam_redis_name(pull->from), (long long)pull->ticket.min_replicas);
 		return 0;
 	}
+	if (follows_lead(pull))
+		beam_announce_read(pull->to, &opts.name);
 	return beam_stream_open(&opts, pull->error, &pull->stream);
 }
 

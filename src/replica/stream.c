@@ -199,7 +199,8 @@ int beam_stream_open(const struct beam_stream_opts *opts, char *error, struct be
 		goto failed;
 	}
 	stream->sock = beam_redis_context(stream->redis)->fd;
-	rc = beam_redis_command(stream->redis, NULL, "REPLCONF capa eof capa psync2");
+	rc = beam_announce_send(stream->redis, &opts->name);
+	rc = rc ? rc : beam_redis_command(stream->redis, NULL, "REPLCONF capa eof capa psync2");
 	if (rc) {
 		beam_tell(error, rc, "%s (grant it: ACL SETUSER <user> +psync +replconf)",
 			  beam_redis_error(stream->redis));

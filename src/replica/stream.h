@@ -10,12 +10,13 @@
 
 #include <stdint.h>
 
-#include "redis.h"
+#include "announce.h"
 
 struct beam_stream;
 
 struct beam_stream_opts {
 	const struct beam_redis_addr *from;
+	struct beam_announce name; /* of the link, in its list of replicas */
 	const char *replid;
 	int64_t offset; /* of the cut: the stream begins behind it */
 	uint64_t memory_bytes, spill_bytes;

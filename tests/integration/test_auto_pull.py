@@ -2,6 +2,7 @@
 """rdbeam.auto-pull: whoever says REPLICAOF, the replica is pulled, or synced by the server as ever."""
 import os
 import pathlib
+import re
 import resource
 import subprocess
 import sys
@@ -102,6 +103,26 @@ def test_primary_without_the_module_is_synced_as_ever(make):
     same_data(primary, replica)
     said(replica, "auto-pull: rdbeam:")
     assert replica.log().count("auto-pull: from") == 1
+
+
+def listed(primary):
+    """The links that the primary sends its stream to, as Sentinel reads of them."""
+    entries = [dict(item.split("=", 1) for item in value.split(","))
+               for name, value in primary.info("replication").items() if re.fullmatch(r"slave\d+", name)]
+    return [(entry["ip"], int(entry["port"])) for entry in entries if entry["state"] == "online"]
+
+
+def test_primary_lists_the_pull_by_the_replicas_name(make):
+    """Sentinel keeps whom it has once read of there: a replica at port 0 would never go."""
+    primary = slow_primary(make, megabytes=20, rate=MIB // 4, repl_diskless_sync_delay="30")
+    replica = make("replica", options=AUTO)
+    for name in ("127.0.0.1", replica.port), ("192.0.2.7", 7777):
+        follow(replica, primary)
+        wait_for(lambda: listed(primary) == [name], lambda: f"{name}: {primary.info('replication')}")
+        wait_for(lambda: obeys(replica, "NO", "ONE"), "it stands alone")
+        wait_for(lambda: not listed(primary), "the pull has ended")
+        replica.client.config_set("replica-announce-ip", "192.0.2.7")
+        replica.client.config_set("replica-announce-port", 7777)
 
 
 def attached(replica, primary):
