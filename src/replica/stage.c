@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * Addresses for the largest image that is allowed are reserved at once, without memory behind
- * them; each segment gets its pages when it is asked for. File blocks are allocated before they are
- * mapped: a full disk is an error here, and not a SIGBUS later. */
+ * Addresses for the largest image that is allowed, or as many as this process may have, are
+ * reserved at once, without memory behind them; each segment gets its pages when it is asked for.
+ * File blocks are allocated before they are mapped: a full disk is an error here, and not a SIGBUS
+ * later. */
 #include "stage.h"
 
 #include <errno.h>
@@ -63,6 +64,19 @@ void beam_stage_close(struct beam_stage **stage)
 	*stage = NULL;
 }
 
+/* Less under RLIMIT_AS, or where a process has 39 bits of addresses (arm64 knows such kernels). */
+static void *reserve(uint64_t *bytes, uint64_t least)
+{
+	void *base;
+
+	for (;; *bytes = *bytes / 2 / least * least) {
+		base = mmap(NULL, *bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE,
+			    -1, 0);
+		if (base != MAP_FAILED || *bytes < 2 * least)
+			return base;
+	}
+}
+
 static int stage_begin(void *ctx, uint32_t segment_bytes)
 {
 	struct beam_stage *stage = ctx;
@@ -70,8 +84,7 @@ static int stage_begin(void *ctx, uint32_t segment_bytes)
 
 	if (bytes > RESERVE_MAX_BYTES)
 		bytes = RESERVE_MAX_BYTES;
-	void *base =
-	    mmap(NULL, bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	void *base = reserve(&bytes, segment_bytes);
 
 	if (base == MAP_FAILED)
 		return -errno;

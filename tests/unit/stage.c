@@ -2,8 +2,11 @@
  * Where fetched segments wait: the stage (memory, then file, one run of addresses) and the window
  * (bounded, in order). */
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
+#include <unistd.h>
 
 #include "rdbeam/error.h"
 #include "rdbeam/image_format.h"
@@ -98,6 +101,40 @@ static void test_stage_without_room_is_an_error(void **state)
 	assert_int_equal(sink.begin(sink.ctx, SEGMENT), 0);
 	assert_int_equal(sink.room(sink.ctx, 0, &buf), -ENOENT);
 	assert_true(sink.room(sink.ctx, BEAM_SEGMENTS_MAX, &buf) < 0);
+	beam_stage_close(&stage);
+}
+
+static uint64_t address_bytes(void)
+{
+	unsigned long pages = 0;
+	FILE *f = fopen("/proc/self/statm", "r");
+
+	assert_non_null(f);
+	assert_int_equal(fscanf(f, "%lu", &pages), 1);
+	fclose(f);
+	return (uint64_t)pages * (uint64_t)sysconf(_SC_PAGESIZE);
+}
+
+static void test_stage_takes_the_addresses_it_may_have(void **state)
+{
+	struct beam_stage *stage = NULL;
+	struct rlimit before, limit;
+	struct beam_segment_sink sink;
+	uint8_t *buf;
+
+	(void)state;
+	assert_int_equal(getrlimit(RLIMIT_AS, &before), 0);
+	limit = before;
+	limit.rlim_cur = address_bytes() + (3ull << 30);
+	assert_int_equal(setrlimit(RLIMIT_AS, &limit), 0);
+	assert_int_equal(beam_stage_open(SEGMENT, "/tmp", &stage), 0);
+	beam_stage_sink(stage, &sink);
+	int began = sink.begin(sink.ctx, SEGMENT);
+
+	assert_int_equal(setrlimit(RLIMIT_AS, &before), 0);
+	assert_int_equal(began, 0);
+	fill(&sink, 100, SEGMENT);
+	assert_int_equal(sink.room(sink.ctx, (4ull << 30) / SEGMENT, &buf), -EFBIG);
 	beam_stage_close(&stage);
 }
 
@@ -228,6 +265,7 @@ int main(void)
 	    cmocka_unit_test(test_stage_goes_from_memory_to_the_file),
 	    cmocka_unit_test(test_stage_asked_twice_gives_the_same_place),
 	    cmocka_unit_test(test_stage_without_room_is_an_error),
+	    cmocka_unit_test(test_stage_takes_the_addresses_it_may_have),
 	    cmocka_unit_test_setup_teardown(test_window_is_bounded_and_keeps_room_for_the_next,
 					    open_window, close_window),
 	    cmocka_unit_test_setup_teardown(test_window_waits_and_can_be_aborted, open_window,
