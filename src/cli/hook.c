@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * Runs a hook by posix_spawn: no fork of our own, no environment shared with it but what it is
- * told.
+ * Runs a hook by posix_spawn: no fork of our own; the environment is ours, and what it is told.
  */
 #include "hook.h"
 

@@ -61,16 +61,22 @@ static void close_others(const struct waiter *w)
 	close_range((unsigned)from, ~0u, 0);
 }
 
-/* The child's score was raised by Redis to have it die first, for memory that is no longer held. */
-static void reset_oom_score(void)
+/* The child's score was raised by Redis to have it die first, for memory that is no longer held: the
+ * waiter takes the server's, which a unit or an operator may have set. No /proc, no change. */
+static void take_oom_score(pid_t server)
 {
-	int fd = open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC);
+	char path[64], score[16] = "", own[16] = "";
+	int from, to;
 
-	if (fd < 0)
-		return;
-	if (write(fd, "0", 1) != 1)
+	snprintf(path, sizeof(path), "/proc/%d/oom_score_adj", (int)server);
+	from = open(path, O_RDONLY | O_CLOEXEC);
+	to = open("/proc/self/oom_score_adj", O_RDWR | O_CLOEXEC);
+	if (from >= 0 && to >= 0 && read(from, score, sizeof(score) - 1) > 0 &&
+	    read(to, own, sizeof(own) - 1) > 0 && strcmp(score, own) != 0 &&
+	    pwrite(to, score, strlen(score), 0) < 0)
 		fprintf(stderr, "rdbeamd: waiter: oom_score_adj stays: %s\n", strerror(errno));
-	close(fd);
+	beam_close(&from);
+	beam_close(&to);
 }
 
 static int become_waiter(const struct waiter *w)
@@ -83,7 +89,7 @@ static int become_waiter(const struct waiter *w)
 		return -ESRCH;
 	}
 	prctl(PR_SET_NAME, "rdbeam-wait");
-	reset_oom_score();
+	take_oom_score(w->server);
 	close_others(w);
 	return 0;
 }

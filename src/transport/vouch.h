@@ -3,7 +3,7 @@
  * How a reader knows that what a relay serves is the primary's image. CRCs cannot tell: they are easy
  * to forge. So the primary's daemon has a key pair (Ed25519, new with each daemon); RDBEAM.TICKET
  * hands out the public key; the daemon signs each segment's digest and the image's totals, and
- * relays pass the signatures on. Any thread; a voucher is one thread's.
+ * relays pass the signatures on. Any thread, and a voucher's signatures can be made by several.
  *
  * It also makes the keys of tickets for relays: the relay has a secret in common with the primary,
  * and computes from it what the primary gave to the reader, so that the two need not talk.

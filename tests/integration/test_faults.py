@@ -372,11 +372,13 @@ def test_who_copies_is_the_first_to_go_without_memory(make):
 
 
 def test_waiter_does_not_inherit_the_childs_oom_score(make):
+    """It has the server's, which a unit's OOMScoreAdjust= may have made another than 0."""
     server = make("primary", options={"flush-rate-limit": 65536}, **SCORES)
     data.fill_strings(server.client, 40, 10000)
+    pathlib.Path(f"/proc/{server.pid}/oom_score_adj").write_text("150")
     server.client.execute_command("BGSAVE")
     child = server.child()
     wait_for(lambda: "--wait" in harness.command_line(child), "the waiter")
-    wait_for(lambda: oom_score(child) == 0, "the waiter's own score")
+    wait_for(lambda: oom_score(child) == 150, "the server's score")
     server.client.config_set("rdbeam.flush-rate-limit", 0)
     server.client.flushall()
