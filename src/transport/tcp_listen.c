@@ -116,6 +116,7 @@ int tcp_listen(const struct beam_server_opts *opts, struct tcp_listener listener
 	uint32_t n = 0;
 	int err = -EADDRNOTAVAIL;
 
+	error_text[0] = 0;
 	if (opts->port < 1 || opts->port > 65535) {
 		snprintf(error_text, BEAM_TEXT_BYTES,
 			 "cannot listen on port %u: rdbeam.port must be 1 to 65535", opts->port);
