@@ -134,6 +134,11 @@ int channel_accept_tls(struct channel *channel, channel_key_fn *key_of, void *ar
 	return 0;
 }
 
+bool channel_has_key(const struct channel *channel)
+{
+	return channel->tls && SSL_session_reused(channel->tls->ssl);
+}
+
 /* The code of an SSL call that moved nothing; 0 at the peer's orderly end. */
 static int code_of(const struct channel_tls *tls, int result)
 {

@@ -44,6 +44,9 @@ int channel_accept_tls(struct channel *channel, channel_key_fn *key_of, void *ar
 ssize_t channel_recv(struct channel *channel, const struct iovec *iov, int niov);
 ssize_t channel_send(struct channel *channel, const struct iovec *iov, int niov, bool last);
 
+/* Of the accepting side: by TLS the peer has shown that it has a ticket's key. */
+bool channel_has_key(const struct channel *channel);
+
 /* Bytes that were read from the socket but not yet by the caller: poll does not tell of them. */
 bool channel_has_input(const struct channel *channel);
 /* Bytes that send has taken and the socket has not: call send (niov may be 0) when it can be

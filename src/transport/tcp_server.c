@@ -22,7 +22,7 @@
 #define HELLO_MS          2000
 #define CLOSING_MS        2000 /* for the peer to read its last message */
 #define UNPROVED_MAX      64
-#define UNPROVED_PER_ADDR 4
+#define UNPROVED_PER_ADDR 16
 #define IDLE_STALLS       5 /* silent sessions are dropped after this many stall timeouts */
 #define TICK_MS           100
 #define ACCEPT_TURNS      64
@@ -34,23 +34,40 @@ static struct tcp_server *of(struct beam_server *server)
 
 /* ---- accept --------------------------------------------------------------------------------- */
 
-/* Cuts the oldest unproved session (of `peer`, or of all if NULL) if there are `most` of them. */
-static void make_room(struct tcp_server *server, const char *peer, uint32_t most)
+/* Of `peer`, or of all if NULL. Who shakes hands with a ticket's key is not counted against his address. */
+static struct tcp_session *oldest_unproved(struct tcp_server *server, const char *peer, uint32_t *n)
 {
 	struct tcp_session *oldest = NULL;
-	uint32_t n = 0;
 
+	*n = 0;
 	for (struct tcp_session *s = server->sessions; s; s = s->next) {
 		if (s->state != SESSION_HELLO && s->state != SESSION_CLOSING)
 			continue;
-		if (peer && strcmp(peer, s->peer) != 0)
+		if (peer && (strcmp(peer, s->peer) != 0 || channel_has_key(&s->channel)))
 			continue;
 		if (!oldest)
 			oldest = s;
-		n++;
+		++*n;
 	}
-	if (n >= most)
-		tcp_session_cut(oldest, BEAM_E_BUSY);
+	return oldest;
+}
+
+/* Cuts the oldest unproved session (of `peer`, or of all if NULL) if there are `most` of them, but hears it
+ * before: when many come at once, all of them are accepted before the first one's words are read. */
+static void make_room(struct tcp_server *server, const char *peer, uint32_t most)
+{
+	struct tcp_session *oldest, *heard = NULL;
+	uint32_t n;
+
+	while ((oldest = oldest_unproved(server, peer, &n)) && n >= most) {
+		if (oldest == heard) {
+			tcp_session_cut(oldest, BEAM_E_BUSY);
+			return;
+		}
+		tcp_session_receive(oldest);
+		tcp_session_send(oldest);
+		heard = oldest;
+	}
 }
 
 static void pause_listeners(struct tcp_server *server, bool pause)

@@ -143,22 +143,113 @@ static void half_open_connections_do_not_block_a_good_one(void **state)
 	fixture_close(&f);
 }
 
-static void one_address_has_four_unproved_connections(void **state)
+static void one_address_has_sixteen_unproved_connections(void **state)
 {
 	struct fixture f;
-	int fds[20];
+	int fds[60];
 
 	(void)state;
 	fixture_open(&f, &beam_tcp_server, 2, NULL);
-	for (uint32_t i = 0; i < 20; i++)
+	for (uint32_t i = 0; i < 60; i++)
 		fds[i] = connect_from(&f, 1);
 	uint64_t from_ms = beam_now_ms();
 
 	expect_welcome(&f); /* the same address, and it was all accepted before */
-	assert_waiting(&f, from_ms, 4);
-	for (uint32_t i = 0; i < 20; i++)
+	assert_waiting(&f, from_ms, 16);
+	for (uint32_t i = 0; i < 60; i++)
 		close(fds[i]);
 	fixture_close(&f);
+}
+
+enum { AT_ONCE = 24 }; /* more than one address may have unproved */
+
+struct crowd {
+	struct beam_reader_opts tickets[AT_ONCE];
+	struct channel channels[AT_ONCE];
+	bool by_tls;
+};
+
+/* On the loop's thread, which accepts nobody meanwhile. */
+static void all_come(struct fixture *f, void *arg)
+{
+	struct crowd *crowd = arg;
+
+	for (uint32_t i = 0; i < AT_ONCE; i++) {
+		const struct beam_reader_opts *ticket = &crowd->tickets[i];
+		struct channel *channel = &crowd->channels[i];
+		struct beam_wire_message hello = hello_of(ticket);
+
+		*channel = (struct channel){.fd = connect_from(f, 1)};
+		if (crowd->by_tls)
+			assert_int_equal(channel_connect_tls(channel, ticket->id, ticket->key, 0),
+					 -ETIMEDOUT);
+		else
+			send_message(channel->fd, &hello);
+	}
+}
+
+static void come_at_once(struct fixture *f, struct crowd *crowd)
+{
+	fixture_open(f, &beam_tcp_server, 2, NULL);
+	for (uint32_t i = 0; i < AT_ONCE; i++)
+		crowd->tickets[i] = fixture_ticket(f);
+	fixture_run(f, all_come, crowd);
+}
+
+static void leave(struct fixture *f, struct crowd *crowd)
+{
+	for (uint32_t i = 0; i < AT_ONCE; i++)
+		channel_close(&crowd->channels[i]);
+	fixture_close(f);
+}
+
+static void who_has_spoken_is_heard_before_he_goes(void **state)
+{
+	struct crowd crowd = {.by_tls = false};
+	struct fixture f;
+
+	(void)state;
+	come_at_once(&f, &crowd);
+	for (uint32_t i = 0; i < AT_ONCE; i++) {
+		int fd = crowd.channels[i].fd;
+		uint8_t type = 0;
+
+		assert_true(is_readable(fd, PATIENCE_MS));
+		assert_int_equal(recv(fd, &type, 1, MSG_DONTWAIT), 1);
+		assert_true(type == BEAM_WIRE_WELCOME || type == BEAM_WIRE_WAITING);
+	}
+	leave(&f, &crowd);
+}
+
+static bool is_closed(int fd)
+{
+	uint8_t bytes[4096];
+	ssize_t n;
+
+	do
+		n = recv(fd, bytes, sizeof(bytes), MSG_DONTWAIT);
+	while (n > 0);
+	return n == 0 || errno != EAGAIN;
+}
+
+static void who_has_a_tickets_key_does_not_make_room(void **state)
+{
+	struct crowd crowd = {.by_tls = true};
+	uint64_t from_ms = beam_now_ms();
+	struct fixture f;
+	int silent[20];
+
+	(void)state;
+	come_at_once(&f, &crowd);
+	for (uint32_t i = 0; i < 20; i++)
+		silent[i] = connect_from(&f, 1);
+	expect_welcome(&f); /* all were accepted before */
+	for (uint32_t i = 0; i < AT_ONCE; i++)
+		assert_true(!is_closed(crowd.channels[i].fd) ||
+			    beam_now_ms() - from_ms >= SILENCE_MS);
+	for (uint32_t i = 0; i < 20; i++)
+		close(silent[i]);
+	leave(&f, &crowd);
 }
 
 static void hello_must_come_within_two_seconds(void **state)
@@ -505,7 +596,9 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(half_open_connections_do_not_block_a_good_one),
-	    cmocka_unit_test(one_address_has_four_unproved_connections),
+	    cmocka_unit_test(one_address_has_sixteen_unproved_connections),
+	    cmocka_unit_test(who_has_spoken_is_heard_before_he_goes),
+	    cmocka_unit_test(who_has_a_tickets_key_does_not_make_room),
 	    cmocka_unit_test(hello_must_come_within_two_seconds),
 	    cmocka_unit_test(garbage_is_closed_without_an_answer),
 	    cmocka_unit_test(garbage_that_begins_as_tls_is_closed),
