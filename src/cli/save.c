@@ -57,30 +57,15 @@ static int check_idle(struct beam_save *save)
 	return 0;
 }
 
-/* One value of CONFIG GET; "" when it is not there or not allowed. */
-static void config_value(struct beam_redis *redis, const char *name, char *out, size_t cap)
-{
-	const redisReply *value;
-	redisReply *reply;
-
-	out[0] = '\0';
-	if (beam_redis_command(redis, &reply, "CONFIG GET %s", name) != 0)
-		return;
-	value = beam_reply_field(reply, name);
-	if (value && value->str && (size_t)value->len < cap)
-		memcpy(out, value->str, (size_t)value->len + 1);
-	freeReplyObject(reply);
-}
-
 static void ask_config(struct beam_save *save)
 {
 	char dir[768], name[256], durable[16];
 
-	config_value(save->redis, "dir", dir, sizeof(dir));
-	config_value(save->redis, "dbfilename", name, sizeof(name));
+	beam_redis_config(save->redis, "dir", dir, sizeof(dir));
+	beam_redis_config(save->redis, "dbfilename", name, sizeof(name));
 	if (dir[0] && name[0])
 		snprintf(save->file, sizeof(save->file), "%s/%s", dir, name);
-	config_value(save->redis, "rdbeam.durable", durable, sizeof(durable));
+	beam_redis_config(save->redis, "rdbeam.durable", durable, sizeof(durable));
 	save->in_memory_only = save->module && strcmp(durable, "no") == 0;
 }
 

@@ -67,6 +67,10 @@ int beam_redis_info_int(struct beam_redis *redis, const char *section, const cha
  * when the value does not fit. */
 int beam_redis_info_field(const char *info, const char *field, char *out, size_t cap);
 
+/* The value of a configuration parameter. 0; or with "" in `out` BEAM_E_PROTO when there is none that fits, or an
+ * error of the connection or of a server that does not let it be read. */
+int beam_redis_config(struct beam_redis *redis, const char *name, char *out, size_t cap);
+
 /* Looks a key up in a flat map reply ["k", v, "k", v ...] (RESP2 form of a map); NULL if absent. */
 const redisReply *beam_reply_field(const redisReply *map, const char *key);
 

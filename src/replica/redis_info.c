@@ -31,6 +31,26 @@ int beam_redis_info_field(const char *info, const char *field, char *out, size_t
 	return -ENOENT;
 }
 
+int beam_redis_config(struct beam_redis *redis, const char *name, char *out, size_t cap)
+{
+	redisReply *reply = NULL;
+
+	out[0] = '\0';
+	int code = beam_redis_command(redis, &reply, "CONFIG GET %s", name);
+
+	if (code)
+		return code;
+	const redisReply *value = beam_reply_field(reply, name);
+
+	code = value && value->type == REDIS_REPLY_STRING && (size_t)value->len < cap
+		   ? 0
+		   : BEAM_E_PROTO;
+	if (!code)
+		memcpy(out, value->str, (size_t)value->len + 1);
+	freeReplyObject(reply);
+	return code;
+}
+
 int beam_redis_info(struct beam_redis *redis, const char *section, const char *field, char *out,
 		    size_t cap)
 {

@@ -142,8 +142,7 @@ static bool is_loopback_name(const char *host)
 	return strncmp(host, "127.", 4) == 0 || strcmp(host, "localhost") == 0;
 }
 
-/* True when the target runs on this host, as far as addresses tell: both ends are one address. */
-static bool is_here(struct beam_redis *redis)
+bool beam_server_is_here(struct beam_redis *redis)
 {
 	struct sockaddr_storage a = {0}, b = {0};
 	socklen_t a_len = sizeof(a), b_len = sizeof(b);
@@ -162,28 +161,13 @@ static bool is_here(struct beam_redis *redis)
 		      sizeof(struct in_addr)) == 0;
 }
 
-/* The value of a configuration parameter; "" when it may not be read. */
-static void config_get(struct beam_redis *redis, const char *name, char *out, size_t cap)
-{
-	redisReply *reply = NULL;
-
-	out[0] = '\0';
-	if (beam_redis_command(redis, &reply, "CONFIG GET %s", name))
-		return;
-	const redisReply *value = beam_reply_field(reply, name);
-
-	if (value && value->type == REDIS_REPLY_STRING)
-		snprintf(out, cap, "%s", value->str);
-	freeReplyObject(reply);
-}
-
 /* A server ends itself over an image of a database that it does not have. */
 static int check_databases(const struct beam_server_facts *source, struct beam_redis *to,
 			   char *error)
 {
 	char databases[24];
 
-	config_get(to, "databases", databases, sizeof(databases));
+	beam_redis_config(to, "databases", databases, sizeof(databases));
 	if (!databases[0] || source->last_db < atol(databases))
 		return 0;
 	return beam_tell(error, BEAM_E_UNSUPPORTED,
@@ -199,7 +183,7 @@ static int check_addresses(const struct beam_redis_addr *lead, struct beam_redis
 				 "--from %s is a socket path: a replica needs the primary's host "
 				 "and port to go on from (--from HOST:PORT)",
 				 lead->host);
-	if (is_loopback_name(lead->host) && !is_here(to))
+	if (is_loopback_name(lead->host) && !beam_server_is_here(to))
 		return beam_tell(
 		    error, -EINVAL,
 		    "the primary's address %s means this host, but the target %s runs elsewhere: "
@@ -215,7 +199,7 @@ static int check_tls(const struct beam_redis_addr *lead, struct beam_redis *to, 
 {
 	char text[8];
 
-	config_get(to, "tls-replication", text, sizeof(text));
+	beam_redis_config(to, "tls-replication", text, sizeof(text));
 	bool by_tls = strcmp(text, "yes") == 0;
 
 	if (by_tls && !lead->use_tls)
@@ -229,7 +213,7 @@ static int check_tls(const struct beam_redis_addr *lead, struct beam_redis *to, 
 		    "the primary's address is by TLS, but %s would follow it without: CONFIG SET "
 		    "tls-replication yes there, or give the primary's plain port",
 		    beam_redis_name(to));
-	if (by_tls && !is_here(to))
+	if (by_tls && !beam_server_is_here(to))
 		return beam_tell(error, BEAM_E_UNSUPPORTED,
 				 "%s has tls-replication on and is on another host, where the feed "
 				 "would travel in clear: run the pull on that host, or use "

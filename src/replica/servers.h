@@ -52,4 +52,7 @@ int beam_check_pair(const struct beam_pull_opts *opts, const struct beam_redis_a
 		    const struct beam_server_facts *source, struct beam_redis *to,
 		    const struct beam_server_facts *target, char *error);
 
+/* True when the server runs on this host, as far as addresses tell: both ends are one address. */
+bool beam_server_is_here(struct beam_redis *redis);
+
 #endif

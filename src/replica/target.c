@@ -28,30 +28,12 @@ void beam_target_record(const struct beam_server_facts *facts, const char *pull_
 	out->master_port = facts->master_port;
 }
 
-/* 0 with the value in `out`. */
-static int config_get(struct beam_redis *redis, const char *name, char *out, size_t cap)
-{
-	redisReply *reply = NULL;
-	int rc = beam_redis_command(redis, &reply, "CONFIG GET %s", name);
-
-	if (rc)
-		return rc;
-	const redisReply *value = beam_reply_field(reply, name);
-
-	rc = value && value->type == REDIS_REPLY_STRING && (size_t)value->len < cap ? 0
-										    : BEAM_E_PROTO;
-	if (!rc)
-		memcpy(out, value->str, (size_t)value->len + 1);
-	freeReplyObject(reply);
-	return rc;
-}
-
 bool beam_target_diskless(struct beam_redis *redis, const char *want,
 			  struct beam_target_state *state)
 {
 	char found[sizeof(state->diskless_load)];
 
-	if (config_get(redis, "repl-diskless-load", found, sizeof(found)))
+	if (beam_redis_config(redis, "repl-diskless-load", found, sizeof(found)))
 		return false;
 	if (strcmp(found, want) == 0)
 		return true;
@@ -70,7 +52,8 @@ int beam_target_tls_off(struct beam_redis *redis, struct beam_target_state *stat
 	char found[8];
 
 	/* A server built without TLS has no such parameter. */
-	if (config_get(redis, "tls-replication", found, sizeof(found)) || strcmp(found, "yes") != 0)
+	if (beam_redis_config(redis, "tls-replication", found, sizeof(found)) ||
+	    strcmp(found, "yes") != 0)
 		return 0;
 	state->tls_off = true;
 	int rc = beam_redis_command(redis, NULL, "CONFIG SET tls-replication no");
@@ -105,9 +88,9 @@ int beam_target_credentials(struct beam_redis *redis, const struct beam_redis_ad
 
 	if (!from->password[0])
 		return 0;
-	rc = config_get(redis, "masterauth", auth, sizeof(auth));
+	rc = beam_redis_config(redis, "masterauth", auth, sizeof(auth));
 	if (!rc)
-		rc = config_get(redis, "masteruser", user, sizeof(user));
+		rc = beam_redis_config(redis, "masteruser", user, sizeof(user));
 	if (!rc && auth[0])
 		return 0;
 	if (!rc) {
