@@ -51,7 +51,8 @@ static struct request *unlink_blocked(const RedisModuleBlockedClient *blocked)
 
 static int on_timeout(RedisModuleCtx *ctx, RedisModuleString **argv, int argc)
 {
-	struct request *request = unlink_blocked(RedisModule_GetBlockedClientHandle(ctx));
+	RedisModuleBlockedClient *blocked = RedisModule_GetBlockedClientHandle(ctx);
+	struct request *request = unlink_blocked(blocked);
 
 	(void)argv;
 	(void)argc;
@@ -69,7 +70,8 @@ static int on_timeout(RedisModuleCtx *ctx, RedisModuleString **argv, int argc)
 		    ctx,
 		    "BUSY another child of the server (AOF rewrite, stock saving) has run all the "
 		    "time; try again when INFO persistence shows none");
-	free(request);
+	/* The server keeps what it has of a blocked client until the module says that it is over. */
+	RedisModule_UnblockClient(blocked, request);
 	return REDISMODULE_OK;
 }
 

@@ -299,6 +299,23 @@ def test_refused_once_and_not_done(make, root, when, word):
     assert server.number("stats", "total_forks") == 0
 
 
+def test_waits_that_time_out_leave_no_memory_behind(make):
+    """The server frees what it keeps of a blocked client when the module says that it may."""
+    server = make("primary")
+    pools = [server.connect().connection_pool for _ in range(40)]
+    clients = [pool.get_connection("PING") for pool in pools]
+
+    def used(rounds):
+        for _ in range(rounds):
+            for client in clients:
+                client.send_command("RDBEAM.RELAY", "WAIT", "-", 1)
+            assert [client.read_response() for client in clients] == [None] * len(clients)
+        return server.number("memory", "used_memory")
+
+    before = used(2)
+    assert used(10) - before < 400 << 10, "it was 35 KiB each time"
+
+
 # ---- modes ----------------------------------------------------------------------------------
 
 def test_mode_off_saves_stock(make):
