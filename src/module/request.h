@@ -26,6 +26,7 @@ struct request {
 	enum request_kind kind;
 	RedisModuleBlockedClient *blocked; /* NULL: answered within the command */
 	long long wait_ms;
+	uint64_t forks; /* of the server, when it came */
 	bool
 	    opened; /* gen is known: a SNAPSHOT waits for its end, a TICKET for who shall serve it, and
 		      * NEWS for another */

@@ -31,6 +31,7 @@
 static RedisModuleCtx *detached;
 static bool forking; /* our own child runs and has not opened its generation */
 static bool start_planned;
+static uint64_t forks; /* of the server, whatever for */
 
 int beam_requests_open(RedisModuleCtx *ctx)
 {
@@ -214,8 +215,10 @@ static int wait_for_generation(RedisModuleCtx *ctx, const struct request *prepar
 
 int beam_requests_ticket(RedisModuleCtx *ctx, const struct beam_ticket_ask *ask)
 {
-	struct request request = {
-	    .kind = REQUEST_TICKET, .client = RedisModule_GetClientId(ctx), .ask = *ask};
+	struct request request = {.kind = REQUEST_TICKET,
+				  .client = RedisModule_GetClientId(ctx),
+				  .forks = forks,
+				  .ask = *ask};
 
 	if (refuse_state(ctx))
 		return REDISMODULE_OK;
@@ -267,7 +270,7 @@ void beam_requests_on_ready(void)
 
 int beam_requests_snapshot(RedisModuleCtx *ctx, long long wait_ms)
 {
-	struct request request = {.kind = REQUEST_SNAPSHOT, .wait_ms = wait_ms};
+	struct request request = {.kind = REQUEST_SNAPSHOT, .wait_ms = wait_ms, .forks = forks};
 
 	if (refuse_state(ctx))
 		return REDISMODULE_OK;
@@ -331,6 +334,15 @@ static void serve_late(void)
 	}
 }
 
+/* Who wants a new image wants what was written before it was asked for: a child that was forked earlier and
+ * begins only now does not have it. Then the end of that child starts another. */
+static bool is_new_enough(const struct request *request)
+{
+	bool must_be_new = request->kind == REQUEST_SNAPSHOT || request->ask.fresh;
+
+	return !must_be_new || request->forks < forks;
+}
+
 void beam_requests_on_opened(const struct beam_ctl_opened *opened)
 {
 	struct beam_stream stream;
@@ -343,7 +355,7 @@ void beam_requests_on_opened(const struct beam_ctl_opened *opened)
 		forking = false;
 	for (struct request *r = beam_request_first(); r; r = next) {
 		next = r->next;
-		if (r->opened)
+		if (r->opened || !is_new_enough(r))
 			continue;
 		if (r->kind == REQUEST_TICKET && beam_stream_reaches(&stream, &opened->cut)) {
 			r->gen = opened->gen;
@@ -387,6 +399,7 @@ void beam_requests_on_status(const struct beam_ctl_status *status)
 
 void beam_requests_on_child(int died)
 {
+	forks += !died;
 	if (died)
 		beam_images_remove_temp();
 	if (died && beam_request_first())

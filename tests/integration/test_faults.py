@@ -233,6 +233,28 @@ def test_flushall_around_the_rename(make, monkeypatch, point, renamed):
     assert server.temp_files() == []
 
 
+# ---- a child that begins late ------------------------------------------------------------------
+
+@pytest.mark.skipif(not harness.FAULTS, reason="needs a build with RDBEAM_FAULTS")
+def test_new_image_has_what_was_written_before_it_was_asked_for(make, monkeypatch):
+    """It is not that of a child which was forked before."""
+    monkeypatch.setenv("RDBEAM_FAULT", "hook.child:1:stop")
+    server = make("primary", options={"mode": "mirror"})
+    server.client.set("old", "data")
+    server.client.execute_command("BGSAVE")
+    child = server.child()
+    wait_for(lambda: pathlib.Path(f"/proc/{child}/stat").read_text().rsplit(")")[1].split()[0] == "T",
+             "the child stands at its beginning")
+    server.client.set("new", "data")
+    pool = server.connect().connection_pool
+    asking = pool.get_connection("RDBEAM.SNAPSHOT")
+    asking.send_command("RDBEAM.SNAPSHOT", "WAIT", 60000)
+    wait_for(lambda: server.number("clients", "blocked_clients") == 1, "it is asked for")
+    os.kill(child, signal.SIGCONT)
+    reply = asking.read_response()
+    assert dict(zip(reply[::2], reply[1::2]))[b"keys"] == 2, reply
+
+
 # ---- the waiter cannot be started ------------------------------------------------------------
 
 @pytest.mark.skipif(not harness.FAULTS, reason="needs a build with RDBEAM_FAULTS")
