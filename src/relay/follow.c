@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
  * Off-host backup: waits for a generation, pulls it into a file, removes the oldest. Names sort by
- * time.
+ * time, as the clock had it.
  */
 #include <dirent.h>
 #include <errno.h>
@@ -21,6 +21,8 @@
 
 #define NAME_PREFIX   "rdbeam-"
 #define NAME_SUFFIX   ".rdb"
+#define TIME_SHAPE    "00000000T000000Z" /* a digit for each 0 */
+#define TIME_BYTES    sizeof(TIME_SHAPE)
 #define RETRY_FIRST_S 1
 #define RETRY_LAST_S  30
 
@@ -31,12 +33,30 @@ struct follower {
 	int dir;
 };
 
+/* Named by make_path: what else is in the directory is somebody's. */
 static int is_ours(const struct dirent *entry)
 {
-	size_t len = strlen(entry->d_name), suffix = strlen(NAME_SUFFIX);
+	static const char shape[] = NAME_PREFIX TIME_SHAPE "-";
+	const char *at = entry->d_name, *suffix = strrchr(at, '.');
+	char text[BEAM_GEN_TEXT_BYTES];
+	struct beam_gen gen;
 
-	return strncmp(entry->d_name, NAME_PREFIX, strlen(NAME_PREFIX)) == 0 && len > suffix &&
-	       strcmp(entry->d_name + len - suffix, NAME_SUFFIX) == 0;
+	for (const char *want = shape; *want; want++, at++)
+		if (*want == '0' ? *at < '0' || *at > '9' : *at != *want)
+			return 0;
+	if (!suffix || strcmp(suffix, NAME_SUFFIX) != 0 || suffix - at >= (ptrdiff_t)sizeof(text))
+		return 0;
+	snprintf(text, sizeof(text), "%.*s", (int)(suffix - at), at);
+	return beam_gen_from_text(text, &gen) == 0;
+}
+
+static void time_text(char out[TIME_BYTES])
+{
+	time_t now = time(NULL);
+	struct tm tm;
+
+	gmtime_r(&now, &tm);
+	strftime(out, TIME_BYTES, "%Y%m%dT%H%M%SZ", &tm);
 }
 
 /* Our files, the oldest first; names[0..n) and names are the caller's to free. -errno. */
@@ -66,30 +86,44 @@ static bool is_here(const struct follower *f, const struct beam_gen *gen)
 	return found;
 }
 
+/* How many of the sorted names are of no time to come. */
+static int count_past(struct dirent **names, int n)
+{
+	char now[TIME_BYTES];
+
+	time_text(now);
+	while (n > 0 && strncmp(names[n - 1]->d_name + strlen(NAME_PREFIX), now, strlen(now)) > 0)
+		n--;
+	return n;
+}
+
+/* What has a time to come is of a clock that was put back since, and older than all the rest: else what was
+ * just written would be the first to go. */
 static void remove_oldest(const struct follower *f)
 {
 	struct dirent **names = NULL;
-	int n = list(f, &names);
+	int n = list(f, &names), past = n > 0 ? count_past(names, n) : 0;
+	int too_many = n - (int)f->opts->keep;
 
-	for (int i = 0; i < n; i++) {
-		if (n - i > (int)f->opts->keep && unlinkat(f->dir, names[i]->d_name, 0))
-			beam_log(BEAM_LOG_WARNING, "%s/%s is not removed: %s", f->opts->dir,
-				 names[i]->d_name, strerror(errno));
-		free(names[i]);
+	for (int i = 0; i < too_many; i++) {
+		const char *name = names[(past + i) % n]->d_name;
+
+		if (unlinkat(f->dir, name, 0))
+			beam_log(BEAM_LOG_WARNING, "%s/%s is not removed: %s", f->opts->dir, name,
+				 strerror(errno));
 	}
+	for (int i = 0; i < n; i++)
+		free(names[i]);
 	free(names);
-	if (n > (int)f->opts->keep && fsync(f->dir))
+	if (too_many > 0 && fsync(f->dir))
 		beam_log(BEAM_LOG_WARNING, "fsync of %s: %s", f->opts->dir, strerror(errno));
 }
 
 static int make_path(const struct follower *f, const struct beam_gen *gen, char path[PATH_MAX])
 {
-	char when[32], name[BEAM_GEN_TEXT_BYTES];
-	time_t now = time(NULL);
-	struct tm tm;
+	char when[TIME_BYTES], name[BEAM_GEN_TEXT_BYTES];
 
-	gmtime_r(&now, &tm);
-	strftime(when, sizeof(when), "%Y%m%dT%H%M%SZ", &tm);
+	time_text(when);
 	beam_gen_to_text(gen, name);
 	return snprintf(path, PATH_MAX, "%s/" NAME_PREFIX "%s-%s" NAME_SUFFIX, f->opts->dir, when,
 			name) < PATH_MAX

@@ -576,6 +576,30 @@ def test_follow_keeps_the_newest_files(make, loads, root):
     assert files(place) == kept, "nothing half-written stays"
 
 
+def test_follow_removes_what_is_old_and_its_own(make, root):
+    """Not by a clock that was put back, and nothing that is only named alike."""
+    primary = make("primary")
+    place = root / "backup"
+    place.mkdir()
+    nonce, others = "0123456789abcdef", ["rdbeam-before-the-upgrade.rdb", "rdbeam-20260101T000000Z-.rdb"]
+    ahead = [f"rdbeam-2999010{day}T000000Z-{nonce}-{day}.rdb" for day in (1, 2)]
+    for name in [*others, *ahead]:
+        (place / name).write_text("")
+    process = harness.cli_start("relay", "--quiet", "--from", f"127.0.0.1:{primary.port}",
+                                "--follow", "--dir", place, "--keep", 2)
+    try:
+        for left in (ahead[1:], []):
+            primary.bgsave()
+            primary.image_made()
+            wait_for(lambda: len(mine := set(files(place)) - set(others)) == 2 and
+                     any(primary.generation() in name for name in mine),
+                     lambda: (primary.generation(), files(place)))
+            assert set(files(place)) >= {*others, *left}
+    finally:
+        process.terminate()
+        process.communicate()
+
+
 def test_follow_waits_for_the_primary(make, root):
     primary = make("primary")
     data.fill_strings(primary.client, 100, 1000)
