@@ -86,6 +86,7 @@ int main(int argc, char **argv)
 	const struct beam_command *command;
 
 	signal(SIGPIPE, SIG_IGN); /* hiredis writes to sockets that a server may have closed */
+	signal(SIGCHLD, SIG_DFL); /* ignored by who started us, no child would tell how it ended */
 	beam_log_init(NULL, NULL, BEAM_LOG_WARNING);
 	if (argc < 2) {
 		beam_program_help(stderr);

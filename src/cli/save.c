@@ -15,6 +15,7 @@
 #include "rdbeam/error.h"
 
 #define SETTLE_MS 1000
+#define SECOND_US 1000000
 
 static int fail(struct beam_save *save, int code, const char *what, const char *remedy)
 {
@@ -38,10 +39,13 @@ static int fail_command(struct beam_save *save, int code, const char *command)
 
 /* ---- before ------------------------------------------------------------------------------- */
 
-static int check_idle(struct beam_save *save)
+static int check_may_begin(struct beam_save *save)
 {
 	const struct beam_view *view = &save->view;
 
+	if (!save->memory && beam_view_info_number(view, "rdb_last_save_time", -1) < 0)
+		return fail(save, BEAM_E_UNSUPPORTED, "INFO has no rdb_last_save_time",
+			    "how a save ends could not be told: begin it by BGSAVE");
 	if (beam_view_info_number(view, "loading", 0))
 		return fail(save, BEAM_E_BUSY, "server loads its data",
 			    "wait until it answers PING with PONG");
@@ -74,10 +78,12 @@ static void ask_config(struct beam_save *save)
 static bool wait_for_new_second(const struct beam_view *view)
 {
 	int64_t now_us = beam_view_info_number(view, "server_time_usec", 0);
-	int64_t left_us = 1000000 - now_us % 1000000;
-	struct timespec pause = {.tv_sec = left_us / 1000000, .tv_nsec = left_us % 1000000 * 1000};
+	int64_t last_us = SECOND_US * beam_view_info_number(view, "rdb_last_save_time", 0);
+	int64_t left_us = last_us + SECOND_US - now_us;
+	struct timespec pause = {.tv_sec = left_us / SECOND_US,
+				 .tv_nsec = left_us % SECOND_US * 1000};
 
-	if (now_us / 1000000 != beam_view_info_number(view, "rdb_last_save_time", 0))
+	if (now_us < last_us || left_us <= 0)
 		return false;
 	clock_nanosleep(CLOCK_MONOTONIC, 0, &pause, NULL);
 	return true;
@@ -94,7 +100,7 @@ int beam_save_prepare(struct beam_redis *redis, bool memory, struct beam_save *s
 		code = beam_view_refresh(&save->view, redis);
 		if (code != 0)
 			return fail_command(save, code, "status");
-		code = check_idle(save);
+		code = check_may_begin(save);
 		if (code != 0)
 			return code;
 	} while (!memory && wait_for_new_second(&save->view));

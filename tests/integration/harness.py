@@ -6,6 +6,7 @@ that it starts (fork child, workers, daemon, waiter) is found through an environ
 working directory, or the parent's pid, so that a test can kill one of them and so that the harness
 can prove that nothing was left behind.
 """
+import contextlib
 import os
 import pathlib
 import random
@@ -13,6 +14,7 @@ import re
 import shutil
 import signal
 import socket
+import socketserver
 import subprocess
 import sys
 import threading
@@ -68,22 +70,19 @@ def wait_for(predicate, what, timeout_s=None):
 
 
 def free_port(taken=set()):
-    """A TCP port nobody listens on, not one given out before; RDBEAM_PORTS=first-last narrows it."""
-    first_last = os.environ.get("RDBEAM_PORTS")
+    """A TCP port nobody listens on, not one given out before, of RDBEAM_PORTS=first-last. Else of those that the
+    kernel gives to nobody who connects: until the server listens, another suite's connection could have it."""
+    first, last = map(int, (os.environ.get("RDBEAM_PORTS") or "13000-32000").split("-"))
     for _ in range(2000):
-        want = 0
-        if first_last:
-            first, last = map(int, first_last.split("-"))
-            if len(taken) > (last - first) // 2:
-                taken.clear()  # a small range comes round again
-            want = random.randint(first, last)
+        if len(taken) > (last - first) // 2:
+            taken.clear()  # a small range comes round again
+        port = random.randint(first, last)
         with socket.socket() as sock:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
-                sock.bind(("127.0.0.1", want))
+                sock.bind(("127.0.0.1", port))
             except OSError:
                 continue
-            port = sock.getsockname()[1]
         if port not in taken:
             taken.add(port)
             return port
@@ -128,6 +127,24 @@ def children(pid):
     except OSError:
         return []
     return [int(word) for word in text.split() if alive(int(word))]
+
+
+@contextlib.contextmanager
+def played_server(answers):
+    """A server that knows these commands alone, by their first words; gives its port."""
+    class Handler(socketserver.StreamRequestHandler):
+        def handle(self):
+            while line := self.rfile.readline():
+                words = [self.rfile.readline() for _ in range(2 * int(line[1:]))][1::2]
+                self.wfile.write(answers.get(words[0].strip().upper(), b"-ERR unknown command\r\n"))
+
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Handler) as server:
+        server.daemon_threads = True
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        try:
+            yield server.server_address[1]
+        finally:
+            server.shutdown()
 
 
 class Between(threading.Thread):

@@ -152,6 +152,20 @@ def test_snapshot_with_a_failing_hook_fails(stock):
     assert "status 7" in error_line(done) and "durable" in error_line(done)
 
 
+def test_hook_that_fails_is_seen_where_ended_children_are_ignored(stock):
+    """As by a supervisor that ignores SIGCHLD, which its children inherit."""
+    done = subprocess.run([harness.artifact("rdbeam"), "snapshot", "-p", str(stock.port), "--hook", "exit 7"],
+                          preexec_fn=lambda: signal.signal(signal.SIGCHLD, signal.SIG_IGN),
+                          capture_output=True, text=True, timeout=harness.DEADLINE_S * 4)
+    assert done.returncode == 1 and "status 7" in error_line(done)
+
+
+def test_snapshot_where_info_tells_nothing_of_saves_is_refused():
+    with harness.played_server({b"INFO": b"$0\r\n\r\n", b"PING": b"+PONG\r\n", b"BGSAVE": b"+OK\r\n"}) as port:
+        done = cli("snapshot", "-p", port, check=3)
+    assert "rdb_last_save_time" in error_line(done)
+
+
 def test_snapshot_while_another_save_runs_is_refused(stock):
     stock.hold()
     child = stock.begin_held_save()

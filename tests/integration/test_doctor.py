@@ -7,11 +7,9 @@ import pathlib
 import re
 import shutil
 import socket
-import socketserver
 import struct
 import subprocess
 import tempfile
-import threading
 
 import pytest
 
@@ -261,27 +259,11 @@ def test_hugepages_with_an_empty_pool(make, root, setting, expected):
     assert expected != "fail" or "require" in found["remedy"], found
 
 
-class OldServer(socketserver.StreamRequestHandler):
-    """What a server of 2021 answers, as far as anybody asks."""
-
-    def handle(self):
-        while line := self.rfile.readline():
-            words = []
-            for _ in range(int(line[1:])):
-                self.rfile.readline()
-                words.append(self.rfile.readline().strip().upper())
-            info = b"redis_version:6.2.6\x1b[2J\r\nprocess_id:1\r\ntcp_port:1\r\n"
-            self.wfile.write(b"$%d\r\n%s\r\n" % (len(info), info) if words[0] == b"INFO" else
-                             b"-ERR unknown command\r\n")
-
-
 def test_server_that_is_too_old():
-    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), OldServer) as server:
-        server.daemon_threads = True
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        done = cli("doctor", "-p", server.server_address[1], "--json", check=1)
-        shown = [cli(what, "-p", server.server_address[1]).stdout for what in ("doctor", "status")]
-        server.shutdown()
+    info = b"redis_version:6.2.6\x1b[2J\r\nprocess_id:1\r\ntcp_port:1\r\n"
+    with harness.played_server({b"INFO": b"$%d\r\n%s\r\n" % (len(info), info)}) as port:
+        done = cli("doctor", "-p", port, "--json", check=1)
+        shown = [cli(what, "-p", port).stdout for what in ("doctor", "status")]
     for text in shown:  # what it says does not steer the terminal
         assert "6.2.6" in text and "\x1b" not in text
     found = {one["check"]: one for one in json.loads(done.stdout)["checks"]}
