@@ -319,6 +319,7 @@ static void start(void)
 		beam_log(BEAM_LOG_WARNING, "%s; saving stays stock", link_.error);
 		beam_close(&link_.control);
 		beam_status_page_close(&link_.page);
+		link_.name_len = 0;
 		start_later();
 		return;
 	}

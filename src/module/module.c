@@ -301,10 +301,23 @@ static void on_cron(RedisModuleCtx *ctx, RedisModuleEvent event, uint64_t sub, v
 	beam_link_on_cron();
 }
 
-static int open_cron(RedisModuleCtx *ctx)
+/* Its port, its protection, its TLS may be what has changed. */
+static void on_server_config(RedisModuleCtx *ctx, RedisModuleEvent event, uint64_t sub, void *data)
+{
+	(void)ctx;
+	(void)event;
+	(void)sub;
+	(void)data;
+	beam_link_refresh();
+}
+
+static int open_events(RedisModuleCtx *ctx)
 {
 	RedisModuleEvent cron = {REDISMODULE_EVENT_CRON_LOOP, 1};
+	RedisModuleEvent config = {REDISMODULE_EVENT_CONFIG, 1};
 
+	/* Where this is not told, the next TICKET looks. */
+	(void)RedisModule_SubscribeToServerEvent(ctx, config, on_server_config);
 	return RedisModule_SubscribeToServerEvent(ctx, cron, on_cron) == REDISMODULE_OK ? 0
 											: -EINVAL;
 }
@@ -340,7 +353,7 @@ static int open_all(RedisModuleCtx *ctx, RedisModuleString **argv, int argc)
 	if (!err)
 		err = beam_auto_pull_open(ctx);
 	if (!err)
-		err = open_cron(ctx);
+		err = open_events(ctx);
 	if (!err)
 		err = beam_link_open(ctx, &events);
 	return err;

@@ -25,7 +25,7 @@ static void reply_number(RedisModuleCtx *ctx, const char *key, long long value)
 static int reply_ticket(RedisModuleCtx *ctx, const struct request *request)
 {
 	const struct beam_ctl_status *status = beam_link_status();
-	bool known = status->gen.counter == request->gen.counter;
+	bool known = beam_gen_same(&status->gen, &request->gen);
 	char id[2 * BEAM_TICKET_ID_BYTES + 1], key[2 * BEAM_TICKET_KEY_BYTES + 1], nonce[24],
 	    text[32], public_key[2 * BEAM_PUBLIC_BYTES + 1];
 	bool relayed = request->relay.name[0] != '\0';
@@ -63,10 +63,11 @@ static int reply_ticket(RedisModuleCtx *ctx, const struct request *request)
 static int reply_snapshot(RedisModuleCtx *ctx, const struct request *request)
 {
 	const struct beam_ctl_status *status = beam_link_status();
-	bool known = status->gen.counter == request->gen.counter;
+	bool known = beam_gen_same(&status->gen, &request->gen);
 	/* The news of it may be under way; when they are of a later one, it was whole before that began. */
-	bool done = status->gen.counter > request->gen.counter ||
-		    (known && status->state == BEAM_STATE_READY);
+	bool is_past =
+	    status->gen.nonce == request->gen.nonce && status->gen.counter > request->gen.counter;
+	bool done = is_past || (known && status->state == BEAM_STATE_READY);
 	char generation[BEAM_GEN_TEXT_BYTES];
 
 	beam_gen_to_text(&request->gen, generation);

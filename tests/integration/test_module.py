@@ -409,6 +409,15 @@ def test_port_in_use_is_said_and_saving_goes_on(make):
             server.client.execute_command("RDBEAM.TICKET")
 
 
+def test_port_follows_the_servers_own(make):
+    server = make("primary", options={"port": 0})
+    port = harness.free_port()
+    server.client.config_set("port", port)
+    far = port + 20000 if port + 20000 < 65536 else port - 20000
+    wait_for(lambda: server.number("rdbeam", "rdbeam_port") == far or str(far) in server.log(),
+             lambda: f"pulls go to {far}:\n{server.info('rdbeam')}")
+
+
 def test_address_that_is_not_there_is_said_once(make):
     server = make("primary")
     server.client.config_set("rdbeam.bind", "192.0.2.1")
