@@ -7,6 +7,7 @@
 #include <errno.h>
 
 #include "clock.h"
+#include "fault.h"
 
 #define SHARE_BYTES (64u << 10)
 #define BURST_MS    50 /* tokens kept for later: covers a late timer, hides no limit */
@@ -26,37 +27,34 @@ void tcp_bucket_configure(struct tcp_bucket *bucket, uint64_t rate)
 static void refill(struct tcp_bucket *bucket)
 {
 	uint64_t now = beam_now_ns();
-	uint64_t passed_ns = now - bucket->refilled_ns;
+	double earned = (double)bucket->rate * (double)(now - bucket->refilled_ns) / 1e9;
 
-	if (passed_ns >= 1000000000u) {
-		bucket->tokens = bucket->burst;
-		bucket->refilled_ns = now;
-		return;
-	}
-	uint64_t earned = (uint64_t)((double)bucket->rate * (double)passed_ns / 1e9);
-
-	if (!earned)
+	if (earned < 1)
 		return; /* the time stays on the account: slow rates add up */
 	bucket->refilled_ns = now;
-	bucket->tokens += earned;
-	if (bucket->tokens > bucket->burst)
+	if (earned >= (double)(bucket->burst - bucket->tokens))
 		bucket->tokens = bucket->burst;
+	else
+		bucket->tokens += (uint64_t)earned;
 }
 
 static void deal(void *arg);
 
-static void set_timer(struct tcp_server *server)
+void tcp_bucket_settle(struct tcp_server *server)
 {
 	struct tcp_bucket *bucket = &server->bucket;
 
-	if (!bucket->line_head || bucket->timer || bucket->dealing)
+	if (!bucket->line_head || bucket->timer)
 		return;
 	/* Until about a share is there, but no longer than a burst lasts. */
 	uint64_t ms = bucket->rate ? SHARE_BYTES * 1000ull / bucket->rate : 0;
 
 	if (ms > BURST_MS / 2)
 		ms = BURST_MS / 2;
-	if (beam_timer_set(server->loop, ms ? ms : 1, deal, server, &bucket->timer)) {
+	int err = BEAM_FAULT("tcp_bucket");
+
+	err = err ? err : beam_timer_set(server->loop, ms ? ms : 1, deal, server, &bucket->timer);
+	if (err) {
 		/* No memory for a timer: those in line would stand there for ever. */
 		while (bucket->line_head)
 			tcp_session_cut(bucket->line_head, -ENOMEM);
@@ -77,7 +75,6 @@ static void join(struct tcp_session *session)
 		bucket->line_head = session;
 	bucket->line_tail = session;
 	session->grant_bytes = 0;
-	set_timer(session->server);
 }
 
 void tcp_bucket_leave(struct tcp_session *session)
@@ -105,7 +102,6 @@ static void deal(void *arg)
 	struct tcp_bucket *bucket = &server->bucket;
 
 	tcp_server_enter(server);
-	bucket->dealing = true;
 	refill(bucket);
 	while (bucket->line_head && (bucket->tokens || !bucket->rate)) {
 		struct tcp_session *session = bucket->line_head;
@@ -115,8 +111,6 @@ static void deal(void *arg)
 		tcp_session_send(session);
 		session->grant_bytes = 0;
 	}
-	bucket->dealing = false;
-	set_timer(server);
 	tcp_server_leave(server);
 }
 

@@ -222,6 +222,7 @@ void tcp_server_leave(struct tcp_server *server)
 	while ((next = places_next(&server->places)))
 		tcp_session_serve(of_place(next));
 	tell_positions(server);
+	tcp_bucket_settle(server);
 	server->busy--;
 	free_dead(server);
 	if (!server->sessions && !server->paused)

@@ -94,7 +94,6 @@ struct tcp_bucket {
 	uint64_t refilled_ns;
 	struct tcp_session *line_head, *line_tail;
 	struct beam_timer *timer;
-	bool dealing;
 };
 
 struct tcp_listener {
@@ -158,10 +157,13 @@ void tcp_server_leave(struct tcp_server *server);
 
 void tcp_bucket_configure(struct tcp_bucket *bucket, uint64_t rate);
 /* How many of `want` payload bytes may be sent now. 0: the session was put in line, and its
- * tcp_session_send is called when its turn has come. */
+ * tcp_session_send is called when its turn has come, for which the last tcp_server_leave sees. */
 uint32_t tcp_bucket_allow(struct tcp_session *session, uint32_t want);
 void tcp_bucket_spend(struct tcp_session *session, uint32_t sent);
 void tcp_bucket_leave(struct tcp_session *session);
+/* Sets the time of the next turn for those in line; without memory for that they are cut. No session
+ * may be in the middle of something. */
+void tcp_bucket_settle(struct tcp_server *server);
 
 /* ---- tcp_listen.c ---------------------------------------------------------------------------- */
 

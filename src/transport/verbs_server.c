@@ -69,11 +69,15 @@ int64_t verbs_server_allowed(struct verbs_server *server)
 		return INT64_MAX;
 	uint64_t now = beam_now_ms();
 	int64_t burst = (int64_t)(server->rate / 1000 * BURST_MS) + 1;
+	double earned = (double)server->rate * (double)(now - server->refilled_ms) / 1000;
 
-	server->allowed += (int64_t)(server->rate / 1000 * (now - server->refilled_ms));
+	if (earned < 1)
+		return server->allowed; /* the time stays on the account: slow rates add up */
 	server->refilled_ms = now;
-	if (server->allowed > burst)
+	if (earned >= (double)(burst - server->allowed))
 		server->allowed = burst;
+	else
+		server->allowed += (int64_t)earned;
 	return server->allowed;
 }
 

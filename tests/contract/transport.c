@@ -621,6 +621,21 @@ static void rate_limit_holds_and_is_fair(void **state)
 	fixture_close(&f);
 }
 
+static void moves_on_at_the_lowest_rates(void **state)
+{
+	struct beam_server_opts limits = {.max_pulls = 1, .stall_timeout_s = 60, .rate_limit = 999};
+	struct fixture f;
+	struct puller p;
+
+	(void)state;
+	fixture_open(&f, transport->server, 1, &limits);
+	fixture_seal_all(&f);
+	puller_open(&p, &f);
+	pull_whole(&p);
+	puller_close(&p);
+	fixture_close(&f);
+}
+
 static void a_reader_that_dies_gives_its_place_back(void **state)
 {
 	struct fixture f;
@@ -736,6 +751,7 @@ int main(void)
 	    cmocka_unit_test(drops_reader_that_takes_no_bytes),
 	    cmocka_unit_test(drops_silent_reader),
 	    cmocka_unit_test(rate_limit_holds_and_is_fair),
+	    cmocka_unit_test(moves_on_at_the_lowest_rates),
 	    cmocka_unit_test(a_reader_that_dies_gives_its_place_back),
 	    cmocka_unit_test(connect_error_names_host_port_and_remedy),
 	    cmocka_unit_test(port_in_use_is_told_with_its_remedy),

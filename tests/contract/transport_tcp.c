@@ -412,6 +412,45 @@ static void more_than_64_reads_at_once_end_the_session(void **state)
 	fixture_close(&f);
 }
 
+/* The time of the next turn is asked for from within what the session sends when its socket has room again. */
+static void without_memory_for_its_turn_a_session_ends_and_the_server_lives(void **state)
+{
+#ifndef RDBEAM_FAULTS
+	(void)state;
+	skip(); /* nothing can be made to fail */
+#else
+	struct beam_server_opts limits = {
+	    .max_pulls = 2, .stall_timeout_s = 60, .rate_limit = 1ull << 40};
+	uint8_t out[40 * 24];
+	size_t bytes = 0;
+	struct fixture f;
+
+	(void)state;
+	setenv("RDBEAM_FAULT", "tcp_bucket:2:errno=ENOMEM", 1);
+	fixture_open(&f, &beam_tcp_server, 2, &limits);
+	fixture_seal_all(&f);
+	int fd = open_served(&f);
+
+	for (uint32_t i = 0; i < 40; i++)
+		bytes += beam_wire_encode(
+		    &(struct beam_wire_message){.type = BEAM_WIRE_READ,
+						.read = {.len_bytes = SEGMENT_BYTES, .tag = i}},
+		    out + bytes);
+	assert_int_equal(beam_write_all(fd, out, bytes), 0);
+	for (ssize_t n = 1; n > 0;) {
+		static uint8_t sink[1 << 20];
+
+		assert_true(is_readable(fd, PATIENCE_MS));
+		n = recv(fd, sink, sizeof(sink), 0);
+	}
+	assert_int_equal(fixture_wait_ended(&f, 1), -ENOMEM);
+	unsetenv("RDBEAM_FAULT");
+	expect_welcome(&f);
+	close(fd);
+	fixture_close(&f);
+#endif
+}
+
 /* ---- cases against the reader: a server that lies ------------------------------------------- */
 
 struct liar {
@@ -606,6 +645,7 @@ int main(void)
 	    cmocka_unit_test(messages_out_of_place_end_the_session),
 	    cmocka_unit_test(read_before_hello_is_refused),
 	    cmocka_unit_test(more_than_64_reads_at_once_end_the_session),
+	    cmocka_unit_test(without_memory_for_its_turn_a_session_ends_and_the_server_lives),
 	    cmocka_unit_test(reader_wants_the_servers_proof),
 	    cmocka_unit_test(reader_refuses_impossible_sizes),
 	    cmocka_unit_test(reader_refuses_messages_that_cannot_be),
