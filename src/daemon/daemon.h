@@ -127,7 +127,8 @@ struct generation {
 
 	struct beam_ctl_copied copied;
 	uint64_t copy_ms, cow_window_ms;
-	uint32_t refs; /* sessions' */
+	uint32_t refs;      /* sessions' */
+	uint64_t broken_ms; /* when a session ended before its time; 0: none did */
 	uint32_t revokes_pending;
 };
 
@@ -273,6 +274,8 @@ bool retire_for_slots(struct daemon *d);
 uint64_t retire_pending(const struct daemon *d);
 uint64_t retire_could_give(const struct daemon *d);
 void retire_superseded(struct daemon *d);
+/* Before the memory for a new image is looked for: those that are kept for nobody. */
+void retire_out_of_reach(struct daemon *d, const struct beam_ctl_begin *begin);
 void chores_schedule(struct daemon *d);
 
 /* grants.c */

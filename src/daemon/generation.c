@@ -249,6 +249,7 @@ void generation_begin(struct writer *writer, const struct beam_ctl_begin *begin,
 	if (!err) {
 		grants_configure(d);
 		need = segments_for(d, begin->estimate_bytes);
+		retire_out_of_reach(d, begin);
 		err = make_room(d, begin, need, text);
 	}
 	bool reuse = err == 1;

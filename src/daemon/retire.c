@@ -4,7 +4,7 @@
  * stopped, every disk write reaped, every writer gone; then, and not before, its slots are free.
  * And the chores: retention, and memory given back.
  */
-#include <errno.h>
+#include <string.h>
 
 #include "clock.h"
 #include "daemon.h"
@@ -135,6 +135,37 @@ void retire_superseded(struct daemon *d)
 			continue;
 		generation_retire(gen, "a newer image is whole");
 		next = d->gens; /* the fence may have freed more than this one */
+	}
+}
+
+/* Nobody can go on from it any more: it has no place in the stream, or in another one than the server's, or
+ * the server has forgotten what came after it. RDBEAM.TICKET gives it to nobody. */
+static bool out_of_reach(const struct generation *gen, const struct beam_ctl_begin *begin)
+{
+	const struct beam_cut *cut = &gen->begin.cut, *now = &begin->cut;
+
+	if (!cut->replid[0])
+		return true;
+	return now->replid[0] && (strncmp(cut->replid, now->replid, sizeof(cut->replid)) != 0 ||
+				  cut->offset + 1 < begin->backlog_first);
+}
+
+/* A pull whose connection broke comes again for the same image. */
+static bool may_be_resumed(const struct generation *gen)
+{
+	return gen->broken_ms &&
+	       beam_now_ms() - gen->broken_ms < gen->d->config.stall_timeout_s * 1000ull;
+}
+
+void retire_out_of_reach(struct daemon *d, const struct beam_ctl_begin *begin)
+{
+	for (struct generation *gen = d->gens, *next; gen; gen = next) {
+		next = gen->next;
+		if (!can_retire(gen) || in_use(gen) || may_be_resumed(gen) ||
+		    !out_of_reach(gen, begin))
+			continue;
+		generation_retire(gen, "nobody can go on from it, and a new snapshot needs memory");
+		next = d->gens;
 	}
 }
 

@@ -208,6 +208,8 @@ static void ended(void *ctx, struct beam_served *image, const char *peer_addr, i
 {
 	struct daemon *d = ctx;
 
+	if (code)
+		image->gen->broken_ms = beam_now_ms();
 	beam_log(code ? BEAM_LOG_WARNING : BEAM_LOG_NOTICE,
 		 "pull of generation %llu by %s %s: %llu bytes in %llu ms (%llu MB/s)%s%s",
 		 (unsigned long long)image->gen->id.counter, peer_addr, code ? "failed" : "done",

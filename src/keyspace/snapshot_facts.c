@@ -147,6 +147,7 @@ static void read_replication(RedisModuleCtx *ctx, struct beam_facts *facts)
 	info_text(info, "role", role, sizeof(role));
 	facts->is_replica = strcmp(role, "slave") == 0;
 	facts->offset = info_number(info, "master_repl_offset");
+	facts->backlog_first = info_number(info, "repl_backlog_first_byte_offset");
 	facts->replica_waits = beam_facts_replica_waits(info);
 	/* While a replica waits, the cut is not marked (cut.c), so nothing goes on from this image. */
 	if (info_number(info, "repl_backlog_active") && !facts->replica_waits)

@@ -29,6 +29,8 @@ struct beam_facts {
 	bool replica_waits; /* a replica waits for this very dump (disk-based sync) */
 	char replid[41];    /* "" without a backlog */
 	int64_t offset;
+	int64_t
+	    backlog_first; /* offset of the oldest byte of the stream that is kept; 0: not known */
 	int64_t stream_db; /* of the stream at the fork; -1 unknown */
 	uint64_t used_memory;
 	enum beam_eviction eviction;

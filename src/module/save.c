@@ -77,6 +77,7 @@ static void fill_begin(struct snapshot *s, enum beam_snapshot_kind kind, const u
 	s->begin.fork_ns = s->forked_ns;
 	s->begin.direct_io = s->file.direct;
 	s->begin.estimate_bytes = estimate(&s->facts, beam_link_status());
+	s->begin.backlog_first = s->facts.backlog_first;
 	memcpy(cut->replid, s->facts.replid, sizeof(cut->replid));
 	cut->is_replica = s->facts.is_replica;
 	cut->offset = s->facts.offset;

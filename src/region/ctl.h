@@ -118,7 +118,7 @@ struct beam_ctl_hello {
 	int32_t server_pid;
 	uint8_t secret[BEAM_SECRET_BYTES]; /* children prove themselves with it */
 };
-#define BEAM_CTL_PROTOCOL 7
+#define BEAM_CTL_PROTOCOL 8
 
 enum beam_hugepages { BEAM_HUGEPAGES_TRY, BEAM_HUGEPAGES_REQUIRE, BEAM_HUGEPAGES_NO };
 enum beam_transport_choice {
@@ -258,6 +258,7 @@ struct beam_ctl_begin {
 	uint64_t fork_ns;   /* beam_now_ns() at the fork */
 	uint32_t direct_io; /* the file fd was opened O_DIRECT */
 	uint32_t pad;
+	int64_t backlog_first; /* offset of the oldest byte in the server's backlog; 0: not known */
 	struct beam_cut cut;
 };
 

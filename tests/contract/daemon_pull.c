@@ -231,6 +231,88 @@ static void pull_is_ended_when_its_memory_is_needed(void **state)
 	assert_true(rig_close(&rig));
 }
 
+/* ---- what is kept while the next image is made ---------------------------------------------- */
+
+#define OTHER "0000000000000000000000000000000000000008"
+
+/* Whether a ticket for `gen` is honoured while the next image is being made. */
+static int enter_during(struct rig *rig, const struct save *next, struct beam_gen gen)
+{
+	char reason[BEAM_TEXT_BYTES];
+	struct beam_reader *reader;
+	int err;
+	struct beam_lane *lane = rig_begin(rig, next, -1, false, &err, reason);
+
+	assert_non_null(lane);
+	rig->status.servable = gen;
+	struct beam_reader_opts opts = served_ticket(rig, "127.0.0.1");
+	int rc = served_enter(&opts, &reader);
+
+	if (!rc)
+		beam_tcp_reader.close(&reader, 0, 0);
+	beam_lane_abort(lane, BEAM_E_ABORTED, "the test says so");
+	beam_lane_close(&lane);
+	return rc;
+}
+
+static void image_that_nobody_can_go_on_from_gives_its_memory_to_the_next(void **state)
+{
+	static const struct {
+		const char *replid, *next;
+		int64_t backlog_first;
+		int want;
+	} cases[] = {
+	    {NULL, NULL, 0, 0},
+	    {NULL, NULL, 4712, 0},
+	    {NULL, NULL, 4713, BEAM_E_STALE},
+	    {"", NULL, 0, BEAM_E_STALE},
+	    {"", "", 0, BEAM_E_STALE},
+	    {NULL, OTHER, 0, BEAM_E_STALE},
+	    {NULL, "", 9999, 0}, /* the next has no place in the stream: that says nothing */
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		struct save first = memory, next = memory;
+		struct rig rig;
+
+		first.replid = cases[i].replid;
+		next.replid = cases[i].next;
+		next.backlog_first = cases[i].backlog_first;
+		served_open(&rig, 64);
+		assert_int_equal(rig_reap(rig_save(&rig, &first)), 0);
+		assert_true(rig_wait_state(&rig, BEAM_STATE_READY, 1));
+		assert_int_equal(enter_during(&rig, &next, rig.status.servable), cases[i].want);
+		assert_true(rig_close(&rig));
+	}
+}
+
+static void image_that_a_broken_pull_may_come_again_for_is_kept(void **state)
+{
+	struct save first = memory;
+	struct rig rig;
+
+	(void)state;
+	served_open(&rig, 64);
+	first.replid = "";
+	assert_int_equal(rig_reap(rig_save(&rig, &first)), 0);
+	assert_true(rig_wait_state(&rig, BEAM_STATE_READY, 1));
+	struct beam_gen gen = rig.status.servable;
+	struct beam_reader_opts opts = served_ticket(&rig, "127.0.0.1");
+	pid_t pid = fork();
+
+	if (!pid) {
+		struct beam_reader *reader;
+
+		_exit(served_enter(&opts, &reader) ? 1 : 0); /* and no DONE */
+	}
+	assert_int_equal(rig_reap(pid), 0);
+	while (!rig.status.pulls_total || rig.status.pulls_active)
+		assert_true(rig_next(&rig, 5000) >= 0);
+	assert_int_equal(enter_during(&rig, &memory, gen), 0);
+	assert_true(rig_close(&rig));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -239,6 +321,8 @@ int main(void)
 	    cmocka_unit_test(ticket_is_good_once_and_from_one_address),
 	    cmocka_unit_test(image_lives_while_it_is_read),
 	    cmocka_unit_test(pull_is_ended_when_its_memory_is_needed),
+	    cmocka_unit_test(image_that_nobody_can_go_on_from_gives_its_memory_to_the_next),
+	    cmocka_unit_test(image_that_a_broken_pull_may_come_again_for_is_kept),
 	};
 
 	signal(SIGPIPE, SIG_IGN);

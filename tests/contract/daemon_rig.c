@@ -227,7 +227,8 @@ struct beam_lane *rig_begin(struct rig *rig, const struct save *save, int file_f
 				       .estimate_bytes = save->estimate_bytes,
 				       .keys_expected = save->nkeys,
 				       .fork_ns = beam_now_ns(),
-				       .direct_io = direct};
+				       .direct_io = direct,
+				       .backlog_first = save->backlog_first};
 	struct beam_lane_begin opts = {.daemon_name = rig->name,
 				       .daemon_name_len = rig->name_len,
 				       .begin = &begin,
@@ -236,7 +237,8 @@ struct beam_lane *rig_begin(struct rig *rig, const struct save *save, int file_f
 	struct beam_lane *lane = NULL;
 
 	memcpy(begin.secret, rig->secret, sizeof(begin.secret));
-	snprintf(begin.cut.replid, sizeof(begin.cut.replid), "%040d", 7);
+	snprintf(begin.cut.replid, sizeof(begin.cut.replid), "%s",
+		 save->replid ? save->replid : "0000000000000000000000000000000000000007");
 	begin.cut.offset = 4711;
 	*err = beam_lane_begin(&opts, reason, &lane);
 	return *err ? NULL : lane;

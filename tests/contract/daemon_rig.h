@@ -53,6 +53,8 @@ struct save {
 	uint32_t nkeys; /* of 64 KiB each */
 	bool worker;    /* a second process writes half of them */
 	const char *name;
+	const char *replid;       /* of its place in the stream; NULL: the same one for all */
+	int64_t backlog_first;    /* that offset is 4711 */
 	const char *waiter_fault; /* the waiter's RDBEAM_FAULT; NULL: none */
 };
 

@@ -89,3 +89,30 @@ def test_death_in_mid_save(make, loads, victim):
     server.bgsave()
     check_rdb(server.dump())
     assert loads(server.dump()).digest() == server.digest()
+
+
+def region_after_save(server):
+    server.bgsave()
+    return int(server.image_made()["rdbeam_region_bytes"])
+
+
+def test_image_that_nobody_can_go_on_from_gives_its_memory(make):
+    size = 120
+    half = size * 1000 * 1000 // 2
+    server = make("primary", options={"segment-size": "2mb"})
+    fill(server, size)
+    alone = region_after_save(server)
+    assert region_after_save(server) < alone + half
+    replica = make("backlog", module=False, replicaof=f"127.0.0.1 {server.port}")
+    wait_for(lambda: replica.value("replication", "master_link_status") == "up", "a backlog")
+    server.childless()
+    kept = region_after_save(server)
+    assert kept < alone + half
+    cut = server.number("rdbeam", "rdbeam_offset")
+    server.client.config_set("repl-backlog-size", 16384)
+    data.fill_strings(server.client, 300, 16384)
+    wait_for(lambda: server.number("replication", "repl_backlog_first_byte_offset") > cut + 1,
+             "the backlog has gone on")
+    assert region_after_save(server) < alone + half
+    # And this one a replica could go on from.
+    assert region_after_save(server) > alone + half
