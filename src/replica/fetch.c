@@ -14,7 +14,7 @@
 #include "tell.h"
 
 #define TICK_MS        50
-#define PROBE_AFTER_MS 5000  /* without an event: ask whether the server is there */
+#define PROBE_AFTER_MS 5000  /* without a byte: ask whether the server is there */
 #define GONE_AFTER_MS  20000 /* then give the connection up */
 
 int beam_fetch_open(const struct beam_segment_sink *sink, struct beam_fetch **out)
@@ -222,12 +222,13 @@ int beam_fetch_run(struct beam_fetch *fetch, struct beam_reader *reader,
 
 		if (rc < 0)
 			return transport_failed(fetch, rc);
-		if (rc > 0) {
+		if (rc > 0)
 			heard_ms = now;
-			rc = on_event(fetch, &event);
-			if (rc)
-				return rc;
-		}
+		if (reader->heard_ms > heard_ms)
+			heard_ms = reader->heard_ms;
+		rc = rc > 0 ? on_event(fetch, &event) : 0;
+		if (rc)
+			return rc;
 		rc = tick(arg);
 		if (rc)
 			return rc;

@@ -15,6 +15,8 @@
 
 struct beam_reader {
 	const struct beam_reader_ops *ops; /* first member of each transport's own struct */
+	/* When the last bytes came (beam_now_ms), where not all of them make an event; else 0. */
+	uint64_t heard_ms;
 };
 
 struct beam_reader_opts {

@@ -37,7 +37,6 @@ struct tcp_reader {
 	struct channel channel;
 	struct reader_talk talk;
 	uint32_t next_tag;
-	uint64_t heard_ms; /* last byte, or since when an answer is owed */
 
 	uint32_t depth, first, nflights;
 	struct flight flights[DEPTH_MAX]; /* ring */
@@ -141,7 +140,7 @@ static int reader_open(const struct beam_reader_opts *opts, char error_text[BEAM
 	if (r->depth > DEPTH_MAX)
 		r->depth = DEPTH_MAX;
 	reader_talk_begin(&r->talk, opts);
-	r->heard_ms = beam_now_ms();
+	r->base.heard_ms = beam_now_ms();
 	put(r, &(struct beam_wire_message){.type = BEAM_WIRE_HELLO, .hello = r->talk.hello});
 	*out = &r->base;
 	return 0;
@@ -174,7 +173,7 @@ static int reader_read(struct beam_reader *reader, uint32_t index, uint32_t offs
 	if (r->nflights == r->depth)
 		return -EAGAIN;
 	if (!is_owed(r))
-		r->heard_ms = beam_now_ms();
+		r->base.heard_ms = beam_now_ms();
 	struct flight *flight = &r->flights[(r->first + r->nflights++) % DEPTH_MAX];
 
 	*flight = (struct flight){
@@ -198,7 +197,7 @@ static int reader_check(struct beam_reader *reader)
 	if (r->talk.checking)
 		return 0; /* the answer to the one under way is the answer to this one */
 	if (!is_owed(r))
-		r->heard_ms = beam_now_ms();
+		r->base.heard_ms = beam_now_ms();
 	r->talk.checking = true;
 	put(r, &(struct beam_wire_message){.type = BEAM_WIRE_CHECK, .check = {.tag = r->next_tag}});
 	return 0;
@@ -307,7 +306,7 @@ static int receive(struct tcp_reader *r)
 		return fail_socket(r, (int)n);
 	if (n == 0)
 		return fail_socket(r, -ECONNRESET);
-	r->heard_ms = beam_now_ms();
+	r->base.heard_ms = beam_now_ms();
 	if ((size_t)n <= payload) {
 		r->payload_done += (uint32_t)n;
 	} else {
@@ -327,7 +326,7 @@ static int wait_bytes(struct tcp_reader *r, uint64_t deadline, int timeout_ms)
 	bool ours = false;
 
 	if (is_owed(r)) {
-		uint64_t end = r->heard_ms + SILENCE_MS;
+		uint64_t end = r->base.heard_ms + SILENCE_MS;
 		int64_t silence_ms = now < end ? (int64_t)(end - now) : 0;
 
 		ours = wait_ms < 0 || silence_ms <= wait_ms;
