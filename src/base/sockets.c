@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <unistd.h>
@@ -195,6 +196,17 @@ int beam_packet_peer(int sock, pid_t *pid, uid_t *uid)
 	*pid = cred.pid;
 	*uid = cred.uid;
 	return 0;
+}
+
+void beam_allow_files(void)
+{
+	struct rlimit files;
+
+	if (getrlimit(RLIMIT_NOFILE, &files))
+		return;
+	files.rlim_cur = files.rlim_max;
+	/* Refused, it is as it was. */
+	(void)setrlimit(RLIMIT_NOFILE, &files);
 }
 
 void beam_close(int *fd)

@@ -37,6 +37,9 @@ int beam_packet_peer(int sock, pid_t *pid, uid_t *uid);
 /* Waits for poll(2)'s `events` on fd; timeout_ms < 0: for ever. 0, -ETIMEDOUT or -errno. */
 int beam_wait_for(int fd, short events, int64_t timeout_ms);
 
+/* Lets this process have as many open files as it may allow itself. */
+void beam_allow_files(void);
+
 /* Closes *fd if it is >= 0 and sets it to -1. Preserves errno. */
 void beam_close(int *fd);
 

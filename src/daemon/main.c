@@ -11,7 +11,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
-#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -60,7 +59,6 @@ static void leave_server(void)
 
 static void prepare_process(void)
 {
-	struct rlimit files;
 	struct sigaction on_term = {.sa_handler = end};
 	sigset_t none;
 
@@ -78,10 +76,7 @@ static void prepare_process(void)
 	if (chdir("/"))
 		beam_log(BEAM_LOG_INFO, "chdir to /: %s", strerror(errno));
 	/* Each extent is a file, and the kernel counts files under way to writers against this. */
-	if (!getrlimit(RLIMIT_NOFILE, &files)) {
-		files.rlim_cur = files.rlim_max;
-		setrlimit(RLIMIT_NOFILE, &files);
-	}
+	beam_allow_files();
 }
 
 static int run(struct daemon *d)

@@ -28,6 +28,7 @@
 #include "save_header.h"
 #include "shared.h"
 #include "snapshot_facts.h"
+#include "sockets.h"
 #include "still.h"
 #include "workers.h"
 
@@ -194,9 +195,11 @@ static struct beam_workers_opts workers_of(struct snapshot *s)
 	};
 }
 
-/* Threads that copy get going while files are opened and the daemon is asked. */
+/* Threads that copy get going while files are opened and the daemon is asked. Each extent of the table is a
+ * file here, and what the server's limit bears its clients may have. */
 static void prepare(struct snapshot *s)
 {
+	beam_allow_files();
 	s->begin.nworkers = beam_workers_count(&s->facts);
 	/* The server's disable-thp would have the region mapped by small pages. */
 	prctl(PR_SET_THP_DISABLE, 0, 0, 0, 0);

@@ -37,9 +37,12 @@ static int learn_extent(struct beam_lane *lane, const struct beam_ctl_extent *me
 	struct stat st;
 	int err = BEAM_FAULT("lane.extent");
 
+	/* The kernel leaves out what this process has no number for. */
+	if (!err && fd < 0)
+		err = -EMFILE;
 	if (err)
 		goto close_fd;
-	if (fd < 0 || message->extent >= BEAM_EXTENTS_MAX || message->bytes == 0 ||
+	if (message->extent >= BEAM_EXTENTS_MAX || message->bytes == 0 ||
 	    message->bytes > BEAM_EXTENT_MAX_BYTES || message->bytes % BEAM_SEGMENT_ALIGN) {
 		err = beam_lane_break("a bad extent");
 		goto close_fd;

@@ -3,6 +3,7 @@
 import contextlib
 import os
 import pathlib
+import resource
 import shutil
 import signal
 import socket
@@ -149,6 +150,22 @@ def test_little_memlock_still_saves(make, loads):
 def test_seccomp_without_io_uring_writes_by_pwrite_and_says_so_once(make, loads):
     log = saves_confined(make, loads, ["--no-io-uring"])
     assert log.count("io_uring cannot be used here") == 1
+
+
+def test_server_without_a_file_to_spare_saves(make, loads):
+    """Of its soft limit: as one that has maxclients clients."""
+    server = make("primary")
+    data.fill_strings(server.client, 100, 10000)
+    pools = [server.connect().connection_pool for _ in range(10)]
+    clients = [pool.get_connection("PING") for pool in pools]  # in whatever gaps there are
+    files = os.listdir(f"/proc/{server.pid}/fd")
+    soft, hard = resource.prlimit(server.pid, resource.RLIMIT_NOFILE)
+    # Stock saving needs one, and the module's way three before it has a table.
+    resource.prlimit(server.pid, resource.RLIMIT_NOFILE, (max(map(int, files)) + 4, hard))
+    server.bgsave()
+    server.image_made()
+    resource.prlimit(server.pid, resource.RLIMIT_NOFILE, (soft, hard))
+    assert loads(server.dump()).digest() == server.digest() and len(clients) == 10
 
 
 def test_filter_that_ends_who_changes_priorities(make, loads):
