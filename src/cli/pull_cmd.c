@@ -144,7 +144,9 @@ static const struct beam_option pull_options[] = {
      .value = "SECONDS",
      .min = 1,
      .max = TIMEOUT_MAX_S,
-     .help = "For each single step, as connecting. Default 10."},
+     .help =
+	 "For each single step, as connecting. Default 10. An image that has to be made may take "
+	 "a minute more to begin, where another child of the primary is at work."},
     {.name = "--handover-timeout",
      .kind = BEAM_OPT_INT,
      .offset = offsetof(struct pull_opts, handover_timeout_s),

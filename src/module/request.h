@@ -12,7 +12,6 @@
 #include "requests.h"
 
 #define TICKET_TTL_MS 5000
-#define BEGIN_WAIT_MS 60000 /* for other children to end and the fork to begin */
 
 enum request_kind {
 	REQUEST_TICKET,

@@ -208,7 +208,7 @@ static enum found look_for_image(RedisModuleCtx *ctx, struct request *request)
 static int wait_for_generation(RedisModuleCtx *ctx, const struct request *prepared)
 {
 	if (beam_request_block(ctx, prepared,
-			       prepared->wait_ms > 0 ? prepared->wait_ms : BEGIN_WAIT_MS))
+			       prepared->wait_ms > 0 ? prepared->wait_ms : BEAM_BEGIN_WAIT_MS))
 		plan_start();
 	return REDISMODULE_OK;
 }
@@ -228,7 +228,7 @@ int beam_requests_ticket(RedisModuleCtx *ctx, const struct beam_ticket_ask *ask)
 	beam_link_refresh();
 	if (!beam_link_settled()) {
 		request.kind = REQUEST_EARLY_TICKET;
-		beam_request_block(ctx, &request, BEGIN_WAIT_MS);
+		beam_request_block(ctx, &request, BEAM_BEGIN_WAIT_MS);
 		return REDISMODULE_OK;
 	}
 	switch (look_for_image(ctx, &request)) {

@@ -161,7 +161,7 @@ int beam_ticket_answer(RedisModuleCtx *ctx, struct request *prepared)
 	}
 	prepared->opened = true;
 	prepared->since_ms = beam_now_ms();
-	struct request *request = beam_request_block(ctx, prepared, BEGIN_WAIT_MS);
+	struct request *request = beam_request_block(ctx, prepared, BEAM_BEGIN_WAIT_MS);
 
 	if (request)
 		hand_out(request);

@@ -51,6 +51,10 @@
 #define BEAM_REPLID_BYTES     41 /* 40 hex digits, NUL */
 #define BEAM_PUBLIC_BYTES     32 /* Ed25519 */
 
+/* The longest that RDBEAM.TICKET and RDBEAM.SNAPSHOT wait for an image to begin: for other children of the
+ * server to end, and for the fork. */
+#define BEAM_BEGIN_WAIT_MS 60000
+
 /* A relay's tickets: their first 4 bytes are the time of their end, in ticks since the relay joined;
  * then 2 of the generation's counter. */
 #define BEAM_RELAY_TICK_MS   100

@@ -161,6 +161,12 @@ static int refused(struct beam_redis *redis, int rc, char *error)
 	return beam_tell(error, rc, "%s: %s", name, text);
 }
 
+/* With the time that the primary takes for an image to begin. */
+static int be_patient(struct beam_redis *redis, const struct beam_ticket_opts *opts)
+{
+	return beam_redis_set_timeout(redis, BEAM_BEGIN_WAIT_MS + opts->timeout_ms);
+}
+
 #define WORDS_MAX (5 + 2 * BEAM_TICKET_AVOID_MAX)
 
 static int ask(struct beam_redis *redis, const struct beam_ticket_opts *opts, redisReply **reply)
@@ -193,8 +199,9 @@ int beam_ticket_get(struct beam_redis *redis, const struct beam_ticket_opts *opt
 {
 	redisReply *reply = NULL;
 	uint64_t asked_ms = beam_now_ms();
-	int rc = ask(redis, opts, &reply);
+	int rc = be_patient(redis, opts);
 
+	rc = rc ? rc : ask(redis, opts, &reply);
 	if (rc == BEAM_E_SERVER && strncmp(beam_redis_error(redis), "NOBACKLOG", 9) == 0) {
 		rc = make_backlog(redis, opts, error);
 		if (rc)
@@ -211,6 +218,7 @@ int beam_ticket_get(struct beam_redis *redis, const struct beam_ticket_opts *opt
 				 "%s: RDBEAM.TICKET's answer is not understood: is its module of "
 				 "another rdbeam version?",
 				 beam_redis_name(redis));
+	beam_redis_set_timeout(redis, opts->timeout_ms);
 	out->asked_ms = asked_ms;
 	return 0;
 }

@@ -671,6 +671,24 @@ def test_pull_does_not_count_as_a_replica(make):
     assert primary.client.wait(1, 5000) == 1
 
 
+def test_pull_waits_for_another_child_of_the_primary(make):
+    """For a minute, whatever --timeout says of its other steps."""
+    primary = make("primary")
+    pull(primary, None, "--discard")  # makes the backlog
+    primary.hold()
+    primary.client.bgrewriteaof()
+    wait_for(lambda: primary.number("persistence", "aof_rewrite_in_progress"), "it rewrites")
+    process = harness.cli_start("pull", "--fresh", "--timeout", 1, "--discard", "--from",
+                                f"127.0.0.1:{primary.port}")
+    wait_for(lambda: primary.number("clients", "blocked_clients") == 1, "it is asked for an image")
+    time.sleep(1.5)
+    primary.client.config_set("rdb-key-save-delay", 0)
+    for child in harness.children(primary.pid):
+        os.kill(child, signal.SIGUSR1)  # as the server ends its children
+    _, err = process.communicate(timeout=harness.DEADLINE_S * 4)
+    assert process.returncode == 0, err
+
+
 def test_nothing_stays_in_the_temporary_directory(make, root):
     primary = make("primary")
     data.fill_strings(primary.client, 100, 1000)
