@@ -105,8 +105,7 @@ bool beam_server_is_valkey(RedisModuleCtx *ctx)
 	return version[0] != 0;
 }
 
-/* Database selected in the stream that a replica receives: the db of its primary's connection. */
-static int64_t primary_stream_db(RedisModuleCtx *ctx)
+int64_t beam_facts_primary_stream_db(RedisModuleCtx *ctx)
 {
 	RedisModuleCallReply *reply =
 	    RedisModule_Call(ctx, "CLIENT", "ccc", "LIST", "TYPE", "master");
@@ -153,11 +152,6 @@ static void read_replication(RedisModuleCtx *ctx, struct beam_facts *facts)
 	if (info_number(info, "repl_backlog_active") && !facts->replica_waits)
 		info_text(info, "master_replid", facts->replid, sizeof(facts->replid));
 	RedisModule_FreeServerInfo(ctx, info);
-	/* A primary's stream says SELECT anew after the fork: any database will do. */
-	facts->stream_db = facts->is_replica ? primary_stream_db(ctx) : 0;
-	/* Without its link a replica does not show it: who went on from here might write elsewhere. */
-	if (facts->stream_db < 0)
-		facts->replid[0] = '\0';
 }
 
 static bool other_modules(RedisModuleCtx *ctx)

@@ -31,7 +31,7 @@ struct beam_facts {
 	int64_t offset;
 	int64_t
 	    backlog_first; /* offset of the oldest byte of the stream that is kept; 0: not known */
-	int64_t stream_db; /* of the stream at the fork; -1 unknown */
+	int64_t stream_db; /* of the stream at the fork, told by the parent (cut.h) */
 	uint64_t used_memory;
 	enum beam_eviction eviction;
 	bool key_metadata; /* some other module may keep it (key_metadata.h) */
@@ -66,6 +66,10 @@ bool beam_facts_slots_move(RedisModuleCtx *ctx, const struct beam_facts *facts);
  * -1 when that cannot be found out (other modules are loaded and the server hides its serializer).
  */
 long beam_facts_module_aux_bytes(RedisModuleCtx *ctx);
+
+/* On a replica: the database selected in the stream that it receives, which is that of its primary's connection;
+ * -1 without one. Not in a child: before the list of clients a server waits for threads that a fork leaves behind. */
+int64_t beam_facts_primary_stream_db(RedisModuleCtx *ctx);
 
 /* Whether a replica waits for a snapshot, by the server's INFO replication. */
 bool beam_facts_replica_waits(RedisModuleServerInfoData *replication);

@@ -90,14 +90,19 @@ static bool mark(RedisModuleCtx *ctx)
 
 void beam_cut_mark(RedisModuleCtx *ctx)
 {
-	bool marked = mark(ctx);
+	bool is_replica = RedisModule_GetContextFlags(ctx) & REDISMODULE_CTX_FLAGS_SLAVE;
+	/* A primary's stream says SELECT anew after the mark: any database will do. Without its link a replica
+	 * does not know: who went on from there might write elsewhere. */
+	int64_t db = is_replica ? beam_facts_primary_stream_db(ctx) : 0;
+	bool marked = is_replica ? db >= 0 : mark(ctx);
 
 	ncuts++;
+	atomic_store(&beam_shared->stream_db, db);
 	atomic_store(&beam_shared->cuts, told(ncuts, marked));
 	syscall(SYS_futex, &beam_shared->cuts, FUTEX_WAKE, INT_MAX, NULL, NULL, 0);
 }
 
-bool beam_cut_is_marked(void)
+bool beam_cut_is_marked(int64_t *stream_db)
 {
 	uint64_t until_ns = beam_now_ns() + TELL_NS, now_ns = 0;
 	const uint32_t mine = ncuts + 1;
@@ -109,6 +114,7 @@ bool beam_cut_is_marked(void)
 
 		syscall(SYS_futex, &beam_shared->cuts, FUTEX_WAIT, word, &rest, NULL, 0);
 	}
+	*stream_db = atomic_load(&beam_shared->stream_db);
 	return word == told(mine, true);
 }
 

@@ -112,8 +112,7 @@ static int check_facts(struct snapshot *s)
 	if (err)
 		return fail(s, "reading the server's state", err);
 	s->have_facts = true;
-	/* A replica's stream is its primary's, and needs no mark. */
-	if (s->facts.replid[0] && !s->facts.is_replica && !beam_cut_is_marked())
+	if (s->facts.replid[0] && !beam_cut_is_marked(&s->facts.stream_db))
 		s->facts.replid[0] = '\0';
 	if (!beam_facts_format_known(&s->facts)) {
 		snprintf(

@@ -52,6 +52,25 @@ def test_each_cut_knows_its_database(make):
         same_data(primary, target)
 
 
+def calls(server, command):
+    line = server.info("commandstats").get(f"cmdstat_{command}", "calls=0,")
+    return int(line.partition("calls=")[2].partition(",")[0])
+
+
+def test_replica_with_io_threads_saves(make, binary):
+    """It has no list of clients made in its child: before that Redis 8 stops its I/O threads, of which the
+    child has none, and it would wait for them for ever. So the server itself looks, once for each save."""
+    primary = make("primary", module=False)
+    primary.client.set("key", "value")
+    source = make("source", options={"segment-size": "2mb"}, io_threads="4")
+    follow(primary, source)
+    before = calls(source, "client|list")
+    source.bgsave()
+    assert calls(source, "client|list") == before + 1
+    source.image_made()
+    assert pull(source, make("target", module=False))["full_resyncs"] == 0
+
+
 def test_transactions_in_the_stream(make):
     primary, source = pair(make)
     target = make("target", module=False)
