@@ -38,7 +38,8 @@ enum beam_scope {
 	X(UNSUPPORTED, -5012, OPERATION, "not supported here")                                     \
 	X(SERVER, -5013, OPERATION, "Redis answered with an error")                                \
 	X(COUNT, -5014, SNAPSHOT, "number of keys does not match the server's")                    \
-	X(METADATA, -5015, SNAPSHOT, "a module keeps data of a key that only the server can save")
+	X(METADATA, -5015, SNAPSHOT, "a module keeps data of a key that only the server can save") \
+	X(MOVED, -5016, SNAPSHOT, "the server moved keys in its table while they were read")
 
 enum beam_error {
 #define X(name, value, scope, text) BEAM_E_##name = (value),

@@ -39,6 +39,7 @@ static bool bucket_open(uintptr_t at, struct beam_peek_table *table)
 	if (!beam_read_memory(at, &view, sizeof(view)) || view.rehash_at < -1)
 		return false;
 	table->here = view.used[0] + view.used[1];
+	table->rehash_at = view.rehash_at;
 	n = !table->here ? 0 : view.rehash_at == -1 ? 1 : 2;
 	for (int t = 0; t < n; t++)
 		if (!view.table[t] || view.table[t] % sizeof(void *) || view.exponent[t] < 0 ||

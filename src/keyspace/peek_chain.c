@@ -37,6 +37,7 @@ static bool chain_open(uintptr_t at, struct beam_peek_table *table)
 	if (!beam_read_memory(at, &dict, sizeof(dict)) || dict.rehash_at < -1)
 		return false;
 	table->here = dict.used[0] + dict.used[1];
+	table->rehash_at = dict.rehash_at;
 	n = !table->here ? 0 : dict.rehash_at == -1 ? 1 : 2;
 	for (int t = 0; t < n; t++)
 		if (!dict.table[t] || !exponent_ok(dict.exponent[t]))

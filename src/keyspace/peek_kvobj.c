@@ -49,6 +49,7 @@ static bool kvobj_open(uintptr_t at, struct beam_peek_table *table)
 	    dict.rehash_at < -1)
 		return false;
 	table->here = dict.used[0] + dict.used[1];
+	table->rehash_at = dict.rehash_at;
 	n = !table->here ? 0 : dict.rehash_at == -1 ? 1 : 2;
 	/* Where the one has its exponents, the other has zeros. */
 	exponent = exponents_ok(dict.wide.exponent, n) ? dict.wide.exponent : dict.narrow.exponent;

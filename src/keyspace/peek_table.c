@@ -7,6 +7,7 @@
 #include "own_memory.h"
 #include "partition.h"
 #include "peek_layout.h"
+#include "rdbeam/error.h"
 #include "sds_length.h"
 
 #define PROOF_KEYS   48   /* compared with RM_Scan before the layout is believed */
@@ -47,6 +48,7 @@ static bool too_unequal(const struct beam_peek_table *table)
 
 static bool holds_all(uintptr_t at, uint64_t keys, struct beam_peek_table *table)
 {
+	table->at = at;
 	return open_at(at, table) && table->here == keys && !too_unequal(table);
 }
 
@@ -68,6 +70,7 @@ static bool holds_slots(uintptr_t at, uint64_t keys, struct beam_peek_table *tab
 	    !beam_memory_there((const void *)at, BEAM_CLUSTER_SLOTS * sizeof(uintptr_t)))
 		return false;
 	table->slots = (const uintptr_t *)at;
+	table->at = 0;
 	table->nlarge = 0;
 	for (uint32_t slot = 0; slot < BEAM_CLUSTER_SLOTS && total <= keys; slot++) {
 		if (!open_slot(table, slot) || too_unequal(table))
@@ -342,6 +345,15 @@ int peek_next_range(struct beam_peek_table *table, struct peek_part *part, struc
 	}
 }
 
+/* Servers that have a table for each slot leave it alone in a child. */
+static bool is_still(const struct beam_peek_table *table)
+{
+	struct beam_peek_table now = {.at = table->at};
+
+	return !table->at ||
+	       (table->layout->open(table->at, &now) && now.rehash_at == table->rehash_at);
+}
+
 int beam_peek_table_walk(struct beam_peek_table *table, uint32_t number, uint32_t parts,
 			 beam_open_key_fn *each, void *arg)
 {
@@ -352,5 +364,7 @@ int beam_peek_table_walk(struct beam_peek_table *table, uint32_t number, uint32_
 		part.slot = BEAM_CLUSTER_SLOTS * number / parts;
 		part.end = BEAM_CLUSTER_SLOTS * (number + 1) / parts;
 	}
-	return table->layout->walk(table, &part, each, arg);
+	int err = table->layout->walk(table, &part, each, arg);
+
+	return err || is_still(table) ? err : BEAM_E_MOVED;
 }

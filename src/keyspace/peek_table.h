@@ -35,6 +35,8 @@ struct beam_peek_table {
 	uintptr_t buckets[2]; /* where the arrays lie */
 	uint64_t nbuckets[2]; /* powers of two; the second is 0 but in mid-rehash */
 	uint64_t here;        /* keys */
+	int64_t rehash_at;    /* how far a rehash has come; -1: none under way */
+	uintptr_t at;         /* where the table is; 0: there is one for each slot */
 	bool may_expire;
 	beam_coming_value_fn *coming; /* what the walk's `arg` goes with; NULL: none */
 	/* A key handle as the scan makes it; name and value are put in for each key. */
@@ -60,8 +62,8 @@ bool beam_peek_table_open(RedisModuleCtx *ctx, RedisModuleScanCursor *cursor,
 enum beam_table_walk beam_peek_table_kind(const struct beam_peek_table *table);
 
 /* Walks part `number` of `parts`: that share of the table's buckets, or of a cluster's slots and
- * of each large one's buckets. 0, or what
- * `each` returned. */
+ * of each large one's buckets. 0, what `each` returned, or BEAM_E_MOVED where lookups of the caller's have
+ * moved keys (Redis 7.0.0 goes on with a rehash in a child): some may have been missed, and others seen twice. */
 int beam_peek_table_walk(struct beam_peek_table *table, uint32_t number, uint32_t parts,
 			 beam_open_key_fn *each, void *arg);
 

@@ -13,6 +13,7 @@
 
 #include "partition.h"
 #include "peek_table.h"
+#include "rdbeam/error.h"
 
 #define KEYS        6000
 #define LARGE_SLOT  777  /* has a third of them, and is in mid-rehash */
@@ -212,6 +213,15 @@ static int scan(RedisModuleCtx *ctx, RedisModuleScanCursor *cursor, RedisModuleS
 	return slot < BEAM_CLUSTER_SLOTS;
 }
 
+static int scan_large(RedisModuleCtx *ctx, RedisModuleScanCursor *cursor, RedisModuleScanCB each,
+		      void *arg)
+{
+	uint64_t buckets = show_bucket(server.slots[LARGE_SLOT], cursor->at, each, arg);
+
+	(void)ctx;
+	return ++cursor->at < buckets;
+}
+
 /* What an object of its looks like: one reference, and no key inside. */
 static RedisModuleString *new_string(RedisModuleCtx *ctx, const char *bytes, size_t len)
 {
@@ -228,13 +238,16 @@ static void free_string(RedisModuleCtx *ctx, RedisModuleString *string)
 
 /* ---- tests ---------------------------------------------------------------------------------- */
 
+/* Without a cluster: there is the large slot's table alone. */
+static const struct beam_peek_facts large = {.keys = KEYS / 3};
+
 static const struct beam_peek_facts all = {.keys = KEYS, .by_slot = true};
 
 static bool open_table(const struct beam_peek_facts *facts, struct beam_peek_table *table)
 {
 	struct RedisModuleScanCursor cursor = {0};
 
-	RedisModule_Scan = scan;
+	RedisModule_Scan = facts->by_slot ? scan : scan_large;
 	RedisModule_ScanCursorRestart = restart;
 	RedisModule_StringPtrLen = string_text;
 	RedisModule_CreateString = new_string;
@@ -337,6 +350,37 @@ static void a_scan_that_differs_is_believed(void **state)
 	assert_false(open_table(&all, &table));
 }
 
+static void have_the_large_table_only(void)
+{
+	server.store[LIST_WORD] = (uintptr_t)&server.list[LARGE_SLOT];
+}
+
+/* One step of a rehash, as a lookup takes it in Redis 7.0.0, in a child, too. */
+static int on_key_of_a_server_that_rehashes(void *arg, const struct beam_open_key *key)
+{
+	int err = on_key(arg, key);
+
+	if (*(unsigned *)arg == 10)
+		server.slots[LARGE_SLOT]->rehash_at++;
+	return err;
+}
+
+static void a_walk_over_keys_that_are_moved_fails(void **state)
+{
+	struct beam_peek_table table;
+	unsigned calls = 0;
+
+	(void)state;
+	have_the_large_table_only();
+	assert_true(open_table(&large, &table));
+	assert_int_equal(beam_peek_table_walk(&table, 0, 1, on_key, &calls), 0);
+	assert_int_equal(calls, KEYS / 3);
+	calls = 0;
+	assert_int_equal(
+	    beam_peek_table_walk(&table, 0, 1, on_key_of_a_server_that_rehashes, &calls),
+	    BEAM_E_MOVED);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -348,6 +392,8 @@ int main(void)
 	    cmocka_unit_test_setup_teardown(a_list_that_leads_nowhere_is_no_crash, start_server,
 					    stop_server),
 	    cmocka_unit_test_setup_teardown(a_scan_that_differs_is_believed, start_server,
+					    stop_server),
+	    cmocka_unit_test_setup_teardown(a_walk_over_keys_that_are_moved_fails, start_server,
 					    stop_server),
 	};
 
