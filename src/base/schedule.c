@@ -34,14 +34,12 @@ static void try_calls(void)
 {
 	cpu_set_t cpus;
 
-	prctl(PR_SET_DUMPABLE, 0); /* its end is no crash */
 	if (!sched_getaffinity(0, sizeof(cpus), &cpus))
 		(void)sched_setaffinity(0, sizeof(cpus), &cpus);
 	(void)setpriority(PRIO_PROCESS, 0, getpriority(PRIO_PROCESS, 0));
-	_exit(0);
 }
 
-bool beam_may_schedule(void)
+bool beam_may_call(void (*calls)(void))
 {
 	int status;
 
@@ -49,12 +47,20 @@ bool beam_may_schedule(void)
 		return true;
 	pid_t pid = fork();
 
-	if (pid == 0)
-		try_calls();
+	if (pid == 0) {
+		prctl(PR_SET_DUMPABLE, 0); /* its end is no crash */
+		calls();
+		_exit(0);
+	}
 	if (pid < 0)
 		return false;
 	while (waitpid(pid, &status, 0) < 0)
 		if (errno != EINTR)
 			return false;
 	return WIFEXITED(status);
+}
+
+bool beam_may_schedule(void)
+{
+	return beam_may_call(try_calls);
 }

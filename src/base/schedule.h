@@ -12,4 +12,8 @@
  * millisecond for a small program. The answer holds for all that this process starts, too. */
 bool beam_may_schedule(void);
 
+/* The same for any calls: true if a process that makes them lives on, or there is no filter. They are made in a
+ * forked process, where there may be no other thread. */
+bool beam_may_call(void (*calls)(void));
+
 #endif

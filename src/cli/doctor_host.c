@@ -14,6 +14,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "memory.h"
 #include "report.h"
 #include "sockets.h"
 
@@ -93,9 +94,20 @@ static void check_overcommit(struct beam_doctor *doctor)
 /* A worker fills up to three segments at once, and one is on its way to the disk. */
 #define LEAST_SEGMENTS 4
 
-static void check_memory(struct beam_doctor *doctor, const char *meminfo)
+/* What the server's daemon could take: of the host, and of the limits of the server's unit or container. */
+static uint64_t available_for(const struct beam_doctor *doctor, bool *by_group)
 {
-	uint64_t available = number_after(meminfo, "MemAvailable:", 10, 0) * 1024;
+	struct beam_memory_left left;
+
+	beam_memory_look(doctor->pid, &left);
+	*by_group = left.group_limit != 0;
+	return left.bytes;
+}
+
+static void check_memory(struct beam_doctor *doctor)
+{
+	bool by_group;
+	uint64_t available = available_for(doctor, &by_group);
 	int64_t region_size = beam_doctor_config_number(doctor, "rdbeam.region-size", 0);
 	uint64_t most = region_size > 0 ? (uint64_t)region_size : available / 2;
 	char have[BEAM_TEXT_CAP], need[BEAM_TEXT_CAP];
@@ -108,18 +120,26 @@ static void check_memory(struct beam_doctor *doctor, const char *meminfo)
 	beam_text_bytes(need, doctor->data_bytes);
 	int64_t segment = beam_doctor_config_number(doctor, "rdbeam.segment-size", 4 << 20);
 	bool any = most >= LEAST_SEGMENTS * (uint64_t)segment;
+	char remedy[320];
 
+	snprintf(
+	    remedy, sizeof(remedy), "%s: until then %s",
+	    by_group
+		? "raise MemoryMax and MemoryHigh of the server's unit, or its container's limit"
+		: "raise rdbeam.region-size, or give the host more memory",
+	    any ? "a save's memory is used again while the disk takes it, which lasts longer, "
+		  "and replicas find no image"
+		: "saves are the server's own");
 	if (most < doctor->data_bytes)
-		beam_doctor_add(doctor, any ? BEAM_LEVEL_WARN : BEAM_LEVEL_FAIL, "region",
-				!any ? "raise rdbeam.region-size, or give the host more memory: "
-				       "until then saves are the server's own"
-				     : "raise rdbeam.region-size, or give the host more memory: "
-				       "until then a save's memory is used again while the disk "
-				       "takes it, which lasts longer, and replicas find no image",
+		beam_doctor_add(doctor, any ? BEAM_LEVEL_WARN : BEAM_LEVEL_FAIL, "region", remedy,
 				"at most %s, the next table takes about %s", have, need);
 	else
 		beam_doctor_add(doctor, BEAM_LEVEL_OK, "region", "",
-				"up to %s, the next table takes about %s", have, need);
+				"up to %s%s, the next table takes about %s", have,
+				by_group && region_size <= 0
+				    ? " (by the memory limit of the server's unit or container)"
+				    : "",
+				need);
 }
 
 static void check_hugepages(struct beam_doctor *doctor, const char *meminfo)
@@ -338,7 +358,7 @@ void beam_doctor_host(struct beam_doctor *doctor)
 
 	beam_doctor_read("/proc/meminfo", meminfo, sizeof(meminfo));
 	if (doctor->has_info)
-		check_memory(doctor, meminfo);
+		check_memory(doctor);
 	check_hugepages(doctor, meminfo);
 	check_shmem_thp(doctor);
 	check_memlock(doctor);

@@ -171,6 +171,8 @@ struct daemon {
 	struct beam_timer *chores;
 	uint64_t chores_at_ms;
 	uint64_t trim_at_ms; /* 0: nothing to give back */
+	bool
+	    memory_near; /* at the last look: an image that nobody asks for may soon be in the way */
 
 	struct beam_ctl_status past; /* of a newest generation that is gone */
 	uint64_t last_durable_ms;

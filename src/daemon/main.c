@@ -57,6 +57,17 @@ static void leave_server(void)
 	setsid();
 }
 
+/* Where memory has run out, the daemon is to die before the server, which goes on without it: what it holds
+ * can be had again. Before PR_SET_DUMPABLE, by which its files below /proc become root's. */
+static void die_first(void)
+{
+	int fd = open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC);
+
+	if (fd >= 0 && write(fd, "1000", 4) < 0)
+		beam_log(BEAM_LOG_INFO, "oom_score_adj stays: %s", strerror(errno));
+	beam_close(&fd);
+}
+
 static void prepare_process(void)
 {
 	struct sigaction on_term = {.sa_handler = end};
@@ -68,6 +79,7 @@ static void prepare_process(void)
 	signal(SIGHUP, SIG_IGN);
 	signal(SIGINT, SIG_IGN);
 	sigaction(SIGTERM, &on_term, NULL);
+	die_first();
 	prctl(PR_SET_DUMPABLE, 0);
 	/* Of the server's disable-thp, which is about its own heap and is inherited. */
 	prctl(PR_SET_THP_DISABLE, 0, 0, 0, 0);

@@ -4,16 +4,20 @@
  * stopped, every disk write reaped, every writer gone; then, and not before, its slots are free.
  * And the chores: retention, and memory given back.
  */
+#include <inttypes.h>
 #include <string.h>
 
 #include "clock.h"
 #include "daemon.h"
 #include "fault.h"
 #include "log.h"
+#include "memory.h"
 #include "rdbeam/error.h"
 
 #define CHORES_MS 1000
 #define LAZY_MS   10000 /* while nothing is due */
+/* That an image is left alone, whatever memory there is: who had it made comes for it soon. */
+#define IDLE_MS 5000
 
 void generation_retire(struct generation *gen, const char *why)
 {
@@ -184,6 +188,46 @@ static void retire_expired(struct daemon *d)
 	}
 }
 
+static bool is_idle(struct generation *gen)
+{
+	return can_retire(gen) && !in_use(gen);
+}
+
+/* Says so, for the image that goes. */
+static bool memory_is_short(const struct generation *gen)
+{
+	struct beam_memory_left left;
+
+	beam_memory_look(0, &left);
+	gen->d->memory_near = left.is_near;
+	if (!left.is_short && !BEAM_FAULT("daemon.memory"))
+		return false;
+	beam_log(BEAM_LOG_NOTICE,
+		 "generation %llu is given up, memory is short: %" PRIu64 " MiB are left%s",
+		 (unsigned long long)gen->id.counter, left.bytes >> 20,
+		 left.group_limit ? " by the limit of the unit or container (MemoryMax, MemoryHigh)"
+				  : "");
+	return true;
+}
+
+/* What is kept for pulls to come must not cost the server its life: where its memory is limited it grows into the
+ * limit, and is killed for memory that nobody may ever ask for. */
+static void retire_for_memory(struct daemon *d)
+{
+	uint64_t now = beam_now_ms();
+
+	for (struct generation *gen = d->gens, *next; gen; gen = next) {
+		next = gen->next;
+		if (!is_idle(gen) || now - gen->ready_ms < IDLE_MS)
+			continue;
+		if (!memory_is_short(gen))
+			return;
+		generation_retire(gen, "memory is short");
+		d->trim_at_ms = now;
+		next = d->gens;
+	}
+}
+
 /* Buffers of a flush stay mapped until its end, and a filling image wants more, not less. */
 static bool can_trim(const struct daemon *d)
 {
@@ -200,6 +244,7 @@ static void chores(void *arg)
 	(void)BEAM_FAULT("daemon.chores");
 	retire_superseded(d);
 	retire_expired(d);
+	retire_for_memory(d);
 	if (d->trim_at_ms && beam_now_ms() >= d->trim_at_ms && can_trim(d)) {
 		(void)BEAM_FAULT("daemon.trim");
 		beam_region_trim(d->region);
@@ -219,13 +264,15 @@ static bool only_grows_old(const struct daemon *d)
 }
 
 /* When there may be something to do. Most of its life a daemon has one image that nobody asks for, or none:
- * it need not wake each second to see that. */
+ * it need not wake each second to see that, unless memory may get short. */
 static uint64_t chores_due_ms(const struct daemon *d)
 {
 	uint64_t soon = beam_now_ms() + CHORES_MS, due = soon - CHORES_MS + LAZY_MS;
 
-	if (!only_grows_old(d))
+	if (!only_grows_old(d) || (d->gens && d->memory_near))
 		return soon;
+	if (d->gens && d->gens->ready_ms + IDLE_MS > soon && d->gens->ready_ms + IDLE_MS < due)
+		due = d->gens->ready_ms + IDLE_MS;
 	if (d->gens && d->gens->ready_ms + d->config.retain_s * 1000ull < due)
 		due = d->gens->ready_ms + d->config.retain_s * 1000ull;
 	if (d->trim_at_ms && d->trim_at_ms < due)

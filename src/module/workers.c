@@ -218,8 +218,11 @@ static int crew_run(const struct beam_workers_opts *opts, const struct beam_defe
 	memset(crew.pidfd, -1, sizeof(crew.pidfd));
 	err = crew_fork(&crew, opts);
 	if (err)
-		snprintf(result->why, sizeof(result->why), "cannot fork worker: %s",
-			 beam_strerror(err));
+		snprintf(result->why, sizeof(result->why), "cannot fork worker: %s%s",
+			 beam_strerror(err),
+			 err == -EAGAIN ? ": raise TasksMax and LimitNPROC of the unit, or the "
+					  "container's limit of processes"
+					: "");
 	else
 		err = crew_wait(&crew, table, result->why);
 	if (err)

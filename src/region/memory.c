@@ -21,12 +21,12 @@
 struct cgroup_layout {
 	const char *tag; /* of the line in /proc/self/cgroup, between the colons */
 	const char *root;
-	const char *limit, *usage, *cache;
+	const char *limit, *throttle, *usage, *cache;
 };
 
 static const struct cgroup_layout layouts[] = {
-    {"::", "/sys/fs/cgroup", "memory.max", "memory.current", "\ninactive_file "},
-    {":memory:", "/sys/fs/cgroup/memory", "memory.limit_in_bytes", "memory.usage_in_bytes",
+    {"::", "", "memory.max", "memory.high", "memory.current", "\ninactive_file "},
+    {":memory:", "/memory", "memory.limit_in_bytes", "", "memory.usage_in_bytes",
      "\ntotal_inactive_file "},
 };
 
@@ -68,48 +68,74 @@ static uint64_t read_number(const char *dir, const char *file, uint64_t none)
 	return strtoull(text, NULL, 10);
 }
 
-/* What one group leaves; its page cache that is not in use counts as free. */
-static uint64_t group_room(const struct cgroup_layout *layout, const char *dir)
+/* Short is what a save may not take (beam_region_room), and no more than a server can grow by in two seconds. */
+#define SHORT_BYTES (1ull << 30)
+#define NEAR_BYTES  (8 * SHORT_BYTES)
+
+static void judge(struct beam_memory_left *left, uint64_t room, uint64_t limit)
+{
+	left->is_near |= room < NEAR_BYTES && room < limit / 4;
+	left->is_short |= room < SHORT_BYTES && room < limit / 16;
+}
+
+/* What one group leaves; its page cache that is not in use counts as free. Above memory.high the kernel makes
+ * every process of the group wait, the server first of all: it is a limit as well. */
+static void look_at_group(const struct cgroup_layout *layout, const char *dir,
+			  struct beam_memory_left *left)
 {
 	uint64_t limit = read_number(dir, layout->limit, UINT64_MAX);
+	uint64_t high = *layout->throttle ? read_number(dir, layout->throttle, UINT64_MAX) : limit;
 	uint64_t usage = read_number(dir, layout->usage, 0);
 	char path[4400], text[8192];
 
+	limit = high < limit ? high : limit;
 	if (limit >= NO_LIMIT_BYTES)
-		return UINT64_MAX;
+		return;
 	snprintf(path, sizeof(path), "%s/memory.stat", dir);
 	if (read_text(path, text, sizeof(text))) {
 		uint64_t cache = number_after(text, layout->cache, 0);
 
 		usage = usage > cache ? usage - cache : 0;
 	}
-	return limit > usage ? limit - usage : 0;
+	uint64_t room = limit > usage ? limit - usage : 0;
+
+	judge(left, room, limit);
+	if (room < left->bytes) {
+		left->bytes = room;
+		left->group_limit = limit;
+	}
 }
 
-/* The least that a group from `layout`'s own up to the root leaves. */
-static uint64_t cgroup_room(const struct cgroup_layout *layout, const char *groups)
+/* Looks at all groups from `layout`'s own up to the root. */
+static void look_at_groups(const struct cgroup_layout *layout, const char *root, const char *groups,
+			   struct beam_memory_left *left)
 {
 	const char *line = strstr(groups, layout->tag);
-	uint64_t least = UINT64_MAX;
 	char dir[4300];
 
 	if (!line)
-		return least;
+		return;
 	line += strlen(layout->tag);
 	int len = (int)strcspn(line, "\n");
-	size_t root = strlen(layout->root);
+	size_t top = strlen(root) + strlen(layout->root);
 
-	if (snprintf(dir, sizeof(dir), "%s%.*s", layout->root, len, line) >= (int)sizeof(dir))
-		return least;
+	if (snprintf(dir, sizeof(dir), "%s%s%.*s", root, layout->root, len, line) >=
+	    (int)sizeof(dir))
+		return;
 	for (;;) {
-		uint64_t room = group_room(layout, dir);
 		char *slash = strrchr(dir, '/');
 
-		least = room < least ? room : least;
-		if (strlen(dir) <= root || !slash || (size_t)(slash - dir) < root)
-			return least;
+		look_at_group(layout, dir, left);
+		if (strlen(dir) <= top || !slash || (size_t)(slash - dir) < top)
+			return;
 		*slash = 0;
 	}
+}
+
+void beam_memory_in_groups(const char *root, const char *groups, struct beam_memory_left *left)
+{
+	for (size_t i = 0; i < sizeof(layouts) / sizeof(layouts[0]); i++)
+		look_at_groups(&layouts[i], root, groups, left);
 }
 
 /* Where /proc has nothing but processes (ProcSubset=pid of a systemd unit). What page cache could give back is
@@ -121,22 +147,29 @@ static uint64_t free_memory(void)
 	return sysinfo(&info) ? 0 : ((uint64_t)info.freeram + info.bufferram) * info.mem_unit;
 }
 
+void beam_memory_look(pid_t pid, struct beam_memory_left *left)
+{
+	char path[64] = "/proc/self/cgroup", text[8192];
+
+	*left = (struct beam_memory_left){0};
+	if (read_text("/proc/meminfo", text, sizeof(text))) {
+		left->bytes = number_after(text, "\nMemAvailable:", 0) << 10;
+		judge(left, left->bytes, number_after(text, "MemTotal:", 0) << 10);
+	} else {
+		left->bytes = free_memory(); /* too little of it is no sign */
+	}
+	if (pid)
+		snprintf(path, sizeof(path), "/proc/%d/cgroup", (int)pid);
+	if (read_text(path, text, sizeof(text)))
+		beam_memory_in_groups("/sys/fs/cgroup", text, left);
+}
+
 uint64_t beam_memory_available(void)
 {
-	char text[8192];
-	uint64_t available;
+	struct beam_memory_left left;
 
-	available = read_text("/proc/meminfo", text, sizeof(text))
-			? number_after(text, "\nMemAvailable:", 0) << 10
-			: free_memory();
-	if (!read_text("/proc/self/cgroup", text, sizeof(text)))
-		return available;
-	for (size_t i = 0; i < sizeof(layouts) / sizeof(layouts[0]); i++) {
-		uint64_t room = cgroup_room(&layouts[i], text);
-
-		available = room < available ? room : available;
-	}
-	return available;
+	beam_memory_look(0, &left);
+	return left.bytes;
 }
 
 uint64_t beam_memory_hugetlb_free(void)

@@ -133,11 +133,18 @@ static void fail_for_room(struct beam_region *r, const struct beam_region_opts *
 			 "region: full, %" PRIu64 " MiB held of %" PRIu64
 			 " MiB: raise region-size to hold larger images",
 			 held >> 20, opts->max_bytes >> 20);
-	else
+	else {
+		struct beam_memory_left left;
+
+		beam_memory_look(0, &left);
 		snprintf(why, sizeof(why),
 			 "region: %" PRIu64 " MiB held and memory is short (%" PRIu64
-			 " MiB available): free memory or add some",
-			 held >> 20, beam_memory_available() >> 20);
+			 " MiB available): %s",
+			 held >> 20, left.bytes >> 20,
+			 left.group_limit ? "raise MemoryMax and MemoryHigh of the unit, or the "
+					    "container's limit"
+					  : "free memory or add some");
+	}
 	fail_growth(r, BEAM_E_FULL, why);
 }
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""confine.py [--no-io-uring] [--no-scheduling] [--no-pidfd] [--old-kernel] [--memlock BYTES] [--clock SHIM FILE] PROGRAM [ARG...]: runs a
-program as a strict service manager would: a seccomp filter that answers io_uring_setup() with EPERM; no
-CAP_IPC_LOCK and little memory that may be locked; one that ends who changes priorities or processors, as
+"""confine.py [--no-io-uring] [--deadly-io-uring] [--no-scheduling] [--no-pidfd] [--old-kernel] [--memlock BYTES]
+[--clock SHIM FILE] PROGRAM [ARG...]: runs a program as a strict service manager would: a seccomp filter that answers io_uring_setup() with EPERM, or ends who
+calls it; no CAP_IPC_LOCK and little memory that may be locked; one that ends who changes priorities or processors, as
 SystemCallFilter=~@resources does in Debian's redis-server.service. Or as on a kernel and a file system that know neither
 MADV_POPULATE_WRITE nor O_TMPFILE. Or with a time of day that is off by the seconds in FILE
 (tests/support/clock_shim.c)."""
@@ -51,6 +51,10 @@ def refuse_io_uring():
     filter_calls(LOAD_SYSCALL, (IS, 0, 1, IO_URING_SETUP), fails_with(errno.EPERM), RETURN_ALLOW)
 
 
+def forbid_io_uring():
+    filter_calls(LOAD_SYSCALL, (IS, 0, 1, IO_URING_SETUP), END_PROCESS, RETURN_ALLOW)
+
+
 def forbid_scheduling():
     if SCHEDULING is None:
         raise SystemExit(f"confine.py: --no-scheduling knows no calls of {platform.machine()}")
@@ -81,6 +85,7 @@ def be_old():
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--no-io-uring", action="store_true")
+    parser.add_argument("--deadly-io-uring", action="store_true")
     parser.add_argument("--no-scheduling", action="store_true")
     parser.add_argument("--no-pidfd", action="store_true")
     parser.add_argument("--old-kernel", action="store_true")
@@ -96,6 +101,8 @@ def main():
         os.environ.update(LD_PRELOAD=opts.clock[0], RDBEAM_CLOCK=opts.clock[1])
     if opts.no_io_uring:
         refuse_io_uring()
+    if opts.deadly_io_uring:
+        forbid_io_uring()
     if opts.no_scheduling:
         forbid_scheduling()
     if opts.no_pidfd:

@@ -147,8 +147,10 @@ def test_little_memlock_still_saves(make, loads):
     assert "of memory not registered with io_uring" in log
 
 
-def test_seccomp_without_io_uring_writes_by_pwrite_and_says_so_once(make, loads):
-    log = saves_confined(make, loads, ["--no-io-uring"])
+@pytest.mark.parametrize("answer", ["--no-io-uring", "--deadly-io-uring"])
+def test_seccomp_without_io_uring_writes_by_pwrite_and_says_so_once(make, loads, answer):
+    """By an error, or, as a SystemCallFilter without SystemCallErrorNumber does, by SIGSYS."""
+    log = saves_confined(make, loads, [answer])
     assert log.count("io_uring cannot be used here") == 1
 
 
@@ -214,6 +216,17 @@ def test_file_system_without_o_direct_saves(make, loads):
         server.stop()
     finally:
         shutil.rmtree(place)
+
+
+@pytest.mark.skipif(not harness.FAULTS, reason="needs a build with RDBEAM_FAULTS")
+def test_limit_of_processes_is_named(make, loads, monkeypatch):
+    """As TasksMax= of a unit makes fork() fail."""
+    monkeypatch.setenv("RDBEAM_FAULT", "fork-worker:1:errno=EAGAIN")
+    server = make("primary", options={"workers": 2})
+    data.fill_strings(server.client, 2000, 100)
+    server.bgsave()
+    assert "TasksMax" in server.value("rdbeam", "rdbeam_last_fallback_reason")
+    assert loads(server.dump()).digest() == server.digest()
 
 
 @pytest.mark.skipif(not harness.FAULTS, reason="needs a build with RDBEAM_FAULTS")
@@ -404,7 +417,7 @@ def test_who_copies_is_the_first_to_go_without_memory(make):
     server = make("primary", options={"workers": 2}, **SCORES)
     server.hold()
     child = server.begin_held_save()
-    assert oom_score(server.pid) == oom_score(server.daemon()) == 0
+    assert (oom_score(server.pid), oom_score(server.daemon())) == (0, 1000)
     assert {oom_score(pid) for pid in (child, *harness.children(child))} == {800}
     harness.kill(child)
     server.saved("err")

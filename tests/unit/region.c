@@ -339,6 +339,64 @@ static void available_memory_is_believable(void **state)
 	assert_in_range(available, MIB, pages * (uint64_t)sysconf(_SC_PAGESIZE));
 }
 
+/* A group's files below a directory of our own, as the kernel has them (NULL: not there). */
+static void make_group(const char *dir, const char *max, const char *high, const char *usage)
+{
+	const char *const names[] = {"memory.max", "memory.high", "memory.current", "memory.stat"};
+	const char *const texts[] = {max, high, usage, "anon 5\ninactive_file 1048576\n"};
+	char path[200];
+
+	assert_true(mkdir(dir, 0700) == 0);
+	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+		snprintf(path, sizeof(path), "%s/%s", dir, names[i]);
+		FILE *file = texts[i] ? fopen(path, "w") : NULL;
+
+		assert_true(!texts[i] || (file && fputs(texts[i], file) >= 0 && !fclose(file)));
+	}
+}
+
+static struct beam_memory_left left_in(const char *root, const char *groups)
+{
+	struct beam_memory_left left = {.bytes = 1ull << 40};
+
+	beam_memory_in_groups(root, groups, &left);
+	return left;
+}
+
+/* Of the groups above a process the one that leaves least counts, by memory.max or memory.high. */
+static void limits_of_groups_are_kept(void **state)
+{
+	char root[] = "/tmp/rdbeam-groups.XXXXXX", dir[100], command[100];
+	struct beam_memory_left left;
+
+	(void)state;
+	assert_non_null(mkdtemp(root));
+	snprintf(dir, sizeof(dir), "%s/slice", root);
+	make_group(dir, "max\n", "max\n", "209715200\n");
+	snprintf(dir, sizeof(dir), "%s/slice/max", root);
+	make_group(dir, "419430400\n", "max\n", "105906176\n"); /* 400 of 101 MiB, 1 of it cache */
+	snprintf(dir, sizeof(dir), "%s/slice/high", root);
+	make_group(dir, "419430400\n", "209715200\n", "198180864\n");
+	snprintf(dir, sizeof(dir), "%s/slice/above", root);
+	make_group(dir, NULL, "104857600\n", "198180864\n");
+
+	left = left_in(root, "1:name=systemd:/\n0::/slice\n");
+	assert_int_equal(left.bytes, 1ull << 40);
+	assert_int_equal(left.group_limit, 0);
+	left = left_in(root, "0::/slice/max\n");
+	assert_int_equal(left.bytes, 300 * MIB);
+	assert_int_equal(left.group_limit, 400 * MIB);
+	assert_false(left.is_near || left.is_short);
+	left = left_in(root, "0::/slice/high\n");
+	assert_int_equal(left.bytes, 12 * MIB);
+	assert_int_equal(left.group_limit, 200 * MIB);
+	assert_true(left.is_near && left.is_short);
+	left = left_in(root, "0::/slice/above\n");
+	assert_int_equal(left.bytes, 0);
+	snprintf(command, sizeof(command), "rm -r %s", root);
+	assert_int_equal(system(command), 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -356,6 +414,7 @@ int main(void)
 	    cmocka_unit_test(hugepages_are_had_or_said_to_be_missing),
 	    cmocka_unit_test(growths_cross),
 	    cmocka_unit_test(available_memory_is_believable),
+	    cmocka_unit_test(limits_of_groups_are_kept),
 	};
 
 	threads = 1;
