@@ -24,6 +24,8 @@ install(DIRECTORY docs/monitoring DESTINATION ${CMAKE_INSTALL_DATAROOTDIR}/doc/r
 install(FILES packaging/systemd/rdbeam-rdma.conf packaging/sysctl-rdbeam.conf
 	packaging/limits-rdbeam.conf
 	DESTINATION ${CMAKE_INSTALL_DATAROOTDIR}/doc/rdbeam/examples COMPONENT server)
+install(FILES packaging/systemd/rdbeam-follow.service
+	DESTINATION ${CMAKE_INSTALL_DATAROOTDIR}/doc/rdbeam-tools/examples COMPONENT tools)
 # systemd reads drop-ins of units that are not there without a word: one file serves both servers.
 configure_file(packaging/systemd/rdbeam.conf.in systemd/rdbeam.conf @ONLY)
 foreach(unit redis-server redis-server@ valkey-server valkey-server@)
