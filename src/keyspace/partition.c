@@ -50,23 +50,59 @@ static uint64_t scan_order(enum beam_partition method, uint64_t cursor)
 	return (cursor & (BEAM_CLUSTER_SLOTS - 1)) << 48 | reverse_bits(cursor >> 14) >> 16;
 }
 
+static void nothing(RedisModuleCtx *ctx, RedisModuleString *name, RedisModuleKey *key, void *arg)
+{
+	(void)ctx;
+	(void)name;
+	(void)key;
+	(void)arg;
+}
+
+/* How far one step of the scan goes, in scan order: 0 is all of it. In mid-rehash there are two tables, and a step is
+ * a bucket of the smaller one with all of the larger that it splits into. That one may be of few buckets: most
+ * keys were deleted, and what came since is in them. */
+static uint64_t scan_step(RedisModuleCtx *ctx, RedisModuleScanCursor *cursor)
+{
+	uint64_t step = 0;
+
+	RedisModule_ScanCursorRestart(cursor);
+	if (RedisModule_Scan(ctx, cursor, nothing, NULL))
+		step = reverse_bits(cursor_get(cursor));
+	RedisModule_ScanCursorRestart(cursor);
+	return step;
+}
+
+/* Where a part begins and ends in scan order; 0: not before the end of all. False: it is empty, since it would
+ * begin within a step, which has all of its keys from wherever it is begun. */
+static bool part_bounds(enum beam_partition method, uint64_t least, uint32_t part, uint32_t parts,
+			uint64_t *first, uint64_t *end)
+{
+	unsigned k = (unsigned)__builtin_ctz(parts);
+	bool bits = method == BEAM_PARTITION_BITS;
+	uint64_t step = bits ? 1ull << (64 - k) : (uint64_t)(BEAM_CLUSTER_SLOTS / parts) << 48;
+
+	*first = part * step;
+	*end = part + 1 < parts ? *first + step : 0;
+	if (!bits || (least && least <= step))
+		return true;
+	*end = *first + least;
+	return (*first & (least - 1)) == 0;
+}
+
 int beam_partition_scan(RedisModuleCtx *ctx, RedisModuleScanCursor *cursor,
 			enum beam_partition method, uint32_t part, uint32_t parts,
 			RedisModuleScanCB each, void *arg, const volatile int *stop)
 {
-	unsigned k = (unsigned)__builtin_ctz(parts);
-	uint64_t first = 0, end = 0; /* in scan order; end 0: none */
+	uint64_t first = 0, end = 0, least = 0;
 
 	RedisModule_ScanCursorRestart(cursor);
 	if (parts > 1) {
-		uint64_t step = method == BEAM_PARTITION_BITS
-				    ? 1ull << (64 - k)
-				    : (uint64_t)(BEAM_CLUSTER_SLOTS / parts) << 48;
-
-		first = part * step;
-		end = part + 1 < parts ? first + step : 0;
 		if (cursor_get(cursor) != 0)
 			return BEAM_E_UNSUPPORTED;
+		if (method == BEAM_PARTITION_BITS)
+			least = scan_step(ctx, cursor);
+		if (!part_bounds(method, least, part, parts, &first, &end))
+			return 0;
 		cursor_set(cursor,
 			   method == BEAM_PARTITION_BITS ? reverse_bits(first) : first >> 48);
 	}

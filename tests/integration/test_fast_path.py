@@ -167,3 +167,23 @@ def test_hashes_whose_fields_end_are_read_by_the_serializer(make, binary, loads)
     assert found["api"] == 0 and found["serializer"] >= 3 * len(FIELDS) - 1, found
     check_rdb(server.dump(), server.binary)
     assert fields_and_ends(loads(server.dump()).client) == fields_and_ends(server.client)
+
+
+@pytest.mark.parametrize("fast_path", ["yes", "no"])
+def test_table_on_its_way_to_a_tiny_one(make, loads, fast_path):
+    """Most keys are gone, the new table is of a few buckets, and new keys are all in these: a walk by cursors
+    has more parts than that."""
+    server = make("primary", options={"workers": 2, "fast-path": fast_path}, activerehashing="no")
+    client = server.client
+    client.mset({b"k:%d" % number: b"v" for number in range(300000)})
+    client.eval("for i = 2, 299999 do redis.call('DEL', 'k:' .. i) end", 0)
+    wait_for(lambda: b"rehashing target" in client.execute_command("DEBUG", "HTSTATS", 0),
+             "a rehash")
+    client.mset({b"new:%d" % number: b"v" for number in range(800)})
+    if b"rehashing target" not in client.execute_command("DEBUG", "HTSTATS", 0):
+        pytest.skip("this server is through with its rehash by then")
+    for _ in range(2):
+        server.bgsave()
+        info = server.image_made()
+        assert info["rdbeam_workers"] == "2"
+    assert loads(server.dump()).digest() == server.digest()
