@@ -92,7 +92,7 @@ static void add_refusal(struct beam_doctor *doctor, const char *dir, int err)
 				"a file system such as ext4 or xfs needs no temporary name, which "
 				"a crash can leave behind",
 				"%s: no O_TMPFILE there", dir);
-	else if (err == EACCES && doctor->pid)
+	else if (err == EACCES) /* which says nothing of the server where its process is hidden */
 		beam_doctor_add(
 		    doctor, BEAM_LEVEL_WARN, "dump-dir", "run this as root or as the server's user",
 		    "%s: not tried, %s may not write there", dir, geteuid() ? "this user" : "root");
