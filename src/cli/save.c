@@ -16,6 +16,7 @@
 
 #define SETTLE_MS 1000
 #define SECOND_US 1000000
+#define COARSE_US 200000 /* a virtual machine may miss some ticks */
 
 static int fail(struct beam_save *save, int code, const char *what, const char *remedy)
 {
@@ -74,12 +75,13 @@ static void ask_config(struct beam_save *save)
 }
 
 /* The time of the last save has seconds: where one ended (or the server started) in this very
- * second, ours could end without moving it. Sleeps to the server's next second; true if it did. */
+ * second, ours could end without moving it. Sleeps to the server's next second; true if it did. Not to its very
+ * beginning: that time is of a clock which is set by the kernel's ticks, and follows the one that we go by. */
 static bool wait_for_new_second(const struct beam_view *view)
 {
 	int64_t now_us = beam_view_info_number(view, "server_time_usec", 0);
 	int64_t last_us = SECOND_US * beam_view_info_number(view, "rdb_last_save_time", 0);
-	int64_t left_us = last_us + SECOND_US - now_us;
+	int64_t left_us = last_us + SECOND_US + COARSE_US - now_us;
 	struct timespec pause = {.tv_sec = left_us / SECOND_US,
 				 .tv_nsec = left_us % SECOND_US * 1000};
 

@@ -118,6 +118,16 @@ def test_snapshot_without_the_module_is_a_stock_bgsave(stock):
     assert said["keys"] == 1000 and said["file"] == str(stock.dump())
 
 
+def test_snapshot_begins_well_within_a_second(stock):
+    """INFO has the second of the last save, by a clock that may be some ticks late."""
+    stock.bgsave()
+    last = stock.number("persistence", "rdb_last_save_time")
+    cli(*at(stock, "snapshot", "--quiet"), check=0)
+    begun = re.findall(r":(\d\d)\.(\d{3}) \* Background saving started", stock.log())[-1]
+    ms = (int(begun[0]) - last) % 60 * 1000 + int(begun[1])
+    assert 1200 <= ms < 30000, begun
+
+
 def test_snapshot_tells_the_hook(stock, root):
     out = root / "hook.txt"
     hook = f"env | grep ^RDBEAM_ | sort >> {out}; echo said"

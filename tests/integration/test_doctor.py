@@ -45,7 +45,8 @@ def only_failure(server, name, *words):
     for word in words:
         assert str(word) in f"{text}: {remedy}", found[name]
     shown = cli("doctor", "-p", server.port, check=1).stdout
-    assert re.search(rf"^fail  {name} +{re.escape(text)}: {re.escape(remedy)}$", shown, re.M), shown
+    line = re.sub(r"\d+", r"\\d+", f"{re.escape(text)}: {re.escape(remedy)}")  # memory may have moved
+    assert re.search(rf"^fail  {name} +{line}$", shown, re.M), shown
     return found
 
 
