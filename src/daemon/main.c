@@ -89,6 +89,7 @@ static void prepare_process(void)
 		beam_log(BEAM_LOG_INFO, "chdir to /: %s", strerror(errno));
 	/* Each extent is a file, and the kernel counts files under way to writers against this. */
 	beam_allow_files();
+	beam_disk_try();
 }
 
 static int run(struct daemon *d)

@@ -5,13 +5,13 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <liburing.h>
-#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "disk.h"
 #include "engine.h"
 #include "fault.h"
 #include "log.h"
@@ -55,14 +55,11 @@ static void try_calls(void)
 	(void)syscall(__NR_io_uring_enter, -1, 0, 0, 0, NULL, 0);
 }
 
-static bool may_use(void)
-{
-	enum { UNKNOWN, YES, NO };
-	static atomic_int known;
+static bool deadly;
 
-	if (atomic_load(&known) == UNKNOWN)
-		atomic_store(&known, beam_may_call(try_calls) ? YES : NO);
-	return atomic_load(&known) == YES;
+void beam_disk_try(void)
+{
+	deadly = !beam_may_call(try_calls);
 }
 
 static int uring_open(int event, uint32_t depth, struct beam_disk_engine_state **out)
@@ -72,7 +69,7 @@ static int uring_open(int event, uint32_t depth, struct beam_disk_engine_state *
 
 	if (!engine)
 		return -ENOMEM;
-	err = err || may_use() ? err : -EPERM;
+	err = !err && deadly ? -EPERM : err;
 	/* One entry more than operations: the queue is never full. */
 	err = err ? err : io_uring_queue_init(depth + 1, &engine->ring, IORING_SETUP_CLAMP);
 	if (err) {
