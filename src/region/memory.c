@@ -21,13 +21,14 @@
 struct cgroup_layout {
 	const char *tag; /* of the line in /proc/self/cgroup, between the colons */
 	const char *root;
-	const char *limit, *throttle, *usage, *cache;
+	const char *limit, *throttle, *usage;
+	const char *cache, *warm_cache; /* as memory.stat names it */
 };
 
 static const struct cgroup_layout layouts[] = {
-    {"::", "", "memory.max", "memory.high", "memory.current", "\ninactive_file "},
+    {"::", "", "memory.max", "memory.high", "memory.current", "\ninactive_file ", "\nactive_file "},
     {":memory:", "/memory", "memory.limit_in_bytes", "", "memory.usage_in_bytes",
-     "\ntotal_inactive_file "},
+     "\ntotal_inactive_file ", "\ntotal_active_file "},
 };
 
 /* The whole of a small text file, NUL-terminated; false if there is none. */
@@ -78,8 +79,9 @@ static void judge(struct beam_memory_left *left, uint64_t room, uint64_t limit)
 	left->is_short |= room < SHORT_BYTES && room < limit / 16;
 }
 
-/* What one group leaves; its page cache that is not in use counts as free. Above memory.high the kernel makes
- * every process of the group wait, the server first of all: it is a limit as well. */
+/* What one group leaves; its page cache counts as free as it does in MemAvailable, also what was read more than
+ * once: the kernel takes it before it ends anybody. Above memory.high it makes every process of the group
+ * wait, the server first of all: it is a limit as well. */
 static void look_at_group(const struct cgroup_layout *layout, const char *dir,
 			  struct beam_memory_left *left)
 {
@@ -93,7 +95,8 @@ static void look_at_group(const struct cgroup_layout *layout, const char *dir,
 		return;
 	snprintf(path, sizeof(path), "%s/memory.stat", dir);
 	if (read_text(path, text, sizeof(text))) {
-		uint64_t cache = number_after(text, layout->cache, 0);
+		uint64_t cache = number_after(text, layout->cache, 0) +
+				 number_after(text, layout->warm_cache, 0);
 
 		usage = usage > cache ? usage - cache : 0;
 	}

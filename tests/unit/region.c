@@ -343,7 +343,8 @@ static void available_memory_is_believable(void **state)
 static void make_group(const char *dir, const char *max, const char *high, const char *usage)
 {
 	const char *const names[] = {"memory.max", "memory.high", "memory.current", "memory.stat"};
-	const char *const texts[] = {max, high, usage, "anon 5\ninactive_file 1048576\n"};
+	const char *const texts[] = {max, high, usage,
+				     "anon 5\ninactive_file 1048576\nactive_file 3145728\n"};
 	char path[200];
 
 	assert_true(mkdir(dir, 0700) == 0);
@@ -374,11 +375,11 @@ static void limits_of_groups_are_kept(void **state)
 	snprintf(dir, sizeof(dir), "%s/slice", root);
 	make_group(dir, "max\n", "max\n", "209715200\n");
 	snprintf(dir, sizeof(dir), "%s/slice/max", root);
-	make_group(dir, "419430400\n", "max\n", "105906176\n"); /* 400 of 101 MiB, 1 of it cache */
+	make_group(dir, "419430400\n", "max\n", "109051904\n"); /* 104 of 400 MiB, 4 of it cache */
 	snprintf(dir, sizeof(dir), "%s/slice/high", root);
-	make_group(dir, "419430400\n", "209715200\n", "198180864\n");
+	make_group(dir, "419430400\n", "209715200\n", "201326592\n");
 	snprintf(dir, sizeof(dir), "%s/slice/above", root);
-	make_group(dir, NULL, "104857600\n", "198180864\n");
+	make_group(dir, NULL, "104857600\n", "201326592\n");
 
 	left = left_in(root, "1:name=systemd:/\n0::/slice\n");
 	assert_int_equal(left.bytes, 1ull << 40);
