@@ -107,7 +107,9 @@ static pid_t visible_pid(const struct beam_doctor *doctor)
 		return 0;
 	snprintf(path, sizeof(path), "/proc/%d/comm", (int)pid);
 	beam_doctor_read(path, comm, sizeof(comm));
-	return strstr(comm, "redis") || strstr(comm, "valkey") ? (pid_t)pid : 0;
+	return strstr(comm, "redis") || strstr(comm, "valkey") || strstr(comm, "redict")
+		   ? (pid_t)pid
+		   : 0;
 }
 
 /* Whether the daemon of a server that was just started has yet to say where it listens. */

@@ -59,7 +59,8 @@ static bool is_disk_save(void)
 	char title[128];
 
 	process_title(title, sizeof(title));
-	return strcmp(title, "redis-rdb-bgsave") == 0 || strcmp(title, "valkey-rdb-bgsave") == 0;
+	return strcmp(title, "redis-rdb-bgsave") == 0 || strcmp(title, "valkey-rdb-bgsave") == 0 ||
+	       strcmp(title, "redict-rdb-bgsave") == 0;
 }
 
 static bool is_diskless_sync(void)
@@ -69,7 +70,8 @@ static bool is_diskless_sync(void)
 	process_title(title, sizeof(title));
 	return strcmp(title, "redis-rdb-to-slaves") == 0 ||
 	       strcmp(title, "redis-rdb-to-replicas") == 0 ||
-	       strcmp(title, "valkey-rdb-to-replicas") == 0;
+	       strcmp(title, "valkey-rdb-to-replicas") == 0 ||
+	       strcmp(title, "redict-rdb-to-slaves") == 0;
 }
 
 static bool replica_waits(RedisModuleCtx *ctx)

@@ -83,6 +83,17 @@ def test_more_databases_than_anyone_has(make, loads):
     assert loads(server.dump(), databases=20000).digest() == server.digest()
 
 
+def test_titles_of_redict_are_known(make):
+    """Its children have names of their own. What saves to the disk is saved by the table, what sends is its own."""
+    server = make("saves", proc_title_template='"redict-rdb-bgsave {title}"')
+    fill_two_databases(server)
+    server.bgsave()
+    assert server.fallbacks() == 0 and server.generation().endswith("-1")
+    server = make("sends", proc_title_template='"redict-rdb-to-slaves {title}"')
+    server.bgsave()
+    assert server.fallbacks() == 0 and not server.generation()
+
+
 def test_dump_name_too_long_for_a_file_is_err(make):
     server = make("primary")
     server.client.config_set("dbfilename", "n" * 256)
