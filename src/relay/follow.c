@@ -86,12 +86,15 @@ static bool is_here(const struct follower *f, const struct beam_gen *gen)
 	return found;
 }
 
-/* How many of the sorted names are of no time to come. */
-static int count_past(struct dirent **names, int n)
+/* How many of the sorted names are of no time to come. What was just pulled never is: the clock may have been put
+ * back while it came. */
+static int count_past(struct dirent **names, int n, const char *pulled)
 {
 	char now[TIME_BYTES];
 
 	time_text(now);
+	if (strncmp(pulled, now, strlen(now)) > 0)
+		memcpy(now, pulled, strlen(now));
 	while (n > 0 && strncmp(names[n - 1]->d_name + strlen(NAME_PREFIX), now, strlen(now)) > 0)
 		n--;
 	return n;
@@ -99,10 +102,11 @@ static int count_past(struct dirent **names, int n)
 
 /* What has a time to come is of a clock that was put back since, and older than all the rest: else what was
  * just written would be the first to go. */
-static void remove_oldest(const struct follower *f)
+static void remove_oldest(const struct follower *f, const char *path)
 {
+	const char *pulled = path + strlen(f->opts->dir) + strlen("/" NAME_PREFIX);
 	struct dirent **names = NULL;
-	int n = list(f, &names), past = n > 0 ? count_past(names, n) : 0;
+	int n = list(f, &names), past = n > 0 ? count_past(names, n, pulled) : 0;
 	int too_many = n - (int)f->opts->keep;
 
 	for (int i = 0; i < too_many; i++) {
@@ -147,7 +151,7 @@ static void pull_file(const struct follower *f, const struct beam_gen *gen)
 		rc = beam_pull_run(&opts, NULL, NULL, &result);
 	f->report(f->report_arg, rc, &result, path);
 	if (!rc)
-		remove_oldest(f);
+		remove_oldest(f, path);
 }
 
 /* Until the connection breaks. `served`: the primary has let it wait. */

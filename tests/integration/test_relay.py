@@ -8,6 +8,7 @@ import signal
 import socket
 import struct
 import threading
+import time
 
 import pytest
 
@@ -595,6 +596,34 @@ def test_follow_removes_what_is_old_and_its_own(make, root):
                      any(primary.generation() in name for name in mine),
                      lambda: (primary.generation(), files(place)))
             assert set(files(place)) >= {*others, *left}
+    finally:
+        process.terminate()
+        process.communicate()
+
+
+@pytest.mark.skipif(harness.ASAN, reason="the sanitizer wants to be loaded first")
+def test_follow_keeps_what_came_while_the_clock_was_put_back(make, root):
+    """By more than the pull took: its file has the time of its beginning."""
+    primary = make("primary", options={"rate-limit": 4 << 20})
+    data.fill_strings(primary.client, 20, 100000)
+    place, clock, now = root / "backup", root / "clock", time.time()
+    place.mkdir()
+    clock.write_bytes(struct.pack("=q", 0))
+    older = [time.strftime(f"rdbeam-%Y%m%dT%H%M%SZ-0123456789abcdef-{ago}.rdb", time.gmtime(now - ago))
+             for ago in (900, 600)]
+    for name in older:
+        (place / name).write_text("")
+    process = harness.cli_start("relay", "--quiet", "--from", f"127.0.0.1:{primary.port}",
+                                "--follow", "--dir", place, "--keep", 2,
+                                env={"LD_PRELOAD": str(harness.artifact("rdbeam-clock-shim.so")),
+                                     "RDBEAM_CLOCK": str(clock)})
+    try:
+        primary.bgsave()
+        wait_for(lambda: primary.number("rdbeam", "rdbeam_pull_bytes_total") > 0, "bytes flow")
+        with clock.open("r+b") as file:
+            file.write(struct.pack("=q", -300))
+        wait_for(lambda: older[0] not in files(place), lambda: files(place))
+        assert files(place)[0] == older[1] and primary.generation() in files(place)[1]
     finally:
         process.terminate()
         process.communicate()
