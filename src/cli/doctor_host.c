@@ -94,28 +94,29 @@ static void check_overcommit(struct beam_doctor *doctor)
 /* A worker fills up to three segments at once, and one is on its way to the disk. */
 #define LEAST_SEGMENTS 4
 
-/* What the server's daemon could take: of the host, and of the limits of the server's unit or container. */
-static uint64_t available_for(const struct beam_doctor *doctor, bool *by_group)
+/* The most that a table may become: by the setting, or by the memory that is left by the host, and (*by_group) by the
+ * limits of the server's unit or container. What stands of it already is not counted as available. */
+static uint64_t most_of_region(struct beam_doctor *doctor, bool *by_group)
 {
 	struct beam_memory_left left;
+	int64_t setting = beam_doctor_config_number(doctor, "rdbeam.region-size", 0);
+	int64_t stands =
+	    doctor->view.status ? beam_view_status_number(&doctor->view, "region_bytes", 0) : 0;
 
 	beam_memory_look(doctor->pid, &left);
-	*by_group = left.group_limit != 0;
-	return left.bytes;
+	uint64_t could = (setting > 0 ? left.bytes : left.bytes / 2) + (uint64_t)stands;
+	bool by_setting = setting > 0 && (uint64_t)setting <= could;
+
+	*by_group = left.group_limit && !by_setting;
+	return by_setting ? (uint64_t)setting : could;
 }
 
 static void check_memory(struct beam_doctor *doctor)
 {
 	bool by_group;
-	uint64_t available = available_for(doctor, &by_group);
-	int64_t region_size = beam_doctor_config_number(doctor, "rdbeam.region-size", 0);
-	uint64_t most = region_size > 0 ? (uint64_t)region_size : available / 2;
+	uint64_t most = most_of_region(doctor, &by_group);
 	char have[BEAM_TEXT_CAP], need[BEAM_TEXT_CAP];
-	int64_t region =
-	    doctor->view.status ? beam_view_status_number(&doctor->view, "region_bytes", 0) : 0;
 
-	if (region_size <= 0 && region > 0)
-		most += (uint64_t)region; /* what stands already is not counted as available */
 	beam_text_bytes(have, most);
 	beam_text_bytes(need, doctor->data_bytes);
 	int64_t segment = beam_doctor_config_number(doctor, "rdbeam.segment-size", 4 << 20);
@@ -134,12 +135,11 @@ static void check_memory(struct beam_doctor *doctor)
 		beam_doctor_add(doctor, any ? BEAM_LEVEL_WARN : BEAM_LEVEL_FAIL, "region", remedy,
 				"at most %s, the next table takes about %s", have, need);
 	else
-		beam_doctor_add(doctor, BEAM_LEVEL_OK, "region", "",
-				"up to %s%s, the next table takes about %s", have,
-				by_group && region_size <= 0
-				    ? " (by the memory limit of the server's unit or container)"
-				    : "",
-				need);
+		beam_doctor_add(
+		    doctor, BEAM_LEVEL_OK, "region", "",
+		    "up to %s%s, the next table takes about %s", have,
+		    by_group ? " (by the memory limit of the server's unit or container)" : "",
+		    need);
 }
 
 static void check_hugepages(struct beam_doctor *doctor, const char *meminfo)

@@ -206,6 +206,16 @@ bool rig_wait_state(struct rig *rig, enum beam_state state, uint64_t counter)
 	return false;
 }
 
+bool rig_wait_given_back(struct rig *rig, uint64_t counter)
+{
+	if (!rig_wait_state(rig, BEAM_STATE_IDLE, counter) || rig->status.servable.counter)
+		return false;
+	while (rig->status.region_bytes)
+		if (rig_next(rig, 3000) < 0)
+			return false;
+	return true;
+}
+
 int rig_reap(pid_t pid)
 {
 	struct pollfd ended = {.fd = (int)syscall(SYS_pidfd_open, pid, 0), .events = POLLIN};

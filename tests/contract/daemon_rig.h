@@ -43,6 +43,8 @@ bool rig_close(struct rig *rig);
 void rig_configure(struct rig *rig);
 /* Takes in messages until a STATUS of this state and generation arrives. False after 10 s. */
 bool rig_wait_state(struct rig *rig, enum beam_state state, uint64_t counter);
+/* Until image `counter` is given up and the region has no memory any more. */
+bool rig_wait_given_back(struct rig *rig, uint64_t counter);
 /* Takes in one message within timeout_ms: its type, or a negative code. */
 int rig_next(struct rig *rig, int timeout_ms);
 
