@@ -188,6 +188,7 @@ static int run(const struct follower *f, char *error)
 
 		if (!rc) {
 			beam_redis_reopen_idle(redis, &f->opts->from);
+			beam_redis_watch_host(redis, beam_redis_gone_ms(f->opts->timeout_ms));
 			rc = pull_files(f, redis, &served);
 			snprintf(text, sizeof(text), "%s: %.400s", beam_redis_name(redis),
 				 beam_redis_error(redis));

@@ -130,6 +130,7 @@ static int join(struct relay *relay, char *error)
 
 	if (rc)
 		return beam_tell(error, rc, "%s", text);
+	beam_redis_watch_host(redis, beam_redis_gone_ms(opts->timeout_ms));
 	set_redis(relay, redis);
 	uint32_t port = opts->announce_port ? opts->announce_port : opts->port;
 

@@ -30,6 +30,9 @@ static int open_server(struct beam_pull *pull, const struct beam_redis_addr *add
 	if (rc)
 		return beam_tell(pull->error, rc, "%s", text);
 	beam_redis_reopen_idle(*redis, addr);
+	/* A copy is sent as fast as the target takes it. */
+	if (addr == &pull->opts.from || pull->opts.target == BEAM_PULL_REPLICA)
+		beam_redis_watch_host(*redis, beam_redis_gone_ms(pull->opts.timeout_ms));
 	return beam_server_facts(*redis, pull->error, facts);
 }
 
@@ -57,6 +60,7 @@ static int find_lead(struct beam_pull *pull)
 		snprintf(lead->host, sizeof(lead->host), "%s", source->master_host);
 		lead->port = source->master_port;
 		lead->is_unix = false;
+		lead->first[0] = '\0';
 	}
 	pull->lead = NULL;
 	char text[BEAM_REDIS_ERROR_BYTES];
@@ -69,6 +73,7 @@ static int find_lead(struct beam_pull *pull)
 		    "of it)",
 		    text, beam_redis_name(pull->from));
 	beam_redis_reopen_idle(pull->lead, lead);
+	beam_redis_watch_host(pull->lead, beam_redis_gone_ms(pull->opts.timeout_ms));
 	rc = beam_server_facts(pull->lead, pull->error, &pull->lead_facts);
 	return rc ? rc
 		  : beam_check_lead(pull->lead, &pull->lead_facts, source, &pull->target,
@@ -93,6 +98,9 @@ static int check(struct beam_pull *pull)
 		return 0;
 	}
 	rc = open_server(pull, &pull->opts.from, &pull->from, &pull->source);
+	/* The other connections need not look again for one that answers. */
+	if (!rc)
+		beam_redis_peer(pull->from, pull->opts.from.first, sizeof(pull->opts.from.first));
 	if (!rc)
 		rc = beam_check_version(pull->from, &pull->source, pull->error);
 	if (rc || !has_target_server(pull))

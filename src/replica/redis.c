@@ -3,38 +3,19 @@
  * One client connection to Redis. hiredis reports by NULL, err and errstr; from here on there are
  * our codes and one line of text.
  */
-#include "redis.h"
+#include "redis_connect.h"
 
 #include <errno.h>
-#include <fcntl.h>
-#include <limits.h>
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/time.h>
 
 #include "clock.h"
-#include "fault.h"
 #include "rdbeam/error.h"
 
 #define IDLE_LEAST_MS 1000 /* the shortest `timeout` */
 
-struct beam_redis {
-	redisContext *context;
-	struct beam_tunnel *tunnel; /* NULL without TLS */
-	char name[300];             /* a host name and a port */
-	int timeout_ms;
-	uint64_t used_ms;                    /* when the last command was answered */
-	const struct beam_redis_addr *again; /* to be opened again at; NULL: not */
-	char error[BEAM_REDIS_ERROR_BYTES];
-};
-
 /* ---- errors ------------------------------------------------------------------------------- */
-
-static bool starts_with(const char *text, const char *prefix)
-{
-	return strncmp(text, prefix, strlen(prefix)) == 0;
-}
 
 /* Copies a server's error text: one line, whatever it sent. */
 static void set_error_reply(struct beam_redis *redis, const redisReply *reply)
@@ -57,66 +38,13 @@ static int error_reply_code(const char *text)
 	static const char *const denials[] = {"NOPERM", "NOAUTH", "WRONGPASS", "DENIED"};
 
 	for (size_t i = 0; i < sizeof(denials) / sizeof(denials[0]); i++) {
-		if (starts_with(text, denials[i]))
+		if (beam_starts_with(text, denials[i]))
 			return BEAM_E_DENIED;
 	}
 	return BEAM_E_SERVER;
 }
 
-/* Translates the state of a broken context; call at once, while errno is hiredis'. */
-static int context_error(const redisContext *context)
-{
-	switch (context->err) {
-	case REDIS_ERR_IO:
-		/* A receive timeout shows as EAGAIN on a blocking socket. */
-		return errno == EAGAIN || errno == 0 ? -ETIMEDOUT : -errno;
-	case REDIS_ERR_EOF:
-		return BEAM_E_GONE;
-	case REDIS_ERR_PROTOCOL:
-		return BEAM_E_PROTO;
-	case REDIS_ERR_OOM:
-		return -ENOMEM;
-	default: /* REDIS_ERR_OTHER: the name did not resolve */
-		return -EHOSTUNREACH;
-	}
-}
-
-static int connection_lost(struct beam_redis *redis)
-{
-	int code = context_error(redis->context);
-
-	if (code == -ETIMEDOUT)
-		snprintf(redis->error, sizeof(redis->error),
-			 "no answer: %s: the server hangs or is overloaded", redis->name);
-	else if (code == BEAM_E_PROTO)
-		snprintf(redis->error, sizeof(redis->error),
-			 "not a Redis protocol answer: %s: is this the Redis port?", redis->name);
-	else
-		snprintf(redis->error, sizeof(redis->error),
-			 "connection lost: %s (%s): look at the server's log", redis->name,
-			 beam_strerror(code));
-	return code;
-}
-
-/* ---- connecting --------------------------------------------------------------------------- */
-
-static struct timeval timeval_of_ms(int timeout_ms)
-{
-	return (struct timeval){.tv_sec = timeout_ms / 1000,
-				.tv_usec = (suseconds_t)(timeout_ms % 1000) * 1000};
-}
-
-static redisContext *connect_context(const struct beam_redis_addr *addr, int timeout_ms)
-{
-	struct timeval timeout = timeval_of_ms(timeout_ms);
-
-	errno = 0;
-	if (addr->is_unix)
-		return timeout_ms > 0 ? redisConnectUnixWithTimeout(addr->host, timeout)
-				      : redisConnectUnix(addr->host);
-	return timeout_ms > 0 ? redisConnectWithTimeout(addr->host, (int)addr->port, timeout)
-			      : redisConnect(addr->host, (int)addr->port);
-}
+/* ---- its life ---------------------------------------------------------------------------- */
 
 static void name_connection(const struct beam_redis_addr *addr, char *name, size_t cap)
 {
@@ -128,165 +56,19 @@ static void name_connection(const struct beam_redis_addr *addr, char *name, size
 		snprintf(name, cap, "%s:%u", addr->host, addr->port);
 }
 
-static int connect_failed(struct beam_redis *redis, const struct beam_redis_addr *addr)
-{
-	int code = context_error(redis->context);
-
-	if (redis->context->err == REDIS_ERR_OTHER)
-		snprintf(redis->error, sizeof(redis->error), "unknown host: %s (%s): correct it",
-			 addr->host, redis->context->errstr);
-	else
-		snprintf(redis->error, sizeof(redis->error),
-			 "cannot connect: %s (%s): start the server or correct the address",
-			 redis->name, beam_strerror(code));
-	return code;
-}
-
-/* 0 with a context that may be in error, or a code with the line written. */
-static int connect_tls(struct beam_redis *redis, const struct beam_redis_addr *addr, int timeout_ms)
-{
-	char text[BEAM_REDIS_ERROR_BYTES / 2];
-	int code = beam_tunnel_open(addr->host, addr->port, &addr->tls,
-				    timeout_ms > 0 ? timeout_ms : INT_MAX, text, sizeof(text),
-				    &redis->tunnel);
-
-	if (code == -ENXIO)
-		snprintf(redis->error, sizeof(redis->error), "unknown host: %s: correct it",
-			 addr->host);
-	else if (code != 0 && text[0])
-		snprintf(redis->error, sizeof(redis->error), "cannot connect: %s by TLS: %s",
-			 redis->name, text);
-	else if (code != 0)
-		snprintf(redis->error, sizeof(redis->error),
-			 "cannot connect: %s by TLS (%s): start the server or correct the address",
-			 redis->name, beam_strerror(code));
-	if (code == 0)
-		redis->context = redisConnectFd(beam_tunnel_take_fd(redis->tunnel));
-	return code == -ENXIO ? -EHOSTUNREACH : code;
-}
-
-/* A connection too many is told so in answer to whatever it says first. */
-static bool is_full(struct beam_redis *redis)
-{
-	if (!starts_with(redis->error, "ERR max number of clients"))
-		return false;
-	snprintf(redis->error, sizeof(redis->error),
-		 "refused: %s: the server's maxclients is reached; raise it or close some",
-		 redis->name);
-	return true;
-}
-
-/* AUTH. A password that the server does not ask for does no harm: REDISCLI_AUTH serves for several
- * servers. The server's text is not repeated where it could repeat the arguments. */
-static int authenticate(struct beam_redis *redis, const struct beam_redis_addr *addr)
-{
-	const char *user = addr->user[0] ? addr->user : "default";
-	int code;
-
-	if (addr->user[0])
-		code = beam_redis_command(redis, NULL, "AUTH %s %s", addr->user, addr->password);
-	else
-		code = beam_redis_command(redis, NULL, "AUTH %s", addr->password);
-	if (code == BEAM_E_DENIED) {
-		bool wrong = starts_with(redis->error, "WRONGPASS");
-
-		snprintf(redis->error, sizeof(redis->error), "%s: user %s at %s: %s",
-			 wrong ? "wrong password" : "access refused", user, redis->name,
-			 wrong ? "correct the password" : "look at the server's ACL and bind");
-		return code;
-	}
-	if (code == BEAM_E_SERVER) {
-		if (is_full(redis))
-			return code;
-		if (strstr(redis->error, "without any password configured"))
-			return 0;
-		snprintf(redis->error, sizeof(redis->error),
-			 "AUTH failed: user %s at %s: is AUTH renamed or the server too old?", user,
-			 redis->name);
-		return BEAM_E_DENIED;
-	}
-	return code;
-}
-
-/* A first PING tells whether we are let in. Other errors (LOADING, MISCONF, a user who may not
- * PING) are for the command that meets them. */
-static int check_access(struct beam_redis *redis)
-{
-	char text[BEAM_REDIS_ERROR_BYTES];
-	int code = beam_redis_command(redis, NULL, "PING");
-
-	if (code == 0)
-		return 0;
-	snprintf(text, sizeof(text), "%s", redis->error);
-	if (starts_with(text, "NOAUTH")) {
-		snprintf(redis->error, sizeof(redis->error),
-			 "password needed: %s: give one (REDISCLI_AUTH, or the password option)",
-			 redis->name);
-		return BEAM_E_DENIED;
-	}
-	if (starts_with(text, "DENIED")) {
-		snprintf(redis->error, sizeof(redis->error),
-			 "refused: %s: the server is in protected mode; set a password there or "
-			 "connect from its own host",
-			 redis->name);
-		return BEAM_E_DENIED;
-	}
-	if (is_full(redis))
-		return BEAM_E_SERVER;
-	return code == BEAM_E_SERVER || code == BEAM_E_DENIED ? 0 : code;
-}
-
-static void disconnect(struct beam_redis *redis)
-{
-	if (redis->context)
-		redisFree(redis->context);
-	redis->context = NULL;
-	beam_tunnel_close(&redis->tunnel);
-}
-
-static int connect_any(struct beam_redis *redis, const struct beam_redis_addr *addr, int timeout_ms)
-{
-	int code = BEAM_FAULT("redis-connect");
-
-	if (code)
-		return code;
-	if (addr->use_tls && !addr->is_unix)
-		code = connect_tls(redis, addr, timeout_ms);
-	else
-		redis->context = connect_context(addr, timeout_ms);
-	if (code != 0)
-		return code;
-	if (!redis->context)
-		return -ENOMEM;
-	if (redis->context->err)
-		return connect_failed(redis, addr);
-	fcntl(redis->context->fd, F_SETFD,
-	      FD_CLOEXEC); /* hiredis leaves it to hooks and the like */
-	if (!redis->tunnel && !addr->is_unix)
-		redisEnableKeepAlive(redis->context); /* best effort: a dead peer ends a wait */
-	return beam_redis_set_timeout(redis, timeout_ms);
-}
-
-static int connect_and_enter(struct beam_redis *redis, const struct beam_redis_addr *addr,
-			     int timeout_ms)
-{
-	int code = connect_any(redis, addr, timeout_ms);
-
-	if (code == 0 && addr->password[0])
-		code = authenticate(redis, addr);
-	return code ? code : check_access(redis);
-}
-
 static int reopen(struct beam_redis *redis)
 {
 	const struct beam_redis_addr *addr = redis->again;
 
-	disconnect(redis);
+	beam_redis_disconnect(redis);
 	redis->again = NULL; /* not within itself */
-	int code = connect_and_enter(redis, addr, redis->timeout_ms);
+	int timeout_ms = redis->timeout_ms;
+	int code = beam_redis_connect(redis, addr, redis->connect_ms);
 
+	code = code ? code : beam_redis_limit(redis, timeout_ms);
 	if (code)
-		disconnect(redis);
+		beam_redis_disconnect(redis);
+	redis->timeout_ms = timeout_ms;
 	redis->again = addr;
 	return code;
 }
@@ -318,7 +100,8 @@ int beam_redis_open(const struct beam_redis_addr *addr, int timeout_ms, char *er
 		return -ENOMEM;
 	}
 	name_connection(addr, redis->name, sizeof(redis->name));
-	code = connect_and_enter(redis, addr, timeout_ms);
+	redis->connect_ms = timeout_ms;
+	code = beam_redis_connect(redis, addr, timeout_ms);
 	if (code != 0) {
 		snprintf(error, BEAM_REDIS_ERROR_BYTES, "%s", redis->error);
 		beam_redis_close(&redis);
@@ -333,7 +116,7 @@ void beam_redis_close(struct beam_redis **redis)
 {
 	if (!*redis)
 		return;
-	disconnect(*redis);
+	beam_redis_disconnect(*redis);
 	free(*redis);
 	*redis = NULL;
 }
@@ -346,19 +129,20 @@ void beam_redis_reopen_idle(struct beam_redis *redis, const struct beam_redis_ad
 void beam_redis_rest(struct beam_redis *redis)
 {
 	if (redis->again)
-		disconnect(redis);
+		beam_redis_disconnect(redis);
+}
+
+void beam_redis_watch_host(struct beam_redis *redis, int gone_ms)
+{
+	redis->gone_ms = gone_ms;
+	beam_redis_watch_socket(redis);
 }
 
 int beam_redis_set_timeout(struct beam_redis *redis, int timeout_ms)
 {
 	int code = wake(redis);
 
-	if (code)
-		return code;
-	redis->timeout_ms = timeout_ms;
-	if (redisSetTimeout(redis->context, timeval_of_ms(timeout_ms)) != REDIS_OK)
-		return connection_lost(redis);
-	return 0;
+	return code ? code : beam_redis_limit(redis, timeout_ms);
 }
 
 /* ---- commands ----------------------------------------------------------------------------- */
@@ -368,7 +152,7 @@ static int take_reply(struct beam_redis *redis, redisReply *got, redisReply **re
 	int code = 0;
 
 	if (!got)
-		return connection_lost(redis);
+		return beam_redis_lost(redis);
 	if (got->type == REDIS_REPLY_ERROR) {
 		set_error_reply(redis, got);
 		code = error_reply_code(redis->error);

@@ -19,6 +19,7 @@
 
 struct beam_redis_addr {
 	char host[256]; /* or socket path with is_unix */
+	char first[64]; /* the address of `host` to try before others; "" : none */
 	uint32_t port;
 	bool is_unix;
 	char user[128];           /* "" default */
@@ -45,6 +46,18 @@ void beam_redis_close(struct beam_redis **redis);
 void beam_redis_reopen_idle(struct beam_redis *redis, const struct beam_redis_addr *addr);
 /* Closes one that may be reopened, until something is asked of it. */
 void beam_redis_rest(struct beam_redis *redis);
+
+/* From now on a host that gives no sign of life for gone_ms ends the wait for an answer (-ETIMEDOUT and the like, "its
+ * host does not answer"), however long its server is given for it. Not with much in flight to a server: one that
+ * takes nothing looks the same. */
+void beam_redis_watch_host(struct beam_redis *redis, int gone_ms);
+/* What is enough for that where one step has timeout_ms: a packet may be lost, and the next. */
+static inline int beam_redis_gone_ms(int timeout_ms)
+{
+	return timeout_ms < 2000 ? 4000 : timeout_ms > INT32_MAX / 2 ? INT32_MAX : 2 * timeout_ms;
+}
+/* By errno of the connection's end: it is not the server that ended it, its host or the network is gone. */
+bool beam_redis_host_is_gone(const struct beam_redis *redis, int err);
 
 /* Runs a command (hiredis format). Error replies become BEAM_E_SERVER (BEAM_E_DENIED for NOPERM,
  * NOAUTH, WRONGPASS) with the text in beam_redis_error. *reply is the caller's to freeReplyObject;
@@ -87,5 +100,7 @@ const char *beam_redis_name(const struct beam_redis *redis); /* "host:port" for 
 redisContext *beam_redis_context(struct beam_redis *redis);  /* for pipelining */
 /* The connection's socket, for its addresses; over TLS the context's fd is another. */
 int beam_redis_socket(const struct beam_redis *redis);
+/* The address at its other end as text; "" of a unix socket. */
+void beam_redis_peer(const struct beam_redis *redis, char *out, size_t cap);
 
 #endif

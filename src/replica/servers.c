@@ -251,6 +251,7 @@ static bool next_primary(struct beam_redis_addr *addr, struct beam_server_facts 
 		return false;
 	snprintf(addr->host, sizeof(addr->host), "%s", facts->master_host);
 	addr->port = facts->master_port;
+	addr->first[0] = '\0';
 	if (beam_redis_open(addr, timeout_ms, text, &redis))
 		return false;
 	int rc = beam_server_facts(redis, text, facts);

@@ -109,9 +109,12 @@ static int receive(struct beam_stream *stream)
 	if (n < 0 && (errno == EAGAIN || errno == EINTR))
 		return 0;
 	if (n <= 0) {
+		bool silent = beam_redis_host_is_gone(stream->redis, n < 0 ? errno : 0);
+
 		end(stream, BEAM_E_GONE,
-		    "closed by the primary (its log says why; client-output-buffer-limit "
-		    "replica?)");
+		    silent ? "its host does not answer any more: look at the host and the network"
+			   : "closed by the primary (its log says why; client-output-buffer-limit "
+			     "replica?)");
 		return BEAM_E_GONE;
 	}
 	pthread_mutex_lock(&stream->lock);
@@ -198,6 +201,7 @@ int beam_stream_open(const struct beam_stream_opts *opts, char *error, struct be
 		beam_tell(error, rc, "%s", text);
 		goto failed;
 	}
+	/* Not watched: a host that is away for a while, or for good, takes nothing of what is loaded by then. */
 	stream->sock = beam_redis_context(stream->redis)->fd;
 	rc = beam_announce_send(stream->redis, &opts->name);
 	rc = rc ? rc : beam_redis_command(stream->redis, NULL, "REPLCONF capa eof capa psync2");

@@ -212,6 +212,7 @@ int beam_ticket_get(struct beam_redis *redis, const struct beam_ticket_opts *opt
 	if (rc)
 		return refused(redis, rc, error);
 	rc = beam_ticket_parse(reply, out);
+	beam_redis_peer(redis, out->from, sizeof(out->from));
 	freeReplyObject(reply);
 	if (rc)
 		return beam_tell(error, rc,

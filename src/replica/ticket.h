@@ -22,6 +22,8 @@ struct beam_ticket {
 	bool by_tls; /* over TCP, only by TLS */
 	/* The relay that it is for, as host and as the primary names it; "" : the primary's daemon. */
 	char host[BEAM_ADDR_BYTES];
+	char from
+	    [BEAM_ADDR_BYTES]; /* the primary's address that gave it, as text; "": a unix socket */
 	char relay[BEAM_RELAY_NAME_BYTES];
 	uint8_t public_key[BEAM_PUBLIC_BYTES]; /* of the daemon's signatures */
 	char transport[32];                    /* what the primary offers: "verbs,tcp" */

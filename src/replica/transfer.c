@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <time.h>
 
 #include "clock.h"
 #include "log.h"
@@ -17,7 +18,9 @@
 #endif
 
 #define RESUMES_MAX  3
-#define RENEWALS_MAX 3 /* of a ticket that came too late */
+#define RENEWALS_MAX 3     /* of a ticket that came too late */
+#define ABSENCE_MS   60000 /* of a primary's host, before what came of its image is given up */
+#define RETRY_MS     500
 #define LOAD_NICE    10
 
 /* An image that goes to a server is read in memory and, for a replica, beside its stream. */
@@ -164,7 +167,9 @@ static int open_with(struct beam_pull *pull, const struct beam_reader_ops *ops, 
 		     struct beam_reader **out)
 {
 	const char *primary = pull->opts.from.is_unix ? "127.0.0.1" : pull->opts.from.host;
-	struct beam_reader_opts opts = {.host = pull->ticket.relay[0] ? pull->ticket.host : primary,
+	bool relayed = pull->ticket.relay[0];
+	struct beam_reader_opts opts = {.host = relayed ? pull->ticket.host : primary,
+					.first = relayed ? NULL : pull->ticket.from,
 					.vouched = must_vouch(pull),
 					.port = pull->ticket.port,
 					.gen = pull->ticket.gen,
@@ -186,6 +191,31 @@ static int open_with(struct beam_pull *pull, const struct beam_reader_ops *ops, 
 	return rc;
 }
 
+static bool is_silence(int rc)
+{
+	return rc == -ETIMEDOUT || rc == -EHOSTUNREACH || rc == -ENETUNREACH;
+}
+
+/* What broke the image's connection may be in the way of this one for a while, too. */
+static int ask_again(struct beam_pull *pull, const struct beam_ticket_opts *opts,
+		     struct beam_ticket *out)
+{
+	uint64_t deadline = beam_now_ms() + ABSENCE_MS;
+
+	for (;;) {
+		int rc = beam_ticket_get(pull->from, opts, pull->error, out);
+
+		if (!is_silence(rc) || beam_now_ms() >= deadline)
+			return rc;
+		beam_log(BEAM_LOG_NOTICE, "the primary is asked again: %s", pull->error);
+		pull->error[0] = '\0';
+		nanosleep(&(struct timespec){.tv_nsec = RETRY_MS * 1000000}, NULL);
+		rc = transfer_tick(pull);
+		if (rc)
+			return rc;
+	}
+}
+
 /* A new ticket after a break. BEAM_E_STALE when it is for another generation. */
 static int renew_ticket(struct beam_pull *pull)
 {
@@ -196,7 +226,7 @@ static int renew_ticket(struct beam_pull *pull)
 					.navoid = pull->navoid,
 					.timeout_ms = pull->opts.timeout_ms};
 	struct beam_ticket ticket;
-	int rc = beam_ticket_get(pull->from, &opts, pull->error, &ticket);
+	int rc = ask_again(pull, &opts, &ticket);
 
 	if (rc)
 		return rc;

@@ -39,6 +39,7 @@ struct beam_tunnel {
 	/* What SSL_read or SSL_write must wait for before it is tried again: POLLIN, POLLOUT. */
 	short read_needs, write_needs;
 	bool ended; /* the peer's side */
+	int error;  /* errno of that end, where it was none of the peer's; read behind it */
 	struct buffer in, out;
 };
 
@@ -187,13 +188,18 @@ static int handshake(struct beam_tunnel *tunnel, uint64_t deadline, char *error,
 /* ---- carrying -------------------------------------------------------------------------------- */
 
 /* What an SSL call that did nothing waits for; 0 when the connection is over. */
-static short needs(const struct beam_tunnel *tunnel, int result)
+static short needs(struct beam_tunnel *tunnel, int result)
 {
+	int err = errno;
+
 	switch (SSL_get_error(tunnel->ssl, result)) {
 	case SSL_ERROR_WANT_READ:
 		return POLLIN;
 	case SSL_ERROR_WANT_WRITE:
 		return POLLOUT;
+	case SSL_ERROR_SYSCALL:
+		tunnel->error = err;
+		return 0;
 	default:
 		return 0;
 	}
@@ -207,6 +213,7 @@ static bool from_peer(struct beam_tunnel *tunnel)
 	if (tunnel->ended || b->at < b->end)
 		return false;
 	ERR_clear_error();
+	errno = 0;
 	int n = SSL_read(tunnel->ssl, b->bytes, sizeof(b->bytes));
 
 	if (n > 0) {
@@ -226,6 +233,7 @@ static bool to_peer(struct beam_tunnel *tunnel)
 	if (tunnel->ended || b->at == b->end)
 		return false;
 	ERR_clear_error();
+	errno = 0;
 	int n = SSL_write(tunnel->ssl, b->bytes + b->at, (int)(b->end - b->at));
 
 	if (n > 0) {
@@ -317,10 +325,7 @@ static void *carry(void *arg)
 
 static int start(struct beam_tunnel *tunnel)
 {
-	int fds[2], on = 1;
-
-	/* Best effort: a dead peer ends the connection. */
-	(void)setsockopt(tunnel->sock, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof(on));
+	int fds[2];
 
 	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds))
 		return -errno;
@@ -333,8 +338,9 @@ static int start(struct beam_tunnel *tunnel)
 	return rc;
 }
 
-int beam_tunnel_open(const char *host, uint32_t port, const struct beam_tls_opts *opts,
-		     int timeout_ms, char *error, size_t error_cap, struct beam_tunnel **out)
+int beam_tunnel_open(const char *host, const char *first, uint32_t port,
+		     const struct beam_tls_opts *opts, int timeout_ms, char *error,
+		     size_t error_cap, struct beam_tunnel **out)
 {
 	struct beam_tunnel *tunnel = calloc(1, sizeof(*tunnel));
 	uint64_t deadline = beam_now_ms() + (uint64_t)timeout_ms;
@@ -344,7 +350,7 @@ int beam_tunnel_open(const char *host, uint32_t port, const struct beam_tls_opts
 	if (!tunnel)
 		return -ENOMEM;
 	tunnel->outer = tunnel->inner = -1;
-	tunnel->sock = tcp_connect_host(host, port, timeout_ms);
+	tunnel->sock = tcp_connect_host(host, first, port, timeout_ms);
 	rc = tunnel->sock < 0 ? tunnel->sock : 0;
 	if (!rc)
 		rc = make_ssl(tunnel, host, opts, error, error_cap);
@@ -371,6 +377,11 @@ int beam_tunnel_take_fd(struct beam_tunnel *tunnel)
 int beam_tunnel_socket(const struct beam_tunnel *tunnel)
 {
 	return tunnel->sock;
+}
+
+int beam_tunnel_error(const struct beam_tunnel *tunnel)
+{
+	return tunnel->error;
 }
 
 void beam_tunnel_close(struct beam_tunnel **tunnel)

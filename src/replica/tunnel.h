@@ -24,17 +24,20 @@ struct beam_tls_opts {
 
 struct beam_tunnel;
 
-/* Connects, shakes hands, starts the thread. timeout_ms covers both. 0; -ECONNREFUSED, -ETIMEDOUT,
+/* Connects (`first`: as to tcp_connect_host), shakes hands, starts the thread. timeout_ms covers both. 0; -ECONNREFUSED, -ETIMEDOUT,
  * -ENXIO (no such host), ... of the connection, with `error` (error_cap bytes) empty; BEAM_E_DENIED for a
  * refused certificate, -EINVAL for files that do not load, BEAM_E_PROTO for a peer that speaks no
  * TLS, with a line in `error` that names the remedy. */
-int beam_tunnel_open(const char *host, uint32_t port, const struct beam_tls_opts *opts,
-		     int timeout_ms, char *error, size_t error_cap, struct beam_tunnel **out);
+int beam_tunnel_open(const char *host, const char *first, uint32_t port,
+		     const struct beam_tls_opts *opts, int timeout_ms, char *error,
+		     size_t error_cap, struct beam_tunnel **out);
 
 /* Our end, blocking, owned by the caller from the first call on: to be closed before the tunnel. */
 int beam_tunnel_take_fd(struct beam_tunnel *tunnel);
-/* The TCP socket, for its addresses only. */
+/* The TCP socket, for its addresses and options only. */
 int beam_tunnel_socket(const struct beam_tunnel *tunnel);
+/* Once our end has come to its end: errno of the TCP connection's, 0 where the peer has ended it. */
+int beam_tunnel_error(const struct beam_tunnel *tunnel);
 
 /* Ends the thread and the connection. NULL-safe, clears the pointer. */
 void beam_tunnel_close(struct beam_tunnel **tunnel);

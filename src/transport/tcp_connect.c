@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause
- * Connecting to a name or address within a time. */
+ * Names have several addresses, and some of them say nothing. */
 #include "tcp_connect.h"
 
 #include <errno.h>
@@ -7,7 +7,9 @@
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <poll.h>
+#include <stdbool.h>
 #include <stdio.h>
+#include <string.h>
 #include <sys/socket.h>
 
 #include "clock.h"
@@ -15,16 +17,16 @@
 #include "rdbeam/error.h"
 #include "sockets.h"
 
+#define ADDRESSES_MOST 16
+
 static int connect_one(const struct addrinfo *info, int64_t timeout_ms)
 {
 	int on = 1, err = 0;
 	socklen_t err_bytes = sizeof(err);
-	int fault = BEAM_FAULT("tcp_pull_connect");
-	int fd =
-	    fault ? -1 : socket(info->ai_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	int fd = socket(info->ai_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 
 	if (fd < 0)
-		return fault ? fault : -errno;
+		return -errno;
 	if (connect(fd, info->ai_addr, info->ai_addrlen) && errno != EINPROGRESS) {
 		err = -errno;
 	} else {
@@ -43,40 +45,122 @@ static int connect_one(const struct addrinfo *info, int64_t timeout_ms)
 	return err ? err : fd;
 }
 
-int tcp_connect_host(const char *host, uint32_t port, int timeout_ms)
+/* NULL with *error: -ENXIO, or -EAGAIN where nobody could tell. */
+static struct addrinfo *look_up(const char *host, uint32_t port, int flags, int *error)
 {
-	struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_NUMERICSERV};
-	uint64_t deadline = beam_now_ms() + (uint64_t)timeout_ms;
-	struct addrinfo *list;
+	struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = flags | AI_NUMERICSERV};
+	struct addrinfo *list = NULL;
 	char service[16];
-	int fd = -ETIMEDOUT;
 
 	snprintf(service, sizeof(service), "%u", port);
-	if (getaddrinfo(host, service, &hints, &list))
-		return -ENXIO;
-	for (struct addrinfo *info = list; info && fd < 0; info = info->ai_next) {
-		uint64_t now = beam_now_ms();
+	int failed = host ? getaddrinfo(host, service, &hints, &list) : EAI_NONAME;
 
-		fd = connect_one(info, now < deadline ? (int64_t)(deadline - now) : 0);
+	*error = failed == EAI_AGAIN ? -EAGAIN : -ENXIO;
+	return failed ? NULL : list;
+}
+
+struct addresses {
+	const struct addrinfo *at[ADDRESSES_MOST];
+	unsigned n;
+};
+
+static void add(struct addresses *out, const struct addrinfo *list, bool v4)
+{
+	for (; list && out->n < ADDRESSES_MOST; list = list->ai_next) {
+		const struct addrinfo *before = out->n ? out->at[0] : NULL;
+		bool again = before && before->ai_addrlen == list->ai_addrlen &&
+			     memcmp(before->ai_addr, list->ai_addr, list->ai_addrlen) == 0;
+
+		if (!again && (list->ai_family == AF_INET) == v4)
+			out->at[out->n++] = list;
 	}
-	freeaddrinfo(list);
+}
+
+static int connect_any(const struct addresses *addresses, int timeout_ms)
+{
+	uint64_t deadline = beam_now_ms() + (uint64_t)timeout_ms;
+	int first_error = 0;
+
+	for (unsigned i = 0; i < addresses->n; i++) {
+		uint64_t now = beam_now_ms();
+		uint64_t left_ms = now < deadline ? deadline - now : 0;
+		int fd = connect_one(addresses->at[i], (int64_t)(left_ms / (addresses->n - i)));
+
+		if (fd >= 0)
+			return fd;
+		if (i == 0)
+			first_error = fd;
+	}
+	return first_error;
+}
+
+int tcp_connect_host(const char *host, const char *first, uint32_t port, int timeout_ms)
+{
+	int error;
+	struct addrinfo *wanted = look_up(first, port, AI_NUMERICHOST, &error);
+	struct addrinfo *list = look_up(host, port, 0, &error);
+	struct addresses addresses = {.n = 0};
+
+	add(&addresses, wanted, true);
+	add(&addresses, wanted, false);
+	add(&addresses, list, true);
+	add(&addresses, list, false);
+	int fd = addresses.n ? connect_any(&addresses, timeout_ms) : error;
+
+	if (wanted)
+		freeaddrinfo(wanted);
+	if (list)
+		freeaddrinfo(list);
 	return fd;
+}
+
+static void set(int sock, int level, int option, int value)
+{
+	(void)setsockopt(sock, level, option, &value, sizeof(value));
+}
+
+void tcp_keep_alive(int sock, int gone_ms)
+{
+	int quarter_s = gone_ms / 4000 > 0 ? gone_ms / 4000 : 1;
+
+	set(sock, SOL_SOCKET, SO_KEEPALIVE, 1);
+	set(sock, IPPROTO_TCP, TCP_KEEPIDLE, quarter_s);
+	set(sock, IPPROTO_TCP, TCP_KEEPINTVL, quarter_s);
+	set(sock, IPPROTO_TCP, TCP_KEEPCNT, 3);
+}
+
+void tcp_watch_host(int sock, int gone_ms)
+{
+	tcp_keep_alive(sock, gone_ms);
+	set(sock, IPPROTO_TCP, TCP_USER_TIMEOUT, gone_ms);
+}
+
+/* Nothing came back: something between the hosts keeps it. */
+static bool is_silence(int err)
+{
+	return err == -ETIMEDOUT || err == -EHOSTUNREACH || err == -ENETUNREACH;
 }
 
 int tcp_connect(const struct beam_reader_opts *opts, char error_text[BEAM_TEXT_BYTES])
 {
-	int fd = tcp_connect_host(opts->host, opts->port, opts->connect_timeout_ms);
+	int fd = BEAM_FAULT("tcp_pull_connect");
 
-	if (fd == -ENXIO) {
+	if (!fd)
+		fd =
+		    tcp_connect_host(opts->host, opts->first, opts->port, opts->connect_timeout_ms);
+
+	if (fd == -ENXIO || fd == -EAGAIN) {
 		snprintf(error_text, BEAM_TEXT_BYTES,
 			 "cannot find host %.100s; give a name or address that this host knows",
 			 opts->host);
 		return -EHOSTUNREACH;
 	}
 	if (fd < 0)
-		snprintf(error_text, BEAM_TEXT_BYTES,
-			 "cannot connect to %.100s port %u: %s; see rdbeam.bind, rdbeam.port and "
-			 "rdbeam.transport on the primary, and the firewall",
-			 opts->host, opts->port, beam_strerror(fd));
+		snprintf(error_text, BEAM_TEXT_BYTES, "cannot connect to %.100s port %u: %s; %s",
+			 opts->host, opts->port, beam_strerror(fd),
+			 is_silence(fd) ? "let TCP to this port through the firewalls between (it "
+					  "is rdbeam.port of the primary, --listen of a relay)"
+					: "see rdbeam.bind, rdbeam.port and rdbeam.transport on "
+					  "the primary, and the firewall");
 	return fd;
 }

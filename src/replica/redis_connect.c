@@ -1,0 +1,290 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ *
+ * By a unix socket, TCP or TLS, then AUTH and a first PING. */
+#include "redis_connect.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <netdb.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/time.h>
+#include <unistd.h>
+
+#include "fault.h"
+#include "rdbeam/error.h"
+#include "tcp_connect.h"
+
+#define KEEP_ALIVE_MS 30000 /* of a peer that nobody watches */
+
+/* Translates the state of a broken context, with errno as hiredis left it. */
+static int context_error(const redisContext *context, int err)
+{
+	switch (context->err) {
+	case REDIS_ERR_IO:
+		/* A receive timeout shows as EAGAIN on a blocking socket. */
+		return err == EAGAIN || err == 0 ? -ETIMEDOUT : -err;
+	case REDIS_ERR_EOF:
+		return BEAM_E_GONE;
+	case REDIS_ERR_PROTOCOL:
+		return BEAM_E_PROTO;
+	case REDIS_ERR_OOM:
+		return -ENOMEM;
+	default: /* of hiredis 1.0 and later: the kernel's own timeout */
+		return -ETIMEDOUT;
+	}
+}
+
+static bool is_silence(int err)
+{
+	return err == ETIMEDOUT || err == EHOSTUNREACH || err == ENETUNREACH;
+}
+
+/* What the tunnel has met shows as the end of its own socket. */
+bool beam_redis_host_is_gone(const struct beam_redis *redis, int err)
+{
+	return is_silence(err) || (redis->tunnel && is_silence(beam_tunnel_error(redis->tunnel)));
+}
+
+int beam_redis_lost(struct beam_redis *redis)
+{
+	int err = errno, code = context_error(redis->context, err);
+	const char *name = redis->name;
+
+	if (beam_redis_host_is_gone(redis, err)) {
+		code = code == BEAM_E_GONE ? -ETIMEDOUT : code;
+		snprintf(redis->error, sizeof(redis->error),
+			 "connection lost: %s: its host does not answer any more: look at the host "
+			 "and the network",
+			 name);
+	} else if (code == -ETIMEDOUT) {
+		snprintf(redis->error, sizeof(redis->error),
+			 "no answer: %s: the server hangs or is overloaded", name);
+	} else if (code == BEAM_E_PROTO) {
+		snprintf(redis->error, sizeof(redis->error),
+			 "not a Redis protocol answer: %s: is this the Redis port?", name);
+	} else {
+		snprintf(redis->error, sizeof(redis->error),
+			 "connection lost: %s (%s): look at the server's log", name,
+			 beam_strerror(code));
+	}
+	return code;
+}
+
+void beam_redis_peer(const struct beam_redis *redis, char *out, size_t cap)
+{
+	struct sockaddr_storage peer = {0};
+	socklen_t len = sizeof(peer);
+
+	if (getpeername(beam_redis_socket(redis), (struct sockaddr *)&peer, &len) ||
+	    peer.ss_family == AF_UNIX ||
+	    getnameinfo((struct sockaddr *)&peer, len, out, (socklen_t)cap, NULL, 0,
+			NI_NUMERICHOST))
+		out[0] = '\0';
+}
+
+/* ---- connecting --------------------------------------------------------------------------- */
+
+static struct timeval timeval_of_ms(int timeout_ms)
+{
+	return (struct timeval){.tv_sec = timeout_ms / 1000,
+				.tv_usec = (suseconds_t)(timeout_ms % 1000) * 1000};
+}
+
+static int connect_failed(struct beam_redis *redis, const struct beam_redis_addr *addr, int code)
+{
+	if (code == -EAGAIN)
+		snprintf(redis->error, sizeof(redis->error),
+			 "cannot look up %s: no name server answers: give an address", addr->host);
+	else if (code == -ENXIO)
+		snprintf(redis->error, sizeof(redis->error), "unknown host: %s: correct it",
+			 addr->host);
+	else
+		snprintf(redis->error, sizeof(redis->error), "cannot connect: %s%s (%s): %s",
+			 redis->name, addr->use_tls ? " by TLS" : "", beam_strerror(code),
+			 is_silence(-code)
+			     ? "look at the host, the network and its firewalls, or correct the "
+			       "address"
+			     : "start the server or correct the address");
+	return code == -ENXIO || code == -EAGAIN ? -EHOSTUNREACH : code;
+}
+
+/* The three ways to connect: 0 with a context, or a code with the line written. */
+
+static int connect_unix(struct beam_redis *redis, const struct beam_redis_addr *addr,
+			int timeout_ms)
+{
+	errno = 0;
+	redis->context = timeout_ms > 0
+			     ? redisConnectUnixWithTimeout(addr->host, timeval_of_ms(timeout_ms))
+			     : redisConnectUnix(addr->host);
+	if (!redis->context)
+		return -ENOMEM;
+	return redis->context->err
+		   ? connect_failed(redis, addr, context_error(redis->context, errno))
+		   : 0;
+}
+
+/* hiredis would try no second address of a name whose first one says nothing. */
+static int connect_tcp(struct beam_redis *redis, const struct beam_redis_addr *addr, int timeout_ms)
+{
+	int fd = tcp_connect_host(addr->host, addr->first, addr->port,
+				  timeout_ms > 0 ? timeout_ms : INT_MAX);
+
+	if (fd < 0)
+		return connect_failed(redis, addr, fd);
+	fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) & ~O_NONBLOCK);
+	redis->context = redisConnectFd(fd);
+	if (redis->context)
+		return 0;
+	close(fd);
+	return -ENOMEM;
+}
+
+static int connect_tls(struct beam_redis *redis, const struct beam_redis_addr *addr, int timeout_ms)
+{
+	char text[BEAM_REDIS_ERROR_BYTES / 2];
+	int code = beam_tunnel_open(addr->host, addr->first, addr->port, &addr->tls,
+				    timeout_ms > 0 ? timeout_ms : INT_MAX, text, sizeof(text),
+				    &redis->tunnel);
+
+	if (code == 0) {
+		redis->context = redisConnectFd(beam_tunnel_take_fd(redis->tunnel));
+		return redis->context ? 0 : -ENOMEM;
+	}
+	if (!text[0])
+		return connect_failed(redis, addr, code);
+	snprintf(redis->error, sizeof(redis->error), "cannot connect: %s by TLS: %s", redis->name,
+		 text);
+	return code;
+}
+
+/* A connection too many is told so in answer to whatever it says first. */
+static bool is_full(struct beam_redis *redis)
+{
+	if (!beam_starts_with(redis->error, "ERR max number of clients"))
+		return false;
+	snprintf(redis->error, sizeof(redis->error),
+		 "refused: %s: the server's maxclients is reached; raise it or close some",
+		 redis->name);
+	return true;
+}
+
+/* AUTH. A password that the server does not ask for does no harm: REDISCLI_AUTH serves for several
+ * servers. The server's text is not repeated where it could repeat the arguments. */
+static int authenticate(struct beam_redis *redis, const struct beam_redis_addr *addr)
+{
+	const char *user = addr->user[0] ? addr->user : "default";
+	int code;
+
+	if (addr->user[0])
+		code = beam_redis_command(redis, NULL, "AUTH %s %s", addr->user, addr->password);
+	else
+		code = beam_redis_command(redis, NULL, "AUTH %s", addr->password);
+	if (code == BEAM_E_DENIED) {
+		bool wrong = beam_starts_with(redis->error, "WRONGPASS");
+
+		snprintf(redis->error, sizeof(redis->error), "%s: user %s at %s: %s",
+			 wrong ? "wrong password" : "access refused", user, redis->name,
+			 wrong ? "correct the password" : "look at the server's ACL and bind");
+		return code;
+	}
+	if (code == BEAM_E_SERVER) {
+		if (is_full(redis))
+			return code;
+		if (strstr(redis->error, "without any password configured"))
+			return 0;
+		snprintf(redis->error, sizeof(redis->error),
+			 "AUTH failed: user %s at %s: is AUTH renamed or the server too old?", user,
+			 redis->name);
+		return BEAM_E_DENIED;
+	}
+	return code;
+}
+
+/* A first PING tells whether we are let in. Other errors (LOADING, MISCONF, a user who may not
+ * PING) are for the command that meets them. */
+static int check_access(struct beam_redis *redis)
+{
+	char text[BEAM_REDIS_ERROR_BYTES];
+	int code = beam_redis_command(redis, NULL, "PING");
+
+	if (code == 0)
+		return 0;
+	snprintf(text, sizeof(text), "%s", redis->error);
+	if (beam_starts_with(text, "NOAUTH")) {
+		snprintf(redis->error, sizeof(redis->error),
+			 "password needed: %s: give one (REDISCLI_AUTH, or the password option)",
+			 redis->name);
+		return BEAM_E_DENIED;
+	}
+	if (beam_starts_with(text, "DENIED")) {
+		snprintf(redis->error, sizeof(redis->error),
+			 "refused: %s: the server is in protected mode; set a password there or "
+			 "connect from its own host",
+			 redis->name);
+		return BEAM_E_DENIED;
+	}
+	if (is_full(redis))
+		return BEAM_E_SERVER;
+	return code == BEAM_E_SERVER || code == BEAM_E_DENIED ? 0 : code;
+}
+
+void beam_redis_disconnect(struct beam_redis *redis)
+{
+	if (redis->context)
+		redisFree(redis->context);
+	redis->context = NULL;
+	beam_tunnel_close(&redis->tunnel);
+}
+
+void beam_redis_watch_socket(const struct beam_redis *redis)
+{
+	int sock = beam_redis_socket(redis);
+
+	if (redis->gone_ms)
+		tcp_watch_host(sock, redis->gone_ms);
+	else
+		tcp_keep_alive(sock, KEEP_ALIVE_MS);
+}
+
+int beam_redis_limit(struct beam_redis *redis, int timeout_ms)
+{
+	redis->timeout_ms = timeout_ms;
+	errno = 0;
+	return redisSetTimeout(redis->context, timeval_of_ms(timeout_ms)) == REDIS_OK
+		   ? 0
+		   : beam_redis_lost(redis);
+}
+
+static int connect_any(struct beam_redis *redis, const struct beam_redis_addr *addr, int timeout_ms)
+{
+	int code = BEAM_FAULT("redis-connect");
+
+	if (code)
+		return code;
+	if (addr->is_unix)
+		code = connect_unix(redis, addr, timeout_ms);
+	else if (addr->use_tls)
+		code = connect_tls(redis, addr, timeout_ms);
+	else
+		code = connect_tcp(redis, addr, timeout_ms);
+	if (code != 0)
+		return code;
+	fcntl(redis->context->fd, F_SETFD,
+	      FD_CLOEXEC); /* hiredis leaves it to hooks and the like */
+	if (!addr->is_unix)
+		beam_redis_watch_socket(redis);
+	return beam_redis_limit(redis, timeout_ms);
+}
+
+int beam_redis_connect(struct beam_redis *redis, const struct beam_redis_addr *addr, int timeout_ms)
+{
+	int code = connect_any(redis, addr, timeout_ms);
+
+	if (code == 0 && addr->password[0])
+		code = authenticate(redis, addr);
+	return code ? code : check_access(redis);
+}
