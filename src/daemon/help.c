@@ -7,7 +7,9 @@
 static const char *const paragraphs[] = {
     "The daemon behind rdbeam.so: it keeps snapshots in shared memory, writes them to\n"
     "disk and serves them to replicas. redis-server starts it by loading the module\n"
-    "(loadmodule rdbeam.so), it runs as the server's user and ends with its server.",
+    "(loadmodule rdbeam.so), it runs as the server's user and ends with its server.\n"
+    "SIGTERM ends it only once the server has ended; SIGKILL at once: then the server\n"
+    "starts another.",
     "There is nothing to configure here: see CONFIG GET rdbeam.* on the server. What it\n"
     "has to say stands in the server's log and in INFO rdbeam.",
 };

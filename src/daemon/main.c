@@ -6,6 +6,7 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -35,10 +36,17 @@ static bool is_packet_socket(int fd)
 	return !getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &len) && type == SOCK_SEQPACKET;
 }
 
-static void end(int signal_number)
+/* A service manager tells the whole unit when its server is to end. The server hears that, too, and needs us
+ * until it has ended: then there is nobody to go on for, whatever the loop is at. */
+static void end_after_server(int signal_number)
 {
+	int saved_errno = errno;
+	struct pollfd server = {.fd = daemon_state.server_pidfd, .events = POLLIN};
+
 	(void)signal_number;
-	_exit(0);
+	if (server.fd < 0 || poll(&server, 1, 0) != 0)
+		_exit(0);
+	errno = saved_errno;
 }
 
 /* Redis and its test tools look for children of the server by their parent's pid: the daemon is to
@@ -70,7 +78,7 @@ static void die_first(void)
 
 static void prepare_process(void)
 {
-	struct sigaction on_term = {.sa_handler = end};
+	struct sigaction on_term = {.sa_handler = end_after_server, .sa_flags = SA_RESTART};
 	sigset_t none;
 
 	sigemptyset(&none);
@@ -98,7 +106,6 @@ static int run(struct daemon *d)
 
 	d->control = BEAM_FD_CONTROL;
 	d->listen = BEAM_FD_LISTEN;
-	d->server_pidfd = -1;
 	beam_random(&d->nonce, sizeof(d->nonce));
 	err = beam_loop_open(&d->loop);
 	if (!err)
@@ -145,6 +152,7 @@ int main(int argc, char **argv)
 		return 2;
 	}
 	leave_server();
+	daemon_state.server_pidfd = -1;
 	prepare_process();
 	/* What the daemon holds at its end is left to the kernel: a disk that hangs must not keep
 	 * it alive after its server. */

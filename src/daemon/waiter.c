@@ -33,6 +33,9 @@ static void reset_signals(void)
 		sigaction(i, &standard, NULL);
 	/* A closed stderr must not decide over the save. */
 	signal(SIGPIPE, SIG_IGN);
+	/* For the server, which decides; its own children do not end by them either. */
+	signal(SIGTERM, SIG_IGN);
+	signal(SIGINT, SIG_IGN);
 	sigemptyset(&none);
 	sigprocmask(SIG_SETMASK, &none, NULL);
 }

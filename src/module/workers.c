@@ -94,14 +94,17 @@ static int worker_run(const struct crew *crew, const struct beam_workers_opts *o
 static void worker_main(const struct crew *crew, const struct beam_workers_opts *opts,
 			uint32_t number, pid_t parent)
 {
-	static const int handled[] = {SIGSEGV, SIGBUS, SIGFPE,  SIGILL, SIGABRT,
-				      SIGTERM, SIGINT, SIGUSR1, SIGHUP, SIGALRM};
+	static const int handled[] = {SIGSEGV, SIGBUS,  SIGFPE, SIGILL,
+				      SIGABRT, SIGUSR1, SIGHUP, SIGALRM};
 	struct report *report = &crew->board->report[number];
 	struct beam_walker *walker = NULL;
 
 	/* A crash here is answered by stock saving: it must not look like one of the server's. */
 	for (size_t i = 0; i < sizeof(handled) / sizeof(handled[0]); i++)
 		signal(handled[i], SIG_DFL);
+	/* To the server, which decides what its child has to do then. */
+	signal(SIGTERM, SIG_IGN);
+	signal(SIGINT, SIG_IGN);
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	if (getppid() != parent)
 		_exit(1);

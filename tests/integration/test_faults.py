@@ -434,3 +434,30 @@ def test_waiter_does_not_inherit_the_childs_oom_score(make):
     wait_for(lambda: oom_score(child) == 150, "the server's score")
     server.client.config_set("rdbeam.flush-rate-limit", 0)
     server.client.flushall()
+
+
+def terminate(pids):
+    for pid in pids:
+        harness.kill(pid, signal.SIGTERM)
+
+
+def test_sigterm_to_all_of_a_unit_is_the_servers(make):
+    """systemd says it to each process of a unit that it stops (ADR 96): daemon, child, workers and waiter go on as long as
+    the server does."""
+    server = make("primary", options={"workers": "2", "flush-rate-limit": "2mb"})
+    daemon = server.daemon()
+    for number in range(400):
+        server.client.set(f"key:{number}", "v" * 100)
+    terminate([daemon])
+    server.client.config_set("rdb-key-save-delay", 2000)
+    child = server.begin_held_save()
+    terminate([*server.workers(child), child, daemon])
+    wait_for(lambda: "--wait" in harness.command_line(child), "the child waits for the disk")
+    terminate([child, daemon])
+    server.saved()
+    server.image_made()
+    assert server.daemon() == daemon
+    terminate([*server.family(), server.pid])
+    server.process.wait(harness.DEADLINE_S)
+    server.gone()
+    assert "is gone" not in server.log()
