@@ -20,7 +20,7 @@
 #include "sockets.h"
 #include "tcp_connect.h"
 
-#define DEPTH_DEFAULT 8
+#define DEPTH_DEFAULT 32 /* of 1 MiB: as much is on a long way where both kernels let it */
 #define DEPTH_MAX     64 /* the server takes no more */
 #define SILENCE_MS    30000
 #define IN_BYTES      8192
