@@ -127,6 +127,7 @@ static int relay_command(RedisModuleCtx *ctx, RedisModuleString **argv, int argc
 		return REDISMODULE_OK;
 	if (strcasecmp(verb, "join") == 0)
 		return join(ctx, argv, argc);
+	beam_relays_heard(RedisModule_GetClientId(ctx), -1);
 	const char *name = RedisModule_StringPtrLen(argv[2], NULL);
 	bool waits = strcasecmp(verb, "wait") == 0;
 
@@ -135,8 +136,10 @@ static int relay_command(RedisModuleCtx *ctx, RedisModuleString **argv, int argc
 		    ctx, "ERR a generation is written as in INFO's rdbeam_generation");
 	if (waits && argc == 4 &&
 	    RedisModule_StringToLongLong(argv[3], &wait_ms) == REDISMODULE_OK && wait_ms >= 0 &&
-	    wait_ms <= 86400000)
+	    wait_ms <= 86400000) {
+		beam_relays_heard(RedisModule_GetClientId(ctx), wait_ms);
 		return beam_requests_news(ctx, &gen, wait_ms);
+	}
 	if (argc == 3 && strcasecmp(verb, "hold") == 0) {
 		beam_images_cut(&gen, &cut);
 		return beam_relays_hold(ctx, &gen, &cut);

@@ -15,6 +15,7 @@
 
 #define RELAYS_MAX 1024
 #define HELD_MAX   2 /* the last image, and the one under way */
+#define LATE_MS    5000
 
 struct held {
 	struct beam_gen gen; /* counter 0: none */
@@ -31,6 +32,9 @@ struct relay {
 	uint32_t port;
 	uint8_t key[BEAM_TICKET_KEY_BYTES];
 	uint64_t joined_ms;
+	uint64_t wait_ms; /* its last WAIT: so long it may say nothing */
+	uint64_t due_ms;  /* when it is to have said something; 0: it never waited */
+	bool told_silent;
 	uint64_t complaints;
 	struct held held[HELD_MAX];
 };
@@ -162,6 +166,19 @@ int beam_relays_hold(RedisModuleCtx *ctx, const struct beam_gen *gen, const stru
 	return REDISMODULE_OK;
 }
 
+void beam_relays_heard(uint64_t client, long long wait_ms)
+{
+	struct relay *relay = find(client);
+
+	if (!relay)
+		return;
+	if (wait_ms >= 0)
+		relay->wait_ms = (uint64_t)wait_ms;
+	if (relay->due_ms || wait_ms >= 0)
+		relay->due_ms = beam_now_ms() + 2 * relay->wait_ms + LATE_MS;
+	relay->told_silent = false;
+}
+
 int beam_relays_drop(RedisModuleCtx *ctx, const struct beam_gen *gen)
 {
 	struct relay *relay = find(RedisModule_GetClientId(ctx));
@@ -182,6 +199,18 @@ static bool avoided(const struct beam_relay_avoid *avoid, const char *name)
 		if (strcmp(avoid->name[i], name) == 0)
 			return true;
 	return false;
+}
+
+/* Its host is gone, or it hangs. The server's keepalive takes ten minutes to see the one, and never sees the other. */
+static bool is_silent(struct relay *relay)
+{
+	if (!relay->due_ms || beam_now_ms() < relay->due_ms)
+		return false;
+	if (!relay->told_silent)
+		beam_log(BEAM_LOG_WARNING,
+			 "relay %s says nothing: no pull is sent there until it does", relay->name);
+	relay->told_silent = true;
+	return true;
 }
 
 /* One that others complained of is worth the load of a few. */
@@ -210,7 +239,7 @@ bool beam_relays_pick(const struct beam_gen *gen, uint64_t client,
 		struct held *held = find_held(relay, gen);
 
 		if (!held || relay == self || (own && held->rank > own->rank) ||
-		    avoided(avoid, relay->name))
+		    avoided(avoid, relay->name) || is_silent(relay))
 			continue;
 		if (best && burden(relay, held) >= burden(best, best_held))
 			continue;
@@ -255,7 +284,7 @@ uint32_t beam_relays_missing(const struct beam_gen *gen)
 	uint32_t n = 0;
 
 	for (struct relay *relay = relays; relay; relay = relay->next)
-		n += !find_held(relay, gen);
+		n += !find_held(relay, gen) && !is_silent(relay);
 	return n;
 }
 

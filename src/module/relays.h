@@ -38,6 +38,10 @@ int beam_relays_join(RedisModuleCtx *ctx, const char *host, long long port);
 int beam_relays_hold(RedisModuleCtx *ctx, const struct beam_gen *gen, const struct beam_cut *cut);
 int beam_relays_drop(RedisModuleCtx *ctx, const struct beam_gen *gen);
 
+/* A word of a relay's client, or of another's, which changes nothing: RDBEAM.RELAY WAIT with its time, else wait_ms -1. Who
+ * does not come again in twice that time gets no readers until it does. */
+void beam_relays_heard(uint64_t client, long long wait_ms);
+
 /* The one that got the fewest readers of those that hold the image, in what order did they come to
  * hold it: a relay is sent only to those that came before, so that none waits for itself. False when
  * there is none. */

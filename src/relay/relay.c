@@ -23,8 +23,8 @@
 #include "tell.h"
 #include "text.h"
 
-#define NEWS_WAIT_MS   60000
-#define SPEAK_EVERY_MS 500 /* the shortest `timeout` is a second */
+#define NEWS_WAIT_MS   20000 /* twice that, and the primary takes it for gone */
+#define SPEAK_EVERY_MS 500   /* the shortest `timeout` is a second */
 #define RETRY_FIRST_MS 1000
 #define RETRY_LAST_MS  30000
 

@@ -117,3 +117,23 @@ def test_host_that_vanishes_before_it_gives_a_ticket(make, other_host):
     _, err = pull.communicate(timeout=60)
     assert pull.returncode == 1 and "its host does not answer any more" in err, err
     assert time.monotonic() - began < 15
+
+
+def test_relay_that_says_nothing_gets_no_readers(make):
+    """Its host may be gone without a word, which the server's own keepalive sees after ten minutes."""
+    primary = make("primary")
+    harness.cli("pull", "--from", f"127.0.0.1:{primary.port}", "--discard", check=0)
+    relay = primary.connect(single_connection_client=True)
+    relay.execute_command("RDBEAM.RELAY", "JOIN", 7000, "127.0.0.9")
+    relay.execute_command("RDBEAM.RELAY", "HOLD", primary.generation())
+    relay.execute_command("RDBEAM.RELAY", "WAIT", primary.generation(), 10)
+
+    def sent_to():
+        reply = primary.client.execute_command("RDBEAM.TICKET", "RELAYED")
+        return dict(zip(reply[::2], reply[1::2]))[b"relay"]
+
+    assert sent_to() == b"127.0.0.9:7000"
+    harness.wait_for(lambda: not sent_to(), "no reader is sent there", 15)
+    assert "relay 127.0.0.9:7000 says nothing" in primary.log()
+    relay.execute_command("RDBEAM.RELAY", "HOLD", primary.generation())
+    assert sent_to() == b"127.0.0.9:7000"
