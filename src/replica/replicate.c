@@ -179,8 +179,10 @@ static int lead(struct beam_pull *pull, struct beam_handover *h)
 	pull->stage = BEAM_STAGE_HANDOVER;
 	began_ms = beam_now_ms();
 	rc = beam_target_tls_on(pull->to, pull->state, pull->error);
-	if (!rc)
+	if (!rc) {
+		pull->state->led = true;
 		rc = beam_handover_run(h, pull->error);
+	}
 	pull->result->handover_ms = beam_now_ms() - began_ms;
 	return rc;
 }

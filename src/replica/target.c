@@ -164,7 +164,7 @@ static int64_t count_rewrites(struct beam_redis *redis)
 /* Our address is in its configuration file: somebody had the file written, or it is there again after a restart,
  * which counts anew. */
 static bool is_written(struct beam_redis *redis, const struct beam_target_state *state,
-		       bool at_feed)
+		       bool was_fed)
 {
 	char run_id[sizeof(state->run_id)];
 
@@ -172,7 +172,7 @@ static bool is_written(struct beam_redis *redis, const struct beam_target_state 
 		return false;
 	if (state->rewrites >= 0 && count_rewrites(redis) > state->rewrites)
 		return true;
-	return at_feed && state->run_id[0] &&
+	return was_fed && state->run_id[0] &&
 	       !beam_redis_info(redis, "server", "run_id", run_id, sizeof(run_id)) &&
 	       strcmp(run_id, state->run_id) != 0;
 }
@@ -235,7 +235,7 @@ static int restore(struct beam_redis *redis, const struct beam_target_state *sta
 	int rc = follows_feed(redis, state, &at_feed);
 	/* Told to come to us and not with us any more: it was handed over. */
 	bool handed_over = state->feed_host[0] && !at_feed;
-	bool written = !rc && is_written(redis, state, at_feed);
+	bool written = !rc && is_written(redis, state, at_feed || state->led);
 
 	/* First of all: the next connection is to a primary. */
 	if (!rc && state->tls_off)

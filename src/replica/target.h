@@ -23,6 +23,7 @@ struct beam_target_state {
 	int64_t rewrites;   /* of its configuration file, before it was told to; -1: not known */
 	char feed_host[64]; /* "": not told to come to us */
 	uint32_t feed_port;
+	bool led; /* from the feed to its primary, by the pull */
 };
 
 /* Starts a record of the target as it is. `pull_id` may be NULL. */
