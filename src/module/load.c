@@ -10,7 +10,9 @@
 #include <string.h>
 
 #include "fault.h"
+#include "config.h"
 #include "load_link.h"
+#include "load_sum.h"
 #include "log.h"
 #include "rdbeam/error.h"
 #include "rdbeam/version.h"
@@ -191,7 +193,10 @@ static int aux_load(RedisModuleIO *io, int encver, int when)
 	uint64_t kind = RedisModule_LoadUnsigned(io);
 	uint64_t number = RedisModule_LoadUnsigned(io);
 	uint64_t count = RedisModule_LoadUnsigned(io);
+	struct beam_load_sum_look look;
 	size_t len = 0;
+
+	beam_load_sum_look(io, &look);
 	char *nonce = RedisModule_LoadStringBuffer(io, &len);
 	int rc = 0;
 
@@ -202,10 +207,14 @@ static int aux_load(RedisModuleIO *io, int encver, int when)
 		rc = BEAM_E_VERSION;
 	else if (!beam_load_link_is(nonce, len))
 		rc = BEAM_E_DENIED;
-	if (nonce)
-		RedisModule_Free(nonce);
 	if (!rc)
 		rc = run(kind, number, count);
+	if (!rc && kind == BEAM_LOAD_BEGIN && load.begun && beam_config.fast_path)
+		beam_load_sum_leave_out(&look, nonce, len);
+	if (kind == BEAM_LOAD_END)
+		beam_load_sum_end(io);
+	if (nonce)
+		RedisModule_Free(nonce);
 	if (rc)
 		beam_log(BEAM_LOG_WARNING, "loading by module failed: %s%s", beam_strerror(rc),
 			 rc == BEAM_E_GONE     ? " (the pull ended)"

@@ -109,6 +109,28 @@ def test_server_answers_while_it_loads(make):
     same_data(primary, replica)
 
 
+@pytest.mark.parametrize("fast_path", ["yes", "no"])
+def test_server_does_not_sum_what_is_checked(make, fast_path):
+    """Collections go through the server's stream, whose sum nobody compares."""
+    primary = make("primary")
+    fill(primary)
+    for i in range(2000):
+        primary.client.hset(f"hash:{i}", mapping={f"field {f}": "value" for f in range(40)})
+    replica = make("replica", options={"fast-path": fast_path}, key_load_delay=150,
+                   loading_process_events_interval_bytes=1024)
+    process = harness.cli_start("pull", "--from", f"127.0.0.1:{primary.port}", "--to",
+                                f"127.0.0.1:{replica.port}", "--loader", "module")
+    wait_for(lambda: loading(replica), "it loads")
+    # Between two records of the module's are thousands of keys, and the server is not deaf for so long.
+    answers = []
+    wait_for(lambda: answers.append(loading(replica)) or not answers[-1], "it has loaded", 4 * harness.DEADLINE_S)
+    assert len(answers) > 20, f"{len(answers)} answers"
+    out, err = process.communicate(timeout=harness.DEADLINE_S * 4)
+    assert process.returncode == 0, err
+    assert ("not summed again" in replica.log()) == (fast_path == "yes")
+    same_data(primary, replica)
+
+
 @pytest.mark.parametrize("loader, steps", [("stock", 10), ("module", 0)])
 def test_the_loading_thread_has_the_processor_first(make, loader, steps):
     """All of a stock load waits for one thread of the target's, and the puller keeps ahead of it."""

@@ -1,0 +1,114 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ *
+ * The function that sums also counts, and at each max_chunk bytes lets the server look after its clients. It is
+ * asked there, for the bytes up to that place. */
+#include "load_sum.h"
+
+#include <dlfcn.h>
+#include <pthread.h>
+#include <stdbool.h>
+#include <string.h>
+
+#include "crc64.h"
+#include "log.h"
+#include "stream.h"
+
+#define STRING_OPCODE 5 /* before a string that the module API reads: rdb.h */
+#define SHORT_STRING  63 /* the longest whose length is one byte */
+
+/* The API's own, as far as it matters here (module.c: struct RedisModuleIO). */
+struct io {
+	size_t bytes;
+	struct beam_stream *stream;
+};
+
+static struct {
+	struct beam_stream *stream; /* summed no longer */
+	void (*sum)(struct beam_stream *, const void *, size_t);
+} left_out;
+
+/* Of this thread's stack, and in use: so it can be read. */
+static bool on_stack(const void *at, size_t len_bytes)
+{
+	uintptr_t first = (uintptr_t)at;
+	pthread_attr_t attr;
+	size_t size;
+	void *low;
+
+	if (pthread_getattr_np(pthread_self(), &attr))
+		return false;
+	bool known = pthread_attr_getstack(&attr, &low, &size) == 0;
+
+	pthread_attr_destroy(&attr);
+	return known && first >= (uintptr_t)__builtin_frame_address(0) &&
+	       first % sizeof(void *) == 0 && first < (uintptr_t)low + size &&
+	       len_bytes <= (uintptr_t)low + size - first;
+}
+
+/* Code of the server, as the API is. */
+static bool is_servers(void (*code)(struct beam_stream *, const void *, size_t))
+{
+	Dl_info api, info;
+
+	return dladdr(*(void **)&RedisModule_LoadUnsigned, &api) &&
+	       dladdr(*(void **)&code, &info) && api.dli_fbase == info.dli_fbase;
+}
+
+static struct beam_stream *find_stream(RedisModuleIO *io)
+{
+	const struct io *known = (const struct io *)io;
+
+	if (!on_stack(io, sizeof(*known)) ||
+	    !on_stack(known->stream, offsetof(struct beam_stream, buffer)))
+		return NULL;
+	return known->stream;
+}
+
+void beam_load_sum_look(RedisModuleIO *io, struct beam_load_sum_look *look)
+{
+	look->stream = find_stream(io);
+	if (!look->stream)
+		return;
+	look->cksum = look->stream->cksum;
+	look->processed_bytes = look->stream->processed_bytes;
+}
+
+static void pass(struct beam_stream *stream, const void *bytes, size_t len_bytes)
+{
+	size_t step = stream->max_chunk, at = stream->processed_bytes;
+
+	if (stream != left_out.stream)
+		left_out.sum(stream, bytes, len_bytes);
+	else if (step && (at + len_bytes) / step > at / step)
+		left_out.sum(stream, bytes, step - at % step);
+}
+
+void beam_load_sum_leave_out(const struct beam_load_sum_look *look, const void *bytes,
+			     size_t len_bytes)
+{
+	uint8_t came[2 + SHORT_STRING] = {STRING_OPCODE, (uint8_t)len_bytes};
+	struct beam_stream *stream = look->stream;
+
+	if (!stream || len_bytes > SHORT_STRING)
+		return;
+	memcpy(came + 2, bytes, len_bytes);
+	len_bytes += 2;
+	if (stream->processed_bytes != look->processed_bytes + len_bytes ||
+	    stream->cksum != beam_crc64(look->cksum, came, len_bytes) ||
+	    !is_servers(stream->update_cksum))
+		return;
+	left_out.stream = stream;
+	left_out.sum = stream->update_cksum;
+	stream->update_cksum = pass;
+	beam_log(BEAM_LOG_NOTICE,
+		 "loading by module: what comes is not summed again, the pull has checked it");
+}
+
+void beam_load_sum_end(RedisModuleIO *io)
+{
+	struct beam_stream *stream = left_out.stream;
+
+	if (stream && stream == find_stream(io) && stream->update_cksum == pass)
+		stream->update_cksum = left_out.sum;
+	left_out.stream = NULL;
+}
