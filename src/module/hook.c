@@ -42,36 +42,37 @@ bool beam_hook_has_own_child(void)
 	return has_own_child;
 }
 
-/* First word of the process title, which the server sets for each kind of child. */
-static void process_title(char *out, size_t cap)
+/* The process title begins with one of the names, of which the server has one for each kind of child; what follows is
+ * proc-title-template's, as in "{title}:{port}". */
+static bool has_title(const char *const *names, size_t nnames)
 {
+	char title[128];
 	int fd = open("/proc/self/cmdline", O_RDONLY | O_CLOEXEC);
-	ssize_t n = fd >= 0 ? read(fd, out, cap - 1) : 0;
+	ssize_t n = fd >= 0 ? read(fd, title, sizeof(title) - 1) : 0;
+	bool found = false;
 
-	out[n > 0 ? n : 0] = 0;
-	out[strcspn(out, " ")] = 0;
+	title[n > 0 ? n : 0] = 0;
 	if (fd >= 0)
 		close(fd);
+	for (size_t i = 0; i < nnames && !found; i++)
+		found = strncmp(title, names[i], strlen(names[i])) == 0;
+	return found;
 }
 
 static bool is_disk_save(void)
 {
-	char title[128];
+	static const char *const names[] = {"redis-rdb-bgsave", "valkey-rdb-bgsave",
+					    "redict-rdb-bgsave"};
 
-	process_title(title, sizeof(title));
-	return strcmp(title, "redis-rdb-bgsave") == 0 || strcmp(title, "valkey-rdb-bgsave") == 0 ||
-	       strcmp(title, "redict-rdb-bgsave") == 0;
+	return has_title(names, sizeof(names) / sizeof(names[0]));
 }
 
 static bool is_diskless_sync(void)
 {
-	char title[128];
+	static const char *const names[] = {"redis-rdb-to-slaves", "redis-rdb-to-replicas",
+					    "valkey-rdb-to-replicas", "redict-rdb-to-slaves"};
 
-	process_title(title, sizeof(title));
-	return strcmp(title, "redis-rdb-to-slaves") == 0 ||
-	       strcmp(title, "redis-rdb-to-replicas") == 0 ||
-	       strcmp(title, "valkey-rdb-to-replicas") == 0 ||
-	       strcmp(title, "redict-rdb-to-slaves") == 0;
+	return has_title(names, sizeof(names) / sizeof(names[0]));
 }
 
 static bool replica_waits(RedisModuleCtx *ctx)
