@@ -142,8 +142,8 @@ static int make_call(RedisModuleCtx *ctx, const char *host, long long port, cons
 	beam_config_get(ctx, "tls-replication", tls, sizeof(tls));
 	if (strcmp(tls, "yes") == 0 || own_address(ctx, call->to, sizeof(call->to))) {
 		beam_log(BEAM_LOG_NOTICE,
-			 "auto-pull: not with tls-replication or without a port in clear or a "
-			 "unixsocket; the server's own sync goes on");
+			 "auto-pull: not with tls-replication, with CONFIG renamed, or without a "
+			 "port in clear or a unixsocket; the server's own sync goes on");
 		return BEAM_E_UNSUPPORTED;
 	}
 	find_program(call->program, sizeof(call->program));

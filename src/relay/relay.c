@@ -105,7 +105,7 @@ static int refused(const struct beam_redis *redis, int rc, char error[BEAM_REDIS
 {
 	const char *name = beam_redis_name(redis), *text = beam_redis_error(redis);
 
-	if (rc == BEAM_E_SERVER && strncmp(text, "ERR unknown command", 19) == 0)
+	if (rc == BEAM_E_SERVER && beam_is_unknown_command(text))
 		return beam_tell(
 		    error, BEAM_E_UNSUPPORTED,
 		    "%s: the rdbeam module is not loaded there (redis.conf: loadmodule "

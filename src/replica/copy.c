@@ -34,8 +34,30 @@ struct copier {
 
 static int lost(struct copier *c)
 {
-	return beam_tell(c->error, BEAM_E_GONE, "%s: connection lost while copying: %s",
+	return beam_tell(c->error, BEAM_E_GONE,
+			 "%s: connection lost while copying: %s (its log says why; "
+			 "proto-max-bulk-len or client-query-buffer-limit?)",
 			 beam_redis_name(c->copy->to), c->context->errstr);
+}
+
+/* What helps, by the words of the refusal; "" where these say it. */
+static const char *remedy_for(const char *refusal)
+{
+	static const struct {
+		const char *words, *remedy;
+	} known[] = {
+	    {"OOM ", " (raise its maxmemory)"},
+	    {"invalid bulk length", " (raise its proto-max-bulk-len)"},
+	    {"NOPERM", " (grant it: ACL SETUSER <user> +select +restore +function|restore ~*)"},
+	    {"unknown command", " (rename-command in that server's configuration hides it)"},
+	    {"Bad data format", " (an older server cannot read a newer one's values)"},
+	    {"payload version", " (an older server cannot read a newer one's values)"},
+	};
+
+	for (size_t i = 0; i < sizeof(known) / sizeof(known[0]); i++)
+		if (strstr(refusal, known[i].words))
+			return known[i].remedy;
+	return "";
 }
 
 /* Reads all replies that are owed. */
@@ -49,10 +71,9 @@ static int drain(struct copier *c)
 		if (redisGetReply(c->context, (void **)&reply) != REDIS_OK)
 			return lost(c);
 		if (reply->type == REDIS_REPLY_ERROR && !rc)
-			rc = beam_tell(c->error, BEAM_E_SERVER,
-				       "%s refused a key: %s (an older server cannot read a newer "
-				       "one's values)",
-				       beam_redis_name(c->copy->to), reply->str);
+			rc = beam_tell(c->error, BEAM_E_SERVER, "%s refused a key: %.300s%s",
+				       beam_redis_name(c->copy->to), reply->str,
+				       remedy_for(reply->str));
 		freeReplyObject(reply);
 	}
 	c->inflight_bytes = 0;

@@ -34,6 +34,8 @@
 #define MARK_BYTES       40
 #define CHUNK_BYTES      (256u << 10)
 #define NEWLINE_EVERY_MS 1000
+#define HELD_BYTES       4096 /* at one a second, for an hour */
+#define TLS_HANDSHAKE    0x16 /* the first byte of who comes by TLS */
 
 struct beam_feed {
 	struct beam_feed_opts opts;
@@ -45,6 +47,8 @@ struct beam_feed {
 	struct beam_feed_link link; /* the thread's */
 	uint8_t *out;               /* CHUNK_BYTES of stream */
 	char mark[MARK_BYTES + 1];
+	uint8_t held[HELD_BYTES]; /* of the image: not sent yet */
+	uint32_t nheld, held_at;
 
 	pthread_mutex_t lock;
 	bool released;
@@ -97,6 +101,16 @@ static int meet(struct beam_feed *feed)
 		if (!rc || rc == BEAM_E_ABORTED)
 			return rc;
 		beam_close(&feed->link.sock);
+		if (rc == BEAM_E_PROTO && feed->link.in[0] == TLS_HANDSHAKE)
+			return failed(
+			    feed, rc,
+			    "it comes by TLS (tls-replication yes), which may not be asked "
+			    "for or changed there (grant +config|get +config|set)");
+		if (rc == BEAM_E_DENIED)
+			return failed(feed, rc,
+				      "the primary wants a password, and it has no masterauth (set "
+				      "masterauth and masteruser in its configuration file and "
+				      "restart it, or grant +config|get +config|set)");
 	}
 }
 
@@ -133,8 +147,36 @@ static void note_begun(struct beam_feed *feed)
 	pthread_mutex_unlock(&feed->lock);
 }
 
-/* Sends the image. Newlines keep the target's repl-timeout from firing, but only before the first
- * byte of the payload. */
+/* What of the image was held back. */
+static int send_held(struct beam_feed *feed, uint32_t most)
+{
+	uint32_t left = feed->nheld - feed->held_at;
+	uint32_t n = left < most ? left : most;
+
+	feed->held_at += n;
+	return beam_feed_link_send(&feed->link, feed->held + feed->held_at - n, n);
+}
+
+/* All that goes but for a last piece, which is kept for the time until there is more. */
+static int send_piece(struct beam_feed *feed, const uint8_t *base, uint32_t len)
+{
+	uint32_t hold = !feed->opts.hold_back ? 0 : len < HELD_BYTES ? len : HELD_BYTES;
+	int rc = send_held(feed, HELD_BYTES);
+
+	feed->nheld = hold;
+	feed->held_at = 0;
+	memcpy(feed->held, base + len - hold, hold);
+	return rc ? rc : beam_feed_link_send(&feed->link, base, len - hold);
+}
+
+/* Nothing is there to send. The target's repl-timeout counts from the last byte: newlines reset it, but only before
+ * the payload; within it one byte of the payload does. */
+static int send_sign(struct beam_feed *feed, bool begun)
+{
+	return begun ? send_held(feed, 1) : beam_feed_link_text(&feed->link, "\n");
+}
+
+/* Sends the image. */
 static int send_image(struct beam_feed *feed)
 {
 	struct beam_image_source *image = &feed->opts.image;
@@ -148,13 +190,17 @@ static int send_image(struct beam_feed *feed)
 		if (beam_feed_link_stopped(&feed->link))
 			return BEAM_E_ABORTED;
 		if (rc == -ETIMEDOUT) {
-			rc = begun ? 0 : beam_feed_link_text(&feed->link, "\n");
+			rc = send_sign(feed, begun);
 			if (rc)
 				return rc;
 			continue;
 		}
-		if (rc <= 0)
+		if (rc == 0) {
+			rc = send_held(feed, HELD_BYTES);
 			return rc ? rc : beam_feed_link_text(&feed->link, feed->mark);
+		}
+		if (rc < 0)
+			return rc;
 		if (!begun) {
 			note_begun(feed);
 			rc = send_begin(feed);
@@ -163,7 +209,7 @@ static int send_image(struct beam_feed *feed)
 			begun = true;
 		}
 		(void)BEAM_FAULT("feed-segment");
-		rc = beam_feed_link_send(&feed->link, base, len);
+		rc = send_piece(feed, base, len);
 		if (rc)
 			return rc;
 		image->release(image->ctx);
@@ -314,6 +360,7 @@ int beam_feed_open(const struct beam_feed_opts *opts, char *error, struct beam_f
 		return beam_tell(error, -ENOMEM, "out of memory");
 	feed->opts = *opts;
 	feed->link.sock = feed->listen.fd = -1;
+	feed->link.must_auth = opts->must_auth;
 	pthread_mutex_init(&feed->lock, NULL);
 	feed->link.stop = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	feed->changed = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);

@@ -23,6 +23,9 @@ struct beam_feed_opts {
 	struct beam_image_source image;
 	struct beam_stream *stream; /* may be NULL: nothing follows the image */
 	int timeout_ms;             /* for the target to come */
+	bool
+	    hold_back; /* the image may be slow to come: the target is kept waiting by bytes of it */
+	bool must_auth; /* it shall come with a password: where it goes one is wanted */
 };
 
 struct beam_feed_status {

@@ -103,11 +103,15 @@ static int answer(struct beam_feed_link *link, const struct beam_resp_command *c
 {
 	if (beam_resp_is(command, 0, "PING"))
 		return beam_feed_link_text(link, "+PONG\r\n");
-	if (beam_resp_is(command, 0, "AUTH"))
+	if (beam_resp_is(command, 0, "AUTH")) {
+		link->authenticated = true;
 		return beam_feed_link_text(link, "+OK\r\n");
+	}
 	if (beam_resp_is(command, 0, "REPLCONF"))
 		return beam_resp_is(command, 1, "ACK") ? 0 : beam_feed_link_text(link, "+OK\r\n");
 	if (beam_resp_is(command, 0, "PSYNC")) {
+		if (link->must_auth && !link->authenticated)
+			return BEAM_E_DENIED;
 		(void)BEAM_FAULT("feed-psync");
 		int rc = beam_feed_link_text(link, answer_line);
 
@@ -122,6 +126,7 @@ int beam_feed_link_handshake(struct beam_feed_link *link, const char *answer_lin
 	struct beam_resp_command command;
 
 	link->in_bytes = 0;
+	link->authenticated = false;
 	for (;;) {
 		int used = beam_feed_link_next(link, &command);
 

@@ -17,6 +17,8 @@ struct beam_feed_link {
 	int stop; /* readable: end; the feed's */
 	uint8_t in[BEAM_RESP_COMMAND_MAX];
 	size_t in_bytes;
+	bool must_auth;     /* who asks for the payload without AUTH gets none */
+	bool authenticated; /* AUTH has come, whatever it said */
 };
 
 bool beam_feed_link_stopped(struct beam_feed_link *link);
@@ -38,7 +40,7 @@ int beam_feed_link_next(struct beam_feed_link *link, struct beam_resp_command *c
 void beam_feed_link_consume(struct beam_feed_link *link, int used);
 
 /* Answers a replica until its PSYNC, and that with `answer_line`. 0 once the target waits for the
- * payload, or an error. */
+ * payload, BEAM_E_DENIED for one without the password that it must have, or an error. */
 int beam_feed_link_handshake(struct beam_feed_link *link, const char *answer_line,
 			     uint64_t deadline_ms);
 

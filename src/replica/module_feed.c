@@ -367,7 +367,7 @@ int beam_module_ask(struct beam_redis *to, char *why, struct beam_module_offer *
 	redisReply *reply = NULL;
 	int rc = beam_redis_command(to, &reply, "RDBEAM.LOAD");
 
-	if (rc == BEAM_E_SERVER && strncmp(beam_redis_error(to), "ERR unknown command", 19) == 0)
+	if (rc == BEAM_E_SERVER && beam_is_unknown_command(beam_redis_error(to)))
 		return beam_tell(why, BEAM_E_UNSUPPORTED,
 				 "%s: no loading by module: rdbeam.so is not loaded there",
 				 beam_redis_name(to));

@@ -10,6 +10,7 @@
 
 #include "clock.h"
 #include "copy.h"
+#include "credentials.h"
 #include "fault.h"
 #include "pull_run.h"
 #include "rdbeam/error.h"
@@ -114,6 +115,9 @@ static int check(struct beam_pull *pull)
 	if (!rc && pull->opts.target == BEAM_PULL_REPLICA)
 		rc = beam_check_ring(&pull->lead_addr, &pull->lead_facts, &pull->target,
 				     pull->opts.timeout_ms, pull->error);
+	if (!rc && pull->opts.target == BEAM_PULL_REPLICA)
+		rc = beam_credentials_try(&pull->lead_addr, pull->to, pull->opts.timeout_ms,
+					  pull->error);
 	if (!rc && pull->opts.pull_id)
 		rc = beam_check_needed(pull->from, pull->to, pull->error);
 	if (!rc && pull->guard)

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "clock.h"
+#include "credentials.h"
 #include "fault.h"
 #include "handover.h"
 #include "log.h"
@@ -118,8 +119,11 @@ static int begin_feed(struct beam_pull *pull)
 	    pull->to, pull->target.has_keys ? "swapdb" : "on-empty-db", pull->state);
 	int rc = open_source(pull, by_socket, &opts.image);
 
+	/* The module has records for it. */
+	opts.hold_back = pull->window && !pull->module_feed;
 	if (!rc)
-		rc = beam_target_credentials(pull->to, &pull->lead_addr, pull->state, pull->error);
+		rc = beam_credentials_give(pull->to, &pull->lead_addr, pull->state, &opts.must_auth,
+					   pull->error);
 	if (!rc)
 		rc = beam_target_tls_off(pull->to, pull->state, pull->error);
 	if (rc)

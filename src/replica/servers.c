@@ -21,10 +21,12 @@
 static int read_info(struct beam_redis *redis, char *error, redisReply **out)
 {
 	int rc = beam_redis_command(redis, out, "INFO");
+	char remedy[BEAM_REMEDY_BYTES];
 
 	if (rc)
-		return beam_tell(error, rc, "%s: INFO: %s (grant it: ACL SETUSER <user> +info)",
-				 beam_redis_name(redis), beam_redis_error(redis));
+		return beam_tell(
+		    error, rc, "%s: INFO: %s%s", beam_redis_name(redis), beam_redis_error(redis),
+		    beam_remedy(beam_redis_error(redis), "+info", remedy, sizeof(remedy)));
 	if ((*out)->type != REDIS_REPLY_STRING && (*out)->type != REDIS_REPLY_STATUS) {
 		freeReplyObject(*out);
 		return beam_tell(error, BEAM_E_PROTO, "%s: INFO did not answer with text",
@@ -161,19 +163,31 @@ bool beam_server_is_here(struct beam_redis *redis)
 		      sizeof(struct in_addr)) == 0;
 }
 
+/* True also where that cannot be told. One whose CONFIG is renamed or denied is asked by SELECT; `count` is how many
+ * it has, or "too few". */
+static bool has_database(struct beam_redis *redis, long db, char count[24])
+{
+	if (!beam_redis_config(redis, "databases", count, 24))
+		return db < atol(count);
+	strcpy(count, "too few");
+	if (beam_redis_command(redis, NULL, "SELECT %ld", db))
+		return !strstr(beam_redis_error(redis), "out of range");
+	(void)beam_redis_command(redis, NULL, "SELECT 0");
+	return true;
+}
+
 /* A server ends itself over an image of a database that it does not have. */
 static int check_databases(const struct beam_server_facts *source, struct beam_redis *to,
 			   char *error)
 {
-	char databases[24];
+	char count[24];
 
-	beam_redis_config(to, "databases", databases, sizeof(databases));
-	if (!databases[0] || source->last_db < atol(databases))
+	if (has_database(to, source->last_db, count))
 		return 0;
 	return beam_tell(error, BEAM_E_UNSUPPORTED,
 			 "%s has %s databases, and the primary holds keys in database %ld: raise "
 			 "'databases' in its configuration file and restart it",
-			 beam_redis_name(to), databases, source->last_db);
+			 beam_redis_name(to), count, source->last_db);
 }
 
 static int check_addresses(const struct beam_redis_addr *lead, struct beam_redis *to, char *error)
@@ -198,10 +212,15 @@ static int check_addresses(const struct beam_redis_addr *lead, struct beam_redis
 static int check_tls(const struct beam_redis_addr *lead, struct beam_redis *to, char *error)
 {
 	char text[8];
-
-	beam_redis_config(to, "tls-replication", text, sizeof(text));
+	int rc = beam_redis_config(to, "tls-replication", text, sizeof(text));
 	bool by_tls = strcmp(text, "yes") == 0;
 
+	if (lead->use_tls && (rc == BEAM_E_DENIED || rc == BEAM_E_SERVER))
+		return beam_tell(error, rc,
+				 "%s: whether it follows its primary by TLS cannot be asked for, "
+				 "nor changed while it is fed: %s (a user with +config|get "
+				 "+config|set can; else use --to-file)",
+				 beam_redis_name(to), beam_redis_error(to));
 	if (by_tls && !lead->use_tls)
 		return beam_tell(error, -EINVAL,
 				 "%s follows its primary by TLS (tls-replication yes): give "

@@ -206,8 +206,9 @@ int beam_stream_open(const struct beam_stream_opts *opts, char *error, struct be
 	rc = beam_announce_send(stream->redis, &opts->name);
 	rc = rc ? rc : beam_redis_command(stream->redis, NULL, "REPLCONF capa eof capa psync2");
 	if (rc) {
-		beam_tell(error, rc, "%s (grant it: ACL SETUSER <user> +psync +replconf)",
-			  beam_redis_error(stream->redis));
+		beam_tell(error, rc, "%s%s", beam_redis_error(stream->redis),
+			  beam_remedy(beam_redis_error(stream->redis), "+psync +replconf", text,
+				      sizeof(text)));
 		goto failed;
 	}
 	rc = BEAM_FAULT("pull-stream");

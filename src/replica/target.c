@@ -80,36 +80,6 @@ int beam_target_tls_on(struct beam_redis *redis, struct beam_target_state *state
 	return 0;
 }
 
-int beam_target_credentials(struct beam_redis *redis, const struct beam_redis_addr *from,
-			    struct beam_target_state *state, char *error)
-{
-	char auth[512], user[128];
-	int rc;
-
-	if (!from->password[0])
-		return 0;
-	rc = beam_redis_config(redis, "masterauth", auth, sizeof(auth));
-	if (!rc)
-		rc = beam_redis_config(redis, "masteruser", user, sizeof(user));
-	if (!rc && auth[0])
-		return 0;
-	if (!rc) {
-		state->set_masterauth = true;
-		rc = beam_redis_command(redis, NULL, "CONFIG SET masterauth %s", from->password);
-	}
-	if (!rc && from->user[0] && !user[0]) {
-		state->set_masteruser = true;
-		rc = beam_redis_command(redis, NULL, "CONFIG SET masteruser %s", from->user);
-	}
-	memset(auth, 0, sizeof(auth));
-	if (!rc)
-		return 0;
-	return beam_tell(error, rc,
-			 "%s: the primary wants a password and masterauth cannot be set here: %s "
-			 "(grant +config, or set masterauth and masteruser in redis.conf)",
-			 beam_redis_name(redis), beam_redis_error(redis));
-}
-
 int beam_target_follow(struct beam_redis *redis, const char *host, uint32_t port,
 		       const char *pull_id)
 {
@@ -125,8 +95,7 @@ int beam_target_follow(struct beam_redis *redis, const char *host, uint32_t port
 		? beam_redis_command(redis, NULL, "RDBEAM.FOLLOW %s %s %s", host, text, pull_id)
 		: beam_redis_command(redis, NULL, "RDBEAM.FOLLOW %s %s", host, text);
 	bool not_there = rc == BEAM_E_DENIED ||
-			 (rc == BEAM_E_SERVER &&
-			  strncmp(beam_redis_error(redis), "ERR unknown command", 19) == 0);
+			 (rc == BEAM_E_SERVER && beam_is_unknown_command(beam_redis_error(redis)));
 
 	return not_there ? beam_redis_command(redis, NULL, "REPLICAOF %s %s", host, text) : rc;
 }
@@ -193,13 +162,13 @@ int beam_target_attach(struct beam_redis *redis, const char *host, uint32_t port
 	state->feed_port = port;
 	(void)BEAM_FAULT("target-attach");
 	int rc = beam_target_follow(redis, host, port, state->pull_id);
+	char remedy[BEAM_REMEDY_BYTES] = "";
 
-	if (rc)
-		return beam_tell(error, rc, "%s: REPLICAOF: %s%s", beam_redis_name(redis),
-				 beam_redis_error(redis),
-				 rc == BEAM_E_DENIED ? " (grant it: ACL SETUSER <user> +replicaof)"
-						     : "");
-	return 0;
+	if (rc == BEAM_E_DENIED || beam_is_unknown_command(beam_redis_error(redis)))
+		beam_remedy(beam_redis_error(redis), "+replicaof", remedy, sizeof(remedy));
+	return rc ? beam_tell(error, rc, "%s: REPLICAOF: %s%s", beam_redis_name(redis),
+			      beam_redis_error(redis), remedy)
+		  : 0;
 }
 
 /* 0 with *yes, or the error of the connection. */

@@ -46,11 +46,6 @@ int beam_target_tls_off(struct beam_redis *redis, struct beam_target_state *stat
 /* tls-replication yes again, before the hand-over. 0, or an error with its line. */
 int beam_target_tls_on(struct beam_redis *redis, struct beam_target_state *state, char *error);
 
-/* Gives the target the primary's credentials if it has none of its own and `from` names some.
- * 0, or an error with its line: the hand-over could not work. */
-int beam_target_credentials(struct beam_redis *redis, const struct beam_redis_addr *from,
-			    struct beam_target_state *state, char *error);
-
 /* REPLICAOF; the address is recorded as the feed's before the target hears of it. */
 int beam_target_attach(struct beam_redis *redis, const char *host, uint32_t port,
 		       struct beam_target_state *state, char *error);

@@ -4,6 +4,7 @@
 
 #include <stdarg.h>
 #include <stdio.h>
+#include <string.h>
 
 #include "text.h"
 
@@ -18,4 +19,18 @@ int beam_tell(char *error, int code, const char *fmt, ...)
 	va_end(args);
 	beam_text_plain(error); /* a server's words may be in it */
 	return code;
+}
+
+bool beam_is_unknown_command(const char *refusal)
+{
+	return strncmp(refusal, "ERR unknown command", strlen("ERR unknown command")) == 0;
+}
+
+const char *beam_remedy(const char *refusal, const char *rules, char *out, size_t cap)
+{
+	if (beam_is_unknown_command(refusal))
+		snprintf(out, cap, " (rename-command in that server's configuration hides it)");
+	else
+		snprintf(out, cap, " (grant it: ACL SETUSER <user> %s)", rules);
+	return out;
 }

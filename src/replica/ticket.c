@@ -111,7 +111,7 @@ static int make_backlog(struct beam_redis *primary, const struct beam_ticket_opt
 			char *error)
 {
 	static const char psync[] = "*3\r\n$5\r\nPSYNC\r\n$1\r\n?\r\n$2\r\n-1\r\n";
-	char text[BEAM_REDIS_ERROR_BYTES], line[256] = "";
+	char text[BEAM_REDIS_ERROR_BYTES], line[256] = "", remedy[BEAM_REMEDY_BYTES] = "";
 	struct beam_redis *redis = NULL;
 	int rc = beam_redis_open(opts->from, opts->timeout_ms, text, &redis);
 
@@ -128,11 +128,12 @@ static int make_backlog(struct beam_redis *primary, const struct beam_ticket_opt
 	} else {
 		snprintf(line, sizeof(line), "-%.250s", beam_redis_error(redis));
 	}
+	if (line[0] == '-')
+		beam_remedy(line + 1, "+psync +replconf", remedy, sizeof(remedy));
 	if (rc)
-		beam_tell(error, rc,
-			  "%s: cannot make a replication backlog: %s (grant it: ACL SETUSER <user> "
-			  "+psync +replconf)",
-			  beam_redis_name(redis), line[0] == '-' ? line + 1 : beam_strerror(rc));
+		beam_tell(error, rc, "%s: cannot make a replication backlog: %s%s",
+			  beam_redis_name(redis), line[0] == '-' ? line + 1 : beam_strerror(rc),
+			  remedy);
 	beam_redis_close(&redis);
 	return rc;
 }
@@ -152,7 +153,7 @@ static int refused(struct beam_redis *redis, int rc, char *error)
 	if (strncmp(text, "BUSY", 4) == 0)
 		return beam_tell(error, BEAM_E_BUSY, "%s: %s (try again when it is done)", name,
 				 text);
-	if (strncmp(text, "ERR unknown command", 19) == 0)
+	if (beam_is_unknown_command(text))
 		return beam_tell(
 		    error, BEAM_E_UNSUPPORTED,
 		    "%s: the rdbeam module is not loaded there (redis.conf: loadmodule "

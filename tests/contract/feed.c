@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  * The temporary primary against a real server: a stock dump fed in both forms of payload, strangers
  * before the target, and an image that the target must refuse. */
+#include <errno.h>
 #include <fcntl.h>
 #include <netinet/in.h>
 #include <poll.h>
@@ -37,6 +38,7 @@ static size_t dump_bytes;
 struct pieces {
 	const uint8_t *bytes;
 	size_t len, at;
+	int slow; /* how often the second piece is not there yet when it was waited for */
 };
 
 static int next_piece(void *ctx, const uint8_t **base, uint32_t *len_bytes, int timeout_ms)
@@ -44,7 +46,11 @@ static int next_piece(void *ctx, const uint8_t **base, uint32_t *len_bytes, int 
 	struct pieces *p = ctx;
 	size_t left = p->len - p->at;
 
-	(void)timeout_ms;
+	if (p->at && p->slow > 0) {
+		p->slow--;
+		poll(NULL, 0, timeout_ms);
+		return -ETIMEDOUT;
+	}
 	*base = p->bytes + p->at;
 	*len_bytes = left < PIECE ? (uint32_t)left : PIECE;
 	return left ? 1 : 0;
@@ -133,6 +139,7 @@ static struct beam_feed *open_feed(struct pieces *pieces, bool known_length)
 		      .next = next_piece,
 		      .release = release_piece},
 	    .timeout_ms = WITHIN_MS,
+	    .hold_back = pieces->slow > 0,
 	};
 	char error[BEAM_REDIS_ERROR_BYTES] = "";
 	struct beam_feed *feed = NULL;
@@ -169,9 +176,9 @@ static void assert_same_data(void)
 	test_server_do(&target, "FCALL f 0"); /* functions are no part of the digest */
 }
 
-static void feed_whole(bool known_length)
+static void feed_pieces(bool known_length, int slow)
 {
-	struct pieces pieces = {.bytes = dump, .len = dump_bytes};
+	struct pieces pieces = {.bytes = dump, .len = dump_bytes, .slow = slow};
 	struct beam_feed *feed = open_feed(&pieces, known_length);
 	char error[BEAM_REDIS_ERROR_BYTES] = "", replid[64];
 	struct beam_feed_status status;
@@ -192,6 +199,22 @@ static void feed_whole(bool known_length)
 	assert_int_equal(offset, OFFSET);
 	beam_feed_close(&feed);
 	assert_null(feed);
+}
+
+static void feed_whole(bool known_length)
+{
+	feed_pieces(known_length, 0);
+}
+
+/* Longer than its repl-timeout, while it loads from the link, and while it writes to its disk. */
+static void test_a_target_waits_for_a_slow_image(void **state)
+{
+	(void)state;
+	test_server_do(&target, "CONFIG SET repl-timeout 2");
+	feed_pieces(false, 4);
+	test_server_do(&target, "REPLICAOF NO ONE");
+	test_server_do(&target, "CONFIG SET repl-diskless-load disabled");
+	feed_pieces(false, 4);
 }
 
 static void test_feeds_with_an_end_mark(void **state)
@@ -280,6 +303,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test_setup_teardown(test_feeds_with_an_end_mark, open_target, close_target),
+	    cmocka_unit_test_setup_teardown(test_a_target_waits_for_a_slow_image, open_target,
+					    close_target),
 	    cmocka_unit_test_setup_teardown(test_feeds_with_a_known_length, open_target,
 					    close_target),
 	    cmocka_unit_test_setup_teardown(test_feeds_a_target_that_loads_from_its_disk,

@@ -13,7 +13,7 @@ import redis
 import data
 import harness
 from harness import cli, wait_for
-from test_pull import pull
+from test_pull import pull, same_data
 
 
 def fill_two_databases(server):
@@ -94,6 +94,13 @@ def test_titles_of_redict_are_known(make):
     assert server.fallbacks() == 0 and not server.generation()
 
 
+def test_title_without_a_space_behind_it_is_known(make):
+    server = make("server", proc_title_template='"{title}:{port}"')
+    fill_two_databases(server)
+    server.bgsave()
+    assert server.fallbacks() == 0 and server.generation().endswith("-1")
+
+
 def test_dump_name_too_long_for_a_file_is_err(make):
     server = make("primary")
     server.client.config_set("dbfilename", "n" * 256)
@@ -106,6 +113,70 @@ def test_program_of_the_daemon_cannot_be_changed(make, binary):
     server.client.config_set("rdbeam.daemon", "")  # as CONFIG GET shows it
     with pytest.raises(redis.ResponseError, match="while the server runs"):
         server.client.config_set("rdbeam.daemon", "/bin/true")
+
+
+# ---- targets that do not let themselves be asked --------------------------------------------
+
+def without_config(make, name="target", **kwargs):
+    return make(name, module=False, rename_command='CONFIG ""', **kwargs)
+
+
+def test_target_without_config_that_has_masterauth_is_pulled(make):
+    primary = make("primary", requirepass="secret")
+    fill_two_databases(primary)
+    target = without_config(make, masterauth="secret")
+    said = pull(primary, target, env={"RDBEAM_FROM_PASS": "secret"})
+    assert said["full_resyncs"] == 0, said
+    same_data(primary, target)
+
+
+def test_target_without_config_and_without_masterauth_is_left_alone(make):
+    """Its link could not come up, so it keeps its data."""
+    primary = make("primary", requirepass="secret")
+    fill_two_databases(primary)
+    target = without_config(make)
+    data.fill_strings(target.client, 10, 10)
+    before = target.digest()
+    done = pull(primary, target, "--force", check=3, env={"RDBEAM_FROM_PASS": "secret"})
+    assert "it has no masterauth" in done.stderr, done.stderr
+    assert target.value("replication", "role") == "master" and target.digest() == before
+
+
+def test_target_without_config_and_with_few_databases_is_left_alone(make):
+    primary = make("primary")
+    fill_two_databases(primary)
+    done = pull(primary, without_config(make, databases=9), check=3)
+    assert "raise 'databases'" in done.stderr
+    said = pull(primary, without_config(make, "larger", databases=10))
+    assert said["full_resyncs"] == 0, said
+
+
+def test_remedy_for_a_hidden_command_is_no_acl_rule(make):
+    primary = make("primary", rename_command='PSYNC ""')
+    target = make("target", module=False, rename_command='REPLICAOF ""')
+    for source, sink in ((primary, None), (make("other"), target)):
+        done = pull(source, sink, *([] if sink else ["--discard"]), check=1)
+        assert "rename-command" in done.stderr and "ACL" not in done.stderr, done.stderr
+
+
+def test_masterauth_that_the_primary_refuses_is_noticed_before_the_load(make):
+    closed, opened = make("closed", requirepass="secret"), make("opened")
+    fill_two_databases(closed)
+    for primary, masterauth in ((closed, "of-another-primary"), (opened, "where-none-is-wanted")):
+        target = make(f"target-of-{primary.name}", module=False, masterauth=masterauth)
+        data.fill_strings(target.client, 10, 10)
+        before = target.digest()
+        done = pull(primary, target, "--force", check=3, env={"RDBEAM_FROM_PASS": "secret"})
+        assert "CONFIG SET masterauth" in done.stderr, done.stderr
+        assert target.value("replication", "role") == "master" and target.digest() == before
+
+
+def test_copy_without_memory_names_maxmemory(make):
+    primary = make("primary")
+    data.fill_strings(primary.client, 100, 1000)
+    target = make("target", module=False, maxmemory="1", maxmemory_policy="noeviction")
+    done = pull(primary, target, "--as", "copy", check=1)
+    assert "raise its maxmemory" in done.stderr and "older" not in done.stderr, done.stderr
 
 
 # ---- a name server that takes its time ------------------------------------------------------
