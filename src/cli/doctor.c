@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "sockets.h"
+#include "tell.h"
 #include "text.h"
 
 void beam_doctor_add(struct beam_doctor *doctor, enum beam_level level, const char *name,
@@ -78,6 +79,14 @@ bool beam_doctor_config(struct beam_doctor *doctor, const char *name, char *out,
 		snprintf(out, cap, "%s", reply->element[1]->str);
 	freeReplyObject(reply);
 	return found;
+}
+
+bool beam_doctor_config_hidden(struct beam_doctor *doctor)
+{
+	char port[16];
+
+	return !beam_doctor_config(doctor, "port", port, sizeof(port)) && doctor->redis &&
+	       beam_is_unknown_command(beam_redis_error(doctor->redis));
 }
 
 int64_t beam_doctor_config_number(struct beam_doctor *doctor, const char *name, int64_t fallback)

@@ -57,6 +57,9 @@ bool beam_doctor_config(struct beam_doctor *doctor, const char *name, char *out,
 /* The same as a number; `fallback` without it. */
 int64_t beam_doctor_config_number(struct beam_doctor *doctor, const char *name, int64_t fallback);
 
+/* Whether CONFIG is renamed there, so that neither we nor the module can ask. */
+bool beam_doctor_config_hidden(struct beam_doctor *doctor);
+
 /* The checks, by what they look at. */
 void beam_doctor_host(struct beam_doctor *doctor);
 void beam_doctor_disk(struct beam_doctor *doctor);

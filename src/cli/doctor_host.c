@@ -120,7 +120,9 @@ static void check_memory(struct beam_doctor *doctor)
 	beam_text_bytes(have, most);
 	beam_text_bytes(need, doctor->data_bytes);
 	int64_t segment = beam_doctor_config_number(doctor, "rdbeam.segment-size", 4 << 20);
-	bool any = most >= LEAST_SEGMENTS * (uint64_t)segment;
+	uint64_t segments = most / (uint64_t)segment;
+	bool any = segments >= LEAST_SEGMENTS;
+	bool fits = segments * (uint64_t)segment >= doctor->data_bytes && segments > 0;
 	char remedy[320];
 
 	snprintf(
@@ -131,9 +133,11 @@ static void check_memory(struct beam_doctor *doctor)
 	    any ? "a save's memory is used again while the disk takes it, which lasts longer, "
 		  "and replicas find no image"
 		: "saves are the server's own");
-	if (most < doctor->data_bytes)
+	if (!fits)
 		beam_doctor_add(doctor, any ? BEAM_LEVEL_WARN : BEAM_LEVEL_FAIL, "region", remedy,
-				"at most %s, the next table takes about %s", have, need);
+				"at most %s, which is %" PRIu64
+				" of rdbeam.segment-size, the next table takes about %s",
+				have, segments, need);
 	else
 		beam_doctor_add(
 		    doctor, BEAM_LEVEL_OK, "region", "",

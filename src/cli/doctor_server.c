@@ -204,6 +204,16 @@ void beam_doctor_server(struct beam_doctor *doctor)
 
 	check_version(doctor);
 	check_last_save(doctor);
+	if (beam_doctor_config_hidden(doctor)) {
+		beam_doctor_add(
+		    doctor, BEAM_LEVEL_FAIL, "options",
+		    "leave CONFIG its name, and keep it from users by ACL: until then saves are "
+		    "the server's own, and pulls need rdbeam.bind and rdbeam.port in its "
+		    "configuration file",
+		    "CONFIG is renamed (rename-command), so the module cannot ask for the "
+		    "dump's name; options not checked");
+		return;
+	}
 	if (!beam_doctor_config(doctor, "port", dir, sizeof(dir))) {
 		beam_doctor_add(doctor, BEAM_LEVEL_WARN, "options",
 				"give a user that may run CONFIG GET", "%s: options not checked",

@@ -302,6 +302,13 @@ static void check_pulls(struct beam_doctor *doctor)
 				"rdbeam.transport is off: nothing can be pulled");
 		return;
 	}
+	if (port == 0 && !*error && beam_doctor_config_hidden(doctor)) {
+		beam_doctor_add(doctor, BEAM_LEVEL_FAIL, "listener",
+				"set rdbeam.bind and rdbeam.port in the server's configuration "
+				"file and restart it",
+				"none: CONFIG is renamed, so the server's own port is not known");
+		return;
+	}
 	if (port == 0) {
 		beam_doctor_add(doctor, BEAM_LEVEL_FAIL, "listener",
 				"choose another rdbeam.port or rdbeam.bind by CONFIG SET",

@@ -132,6 +132,19 @@ def test_region_that_is_too_small(make):
     assert level == "warn" and server.value("rdbeam", "rdbeam_last_fallback_reason") in text
 
 
+def test_region_smaller_than_a_segment(make):
+    server = make("small", options={"region-size": "16mb", "segment-size": "64mb"})
+    only_failure(server, "region", "16.0 MiB, which is 0 of rdbeam.segment-size", "rdbeam.region-size")
+
+
+def test_renamed_config(make):
+    server = make("hidden", rename_command='CONFIG ""')
+    found = look(server, 1)
+    assert sorted(failed(found)) == ["listener", "options"]
+    for name in failed(found):
+        assert "CONFIG is renamed" in found[name][1] and "rdbeam.bind" in found[name][2], found
+
+
 def test_region_that_is_used_again(make):
     server = make("again", options={"region-size": "16mb"})
     cli("fill", "-p", server.port, "--keys", 24000, "--value-size", 1000, check=0)
