@@ -291,6 +291,9 @@ void grants_put(struct generation *gen, uint32_t index, uint32_t slot);
 /* Asks the region for up to `want` slots. False when it has no room for any. */
 bool grants_grow(struct daemon *d, uint32_t want);
 
+/* Why a writer cannot go on: the memory of an image is all that there is, or can be had. */
+void grants_tell_full(const struct generation *gen, const char *what, char text[BEAM_TEXT_BYTES]);
+
 /* reuse.c */
 /* From here on slots are granted as writers wait for them, and used again. */
 void reuse_begin(struct generation *gen);

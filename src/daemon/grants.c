@@ -106,11 +106,27 @@ static void take_slots(struct generation *gen, uint32_t want)
 			grants_answer(w);
 }
 
+void grants_tell_full(const struct generation *gen, const char *what, char text[BEAM_TEXT_BYTES])
+{
+	const struct daemon *d = gen->d;
+	int n = snprintf(text, BEAM_TEXT_BYTES,
+			 "%u segments of %u bytes %s, and there are no more: ", gen->nslots,
+			 gen->segment_bytes, what);
+
+	/* It may be memory that there was none of, or files. */
+	if (d->region_full)
+		snprintf(text + n, BEAM_TEXT_BYTES - (size_t)n, "%s", beam_region_error(d->region));
+	else
+		snprintf(text + n, BEAM_TEXT_BYTES - (size_t)n,
+			 "the region is full: raise rdbeam.region-size (%llu now)",
+			 (unsigned long long)d->config.region_bytes);
+}
+
 /* A writer waits for a slot that the region cannot give. */
 static void out_of_slots(struct generation *gen)
 {
 	struct daemon *d = gen->d;
-	char text[BEAM_TEXT_BYTES];
+	char granted[48], text[BEAM_TEXT_BYTES];
 
 	/* A fence that ends pumps again. */
 	if (retire_pending(d) || retire_for_slots(d))
@@ -119,11 +135,9 @@ static void out_of_slots(struct generation *gen)
 		reuse_begin(gen);
 		return;
 	}
-	snprintf(text, sizeof(text),
-		 "region is full: %u segments of %u bytes granted, at least %u needed: raise "
-		 "rdbeam.region-size (%llu now)",
-		 gen->nslots, gen->segment_bytes, atomic_load(&gen->table->next_index),
-		 (unsigned long long)d->config.region_bytes);
+	snprintf(granted, sizeof(granted), "granted, at least %u needed",
+		 atomic_load(&gen->table->next_index));
+	grants_tell_full(gen, granted, text);
 	generation_fail(gen, BEAM_E_FULL, text);
 }
 

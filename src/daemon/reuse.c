@@ -191,11 +191,7 @@ static void stand_still(struct generation *gen)
 	if (gen->written.first && !gen->stalled_ms)
 		gen->stalled_ms = beam_now_ms();
 	if (is_stuck(gen) && !retire_pending(d) && !retire_for_slots(d)) {
-		snprintf(text, sizeof(text),
-			 "region is full: %u segments of %u bytes are all being written: raise "
-			 "rdbeam.region-size (%llu now)",
-			 gen->nslots, gen->segment_bytes,
-			 (unsigned long long)d->config.region_bytes);
+		grants_tell_full(gen, "are all being written", text);
 		generation_fail(gen, BEAM_E_FULL, text);
 		return;
 	}
@@ -209,6 +205,11 @@ void reuse_pump(struct generation *gen)
 
 	if (gen->state != GEN_FILLING)
 		return;
+	/* A write that could not be queued has no completion that would tell of it. */
+	if (gen->failed_code) {
+		flushes_pump(gen);
+		return;
+	}
 	if (BEAM_FAULT("daemon.reuse")) {
 		generation_fail(gen, BEAM_E_FULL, "fault at a slot used again");
 		return;

@@ -98,7 +98,12 @@ static void set_total(void *table, uint32_t nsegments)
 
 static int fail(struct snapshot *s, const char *step, int err)
 {
-	if (!s->why[0])
+	const char *said = s->lane ? beam_lane_failure(s->lane) : "";
+
+	/* Where the daemon has given the image up, the rest follows from that. */
+	if (said[0])
+		snprintf(s->why, sizeof(s->why), "%.*s", BEAM_REASON_BYTES - 1, said);
+	else if (!s->why[0])
 		snprintf(s->why, sizeof(s->why), "%s: %s", step, beam_strerror(err));
 	return err;
 }

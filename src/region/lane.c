@@ -376,6 +376,13 @@ int beam_lane_copied(struct beam_lane *lane, const struct beam_ctl_copied *copie
 	return err ? err : tell(lane, BEAM_CTL_COPIED, &message, sizeof(message));
 }
 
+const char *beam_lane_failure(struct beam_lane *lane)
+{
+	if (!lane->failure)
+		beam_lane_drain(lane);
+	return lane->failure_text;
+}
+
 void beam_lane_abort(struct beam_lane *lane, int code, const char *why)
 {
 	int err = BEAM_FAULT("lane.abort");

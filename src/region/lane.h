@@ -45,6 +45,9 @@ struct beam_table *beam_lane_table(struct beam_lane *lane);
  */
 int beam_lane_copied(struct beam_lane *lane, const struct beam_ctl_copied *copied);
 
+/* What the daemon has said of the image's failure, "" if nothing. Valid as long as the lane. */
+const char *beam_lane_failure(struct beam_lane *lane);
+
 /* Gives up: nobody writes any more (the caller has reaped the workers). Best effort. */
 void beam_lane_abort(struct beam_lane *lane, int code, const char *why);
 

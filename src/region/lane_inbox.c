@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -112,10 +113,11 @@ int beam_lane_handle(struct beam_lane *lane, int timeout_ms)
 		err = learn_extent(lane, &m.extent, fd);
 	else if (!err) {
 		beam_close(&fd);
-		if (m.head.type == BEAM_CTL_FAILED || m.head.type == BEAM_CTL_REFUSED)
+		if (m.head.type == BEAM_CTL_FAILED || m.head.type == BEAM_CTL_REFUSED) {
 			err = beam_lane_code(&m.text);
-		else if (m.head.type != BEAM_CTL_GRANTED && m.head.type != BEAM_CTL_PROGRESS &&
-			 m.head.type != BEAM_CTL_DURABLE) /* the waiter is told these again */
+			memcpy(lane->failure_text, m.text.text, sizeof(lane->failure_text));
+		} else if (m.head.type != BEAM_CTL_GRANTED && m.head.type != BEAM_CTL_PROGRESS &&
+			   m.head.type != BEAM_CTL_DURABLE) /* the waiter is told these again */
 			err = beam_lane_break("a message that is not for a writer");
 	}
 	if (err)

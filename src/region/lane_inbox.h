@@ -25,6 +25,7 @@ struct beam_lane_extent {
 struct beam_lane {
 	int sock;
 	int failure; /* what the daemon or the socket said, for good; 0: nothing */
+	char failure_text[BEAM_TEXT_BYTES]; /* the daemon's words, or "" */
 	int table_fd;
 	uint64_t table_bytes;
 	struct beam_table *table;

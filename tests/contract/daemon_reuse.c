@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  * Images larger than the region: its slots are used again as the disk and the pulls are done with
  * them, by the real daemon. */
+#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/wait.h>
+#include <unistd.h>
 
 #include "crc64.h"
 #include "daemon_served.h"
@@ -90,6 +92,41 @@ static void region_of_too_few_slots_is_refused(void **state)
 	assert_true(rig_old_dump_is_there(&rig));
 	save.worker = false;
 	exits(rig_save(&rig, &save), 0);
+	assert_true(rig_close(&rig));
+}
+
+/* Nothing else is on its way to the disk whose end would wake anybody. */
+static void write_that_cannot_be_queued_ends_the_copy(void **state)
+{
+	struct save save = disk;
+	char reason[BEAM_TEXT_BYTES];
+	struct rig rig;
+	uint32_t first;
+	uint8_t *base;
+	int err;
+
+	(void)state;
+#ifndef RDBEAM_FAULTS
+	skip();
+#endif
+	save.estimate_bytes = 1;
+	assert_true(rig_open(&rig, SEGMENTS, "disk.queue:1:errno=ENOMEM"));
+	int file = openat(rig.dirfd, "unfinished", O_CREAT | O_RDWR | O_CLOEXEC, 0600);
+	struct beam_lane *lane = rig_begin(&rig, &save, file, false, &err, reason);
+
+	assert_non_null(lane);
+	const struct beam_segment_source *source = beam_lane_source(lane);
+
+	assert_int_equal(source->claim(source->ctx, SEGMENTS + 1, &first), 0);
+	for (uint32_t i = 0; i < SEGMENTS; i++)
+		assert_int_equal(source->slot(source->ctx, i, &base), 0);
+	assert_int_equal(source->seal(source->ctx, 0, RIG_SEGMENT_BYTES, 0), 0);
+	alarm(20);
+	assert_true(source->slot(source->ctx, SEGMENTS, &base) < 0);
+	alarm(0);
+	assert_non_null(strstr(beam_lane_failure(lane), "Cannot allocate memory"));
+	beam_lane_close(&lane);
+	close(file);
 	assert_true(rig_close(&rig));
 }
 
@@ -311,6 +348,7 @@ int main(void)
 	    cmocka_unit_test(estimate_that_was_too_low_is_made_up_for),
 	    cmocka_unit_test(estimate_that_was_too_high_costs_nothing),
 	    cmocka_unit_test(region_of_too_few_slots_is_refused),
+	    cmocka_unit_test(write_that_cannot_be_queued_ends_the_copy),
 	    cmocka_unit_test(attached_pull_gets_the_whole_image),
 	    cmocka_unit_test(reader_that_stalls_is_dropped_and_told),
 	    cmocka_unit_test(segment_that_was_taken_is_not_read_again),
