@@ -152,7 +152,8 @@ static int next_message(struct waiter *w, union packet *packet)
 	return err ? err : (int)packet->head.type;
 }
 
-/* 0 when the daemon's file is durable, 1 when the save failed, negative: no daemon any more. */
+/* 0 when the daemon's file is durable, 1 when the save failed, negative: no daemon any more, or one that lacks
+ * what the save does not. */
 static int wait_for_daemon(struct waiter *w)
 {
 	union packet packet;
@@ -163,6 +164,9 @@ static int wait_for_daemon(struct waiter *w)
 
 		if (type < 0)
 			return type;
+		/* Not the disk's fault, and the image is all there. */
+		if (type == BEAM_CTL_FAILED && packet.text.code == -ENOMEM)
+			return -ENOMEM;
 		if (type == BEAM_CTL_FAILED) {
 			packet.text.text[BEAM_TEXT_BYTES - 1] = '\0';
 			fprintf(stderr, "rdbeamd: save failed: %s\n", packet.text.text);
@@ -207,9 +211,8 @@ int waiter_main(int argc, char **argv)
 	if (!result)
 		result = wait_for_daemon(&w);
 	if (result < 0) {
-		fprintf(stderr,
-			"rdbeamd: waiter: no word from the daemon (%s), writing the dump without "
-			"it\n",
+		fprintf(stderr, "rdbeamd: waiter: %s (%s), writing the dump without it\n",
+			result == -ENOMEM ? "the daemon failed" : "no word from the daemon",
 			beam_strerror(result));
 		result = rescue_write(&w) ? 1 : 0;
 	}

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause
- * rdbeamd where memory is short: it makes room for its server. */
+ * rdbeamd where memory is short: it makes room for its server, and what it cannot have itself costs no save. */
+#include <sched.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -17,12 +18,42 @@
 static const struct save memory = {
     .kind = BEAM_SNAPSHOT_MEMORY, .estimate_bytes = KEYS * 65536ull, .nkeys = KEYS};
 
-static void exits_well(pid_t pid)
+static const struct save disk = {.kind = BEAM_SNAPSHOT_DISK,
+				 .estimate_bytes = KEYS * 65536ull,
+				 .nkeys = KEYS,
+				 .name = "dump.rdb"};
+
+static cpu_set_t all_cpus;
+
+/* With few processors the flush begins after the copy, and one thread makes memory. */
+static int on_one_cpu(void **state)
+{
+	cpu_set_t one;
+
+	(void)state;
+	CPU_ZERO(&one);
+	CPU_SET(sched_getcpu(), &one);
+	return sched_getaffinity(0, sizeof(all_cpus), &all_cpus) ||
+	       sched_setaffinity(0, sizeof(one), &one);
+}
+
+static int on_all_cpus(void **state)
+{
+	(void)state;
+	return sched_setaffinity(0, sizeof(all_cpus), &all_cpus);
+}
+
+static void exits(pid_t pid, int code)
 {
 	int status = rig_reap(pid);
 
 	assert_true(WIFEXITED(status));
-	assert_int_equal(WEXITSTATUS(status), 0);
+	assert_int_equal(WEXITSTATUS(status), code);
+}
+
+static void exits_well(pid_t pid)
+{
+	exits(pid, 0);
 }
 
 /* Long before the end of rdbeam.retain. */
@@ -38,6 +69,45 @@ static void short_memory_takes_the_image_that_nobody_reads(void **state)
 	assert_true(rig_wait_given_back(&rig, 1));
 	exits_well(rig_save(&rig, &memory)); /* and the next one is made and kept as ever */
 	assert_true(rig_wait_state(&rig, BEAM_STATE_READY, 2));
+	assert_true(rig_close(&rig));
+}
+
+/* Rule 3: the image is whole by then, and its bytes need no memory of the daemon's. */
+static void write_without_memory_is_left_to_the_waiter(void **state)
+{
+	struct rig rig;
+
+	(void)state;
+	assert_true(rig_open(&rig, 64, "disk.queue:1:errno=ENOMEM"));
+	assert_true(rig_write_old_dump(&rig));
+	exits_well(rig_save(&rig, &disk));
+	assert_true(rig_verify(&rig, "dump.rdb", KEYS));
+	assert_int_equal(rig_files(&rig), 1);
+	assert_true(rig_close(&rig));
+}
+
+static void why_there_is_no_memory_is_told(void **state)
+{
+	char reason[BEAM_TEXT_BYTES];
+	struct rig rig;
+	uint32_t first;
+	uint8_t *base;
+	int err;
+
+	(void)state;
+	assert_true(rig_open(&rig, 64, "region.make:1:errno=EPERM"));
+	struct beam_lane *lane = rig_begin(&rig, &memory, -1, false, &err, reason);
+
+	assert_non_null(lane);
+	/* Asked before the daemon has seen the failure, it would try again, and get it. */
+	while (rig_next(&rig, 500) >= 0)
+		;
+	const struct beam_segment_source *source = beam_lane_source(lane);
+
+	assert_int_equal(source->claim(source->ctx, 1, &first), 0);
+	assert_true(source->slot(source->ctx, first, &base) < 0);
+	assert_non_null(strstr(beam_lane_failure(lane), "Operation not permitted"));
+	beam_lane_close(&lane);
 	assert_true(rig_close(&rig));
 }
 #endif
@@ -65,6 +135,10 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 #ifdef RDBEAM_FAULTS
 	    cmocka_unit_test(short_memory_takes_the_image_that_nobody_reads),
+	    cmocka_unit_test_setup_teardown(write_without_memory_is_left_to_the_waiter, on_one_cpu,
+					    on_all_cpus),
+	    cmocka_unit_test_setup_teardown(why_there_is_no_memory_is_told, on_one_cpu,
+					    on_all_cpus),
 #endif
 	    cmocka_unit_test(daemon_is_the_first_to_go),
 	};
