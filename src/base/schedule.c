@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <sched.h>
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
@@ -12,6 +13,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "fault.h"
 #include "sockets.h"
 
 /* True also where the kernel does not tell. */
@@ -39,13 +41,14 @@ static void try_calls(void)
 	(void)setpriority(PRIO_PROCESS, 0, getpriority(PRIO_PROCESS, 0));
 }
 
-bool beam_may_call(void (*calls)(void))
+int beam_may_call(void (*calls)(void))
 {
 	int status;
 
 	if (!is_filtered())
-		return true;
-	pid_t pid = fork();
+		return 1;
+	int err = BEAM_FAULT("call-try");
+	pid_t pid = err ? -1 : fork();
 
 	if (pid == 0) {
 		prctl(PR_SET_DUMPABLE, 0); /* its end is no crash */
@@ -53,14 +56,14 @@ bool beam_may_call(void (*calls)(void))
 		_exit(0);
 	}
 	if (pid < 0)
-		return false;
+		return err ? err : -errno;
 	while (waitpid(pid, &status, 0) < 0)
 		if (errno != EINTR)
-			return false;
+			return -errno;
 	return WIFEXITED(status);
 }
 
-bool beam_may_schedule(void)
+int beam_may_schedule(void)
 {
 	return beam_may_call(try_calls);
 }

@@ -50,18 +50,20 @@ static void end_after_server(int signal_number)
 }
 
 /* Redis and its test tools look for children of the server by their parent's pid: the daemon is to
- * be none. So it forks once, before it owns anything, and the module reaps the process between. */
+ * be none. So it forks once, before it owns anything, and the module reaps the process between, and starts
+ * another one later if no process could be had here: what is tried by one is known for all of a daemon's life. */
 static void leave_server(void)
 {
-	int code = beam_may_schedule() ? 0 : BEAM_EXIT_FIXED;
-	pid_t pid = fork();
+	int may_schedule = beam_may_schedule();
+	int err = may_schedule < 0 ? may_schedule : beam_disk_try();
+	pid_t pid = err ? -1 : fork();
 
 	if (pid < 0) {
-		fprintf(stderr, "rdbeamd: fork: %s\n", strerror(errno));
+		fprintf(stderr, "rdbeamd: fork: %s\n", strerror(err ? -err : errno));
 		exit(1);
 	}
 	if (pid > 0)
-		_exit(code);
+		_exit(may_schedule ? 0 : BEAM_EXIT_FIXED);
 	setsid();
 }
 
@@ -97,7 +99,6 @@ static void prepare_process(void)
 		beam_log(BEAM_LOG_INFO, "chdir to /: %s", strerror(errno));
 	/* Each extent is a file, and the kernel counts files under way to writers against this. */
 	beam_allow_files();
-	beam_disk_try();
 }
 
 static int run(struct daemon *d)

@@ -36,8 +36,9 @@ typedef void beam_flush_done_fn(void *arg, uint64_t cookie, int result);
 #define BEAM_FLUSH_FINISHED UINT64_MAX /* cookie of the finish */
 
 /* Finds out whether a filter of system calls would end this process for io_uring, by a forked one that may be ended.
- * Before there are threads, and before memory is registered with a device. Not called, it is taken to be allowed. */
-void beam_disk_try(void);
+ * Before there are threads, and before memory is registered with a device; what this process forks then knows it,
+ * too. Not called, it is taken to be allowed. 0, or -errno: no process could be had for it. */
+int beam_disk_try(void);
 
 /* 0, or -errno (URING asked for and not there: -ENOSYS or what the kernel said). */
 int beam_flush_open(const struct beam_flush_opts *opts, struct beam_flush **out);

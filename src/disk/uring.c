@@ -57,9 +57,12 @@ static void try_calls(void)
 
 static bool deadly;
 
-void beam_disk_try(void)
+int beam_disk_try(void)
 {
-	deadly = !beam_may_call(try_calls);
+	int may = beam_may_call(try_calls);
+
+	deadly = may == 0;
+	return may < 0 ? may : 0;
 }
 
 static int uring_open(int event, uint32_t depth, struct beam_disk_engine_state **out)

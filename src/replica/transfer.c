@@ -67,7 +67,7 @@ static int choose_loader(struct beam_pull *pull)
  * Where both have the same processors, the target comes first. What this thread starts inherits it. */
 static void let_target_first(struct beam_pull *pull)
 {
-	if (pull->lowered || pull->by_module || !beam_may_schedule())
+	if (pull->lowered || pull->by_module || beam_may_schedule() <= 0)
 		return;
 	errno = 0;
 	int nice = getpriority(PRIO_PROCESS, 0);
