@@ -40,6 +40,7 @@ static struct {
 	uint64_t page_seen;
 	struct beam_ctl_config configured; /* as sent last, but for its number */
 	uint32_t config_number;
+	bool unsent; /* the daemon has not got them: it is stopped, or there was no memory */
 	uint64_t started_ms;
 	uint64_t backoff_ms;
 	uint64_t due_ms; /* when it is started again; 0: not */
@@ -62,6 +63,8 @@ static void start_later(void)
 
 void beam_link_on_cron(void)
 {
+	if (link_.unsent)
+		beam_link_configure();
 	if (!link_.due_ms || beam_now_ms() < link_.due_ms)
 		return;
 	link_.due_ms = 0;
@@ -92,6 +95,7 @@ static void disconnect(void)
 		RedisModule_EventLoopDel(link_.control, REDISMODULE_EVENTLOOP_READABLE);
 	beam_close(&link_.control);
 	link_.state = BEAM_LINK_DOWN;
+	link_.unsent = false;
 	link_.name_len = 0;
 	memset(&link_.ready, 0, sizeof(link_.ready));
 	/* What was in the region is gone with the daemon; totals and times of the past stay. */
@@ -220,10 +224,11 @@ static int spawn(int control, int listener)
 	posix_spawnattr_destroy(&attr);
 	posix_spawn_file_actions_destroy(&actions);
 	if (err) {
-		snprintf(
-		    link_.error, sizeof(link_.error),
-		    "cannot run rdbeam.daemon %s: %s; install rdbeamd there or set rdbeam.daemon",
-		    path, strerror(err));
+		snprintf(link_.error, sizeof(link_.error), "cannot run rdbeam.daemon %s: %s; %s",
+			 path, strerror(err),
+			 err == EAGAIN || err == ENOMEM
+			     ? "it is tried again"
+			     : "install rdbeamd there or set rdbeam.daemon");
 		return -err;
 	}
 	while (waitpid(pid, &status, 0) < 0) {
@@ -416,9 +421,10 @@ static void configure(bool anyway)
 	if (!err)
 		err = beam_ctl_send(link_.control, BEAM_CTL_CONFIG, &sent, sizeof(sent), -1);
 
-	if (err)
-		beam_log(BEAM_LOG_WARNING, "cannot send settings to rdbeamd: %s",
+	if (err && !link_.unsent)
+		beam_log(BEAM_LOG_WARNING, "cannot send settings to rdbeamd, it is tried again: %s",
 			 beam_strerror(err));
+	link_.unsent = err != 0;
 }
 
 void beam_link_configure(void)
