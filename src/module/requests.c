@@ -112,8 +112,12 @@ static void start(RedisModuleCtx *ctx, void *arg)
 	if (pid == 0)
 		child_main(ctx, self);
 	beam_hook_own_fork(0);
-	/* Refused while another child runs: its end is an event, and starts us again. */
 	forking = pid > 0;
+	/* Refused while another child runs: its end is an event, and starts us again. Else none would come. */
+	if (pid < 0 && !(RedisModule_GetContextFlags(ctx) & REDISMODULE_CTX_FLAGS_ACTIVE_CHILD))
+		beam_request_finish_all(false,
+					"ERR the server cannot fork: its log says why (memory: set "
+					"vm.overcommit_memory to 1; or a limit of processes)");
 }
 
 static void plan_start(void)
