@@ -135,7 +135,7 @@ static int make_path(const struct follower *f, const struct beam_gen *gen, char 
 		   : -ENAMETOOLONG;
 }
 
-static void pull_file(const struct follower *f, const struct beam_gen *gen)
+static int pull_file(const struct follower *f, const struct beam_gen *gen)
 {
 	struct beam_pull_opts opts = {.from = f->opts->from,
 				      .target = BEAM_PULL_FILE,
@@ -152,24 +152,24 @@ static void pull_file(const struct follower *f, const struct beam_gen *gen)
 	f->report(f->report_arg, rc, &result, path);
 	if (!rc)
 		remove_oldest(f, path);
+	return rc;
 }
 
 /* Until the connection breaks. `served`: the primary has let it wait. */
 static int pull_files(const struct follower *f, struct beam_redis *redis, bool *served)
 {
-	struct beam_gen seen = {0}, gen;
+	struct beam_relay_news news = {0};
+	struct beam_gen gen;
 
 	for (;;) {
-		int rc = beam_relay_wait(redis, &seen, f->opts->timeout_ms, &gen);
+		int rc = beam_relay_wait(redis, &news, f->opts->timeout_ms, &gen);
 
 		if (rc && rc != -EAGAIN)
 			return rc;
 		*served = true;
 		if (rc)
 			continue;
-		if (!is_here(f, &gen))
-			pull_file(f, &gen);
-		seen = gen;
+		beam_relay_pulled(&news, &gen, is_here(f, &gen) ? 0 : pull_file(f, &gen));
 	}
 }
 

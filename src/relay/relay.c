@@ -25,6 +25,8 @@
 
 #define NEWS_WAIT_MS   20000 /* twice that, and the primary takes it for gone */
 #define SPEAK_EVERY_MS 500   /* the shortest `timeout` is a second */
+#define AGAIN_FIRST_MS 1000
+#define AGAIN_LAST_MS  600000 /* the primary sends all of the image each time */
 #define RETRY_FIRST_MS 1000
 #define RETRY_LAST_MS  30000
 
@@ -42,30 +44,47 @@ struct relay {
 	struct beam_redis *redis; /* the puller's; set and cleared under store.lock */
 	/* The puller's own. */
 	struct beam_served *held; /* NULL: no whole image yet */
-	struct beam_gen seen;     /* pulled, or tried in vain */
+	struct beam_relay_news news;
 	uint64_t spoke_ms;
 };
 
-int beam_relay_wait(struct beam_redis *redis, const struct beam_gen *known, int timeout_ms,
+int beam_relay_wait(struct beam_redis *redis, const struct beam_relay_news *news, int timeout_ms,
 		    struct beam_gen *gen)
 {
 	char name[BEAM_GEN_TEXT_BYTES] = "-";
 	redisReply *reply = NULL;
+	uint64_t now = beam_now_ms(), at = news->again_at_ms;
+	int wait_ms = !at || at >= now + NEWS_WAIT_MS ? NEWS_WAIT_MS
+		      : at > now                      ? (int)(at - now)
+						      : 1;
 
-	if (known->counter)
-		beam_gen_to_text(known, name);
-	beam_redis_set_timeout(redis, NEWS_WAIT_MS + timeout_ms);
-	int rc = beam_redis_command(redis, &reply, "RDBEAM.RELAY WAIT %s %d", name, NEWS_WAIT_MS);
+	if (news->seen.counter)
+		beam_gen_to_text(&news->seen, name);
+	beam_redis_set_timeout(redis, wait_ms + timeout_ms);
+	int rc = beam_redis_command(redis, &reply, "RDBEAM.RELAY WAIT %s %d", name, wait_ms);
 
 	if (rc)
 		return rc; /* with its line, and nothing more is asked */
 	beam_redis_set_timeout(redis, timeout_ms);
+	*gen = news->seen;
 	if (reply->type == REDIS_REPLY_NIL)
-		rc = -EAGAIN;
+		rc = at && beam_now_ms() >= at ? 0 : -EAGAIN;
 	else if (reply->type != REDIS_REPLY_STRING || beam_gen_from_text(reply->str, gen))
 		rc = BEAM_E_PROTO;
 	freeReplyObject(reply);
 	return rc;
+}
+
+void beam_relay_pulled(struct beam_relay_news *news, const struct beam_gen *gen, int code)
+{
+	bool again = news->again_at_ms && news->seen.nonce == gen->nonce &&
+		     news->seen.counter == gen->counter;
+	uint64_t pause_ms = again ? 2 * news->pause_ms : AGAIN_FIRST_MS;
+	bool is_over = !code || code == BEAM_E_STALE; /* here, or not there any more */
+
+	news->seen = *gen;
+	news->pause_ms = pause_ms < AGAIN_LAST_MS ? pause_ms : AGAIN_LAST_MS;
+	news->again_at_ms = is_over ? 0 : beam_now_ms() + news->pause_ms;
 }
 
 /* ---- the puller ----------------------------------------------------------------------------- */
@@ -146,10 +165,10 @@ static int join(struct relay *relay, char *error)
 			beam_tell(error, rc, "%s: RDBEAM.RELAY JOIN's answer is not understood",
 				  beam_redis_name(redis));
 	}
-	memset(&relay->seen, 0, sizeof(relay->seen));
+	memset(&relay->news, 0, sizeof(relay->news));
 	if (!rc && relay->held) {
-		relay->seen = relay->held->gen;
-		rc = say(relay, "HOLD", &relay->seen);
+		relay->news.seen = relay->held->gen;
+		rc = say(relay, "HOLD", &relay->news.seen);
 	}
 	if (rc)
 		set_redis(relay, NULL);
@@ -205,7 +224,7 @@ static int pull_image(struct relay *relay, const struct beam_gen *gen)
 	relay_image_sink(image, &into.sink);
 	into.sink.begin = begin_image;
 	rc = beam_pull_run(&opts, keep_awake, relay, &result);
-	relay->seen = *gen;
+	beam_relay_pulled(&relay->news, gen, rc);
 	if (!rc) {
 		relay_image_whole(image, &into.totals, &into.vouched);
 		relay->held = image;
@@ -230,7 +249,7 @@ static int pull_images(struct relay *relay, bool *served)
 	while (!rc && !atomic_load(&relay->stop)) {
 		struct beam_gen gen;
 
-		rc = beam_relay_wait(relay->redis, &relay->seen, relay->opts.timeout_ms, &gen);
+		rc = beam_relay_wait(relay->redis, &relay->news, relay->opts.timeout_ms, &gen);
 		*served |= !rc || rc == -EAGAIN;
 		if (rc == -EAGAIN)
 			rc = 0;

@@ -45,9 +45,19 @@ int beam_follow_run(const struct beam_follow_opts *opts, beam_relay_report_fn *r
 
 /* ---- for both ------------------------------------------------------------------------------- */
 
-/* Blocks until the primary has another generation than `known`. 0 with *gen; -EAGAIN when there was
- * none for a minute; or the connection's failure. */
-int beam_relay_wait(struct beam_redis *redis, const struct beam_gen *known, int timeout_ms,
+/* What they wait for: a generation that they do not know, or the time to try one again. */
+struct beam_relay_news {
+	struct beam_gen seen; /* pulled, or tried in vain */
+	uint64_t again_at_ms; /* 0: pulled; else `seen` is to be tried again then */
+	uint64_t pause_ms;    /* before that */
+};
+
+/* Blocks until the primary has another generation than news->seen. 0 with *gen, which is news->seen when that is to
+ * be tried again; -EAGAIN when there was none for a minute; or the connection's failure. */
+int beam_relay_wait(struct beam_redis *redis, const struct beam_relay_news *news, int timeout_ms,
 		    struct beam_gen *gen);
+/* Notes how the pull of `gen` has ended: what may have been a moment's failure is tried again, after pauses that
+ * become longer. */
+void beam_relay_pulled(struct beam_relay_news *news, const struct beam_gen *gen, int code);
 
 #endif
