@@ -62,7 +62,9 @@ static int open_table(struct generation *gen)
 	if (gen->table_fd < 0)
 		return -errno;
 	/* Memory that is not there must show now, not as SIGBUS in a writer. */
-	err = -posix_fallocate(gen->table_fd, 0, (off_t)gen->table_bytes);
+	do {
+		err = -posix_fallocate(gen->table_fd, 0, (off_t)gen->table_bytes);
+	} while (err == -EINTR); /* by a stop, a freezer */
 	if (err)
 		return err;
 	if (fcntl(gen->table_fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW))

@@ -14,11 +14,13 @@
 #include <unistd.h>
 
 #include "daemon.h"
+#include "fault.h"
 #include "log.h"
 #include "rdbeam/error.h"
 #include "sockets.h"
 
 #define PUBLISH_EVERY 16 /* signatures: each news makes the sessions look */
+#define TRIES         3
 
 struct signing {
 	struct beam_voucher *voucher;
@@ -27,6 +29,7 @@ struct signing {
 	int wake; /* eventfd: the thread is done */
 	struct beam_watch *watch;
 	uint32_t unpublished;
+	uint32_t failures; /* in a row */
 
 	struct generation *gen; /* whose segment the thread has; NULL: none. The loop's */
 	/* The thread's while it works. */
@@ -158,13 +161,17 @@ static void on_signed(int fd, uint32_t events, void *arg)
 		give(d);
 		return;
 	}
-	if (s->err) {
-		/* Its readers go without, and time out; another try would fail as well. */
+	int err = s->err ? s->err : BEAM_FAULT("daemon.sign");
+
+	if (err) {
+		/* For want of memory. Where that lasts its readers go without, and time out. */
 		beam_log(BEAM_LOG_WARNING, "signing segment %u of generation %llu: %s",
-			 s->sealed.index, (unsigned long long)gen->id.counter,
-			 beam_strerror(s->err));
+			 s->sealed.index, (unsigned long long)gen->id.counter, beam_strerror(err));
+		if (++s->failures < TRIES)
+			give(d);
 		return;
 	}
+	s->failures = 0;
 	gen->vouched[s->sealed.index] = s->vouched;
 	reuse_later(gen);
 	give(d);
