@@ -268,7 +268,9 @@ int beam_facts_read(RedisModuleCtx *ctx, struct beam_facts *facts, char *why)
 	read_policy(ctx, facts);
 	err = read_functions(ctx, facts);
 	if (err)
-		snprintf(why, 256, "FUNCTION DUMP gave no payload: is FUNCTION renamed?");
+		snprintf(why, 256, "%s",
+			 err == -ENOMEM ? "no memory for the functions"
+					: "FUNCTION DUMP gave no payload: is FUNCTION renamed?");
 	else if ((err = read_databases(ctx, facts)))
 		snprintf(why, 256, "no memory for the list of databases");
 	if (err)

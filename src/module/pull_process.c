@@ -212,7 +212,11 @@ int beam_pull_process_start(RedisModuleCtx *ctx, const char *host, long long por
 
 	if (!rc && pipe2(fds, O_CLOEXEC))
 		rc = -errno;
-	else if (!rc) {
+	if (rc && rc != BEAM_E_UNSUPPORTED) {
+		beam_log(BEAM_LOG_WARNING,
+			 "auto-pull: cannot be started: %s; the server's own sync goes on",
+			 beam_strerror(rc));
+	} else if (!rc) {
 		rc = spawn(call, fds[1]);
 		close(fds[1]);
 		if (rc) {

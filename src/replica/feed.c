@@ -364,8 +364,9 @@ int beam_feed_open(const struct beam_feed_opts *opts, char *error, struct beam_f
 	pthread_mutex_init(&feed->lock, NULL);
 	feed->link.stop = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	feed->changed = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	rc = feed->link.stop < 0 || feed->changed < 0 ? -errno : 0;
 	feed->out = malloc(CHUNK_BYTES);
-	rc = feed->link.stop < 0 || feed->changed < 0 || !feed->out ? -ENOMEM : 0;
+	rc = rc || feed->out ? rc : -ENOMEM;
 	if (!rc)
 		rc = beam_feed_listen_open(opts->target_sock, &feed->listen);
 	if (!rc)

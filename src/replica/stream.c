@@ -172,10 +172,12 @@ static int start(struct beam_stream *stream, const struct beam_stream_opts *opts
 	int rc =
 	    beam_spool_open(opts->memory_bytes, opts->spill_bytes, opts->spill_dir, &stream->spool);
 
-	stream->buf = malloc(READ_BYTES);
 	stream->ready = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	stream->stop = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	if (!rc && (!stream->buf || stream->ready < 0 || stream->stop < 0))
+	if (!rc && (stream->ready < 0 || stream->stop < 0))
+		rc = -errno;
+	stream->buf = malloc(READ_BYTES);
+	if (!rc && !stream->buf)
 		rc = -ENOMEM;
 	if (!rc)
 		rc = -pthread_create(&stream->thread, NULL, stream_thread, stream);
