@@ -13,6 +13,7 @@ import subprocess
 import time
 
 import pytest
+import redis
 
 import data
 import harness
@@ -230,6 +231,24 @@ def test_limit_of_processes_is_named(make, loads, monkeypatch):
 
 
 @pytest.mark.skipif(not harness.FAULTS, reason="needs a build with RDBEAM_FAULTS")
+def test_server_that_cannot_fork_says_so_at_once(make, root, monkeypatch):
+    """As without memory to overcommit: no child's end would start another one."""
+    fault = root / "fault"
+    monkeypatch.setenv("RDBEAM_FAULT", f"@{fault}")
+    server = make("primary", repl_backlog_size="1mb")
+    data.fill_strings(server.client, 100, 100)
+    harness.cli("pull", "--from", f"127.0.0.1:{server.port}", "--discard", check=0)
+    server.childless()  # whose end would start another
+    fault.write_text("request.fork:1:errno=ENOMEM snapshot\n")
+    with pytest.raises(redis.ResponseError, match="cannot fork.*overcommit"):
+        server.client.execute_command("RDBEAM.SNAPSHOT", "WAIT", 20000)
+    fault.write_text("request.fork:1:errno=ENOMEM pull\n")
+    done = harness.cli("pull", "--from", f"127.0.0.1:{server.port}", "--discard", "--fresh", check=1, timeout_s=20)
+    assert "cannot fork" in done.stderr
+    harness.cli("pull", "--from", f"127.0.0.1:{server.port}", "--discard", "--fresh", check=0)
+
+
+@pytest.mark.skipif(not harness.FAULTS, reason="needs a build with RDBEAM_FAULTS")
 def test_region_that_could_not_be_opened_is_opened_by_a_save(make, monkeypatch):
     """At the daemon's start there was no thread or no memory to be had."""
     monkeypatch.setenv("RDBEAM_FAULT", "daemon.region:1:errno=EAGAIN")
@@ -238,6 +257,42 @@ def test_region_that_could_not_be_opened_is_opened_by_a_save(make, monkeypatch):
     wait_for(lambda: "region of segments of" in server.log(), "it could not be opened")
     server.bgsave()
     server.image_made()
+
+
+@pytest.mark.skipif(not harness.FAULTS, reason="needs a build with RDBEAM_FAULTS")
+def test_settings_that_could_not_be_sent_are_sent_again(make, monkeypatch):
+    """As while the daemon is stopped, or without memory."""
+    monkeypatch.setenv("RDBEAM_FAULT", "link.configure:1:errno=EAGAIN")
+    server = make("primary")  # which waits until the daemon is up
+    server.client.set("some", "data")
+    server.bgsave()
+    server.image_made()
+
+
+@pytest.mark.skipif(not harness.FAULTS, reason="needs a build with RDBEAM_FAULTS")
+def test_reason_of_stock_saving_is_the_daemons(make, loads, monkeypatch):
+    """Not what followed from it in the child."""
+    monkeypatch.setenv("RDBEAM_FAULT", "daemon.grant:1:errno=EIO")
+    server = make("primary")
+    data.fill_strings(server.client, 100, 100)
+    server.bgsave()
+    assert server.value("rdbeam", "rdbeam_last_fallback_reason") == "fault at a grant"
+    assert loads(server.dump()).digest() == server.digest()
+
+
+@pytest.mark.skipif(not harness.FAULTS, reason="needs a build with RDBEAM_FAULTS")
+@pytest.mark.parametrize("nth", [1, 2])
+def test_what_no_process_could_be_had_for_is_tried_again(make, root, monkeypatch, nth):
+    """Whether the filter of system calls here ends who changes priorities, or who uses io_uring."""
+    fault = root / "fault"
+    fault.write_text(f"call-try:{nth}:errno=EAGAIN\n")
+    monkeypatch.setenv("RDBEAM_FAULT", f"@{fault}")
+    server = make("primary", confined=["--old-kernel"])
+    assert not fault.exists()
+    server.client.set("some", "data")
+    server.bgsave()
+    server.image_made()
+    assert "filter of system calls" not in server.log() and "io_uring cannot be used" not in server.log()
 
 
 # ---- row 2: SIGUSR1 around the rename --------------------------------------------------------

@@ -116,6 +116,17 @@ def test_one_relay_feeds_three_replicas(make, relay, binary):
     wait_for(lambda: primary.number("rdbeam", "rdbeam_relays") == 0, "it has left")
 
 
+@pytest.mark.skipif(not harness.FAULTS, reason="needs a build with RDBEAM_FAULTS")
+def test_segment_that_could_not_be_signed_is_tried_again(make, relay, monkeypatch):
+    """For want of memory: the relay would wait until its time is over."""
+    monkeypatch.setenv("RDBEAM_FAULT", "daemon.sign:1:errno=ENOMEM")
+    primary = make("primary")
+    data.fill_mixed(primary)
+    generation, _ = image_of(primary)
+    relay(primary).holds(generation)
+    assert "signing segment" in primary.log()
+
+
 def test_new_image_is_sent_at_most_fanout_times(make, relay):
     """All ask at once for an image that nobody has yet: readers are sent to relays that still pull."""
     primary = slow_primary(make, megabytes=24, rate=0, options={"fanout": 2})
@@ -575,6 +586,25 @@ def test_follow_keeps_the_newest_files(make, loads, root):
         process.terminate()
         process.communicate()
     assert files(place) == kept, "nothing half-written stays"
+
+
+@pytest.mark.skipif(not harness.FAULTS, reason="needs a build with RDBEAM_FAULTS")
+@pytest.mark.parametrize("fault", ["to-file-fsync:1:errno=EIO", "pull-valid:1:errno=EIO"])
+def test_image_that_failed_is_tried_again(make, root, fault):
+    """Of a backup the next one may be a day away."""
+    primary = make("primary")
+    data.fill_mixed(primary)
+    primary.bgsave()
+    primary.image_made()
+    place = root / "backup"
+    place.mkdir()
+    process = harness.cli_start("relay", "--from", f"127.0.0.1:{primary.port}", "--follow", "--dir", place,
+                                env={"RDBEAM_FAULT": fault})
+    try:
+        wait_for(lambda: any(primary.generation() in name for name in files(place)), lambda: files(place))
+    finally:
+        process.terminate()
+        assert "Input/output error" in process.communicate()[1]
 
 
 def test_follow_removes_what_is_old_and_its_own(make, root):
