@@ -316,7 +316,8 @@ int beam_lane_begin(const struct beam_lane_begin *opts, char *reason, struct bea
 	err = err ? err : take_generation(lane, reason, opts->timeout_ms);
 	if (err) {
 		if (!reason[0])
-			snprintf(reason, BEAM_TEXT_BYTES, "%s", beam_strerror(err));
+			snprintf(reason, BEAM_TEXT_BYTES, "asking the daemon for a generation: %s",
+				 beam_strerror(err));
 		beam_lane_close(&lane);
 		return err;
 	}

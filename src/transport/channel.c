@@ -111,12 +111,13 @@ static struct channel_tls *make_tls(struct channel *channel, bool accepting)
 	if (!tls)
 		return NULL;
 	tls->ssl = make_ssl(accepting);
-	if (!tls->ssl || tls_socket_set(tls->ssl, channel->fd)) {
+	/* The keys' callbacks look there. */
+	if (!tls->ssl || tls_socket_set(tls->ssl, channel->fd) ||
+	    !SSL_set_app_data(tls->ssl, tls)) {
 		SSL_free(tls->ssl);
 		free(tls);
 		return NULL;
 	}
-	SSL_set_app_data(tls->ssl, tls);
 	return tls;
 }
 

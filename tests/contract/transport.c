@@ -4,6 +4,7 @@
 #include "transport_fixture.h"
 
 #include <errno.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -713,6 +714,41 @@ static void refuses_clear_where_tls_is_demanded(void **state)
 	fixture_close(&f);
 }
 
+static atomic_int fail_in; /* calls from now; 0: none */
+
+int __real_SSL_set_ex_data(void *ssl, int number, void *data);
+int __wrap_SSL_set_ex_data(void *ssl, int number, void *data);
+
+int __wrap_SSL_set_ex_data(void *ssl, int number, void *data)
+{
+	return atomic_fetch_sub(&fail_in, 1) == 1 ? 0 : __real_SSL_set_ex_data(ssl, number, data);
+}
+
+/* Of the reader's side, then of the server's. */
+static void without_memory_for_tls_the_session_ends(void **state)
+{
+	(void)state;
+	if (!transport->by_tls)
+		skip();
+	for (int nth = 1; nth <= 2; nth++) {
+		struct beam_reader_event event;
+		struct beam_reader *reader = NULL;
+		char text[BEAM_TEXT_BYTES] = "";
+		struct fixture f;
+
+		fixture_open(&f, transport->server, 2, NULL);
+		struct beam_reader_opts opts = ticket_for(&f);
+
+		atomic_store(&fail_in, nth);
+		assert_true(transport->reader->open(&opts, text, &reader) < 0);
+		opts = ticket_for(&f);
+		reader = open_reader(&opts);
+		expect_event(reader, BEAM_READER_WELCOME, &event);
+		transport->reader->close(&reader, 0, 0);
+		fixture_close(&f);
+	}
+}
+
 static void hears_nobody_behind_a_closed_door(void **state)
 {
 	struct fixture f;
@@ -756,6 +792,7 @@ int main(void)
 	    cmocka_unit_test(connect_error_names_host_port_and_remedy),
 	    cmocka_unit_test(port_in_use_is_told_with_its_remedy),
 	    cmocka_unit_test(refuses_clear_where_tls_is_demanded),
+	    cmocka_unit_test(without_memory_for_tls_the_session_ends),
 	    cmocka_unit_test(hears_nobody_behind_a_closed_door),
 	};
 	int failed = 0;
