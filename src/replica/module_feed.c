@@ -415,7 +415,7 @@ int beam_module_feed_open(const struct beam_module_offer *offer, struct beam_win
 	struct beam_module_feed *m = calloc(1, sizeof(*m));
 
 	if (!m)
-		return -ENOMEM;
+		return beam_tell(why, -ENOMEM, "out of memory: loading by module");
 	m->window = window;
 	m->must = must;
 	memcpy(m->nonce, offer->nonce, sizeof(m->nonce));

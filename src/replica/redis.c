@@ -202,7 +202,7 @@ int beam_redis_commandv(struct beam_redis *redis, redisReply **reply, const char
 	int len = redisvFormatCommand(&command, format, ap);
 
 	if (len < 0)
-		return len == -1 ? -ENOMEM : -EINVAL;
+		return len == -1 ? beam_redis_no_memory(redis) : -EINVAL;
 	int code = run_awake(redis, reply, command, (size_t)len);
 
 	redisFreeCommand(command);
@@ -227,7 +227,7 @@ int beam_redis_argv(struct beam_redis *redis, redisReply **reply, int argc, cons
 	long long len = redisFormatCommandArgv(&command, argc, argv, argvlen);
 
 	if (len < 0)
-		return -ENOMEM;
+		return beam_redis_no_memory(redis);
 	int code = run_awake(redis, reply, command, (size_t)len);
 
 	redisFreeCommand(command);

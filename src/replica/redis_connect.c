@@ -85,6 +85,13 @@ void beam_redis_peer(const struct beam_redis *redis, char *out, size_t cap)
 		out[0] = '\0';
 }
 
+int beam_redis_no_memory(struct beam_redis *redis)
+{
+	snprintf(redis->error, sizeof(redis->error), "out of memory: connection to %s: free some",
+		 redis->name);
+	return -ENOMEM;
+}
+
 /* ---- connecting --------------------------------------------------------------------------- */
 
 static struct timeval timeval_of_ms(int timeout_ms)
@@ -121,7 +128,7 @@ static int connect_unix(struct beam_redis *redis, const struct beam_redis_addr *
 			     ? redisConnectUnixWithTimeout(addr->host, timeval_of_ms(timeout_ms))
 			     : redisConnectUnix(addr->host);
 	if (!redis->context)
-		return -ENOMEM;
+		return beam_redis_no_memory(redis);
 	return redis->context->err
 		   ? connect_failed(redis, addr, context_error(redis->context, errno))
 		   : 0;
@@ -140,7 +147,7 @@ static int connect_tcp(struct beam_redis *redis, const struct beam_redis_addr *a
 	if (redis->context)
 		return 0;
 	close(fd);
-	return -ENOMEM;
+	return beam_redis_no_memory(redis);
 }
 
 static int connect_tls(struct beam_redis *redis, const struct beam_redis_addr *addr, int timeout_ms)
@@ -152,7 +159,7 @@ static int connect_tls(struct beam_redis *redis, const struct beam_redis_addr *a
 
 	if (code == 0) {
 		redis->context = redisConnectFd(beam_tunnel_take_fd(redis->tunnel));
-		return redis->context ? 0 : -ENOMEM;
+		return redis->context ? 0 : beam_redis_no_memory(redis);
 	}
 	if (!text[0])
 		return connect_failed(redis, addr, code);

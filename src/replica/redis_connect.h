@@ -25,6 +25,8 @@ int beam_redis_connect(struct beam_redis *redis, const struct beam_redis_addr *a
 		       int timeout_ms);
 void beam_redis_disconnect(struct beam_redis *redis);
 
+/* -ENOMEM, with its line. */
+int beam_redis_no_memory(struct beam_redis *redis);
 /* Code and line of a connection that has broken, while errno is as hiredis left it. */
 int beam_redis_lost(struct beam_redis *redis);
 /* The receive timeout, in force at once. */
