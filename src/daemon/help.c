@@ -20,6 +20,8 @@ static const struct {
     {"--help", "Print this help and exit."},
     {"--man", "Print the man page in roff and exit."},
     {"--version", "Print the version and exit."},
+    {"--test-thp", "Test whether huge pages fit rdbeam.fork-thp. Exit status: 0 they do, 3 the\n"
+		   "kernel gives none, 4 a write after a fork copies all of a page, 1 failed."},
     {"--wait", "Of the server's saving child, which turns into this: wait until the dump is\n"
 	       "on disk and rename it. Not for people."},
 };

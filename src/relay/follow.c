@@ -149,6 +149,7 @@ static int pull_file(const struct follower *f, const struct beam_gen *gen)
 	opts.file = path;
 	if (!rc)
 		rc = beam_pull_run(&opts, NULL, NULL, &result);
+	result.gen = *gen;
 	f->report(f->report_arg, rc, &result, path);
 	if (!rc)
 		remove_oldest(f, path);
@@ -197,7 +198,7 @@ static int run(const struct follower *f, char *error)
 			if (rc == BEAM_E_DENIED || (rc == BEAM_E_SERVER && !begun))
 				return beam_tell(error, rc,
 						 "%s (it needs the rdbeam module of this version, "
-						 "and +rdbeam.relay +rdbeam.ticket +psync)",
+						 "and " BEAM_RELAY_RIGHTS ")",
 						 text);
 		}
 		if (served)

@@ -132,8 +132,7 @@ static int refused(const struct beam_redis *redis, int rc, char error[BEAM_REDIS
 		    name);
 	if (rc == BEAM_E_DENIED)
 		return beam_tell(error, rc,
-				 "%s: %s (grant it: ACL SETUSER <user> +rdbeam.relay "
-				 "+rdbeam.ticket +psync)",
+				 "%s: %s (grant it: ACL SETUSER <user> " BEAM_RELAY_RIGHTS ")",
 				 name, text);
 	return beam_tell(error, rc, "%s: RDBEAM.RELAY: %s", name, text);
 }
@@ -224,6 +223,7 @@ static int pull_image(struct relay *relay, const struct beam_gen *gen)
 	relay_image_sink(image, &into.sink);
 	into.sink.begin = begin_image;
 	rc = beam_pull_run(&opts, keep_awake, relay, &result);
+	result.gen = *gen;
 	beam_relay_pulled(&relay->news, gen, rc);
 	if (!rc) {
 		relay_image_whole(image, &into.totals, &into.vouched);

@@ -8,6 +8,9 @@
 
 #include "pull.h"
 
+/* What a relay's and a follower's user needs at the primary: a puller's, and one more (docs/security.md). */
+#define BEAM_RELAY_RIGHTS "+info +psync +replconf +rdbeam.ticket +rdbeam.relay"
+
 /* An image is here, or (code not 0) could not be had, with the line in result->error. `file`: where, for
  * a follower. From one thread at a time. */
 typedef void beam_relay_report_fn(void *arg, int code, const struct beam_pull_result *result,

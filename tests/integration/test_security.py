@@ -39,6 +39,23 @@ def test_documented_users_suffice_for_a_pull(make, binary):
     same_data(primary, replica)
 
 
+@pytest.mark.parametrize("way", ["--listen", "--follow"])
+def test_documented_user_suffices_for_a_relay(make, root, way):
+    primary = make("primary")
+    primary.client.execute_command(*user_line("relay", "secret-four"))
+    where = ["--listen", f"127.0.0.2:{harness.free_port()}"] if way == "--listen" else ["--follow", "--dir", root]
+    relay = cli_start("relay", "--json", "--from", f"127.0.0.1:{primary.port}", "--from-user", "relay", *where,
+                      env={"RDBEAM_FROM_PASS": "secret-four"})
+    try:
+        wait_for(lambda: "rdbeam.relay" in primary.client.execute_command("CLIENT", "LIST").decode(), "it is there")
+        primary.client.execute_command("RDBEAM.SNAPSHOT", "WAIT", 5000)
+        line = relay.stdout.readline()
+    finally:
+        relay.terminate()
+        _, err = relay.communicate(timeout=harness.DEADLINE_S)
+    assert primary.generation() in line and "error" not in line, line + err
+
+
 def test_documented_user_suffices_for_watching(make):
     server = make("server")
     server.client.execute_command(*user_line("watcher", "secret-three"))
