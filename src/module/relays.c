@@ -32,7 +32,7 @@ struct relay {
 	uint32_t port;
 	uint8_t key[BEAM_TICKET_KEY_BYTES];
 	uint64_t joined_ms;
-	uint64_t wait_ms; /* its last WAIT: so long it may say nothing */
+	uint64_t wait_ms; /* its longest WAIT: so long it may say nothing */
 	uint64_t due_ms;  /* when it is to have said something; 0: it never waited */
 	bool told_silent;
 	uint64_t complaints;
@@ -172,7 +172,8 @@ void beam_relays_heard(uint64_t client, long long wait_ms)
 
 	if (!relay)
 		return;
-	if (wait_ms >= 0)
+	/* It waits for less where it tries an image again, and may be silent for as long as before in that. */
+	if (wait_ms >= 0 && (uint64_t)wait_ms > relay->wait_ms)
 		relay->wait_ms = (uint64_t)wait_ms;
 	if (relay->due_ms || wait_ms >= 0)
 		relay->due_ms = beam_now_ms() + 2 * relay->wait_ms + LATE_MS;

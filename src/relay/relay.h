@@ -56,7 +56,7 @@ struct beam_relay_news {
 };
 
 /* Blocks until the primary has another generation than news->seen. 0 with *gen, which is news->seen when that is to
- * be tried again; -EAGAIN when there was none for a minute; or the connection's failure. */
+ * be tried again; -EAGAIN when there was none for 20 seconds; or the connection's failure. */
 int beam_relay_wait(struct beam_redis *redis, const struct beam_relay_news *news, int timeout_ms,
 		    struct beam_gen *gen);
 /* Notes how the pull of `gen` has ended: what may have been a moment's failure is tried again, after pauses that
