@@ -86,8 +86,8 @@ def test_first_address_of_a_name_says_nothing(make, root, mounts):
     primary = make("primary", bind="127.0.0.2")
     with silent("127.0.0.1", primary.port):
         done, took_s = in_world(root, [("127.0.0.1", "half"), ("127.0.0.2", "half")], "pull", "--from",
-                                f"half:{primary.port}", "--discard", "--timeout", 4)
-    assert done.returncode == 0 and 1 < took_s < 4, (took_s, done.stderr)
+                                f"half:{primary.port}", "--discard", "--timeout", 6)
+    assert done.returncode == 0 and 2 < took_s < 8, (took_s, done.stderr)  # it was waited for once
 
 
 def test_pull_port_that_is_shut(make, root):
