@@ -69,7 +69,7 @@ static void print_json(const struct beam_doctor *doctor)
 		beam_json_text(check, "remedy", finding->remedy);
 		cJSON_AddItemToArray(checks, check);
 	}
-	cJSON_AddItemToObject(object, "checks", checks);
+	beam_json_add(object, "checks", checks);
 	for (enum beam_level level = BEAM_LEVEL_OK; level <= BEAM_LEVEL_FAIL; level++)
 		beam_json_i64(object, level_names[level], count_level(doctor, level));
 	beam_json_print(object);

@@ -250,7 +250,7 @@ static void add_status(cJSON *object, const char *name, const redisReply *value)
 		list = cJSON_CreateArray();
 		for (size_t i = 0; i < value->elements; i++)
 			cJSON_AddItemToArray(list, object_of(value->element[i]));
-		cJSON_AddItemToObject(object, name, list);
+		beam_json_add(object, name, list);
 	} else {
 		beam_json_text(object, name, value->str ? value->str : "");
 	}
@@ -281,8 +281,8 @@ static void print_json(const struct beam_view *view, const char *name)
 	for (size_t i = 0; i < sizeof(fields) / sizeof(fields[0]); i++)
 		add_info(server, view, fields[i]);
 	beam_json_u64(server, "keys", beam_view_keys(view));
-	cJSON_AddItemToObject(object, "server", server);
-	cJSON_AddItemToObject(object, "rdbeam", module);
+	beam_json_add(object, "server", server);
+	beam_json_add(object, "rdbeam", module);
 	beam_json_print(object);
 }
 

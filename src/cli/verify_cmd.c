@@ -197,14 +197,14 @@ static void print_json(const char *path, const struct beam_verify_report *report
 	beam_json_u64(object, "dbs", report->ndbs);
 	for (size_t i = 0; i < BEAM_VERIFY_TYPES; i++)
 		beam_json_u64(types, beam_verify_type_names[i], report->keys_by_type[i]);
-	cJSON_AddItemToObject(object, "keys_by_type", types);
+	beam_json_add(object, "keys_by_type", types);
 	beam_key_stats_json(found->stats, object);
 	beam_json_text(object, "replid", report->repl_id);
 	beam_json_i64(object, "offset", report->repl_offset);
 	beam_json_bool(object, "crc_ok", report->crc_ok);
 	beam_json_bool(object, "crc_absent", report->crc_absent);
 	beam_json_u64(object, "problems_total", report->problems);
-	cJSON_AddItemToObject(object, "problems", found->array);
+	beam_json_add(object, "problems", found->array);
 	if (code != 0) {
 		beam_json_text(object, "error", beam_strerror(code));
 		beam_json_text(object, "code", beam_error_name(code));

@@ -178,7 +178,9 @@ void status_moved(struct daemon *d)
 {
 	uint64_t since = beam_now_ms() - d->status_made_ms;
 
-	if (!d->status_timer)
-		beam_timer_set(d->loop, since < STATUS_PERIOD_MS ? STATUS_PERIOD_MS - since : 0,
-			       make_now, d, &d->status_timer);
+	/* What moved last may be all for a long time. */
+	if (!d->status_timer &&
+	    beam_timer_set(d->loop, since < STATUS_PERIOD_MS ? STATUS_PERIOD_MS - since : 0,
+			   make_now, d, &d->status_timer))
+		make_now(d);
 }
