@@ -310,8 +310,13 @@ static void check_pulls(struct beam_doctor *doctor)
 		return;
 	}
 	if (port == 0) {
+		bool by_verbs = strcmp(doctor->transport, "verbs") == 0;
+
 		beam_doctor_add(doctor, BEAM_LEVEL_FAIL, "listener",
-				"choose another rdbeam.port or rdbeam.bind by CONFIG SET",
+				by_verbs ? "CONFIG SET rdbeam.transport auto, or bring an RDMA "
+					   "device up: until then nothing can be pulled"
+					 : "choose another rdbeam.port or rdbeam.bind by CONFIG "
+					   "SET",
 				"none: %s", *error ? error : "the server has no port");
 		return;
 	}

@@ -62,7 +62,7 @@ static void open_one(struct daemon *d, size_t i, const struct beam_server_opts *
 		return;
 	/* A host without an RDMA device is as good as any, unless the device was asked for. */
 	if (err == -ENODEV && d->config.transport == BEAM_TRANSPORT_AUTO)
-		beam_log(BEAM_LOG_INFO, "%s", text);
+		beam_log(BEAM_LOG_INFO, "%s; pulls go over tcp only", text);
 	else
 		snprintf(error, BEAM_TEXT_BYTES, "%.*s", BEAM_TEXT_BYTES - 1,
 			 text[0] ? text : beam_strerror(err));

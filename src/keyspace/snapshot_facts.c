@@ -278,6 +278,17 @@ int beam_facts_read(RedisModuleCtx *ctx, struct beam_facts *facts, char *why)
 	return err;
 }
 
+bool beam_facts_has_dump(RedisModuleCtx *ctx)
+{
+	errno = 0;
+	RedisModuleCallReply *reply = RedisModule_Call(ctx, "DUMP", "c", "");
+	bool known = reply || errno != ENOENT; /* a cluster may refuse it for its key */
+
+	if (reply)
+		RedisModule_FreeCallReply(reply);
+	return known;
+}
+
 void beam_facts_free(struct beam_facts *facts)
 {
 	free(facts->dbs);

@@ -48,6 +48,9 @@ struct beam_facts {
 
 /* 0, -ENOMEM, or BEAM_E_SERVER with a text in `why` (room for 256 bytes). */
 int beam_facts_read(RedisModuleCtx *ctx, struct beam_facts *facts, char *why);
+/* False: DUMP is renamed, by which values are read that no other way is known for. */
+bool beam_facts_has_dump(RedisModuleCtx *ctx);
+
 void beam_facts_free(struct beam_facts *facts);
 
 /* Whether it is known how a file of this server's RDB version begins and what may stand between the

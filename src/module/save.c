@@ -228,6 +228,10 @@ static int copy(struct snapshot *s)
 		err = beam_workers_run(&workers, &result);
 	if (err) {
 		snprintf(s->why, sizeof(s->why), "%s", result.why);
+		if (err == BEAM_E_SERVER && !beam_facts_has_dump(s->ctx))
+			snprintf(s->why, sizeof(s->why),
+				 "DUMP is renamed (rename-command), and there are values that are "
+				 "read by it");
 		return fail(s, "copying the keyspace", err);
 	}
 	if (result.fast_path_failed) {

@@ -438,7 +438,7 @@ static int server_open(const struct beam_server_opts *opts, char error_text[BEAM
 	server->events = rdma_create_event_channel();
 	if (!server->events || !verbs_device_describe(NULL, &server->device)) {
 		snprintf(error_text, BEAM_TEXT_BYTES,
-			 "no RDMA device here that is up (see: rdma link); pulls go over tcp only");
+			 "no RDMA device here that is up (see: rdma link)");
 		err = -ENODEV;
 	}
 	if (!err && fcntl(server->events->fd, F_SETFL, O_NONBLOCK))

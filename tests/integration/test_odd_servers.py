@@ -42,6 +42,8 @@ def test_renamed_command_is_no_misconf(make, loads, command):
     server.client.hset("large", mapping={f"field:{number}": number for number in range(1000)})
     server.bgsave()
     assert loads(server.dump()).digest() == server.digest()
+    if command == "DUMP":
+        assert "DUMP is renamed" in server.info("rdbeam")["rdbeam_last_fallback_reason"]
 
 
 def test_without_publish_nobody_goes_on_from_an_image(make):
