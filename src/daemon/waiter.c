@@ -28,14 +28,15 @@ static void reset_signals(void)
 	struct sigaction standard = {.sa_handler = SIG_DFL};
 	sigset_t none;
 
-	/* The server kills its child by SIGUSR1: nothing inherited may stand in the way. */
-	for (int i = 1; i < NSIG; i++)
-		sigaction(i, &standard, NULL);
-	/* A closed stderr must not decide over the save. */
-	signal(SIGPIPE, SIG_IGN);
 	/* For the server, which decides; its own children do not end by them either. */
 	signal(SIGTERM, SIG_IGN);
 	signal(SIGINT, SIG_IGN);
+	/* The server kills its child by SIGUSR1: nothing else inherited may stand in the way. */
+	for (int i = 1; i < NSIG; i++)
+		if (i != SIGTERM && i != SIGINT)
+			sigaction(i, &standard, NULL);
+	/* A closed stderr must not decide over the save. */
+	signal(SIGPIPE, SIG_IGN);
 	sigemptyset(&none);
 	sigprocmask(SIG_SETMASK, &none, NULL);
 }

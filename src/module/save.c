@@ -352,6 +352,8 @@ static int prepare_waiter(struct snapshot *s, struct waiter_args *args, pid_t se
 static int become_waiter(struct snapshot *s)
 {
 	static struct waiter_args args;
+	const struct sigaction ignored = {.sa_handler = SIG_IGN};
+	struct sigaction term, interrupt;
 	char program[512];
 	sigset_t none;
 	int err;
@@ -372,11 +374,16 @@ static int become_waiter(struct snapshot *s)
 		return err;
 	sigemptyset(&none);
 	sigprocmask(SIG_SETMASK, &none, NULL);
+	/* A handler ends with the exec, and the waiter needs a moment to say it again. */
+	sigaction(SIGTERM, &ignored, &term);
+	sigaction(SIGINT, &ignored, &interrupt);
 	err = BEAM_FAULT("exec");
 	if (!err) {
 		execve(program, args.argv, beam_program_environment());
 		err = -errno;
 	}
+	sigaction(SIGTERM, &term, NULL);
+	sigaction(SIGINT, &interrupt, NULL);
 	return fail(s, "starting the waiter", err);
 }
 
