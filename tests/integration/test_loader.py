@@ -288,7 +288,7 @@ class FakePrimary(threading.Thread):
     def run(self):
         sock = self.listener.accept()[0]
         words, answered = b"", 0
-        while b"PSYNC" not in words:
+        while b"\r\nPSYNC\r\n" not in words:
             got = sock.recv(4096)
             if not got:
                 return
