@@ -193,10 +193,11 @@ static int aux_load(RedisModuleIO *io, int encver, int when)
 	uint64_t kind = RedisModule_LoadUnsigned(io);
 	uint64_t number = RedisModule_LoadUnsigned(io);
 	uint64_t count = RedisModule_LoadUnsigned(io);
-	struct beam_load_sum_look look;
+	struct beam_load_sum_look look = {0};
 	size_t len = 0;
 
-	beam_load_sum_look(io, &look);
+	if (kind == BEAM_LOAD_BEGIN)
+		beam_load_sum_look(io, &look);
 	char *nonce = RedisModule_LoadStringBuffer(io, &len);
 	int rc = 0;
 
