@@ -194,12 +194,18 @@ static int start(struct daemon *d)
 		return err;
 	sigfillset(&all);
 	pthread_sigmask(SIG_SETMASK, &all, &old);
-	err = -pthread_create(&s->thread, NULL, run, s);
+	err = BEAM_FAULT("daemon.signer");
+	err = err ? err : -pthread_create(&s->thread, NULL, run, s);
 	pthread_sigmask(SIG_SETMASK, &old, NULL);
-	if (err)
-		beam_watch_remove(&s->watch);
 	s->started = !err;
-	return err;
+	if (!err)
+		return 0;
+	beam_watch_remove(&s->watch);
+	beam_log(BEAM_LOG_WARNING,
+		 "no thread to sign segments for relays: %s: raise TasksMax of the unit",
+		 beam_strerror(err));
+	/* EAGAIN would mean that the signature is on its way. */
+	return BEAM_E_BUSY;
 }
 
 static int want(struct generation *gen)

@@ -117,14 +117,16 @@ def test_one_relay_feeds_three_replicas(make, relay, binary):
 
 
 @pytest.mark.skipif(not harness.FAULTS, reason="needs a build with RDBEAM_FAULTS")
-def test_segment_that_could_not_be_signed_is_tried_again(make, relay, monkeypatch):
-    """For want of memory: the relay would wait until its time is over."""
-    monkeypatch.setenv("RDBEAM_FAULT", "daemon.sign:1:errno=ENOMEM")
+@pytest.mark.parametrize("fault,words", [("daemon.sign:1:errno=ENOMEM", "signing segment"),
+                                         ("daemon.signer:1:errno=EAGAIN", "no thread to sign")])
+def test_segment_that_could_not_be_signed_is_tried_again(make, relay, monkeypatch, fault, words):
+    """For want of memory, or of a thread: the relay would wait until its time is over."""
+    monkeypatch.setenv("RDBEAM_FAULT", fault)
     primary = make("primary")
     data.fill_mixed(primary)
     generation, _ = image_of(primary)
     relay(primary).holds(generation)
-    assert "signing segment" in primary.log()
+    assert words in primary.log()
 
 
 def test_new_image_is_sent_at_most_fanout_times(make, relay):
