@@ -32,8 +32,8 @@ static bool on_stack(const void *at, size_t len_bytes)
 {
 	uintptr_t first = (uintptr_t)at;
 	pthread_attr_t attr;
-	size_t size;
-	void *low;
+	size_t size = 0;
+	void *low = NULL;
 
 	if (pthread_getattr_np(pthread_self(), &attr))
 		return false;
