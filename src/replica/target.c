@@ -117,17 +117,23 @@ static int follow_after_load(struct beam_redis *redis, const char *host, uint32_
 	}
 }
 
-/* How often somebody has said CONFIG REWRITE; -1: it cannot be told. */
+/* How often CONFIG REWRITE has written the file; -1: it cannot be told. Where there is none, or none that can be
+ * written, it fails, and would fail for us. */
 static int64_t count_rewrites(struct beam_redis *redis)
 {
-	char text[128];
-	long long calls;
+	char text[192];
+	long long calls, failed;
 	int rc =
 	    beam_redis_info(redis, "commandstats", "cmdstat_config|rewrite", text, sizeof(text));
 
 	if (rc)
 		return rc == -ENOENT ? 0 : -1;
-	return sscanf(text, "calls=%lld", &calls) == 1 ? calls : -1;
+	const char *fails = strstr(text, "failed_calls=");
+
+	if (sscanf(text, "calls=%lld", &calls) != 1 || !fails ||
+	    sscanf(fails, "failed_calls=%lld", &failed) != 1)
+		return -1;
+	return calls - failed;
 }
 
 /* Our address is in its configuration file: somebody had the file written, or it is there again after a restart,

@@ -8,6 +8,7 @@ import subprocess
 import time
 
 import pytest
+import redis
 
 import data
 import harness
@@ -594,6 +595,22 @@ def test_configuration_file_written_in_mid_pull(make, ends):
     whom = [f"replicaof 127.0.0.1 {primary.port}"] if well else []
     wait_for(lambda: [line for line in written.read_text().splitlines()
                       if line.startswith("replicaof")] == whom, written.read_text)
+
+
+def test_configuration_file_that_cannot_be_written(make):
+    """Who tried it in mid-pull has had the answer; there is nothing to write again."""
+    primary = slow_primary(make)
+    target = make("target", module=False)
+    process = harness.cli_start("pull", "--stream", "--from", f"127.0.0.1:{primary.port}", "--to",
+                                f"127.0.0.1:{target.port}")
+    wait_for(lambda: target.value("replication", "role") == "slave", "it follows the pull")
+    (target.dir / "server.conf").unlink()
+    (target.dir / "server.conf").mkdir()
+    with pytest.raises(redis.ResponseError, match="Rewriting config file"):
+        target.client.config_rewrite()
+    primary.client.config_set("rdbeam.rate-limit", 0)
+    _, err = process.communicate(timeout=harness.DEADLINE_S * 2)
+    assert process.returncode == 0 and "put back" not in err, err
 
 
 def test_full_target_is_given_back_when_it_has_room(make):
