@@ -159,8 +159,6 @@ static int chunk(uint32_t number, uint64_t count)
 /* The server would wait for the next chunk in a read of its link, and answer nobody. */
 static int wait_for_more(void)
 {
-	if (!load.begun)
-		return BEAM_E_PROTO;
 	yield();
 	return 0;
 }

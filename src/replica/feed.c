@@ -157,10 +157,17 @@ static int send_held(struct beam_feed *feed, uint32_t most)
 	return beam_feed_link_send(&feed->link, feed->held + feed->held_at - n, n);
 }
 
+static bool may_hold(const struct beam_feed *feed)
+{
+	const struct beam_image_source *image = &feed->opts.image;
+
+	return feed->opts.hold_back && !(image->at_once && image->at_once(image->ctx));
+}
+
 /* All that goes but for a last piece, which is kept for the time until there is more. */
 static int send_piece(struct beam_feed *feed, const uint8_t *base, uint32_t len)
 {
-	uint32_t hold = !feed->opts.hold_back ? 0 : len < HELD_BYTES ? len : HELD_BYTES;
+	uint32_t hold = !may_hold(feed) ? 0 : len < HELD_BYTES ? len : HELD_BYTES;
 	int rc = send_held(feed, HELD_BYTES);
 
 	feed->nheld = hold;

@@ -311,10 +311,11 @@ static void pop(struct beam_module_feed *m, struct beam_module_part *part)
 	m->nparts--;
 }
 
-/* A record may stand between two chunks only. */
+/* A record may stand between two chunks only. It also goes to who loads by itself: bytes keep its repl-timeout from
+ * being over. */
 static bool may_tell_to_wait(const struct beam_module_feed *m)
 {
-	return m->known == AGREED && !m->in_long && !m->ended;
+	return (m->known == AGREED || m->known == REFUSED) && !m->in_long && !m->ended;
 }
 
 static int prepare_wait(struct beam_module_feed *m)
@@ -355,9 +356,18 @@ static void source_release(void *ctx)
 	m->parts[m->head].sent++;
 }
 
+/* The module waits for records; only within a long chunk there can be none. */
+static bool source_at_once(void *ctx)
+{
+	const struct beam_module_feed *m = ctx;
+
+	return !m->in_long;
+}
+
 void beam_module_feed_source(struct beam_module_feed *m, struct beam_image_source *out)
 {
-	*out = (struct beam_image_source){.ctx = m, .next = source_next, .release = source_release};
+	*out = (struct beam_image_source){
+	    .ctx = m, .next = source_next, .release = source_release, .at_once = source_at_once};
 }
 
 /* ---- open, close ---------------------------------------------------------------------------- */

@@ -119,8 +119,7 @@ static int begin_feed(struct beam_pull *pull)
 	    pull->to, pull->target.has_keys ? "swapdb" : "on-empty-db", pull->state);
 	int rc = open_source(pull, by_socket, &opts.image);
 
-	/* The module has records for it. */
-	opts.hold_back = pull->window && !pull->module_feed;
+	opts.hold_back = pull->window;
 	if (!rc)
 		rc = beam_credentials_give(pull->to, &pull->lead_addr, pull->state, &opts.must_auth,
 					   pull->error);

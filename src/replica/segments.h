@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
  * Where fetched segments go (sink) and where the feed takes the image from (source). The window,
- * the stage and the output file implement them. Every member is set but `place` of a sink in memory.
+ * the stage and the output file implement them. Every member is set but `place` of a sink in memory, and
+ * `at_once`.
  */
 #ifndef BEAM_SEGMENTS_H
 #define BEAM_SEGMENTS_H
@@ -45,6 +46,8 @@ struct beam_image_source {
 	 * of the pull's failure. */
 	int (*next)(void *ctx, const uint8_t **base, uint32_t *len_bytes, int timeout_ms);
 	void (*release)(void *ctx);
+	/* NULL: never. True: what `next` has given must go whole, whenever more comes. */
+	bool (*at_once)(void *ctx);
 };
 
 /* Just before an image's first READ is asked for (`begin`), and when its last segment is verified. For

@@ -43,6 +43,21 @@ def test_module_loads_under_writes(make, binary):
     harness.check_rdb(replica.dump(), replica.binary)
 
 
+@pytest.mark.parametrize("shared", [True, False])
+def test_target_waits_for_a_slow_image(make, shared):
+    """From one segment to the next it is longer than the repl-timeout: within a value that the window cannot hold,
+    and where the module refuses to share the load."""
+    primary = make("primary", options={"segment-size": "8mb", "rate-limit": "2mb"})
+    if shared:
+        primary.client.set("longer than the window", os.urandom(17 * MIB))
+    else:
+        data.fill_strings(primary.client, 8, MIB)
+    replica = make("replica", replica_read_only="yes" if shared else "no", repl_timeout=3)
+    said = pull(primary, replica, "--buffer", "16mb", "--loader", "module" if shared else "auto")
+    assert said["loader"] == ("module" if shared else "stock") and said["full_resyncs"] == 0, said
+    same_data(primary, replica)
+
+
 def test_ages_of_keys_come_along(make):
     primary = make("primary", maxmemory_policy="allkeys-lru")
     data.fill_strings(primary.client, 1000, 1000)
