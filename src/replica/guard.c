@@ -49,7 +49,7 @@ static void put_back(const struct beam_redis_addr *target, const struct beam_tar
 {
 	(void)BEAM_FAULT("guard-put-back");
 	beam_log(BEAM_LOG_WARNING, "the pull was killed: putting the target back");
-	beam_target_put_back(target, TARGET_TIMEOUT_MS, state);
+	beam_target_put_back(target, TARGET_TIMEOUT_MS, TARGET_TIMEOUT_MS, state);
 }
 
 _Noreturn static void guard_main(int pipe_fd, const struct beam_redis_addr *target,

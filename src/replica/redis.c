@@ -88,8 +88,8 @@ static int wake(struct beam_redis *redis)
 	return BEAM_E_GONE;
 }
 
-int beam_redis_open(const struct beam_redis_addr *addr, int timeout_ms, char *error,
-		    struct beam_redis **out)
+int beam_redis_open_busy(const struct beam_redis_addr *addr, int host_ms, int timeout_ms,
+			 char *error, struct beam_redis **out)
 {
 	struct beam_redis *redis = calloc(1, sizeof(*redis));
 	int code;
@@ -101,6 +101,8 @@ int beam_redis_open(const struct beam_redis_addr *addr, int timeout_ms, char *er
 	}
 	name_connection(addr, redis->name, sizeof(redis->name));
 	redis->connect_ms = timeout_ms;
+	redis->host_ms = host_ms;
+	redis->gone_ms = host_ms ? beam_redis_gone_ms(host_ms) : 0;
 	code = beam_redis_connect(redis, addr, timeout_ms);
 	if (code != 0) {
 		snprintf(error, BEAM_REDIS_ERROR_BYTES, "%s", redis->error);
@@ -110,6 +112,12 @@ int beam_redis_open(const struct beam_redis_addr *addr, int timeout_ms, char *er
 	redis->error[0] = '\0';
 	*out = redis;
 	return 0;
+}
+
+int beam_redis_open(const struct beam_redis_addr *addr, int timeout_ms, char *error,
+		    struct beam_redis **out)
+{
+	return beam_redis_open_busy(addr, 0, timeout_ms, error, out);
 }
 
 void beam_redis_close(struct beam_redis **redis)

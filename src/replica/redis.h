@@ -38,6 +38,10 @@ struct beam_redis;
  * and remedy. 0; -ECONNREFUSED, -ETIMEDOUT, ...; BEAM_E_DENIED (wrong password, NOAUTH). */
 int beam_redis_open(const struct beam_redis_addr *addr, int timeout_ms, char *error,
 		    struct beam_redis **out);
+/* The same where an answer, the first one too, may take timeout_ms, but the host must show within host_ms (0: no sooner), and is
+ * watched. */
+int beam_redis_open_busy(const struct beam_redis_addr *addr, int host_ms, int timeout_ms,
+			 char *error, struct beam_redis **out);
 void beam_redis_close(struct beam_redis **redis);
 
 /* From now on a connection that the server has closed between two commands is opened anew at `addr`, which
@@ -56,6 +60,11 @@ static inline int beam_redis_gone_ms(int timeout_ms)
 {
 	return timeout_ms < 2000 ? 4000 : timeout_ms > INT32_MAX / 2 ? INT32_MAX : 2 * timeout_ms;
 }
+/* Between two commands: 0, also where the server has closed the connection, or -ETIMEDOUT with its line when the host that
+ * is watched is gone. Does not wait. */
+int beam_redis_check_host(struct beam_redis *redis);
+/* True once that, or a command, has told so. */
+bool beam_redis_was_gone(const struct beam_redis *redis);
 /* By errno of the connection's end: it is not the server that ended it, its host or the network is gone. */
 bool beam_redis_host_is_gone(const struct beam_redis *redis, int err);
 

@@ -7,6 +7,7 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <netdb.h>
+#include <poll.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -48,6 +49,33 @@ bool beam_redis_host_is_gone(const struct beam_redis *redis, int err)
 	return is_silence(err) || (redis->tunnel && is_silence(beam_tunnel_error(redis->tunnel)));
 }
 
+static void tell_gone(struct beam_redis *redis)
+{
+	redis->was_gone = true;
+	snprintf(redis->error, sizeof(redis->error),
+		 "connection lost: %s: its host does not answer any more: look at the host and the "
+		 "network",
+		 redis->name);
+}
+
+int beam_redis_check_host(struct beam_redis *redis)
+{
+	struct pollfd pfd = {.fd = redis->context ? redis->context->fd : -1, .events = POLLIN};
+	int err = 0;
+	socklen_t len = sizeof(err);
+
+	if (poll(&pfd, 1, 0) <= 0 || getsockopt(pfd.fd, SOL_SOCKET, SO_ERROR, &err, &len) ||
+	    !beam_redis_host_is_gone(redis, err))
+		return 0;
+	tell_gone(redis);
+	return -ETIMEDOUT;
+}
+
+bool beam_redis_was_gone(const struct beam_redis *redis)
+{
+	return redis->was_gone;
+}
+
 int beam_redis_lost(struct beam_redis *redis)
 {
 	int err = errno, code = context_error(redis->context, err);
@@ -55,10 +83,7 @@ int beam_redis_lost(struct beam_redis *redis)
 
 	if (beam_redis_host_is_gone(redis, err)) {
 		code = code == BEAM_E_GONE ? -ETIMEDOUT : code;
-		snprintf(redis->error, sizeof(redis->error),
-			 "connection lost: %s: its host does not answer any more: look at the host "
-			 "and the network",
-			 name);
+		tell_gone(redis);
 	} else if (code == -ETIMEDOUT) {
 		snprintf(redis->error, sizeof(redis->error),
 			 "no answer: %s: the server hangs or is overloaded", name);
@@ -118,6 +143,14 @@ static int connect_failed(struct beam_redis *redis, const struct beam_redis_addr
 	return code == -ENXIO || code == -EAGAIN ? -EHOSTUNREACH : code;
 }
 
+/* Until there is a host. */
+static int host_timeout(const struct beam_redis *redis, int timeout_ms)
+{
+	int ms = timeout_ms > 0 ? timeout_ms : INT_MAX;
+
+	return redis->host_ms && redis->host_ms < ms ? redis->host_ms : ms;
+}
+
 /* The three ways to connect: 0 with a context, or a code with the line written. */
 
 static int connect_unix(struct beam_redis *redis, const struct beam_redis_addr *addr,
@@ -137,8 +170,8 @@ static int connect_unix(struct beam_redis *redis, const struct beam_redis_addr *
 /* hiredis would try no second address of a name whose first one says nothing. */
 static int connect_tcp(struct beam_redis *redis, const struct beam_redis_addr *addr, int timeout_ms)
 {
-	int fd = tcp_connect_host(addr->host, addr->first, addr->port,
-				  timeout_ms > 0 ? timeout_ms : INT_MAX);
+	int fd =
+	    tcp_connect_host(addr->host, addr->first, addr->port, host_timeout(redis, timeout_ms));
 
 	if (fd < 0)
 		return connect_failed(redis, addr, fd);
@@ -153,9 +186,9 @@ static int connect_tcp(struct beam_redis *redis, const struct beam_redis_addr *a
 static int connect_tls(struct beam_redis *redis, const struct beam_redis_addr *addr, int timeout_ms)
 {
 	char text[BEAM_REDIS_ERROR_BYTES / 2];
-	int code = beam_tunnel_open(addr->host, addr->first, addr->port, &addr->tls,
-				    timeout_ms > 0 ? timeout_ms : INT_MAX, text, sizeof(text),
-				    &redis->tunnel);
+	int code = beam_tunnel_open(
+	    addr->host, addr->first, addr->port, &addr->tls, host_timeout(redis, timeout_ms),
+	    timeout_ms > 0 ? timeout_ms : INT_MAX, text, sizeof(text), &redis->tunnel);
 
 	if (code == 0) {
 		redis->context = redisConnectFd(beam_tunnel_take_fd(redis->tunnel));

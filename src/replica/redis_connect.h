@@ -14,9 +14,11 @@ struct beam_redis {
 	struct beam_tunnel *tunnel; /* NULL without TLS */
 	char name[300];             /* a host name and a port */
 	int connect_ms, timeout_ms;
+	int host_ms;                         /* of beam_redis_open_busy; 0: not */
 	uint64_t used_ms;                    /* when the last command was answered */
 	const struct beam_redis_addr *again; /* to be opened again at; NULL: not */
 	int gone_ms;                         /* of beam_redis_watch_host; 0: not */
+	bool was_gone;                       /* its host */
 	char error[BEAM_REDIS_ERROR_BYTES];
 };
 

@@ -16,6 +16,7 @@
 #define FEED_LEAST_MS 15000 /* the target may have to end another link first */
 /* While it loads, the target answers between two keys; a huge one takes its time. */
 #define LOADING_TIMEOUT_MS 300000
+#define PUT_BACK_HOST_MS   60000
 
 /* The primary lists it as this replica, which it is told to have. One that is not its replica yet stays without
  * a name: whoever believes the list would read from it, and Sentinel give it orders. */
@@ -105,6 +106,14 @@ static int open_source(struct beam_pull *pull, bool by_socket, struct beam_image
 	return rc;
 }
 
+/* What is loaded is worth more than a wait for an answer: by default a minute. */
+static int loading_gone_ms(const struct beam_pull *pull)
+{
+	int timeout_ms = pull->opts.timeout_ms;
+
+	return beam_redis_gone_ms(timeout_ms < INT32_MAX / 3 ? 3 * timeout_ms : timeout_ms);
+}
+
 static int begin_feed(struct beam_pull *pull)
 {
 	struct beam_feed_opts opts = {.target_sock = beam_redis_socket(pull->to),
@@ -128,12 +137,22 @@ static int begin_feed(struct beam_pull *pull)
 	if (rc)
 		return rc;
 	beam_redis_set_timeout(pull->to, LOADING_TIMEOUT_MS);
+	beam_redis_watch_host(pull->to, loading_gone_ms(pull));
 	(void)BEAM_FAULT("pull-attach");
 	rc = beam_feed_open(&opts, pull->error, &pull->feed);
 	if (rc)
 		return rc;
 	return beam_target_attach(pull->to, beam_feed_host(pull->feed), beam_feed_port(pull->feed),
 				  pull->state, pull->error);
+}
+
+/* The feed's link would not tell: a target that is busy, or stopped, takes nothing for as long. But its kernel answers
+ * for it on the other connection, where nothing is under way. */
+static int check_host(struct beam_pull *pull)
+{
+	int rc = beam_redis_check_host(pull->to);
+
+	return rc ? beam_tell(pull->error, rc, "%s", beam_redis_error(pull->to)) : 0;
 }
 
 int beam_replicate_tick(struct beam_pull *pull)
@@ -144,12 +163,14 @@ int beam_replicate_tick(struct beam_pull *pull)
 		rc = begin_feed(pull);
 	if (!rc && pull->feed)
 		rc = beam_feed_error(pull->feed, pull->error);
-	return rc;
+	return rc || !pull->feed ? rc : check_host(pull);
 }
 
 static int show_tick(void *arg)
 {
-	return beam_pull_show(arg);
+	int rc = check_host(arg);
+
+	return rc ? rc : beam_pull_show(arg);
 }
 
 static void note_load_time(struct beam_pull *pull)
@@ -218,11 +239,14 @@ int beam_replicate_finish(struct beam_pull *pull)
 	return rc;
 }
 
-/* By a new connection: the old one may be in the middle of an answer that never came. */
+/* By a new connection: the old one may be in the middle of an answer that never came. A host that was waited for already
+ * gets no more than a last try. */
 static void put_back(struct beam_pull *pull)
 {
+	int host_ms = beam_redis_was_gone(pull->to) ? pull->opts.timeout_ms : PUT_BACK_HOST_MS;
+
 	beam_redis_rest(pull->to); /* of a server that is full the place may be our own */
-	beam_target_put_back(&pull->opts.to, LOADING_TIMEOUT_MS, pull->state);
+	beam_target_put_back(&pull->opts.to, host_ms, LOADING_TIMEOUT_MS, pull->state);
 }
 
 void beam_replicate_close(struct beam_pull *pull, int code)

@@ -254,11 +254,11 @@ static bool will_pass(int rc, const char *error)
 	return rc == BEAM_E_GONE || rc == -ECONNRESET || rc == -EPIPE;
 }
 
-static int put_back(const struct beam_redis_addr *addr, int timeout_ms,
+static int put_back(const struct beam_redis_addr *addr, int host_ms, int timeout_ms,
 		    const struct beam_target_state *state, char error[BEAM_REDIS_ERROR_BYTES])
 {
 	struct beam_redis *redis = NULL;
-	int rc = beam_redis_open(addr, timeout_ms, error, &redis);
+	int rc = beam_redis_open_busy(addr, host_ms, timeout_ms, error, &redis);
 
 	if (rc)
 		return rc;
@@ -268,7 +268,7 @@ static int put_back(const struct beam_redis_addr *addr, int timeout_ms,
 	return rc;
 }
 
-void beam_target_put_back(const struct beam_redis_addr *addr, int timeout_ms,
+void beam_target_put_back(const struct beam_redis_addr *addr, int host_ms, int timeout_ms,
 			  const struct beam_target_state *state)
 {
 	const uint64_t deadline = beam_now_ms() + PUT_BACK_MS;
@@ -276,7 +276,7 @@ void beam_target_put_back(const struct beam_redis_addr *addr, int timeout_ms,
 	bool told = false;
 	int rc;
 
-	while ((rc = put_back(addr, timeout_ms, state, error)) && will_pass(rc, error) &&
+	while ((rc = put_back(addr, host_ms, timeout_ms, state, error)) && will_pass(rc, error) &&
 	       beam_now_ms() < deadline) {
 		if (!told)
 			beam_log(BEAM_LOG_WARNING, "the target is put back as soon as it lets: %s",

@@ -59,8 +59,8 @@ bool beam_target_changed(const struct beam_target_state *state);
 int beam_target_restore(struct beam_redis *redis, const struct beam_target_state *state);
 
 /* The same by a connection of its own; where the server takes none for now (maxclients, a script that runs,
- * a load), for up to two minutes. */
-void beam_target_put_back(const struct beam_redis_addr *addr, int timeout_ms,
+ * a load), for up to two minutes. Its host must show within host_ms, an answer within timeout_ms. */
+void beam_target_put_back(const struct beam_redis_addr *addr, int host_ms, int timeout_ms,
 			  const struct beam_target_state *state);
 
 #endif

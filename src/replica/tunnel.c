@@ -339,7 +339,7 @@ static int start(struct beam_tunnel *tunnel)
 }
 
 int beam_tunnel_open(const char *host, const char *first, uint32_t port,
-		     const struct beam_tls_opts *opts, int timeout_ms, char *error,
+		     const struct beam_tls_opts *opts, int host_ms, int timeout_ms, char *error,
 		     size_t error_cap, struct beam_tunnel **out)
 {
 	struct beam_tunnel *tunnel = calloc(1, sizeof(*tunnel));
@@ -350,7 +350,7 @@ int beam_tunnel_open(const char *host, const char *first, uint32_t port,
 	if (!tunnel)
 		return -ENOMEM;
 	tunnel->outer = tunnel->inner = -1;
-	tunnel->sock = tcp_connect_host(host, first, port, timeout_ms);
+	tunnel->sock = tcp_connect_host(host, first, port, host_ms);
 	rc = tunnel->sock < 0 ? tunnel->sock : 0;
 	if (!rc)
 		rc = make_ssl(tunnel, host, opts, error, error_cap);

@@ -24,12 +24,13 @@ struct beam_tls_opts {
 
 struct beam_tunnel;
 
-/* Connects (`first`: as to tcp_connect_host), shakes hands, starts the thread. timeout_ms covers both. 0; -ECONNREFUSED, -ETIMEDOUT,
+/* Connects (`first`: as to tcp_connect_host), shakes hands, starts the thread. host_ms is for the first,
+ * timeout_ms for both. 0; -ECONNREFUSED, -ETIMEDOUT,
  * -ENXIO (no such host), ... of the connection, with `error` (error_cap bytes) empty; BEAM_E_DENIED for a
  * refused certificate, -EINVAL for files that do not load, BEAM_E_PROTO for a peer that speaks no
  * TLS, with a line in `error` that names the remedy. */
 int beam_tunnel_open(const char *host, const char *first, uint32_t port,
-		     const struct beam_tls_opts *opts, int timeout_ms, char *error,
+		     const struct beam_tls_opts *opts, int host_ms, int timeout_ms, char *error,
 		     size_t error_cap, struct beam_tunnel **out);
 
 /* Our end, blocking, owned by the caller from the first call on: to be closed before the tunnel. */

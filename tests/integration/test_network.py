@@ -3,12 +3,14 @@
 import contextlib
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import time
 
 import pytest
 
+import data
 import harness
 
 NEAR, FAR = "198.18.77.1", "198.18.77.2"
@@ -137,3 +139,29 @@ def test_relay_that_says_nothing_gets_no_readers(make):
     assert "relay 127.0.0.9:7000 says nothing" in primary.log()
     relay.execute_command("RDBEAM.RELAY", "HOLD", primary.generation())
     assert sent_to() == b"127.0.0.9:7000"
+
+
+def test_target_whose_host_vanishes_while_it_loads(make, root, other_host):
+    """One that is only stopped takes nothing either; it is waited for, as its host's kernel answers."""
+    there, take_cable_out = other_host
+    primary = make("primary", bind=f"127.0.0.1 {NEAR}", protected_mode="no")
+    data.fill_strings(primary.client, 30, 1 << 20)  # more than the kernels' buffers take
+    program = root / "server-there"
+    program.write_text(f"#!/bin/sh\nexec {' '.join(there)} {primary.binary} \"$@\"\n")
+    program.chmod(0o755)
+    target = make("target", binary=program, module=False, bind=FAR, protected_mode="no", key_load_delay="100000")
+    pull = subprocess.Popen([str(harness.artifact("rdbeam")), "pull", "--from", f"{NEAR}:{primary.port}", "--to",
+                             f"{FAR}:{target.port}", "--timeout", "1"], stderr=subprocess.PIPE, text=True)
+    try:
+        harness.wait_for(lambda: target.info("persistence")["loading"] == "1", "it loads")
+        target.process.send_signal(signal.SIGSTOP)
+        with pytest.raises(subprocess.TimeoutExpired):
+            pull.wait(8)
+        take_cable_out()
+        began = time.monotonic()
+        _, err = pull.communicate(timeout=60)
+        assert pull.returncode == 1 and "its host does not answer any more" in err, err
+        assert "was not put back" in err and time.monotonic() - began < 15, err
+    finally:
+        pull.kill()
+        target.kill()
