@@ -153,9 +153,16 @@ static int next_message(struct waiter *w, union packet *packet)
 	return err ? err : (int)packet->head.type;
 }
 
+/* What a daemon may go without and the waiter needs none of: memory, a thread of the kernel's for io_uring, which
+ * cancels a write or an fsync that it has none for. No disk says so. */
+static bool is_the_daemons_lack(int code)
+{
+	return code == -ENOMEM || code == -ECANCELED || code == -EAGAIN || code == -EINTR;
+}
+
 /* 0 when the daemon's file is durable, 1 when the save failed, negative: no daemon any more, or one that lacks
- * what the save does not. */
-static int wait_for_daemon(struct waiter *w)
+ * what the save does not. `said` says which: what the daemon said, or that it says nothing. */
+static int wait_for_daemon(struct waiter *w, char said[BEAM_TEXT_BYTES])
 {
 	union packet packet;
 
@@ -163,13 +170,19 @@ static int wait_for_daemon(struct waiter *w)
 		int type = next_message(w, &packet);
 		struct stat st;
 
-		if (type < 0)
+		if (type < 0) {
+			snprintf(said, BEAM_TEXT_BYTES, "no word from the daemon (%s)",
+				 beam_strerror(type));
 			return type;
-		/* Not the disk's fault, and the image is all there. */
-		if (type == BEAM_CTL_FAILED && packet.text.code == -ENOMEM)
-			return -ENOMEM;
+		}
 		if (type == BEAM_CTL_FAILED) {
 			packet.text.text[BEAM_TEXT_BYTES - 1] = '\0';
+			/* The image is all there. */
+			if (is_the_daemons_lack(packet.text.code)) {
+				snprintf(said, BEAM_TEXT_BYTES, "the daemon failed (%.*s)",
+					 BEAM_TEXT_BYTES - 32, packet.text.text);
+				return packet.text.code;
+			}
 			fprintf(stderr, "rdbeamd: save failed: %s\n", packet.text.text);
 			return 1;
 		}
@@ -200,6 +213,7 @@ static int publish(const struct waiter *w)
 int waiter_main(int argc, char **argv)
 {
 	static struct waiter w;
+	char said[BEAM_TEXT_BYTES];
 	int result;
 
 	if (waiter_parse(argc, argv, &w))
@@ -209,12 +223,11 @@ int waiter_main(int argc, char **argv)
 		return 1;
 	say_waiting(&w);
 	result = BEAM_FAULT("waiter.start");
+	snprintf(said, sizeof(said), "fault at its start");
 	if (!result)
-		result = wait_for_daemon(&w);
+		result = wait_for_daemon(&w, said);
 	if (result < 0) {
-		fprintf(stderr, "rdbeamd: waiter: %s (%s), writing the dump without it\n",
-			result == -ENOMEM ? "the daemon failed" : "no word from the daemon",
-			beam_strerror(result));
+		fprintf(stderr, "rdbeamd: waiter: %s, writing the dump without it\n", said);
 		result = rescue_write(&w) ? 1 : 0;
 	}
 	if (!result)

@@ -72,18 +72,30 @@ static void short_memory_takes_the_image_that_nobody_reads(void **state)
 	assert_true(rig_close(&rig));
 }
 
-/* Rule 3: the image is whole by then, and its bytes need no memory of the daemon's. */
-static void write_without_memory_is_left_to_the_waiter(void **state)
+/* Rule 3: the image is whole by then, and its bytes need nothing of the daemon's. */
+static void save_without(const char *fault)
 {
 	struct rig rig;
 
-	(void)state;
-	assert_true(rig_open(&rig, 64, "disk.queue:1:errno=ENOMEM"));
+	assert_true(rig_open(&rig, 64, fault));
 	assert_true(rig_write_old_dump(&rig));
 	exits_well(rig_save(&rig, &disk));
 	assert_true(rig_verify(&rig, "dump.rdb", KEYS));
 	assert_int_equal(rig_files(&rig), 1);
 	assert_true(rig_close(&rig));
+}
+
+static void write_without_memory_is_left_to_the_waiter(void **state)
+{
+	(void)state;
+	save_without("disk.queue:1:errno=ENOMEM");
+}
+
+/* io_uring's answer for a call that would have to wait, where no thread can be had for it. */
+static void fsync_without_a_thread_is_left_to_the_waiter(void **state)
+{
+	(void)state;
+	save_without("disk.fsync:1:errno=ECANCELED");
 }
 
 static void why_there_is_no_memory_is_told(void **state)
@@ -137,6 +149,7 @@ int main(void)
 	    cmocka_unit_test(short_memory_takes_the_image_that_nobody_reads),
 	    cmocka_unit_test_setup_teardown(write_without_memory_is_left_to_the_waiter, on_one_cpu,
 					    on_all_cpus),
+	    cmocka_unit_test(fsync_without_a_thread_is_left_to_the_waiter),
 	    cmocka_unit_test_setup_teardown(why_there_is_no_memory_is_told, on_one_cpu,
 					    on_all_cpus),
 #endif
