@@ -53,14 +53,22 @@ int beam_credentials_try(const struct beam_redis_addr *lead, struct beam_redis *
 			 beam_redis_name(to), why);
 }
 
-int beam_credentials_give(struct beam_redis *to, const struct beam_redis_addr *from,
+/* A password that was given for another server (REDISCLI_AUTH) lets us in where none is wanted, but no replica. */
+static bool wants_password(const struct beam_redis_addr *from, int timeout_ms)
+{
+	char why[BEAM_REDIS_ERROR_BYTES];
+
+	return from->password[0] && say_auth(from, timeout_ms, why) != BEAM_E_DENIED;
+}
+
+int beam_credentials_give(struct beam_redis *to, const struct beam_redis_addr *from, int timeout_ms,
 			  struct beam_target_state *state, bool *untold, char *error)
 {
 	char auth[512], user[128];
 	int rc;
 
 	*untold = false;
-	if (!from->password[0])
+	if (!wants_password(from, timeout_ms))
 		return 0;
 	rc = beam_redis_config(to, "masterauth", auth, sizeof(auth));
 	if (!rc)

@@ -12,10 +12,10 @@
 int beam_credentials_try(const struct beam_redis_addr *lead, struct beam_redis *to, int timeout_ms,
 			 char *error);
 
-/* Gives the target the primary's credentials if it has none of its own and `from` names some.
+/* Gives the target the primary's credentials if it has none of its own, and `from` names some and wants them.
  * `untold`: it does not let itself be asked, and may have some. 0, or an error with its line: the
  * hand-over could not work. */
-int beam_credentials_give(struct beam_redis *to, const struct beam_redis_addr *from,
+int beam_credentials_give(struct beam_redis *to, const struct beam_redis_addr *from, int timeout_ms,
 			  struct beam_target_state *state, bool *untold, char *error);
 
 #endif

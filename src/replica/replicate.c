@@ -130,8 +130,8 @@ static int begin_feed(struct beam_pull *pull)
 
 	opts.hold_back = pull->window;
 	if (!rc)
-		rc = beam_credentials_give(pull->to, &pull->lead_addr, pull->state, &opts.must_auth,
-					   pull->error);
+		rc = beam_credentials_give(pull->to, &pull->lead_addr, pull->opts.timeout_ms,
+					   pull->state, &opts.must_auth, pull->error);
 	if (!rc)
 		rc = beam_target_tls_off(pull->to, pull->state, pull->error);
 	if (rc)

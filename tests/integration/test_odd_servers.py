@@ -173,6 +173,16 @@ def test_masterauth_that_the_primary_refuses_is_noticed_before_the_load(make):
         assert target.value("replication", "role") == "master" and target.digest() == before
 
 
+def test_password_that_the_primary_does_not_want_is_not_given_on(make):
+    """REDISCLI_AUTH serves for both servers, of which one has a password."""
+    primary = make("primary")
+    fill_two_databases(primary)
+    target = make("target", module=False, requirepass="secret")
+    said = pull(primary, target, env={"REDISCLI_AUTH": "secret"})
+    assert said["full_resyncs"] == 0 and not target.client.config_get("masterauth")["masterauth"], said
+    same_data(primary, target)
+
+
 def test_copy_without_memory_names_maxmemory(make):
     primary = make("primary")
     data.fill_strings(primary.client, 100, 1000)
