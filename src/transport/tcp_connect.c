@@ -119,19 +119,26 @@ static void set(int sock, int level, int option, int value)
 	(void)setsockopt(sock, level, option, &value, sizeof(value));
 }
 
-void tcp_keep_alive(int sock, int gone_ms)
+static void probe_every(int sock, int period_ms)
 {
-	int quarter_s = gone_ms / 4000 > 0 ? gone_ms / 4000 : 1;
+	int period_s = period_ms / 1000 > 0 ? period_ms / 1000 : 1;
 
 	set(sock, SOL_SOCKET, SO_KEEPALIVE, 1);
-	set(sock, IPPROTO_TCP, TCP_KEEPIDLE, quarter_s);
-	set(sock, IPPROTO_TCP, TCP_KEEPINTVL, quarter_s);
+	set(sock, IPPROTO_TCP, TCP_KEEPIDLE, period_s);
+	set(sock, IPPROTO_TCP, TCP_KEEPINTVL, period_s);
 	set(sock, IPPROTO_TCP, TCP_KEEPCNT, 3);
+}
+
+void tcp_keep_alive(int sock, int gone_ms)
+{
+	probe_every(sock, gone_ms / 4);
 }
 
 void tcp_watch_host(int sock, int gone_ms)
 {
-	tcp_keep_alive(sock, gone_ms);
+	/* TCP_USER_TIMEOUT takes the place of the count of probes. Who is back after the last of them is not noticed any
+	 * more, and the time counts from the last answer: so, many of them. */
+	probe_every(sock, gone_ms / 8);
 	set(sock, IPPROTO_TCP, TCP_USER_TIMEOUT, gone_ms);
 }
 
