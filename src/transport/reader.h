@@ -20,9 +20,8 @@ struct beam_reader {
 };
 
 struct beam_reader_opts {
-	const char *host; /* name or address */
-	const char
-	    *first; /* the address of `host` to try before the others; NULL: none. TCP only */
+	const char *host;  /* name or address */
+	const char *first; /* the address of `host` to try before the others; NULL: none */
 	uint32_t port;
 	uint8_t id[BEAM_TICKET_ID_BYTES];
 	uint8_t key[BEAM_TICKET_KEY_BYTES];

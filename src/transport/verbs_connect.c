@@ -93,15 +93,16 @@ static struct addrinfo *look_up(const char *host, const char *service, int famil
 	return host && getaddrinfo(host, service, &hints, &list) == 0 ? list : NULL;
 }
 
-int verbs_resolve(struct rdma_event_channel *events, const struct beam_reader_opts *opts,
-		  struct rdma_cm_id **id, char error_text[BEAM_TEXT_BYTES])
+/* The first address of `host` that a device leads to. */
+static int resolve_any(struct rdma_event_channel *events, const char *host,
+		       const struct beam_reader_opts *opts, struct rdma_cm_id **id)
 {
 	const char *source_text = getenv("RDBEAM_VERBS_SOURCE");
 	char service[16];
 	int err = -EHOSTUNREACH;
 
 	snprintf(service, sizeof(service), "%u", opts->port);
-	struct addrinfo *list = look_up(opts->host, service, AF_UNSPEC);
+	struct addrinfo *list = look_up(host, service, AF_UNSPEC);
 
 	for (struct addrinfo *info = list; info && err; info = info->ai_next) {
 		struct addrinfo *source = look_up(source_text, NULL, info->ai_family);
@@ -114,6 +115,17 @@ int verbs_resolve(struct rdma_event_channel *events, const struct beam_reader_op
 	}
 	if (list)
 		freeaddrinfo(list);
+	return err;
+}
+
+int verbs_resolve(struct rdma_event_channel *events, const struct beam_reader_opts *opts,
+		  struct rdma_cm_id **id, char error_text[BEAM_TEXT_BYTES])
+{
+	/* A ticket is refused to who comes by the name's other family. */
+	int err = resolve_any(events, opts->first, opts, id);
+
+	if (err)
+		err = resolve_any(events, opts->host, opts, id);
 	if (!err)
 		return 0;
 	snprintf(error_text, BEAM_TEXT_BYTES,

@@ -79,7 +79,7 @@ def log_of(guest, port=PORT):
 
 
 def one_guest(_):
-    """A pull over the device's loopback: tcp, verbs, IPv6; every byte of 512 MiB by 8 queue pairs."""
+    """A pull over the device's loopback: tcp, verbs, IPv6, a name of both; every byte of 512 MiB by 8 queue pairs."""
     with Lab() as lab:
         guest = lab.guest("one", memory_mb=2800, cpus=2).booted()
         guest.network(1)
@@ -92,6 +92,10 @@ def one_guest(_):
             check(result["transport"] == transport, f"asked for {transport}, got {result['transport']}")
         result = pull(guest, f"[fd07::1]:{PORT}", "--discard --transport verbs")
         say(f"verbs over IPv6: {result['image_bytes']} bytes in {result['transfer_ms']} ms")
+        guest.check("echo multi on >/etc/host.conf && echo hosts: files >/etc/nsswitch.conf && "
+                    f"printf 'fd07::1 both\\n{guest.ip} both\\n' >/etc/hosts")
+        result = pull(guest, f"both:{PORT}", "--discard")
+        check(result["transport"] == "verbs", f"a name of both families: auto took {result['transport']}")
         result = pull(guest, f"{guest.ip}:{PORT}", f"--to 127.0.0.1:{PORT + 1}")
         check(result["transport"] == "verbs", f"auto took {result['transport']}")
         check(result["full_resyncs"] == 0, "the hand-over was a full resync")
