@@ -13,7 +13,7 @@
 #include "log.h"
 #include "stream.h"
 
-#define STRING_OPCODE 5 /* before a string that the module API reads: rdb.h */
+#define STRING_OPCODE 5  /* before a string that the module API reads: rdb.h */
 #define SHORT_STRING  63 /* the longest whose length is one byte */
 
 /* The API's own, as far as it matters here (module.c: struct RedisModuleIO). */
