@@ -9,8 +9,8 @@
 #include <stdbool.h>
 #include <string.h>
 
-#include "fault.h"
 #include "config.h"
+#include "fault.h"
 #include "load_link.h"
 #include "load_sum.h"
 #include "log.h"

@@ -53,7 +53,8 @@ static void put_settings(void)
 
 static void put_commands(void)
 {
-	puts(".SH COMMANDS\nFor administrators: from Redis 7.2 on in the ACL categories @admin and @dangerous.");
+	puts(".SH COMMANDS\nFor administrators: from Redis 7.2 on in the ACL categories @admin and "
+	     "@dangerous.");
 	for (size_t i = 0; beam_command_help[i]; i++) {
 		const char *line = beam_command_help[i];
 		bool indented = strncmp(line, "    ", 4) == 0;

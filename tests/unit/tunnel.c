@@ -34,8 +34,7 @@ static int open_tunnel(uint32_t port, char *error, size_t cap)
 {
 	struct beam_tunnel *tunnel = NULL;
 	struct beam_tls_opts opts = {.insecure = true};
-	int code = beam_tunnel_open("127.0.0.1", NULL, port, &opts, 100, 100, error, cap,
-				    &tunnel);
+	int code = beam_tunnel_open("127.0.0.1", NULL, port, &opts, 100, 100, error, cap, &tunnel);
 
 	assert_null(tunnel);
 	return code;
