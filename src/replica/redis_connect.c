@@ -38,15 +38,11 @@ static int context_error(const redisContext *context, int err)
 	}
 }
 
-static bool is_silence(int err)
-{
-	return err == ETIMEDOUT || err == EHOSTUNREACH || err == ENETUNREACH;
-}
-
 /* What the tunnel has met shows as the end of its own socket. */
 bool beam_redis_host_is_gone(const struct beam_redis *redis, int err)
 {
-	return is_silence(err) || (redis->tunnel && is_silence(beam_tunnel_error(redis->tunnel)));
+	return tcp_is_silence(-err) ||
+	       (redis->tunnel && tcp_is_silence(-beam_tunnel_error(redis->tunnel)));
 }
 
 static void tell_gone(struct beam_redis *redis)
@@ -136,7 +132,7 @@ static int connect_failed(struct beam_redis *redis, const struct beam_redis_addr
 	else
 		snprintf(redis->error, sizeof(redis->error), "cannot connect: %s%s (%s): %s",
 			 redis->name, addr->use_tls ? " by TLS" : "", beam_strerror(code),
-			 is_silence(-code)
+			 tcp_is_silence(code)
 			     ? "look at the host, the network and its firewalls, or correct the "
 			       "address"
 			     : "start the server or correct the address");

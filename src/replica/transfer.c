@@ -12,6 +12,7 @@
 #include "pull_run.h"
 #include "rdbeam/error.h"
 #include "schedule.h"
+#include "tcp_connect.h"
 #include "tell.h"
 #if RDBEAM_HAVE_VERBS
 #include "verbs_server.h"
@@ -191,11 +192,6 @@ static int open_with(struct beam_pull *pull, const struct beam_reader_ops *ops, 
 	return rc;
 }
 
-static bool is_silence(int rc)
-{
-	return rc == -ETIMEDOUT || rc == -EHOSTUNREACH || rc == -ENETUNREACH;
-}
-
 /* What broke the image's connection may be in the way of this one for a while, too. */
 static int ask_again(struct beam_pull *pull, const struct beam_ticket_opts *opts,
 		     struct beam_ticket *out)
@@ -205,7 +201,7 @@ static int ask_again(struct beam_pull *pull, const struct beam_ticket_opts *opts
 	for (;;) {
 		int rc = beam_ticket_get(pull->from, opts, pull->error, out);
 
-		if (!is_silence(rc) || beam_now_ms() >= deadline)
+		if (!tcp_is_silence(rc) || beam_now_ms() >= deadline)
 			return rc;
 		beam_log(BEAM_LOG_NOTICE, "the primary is asked again: %s", pull->error);
 		pull->error[0] = '\0';

@@ -7,7 +7,6 @@
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <poll.h>
-#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -142,10 +141,9 @@ void tcp_watch_host(int sock, int gone_ms)
 	set(sock, IPPROTO_TCP, TCP_USER_TIMEOUT, gone_ms);
 }
 
-/* Nothing came back: something between the hosts keeps it. */
-static bool is_silence(int err)
+bool tcp_is_silence(int code)
 {
-	return err == -ETIMEDOUT || err == -EHOSTUNREACH || err == -ENETUNREACH;
+	return code == -ETIMEDOUT || code == -EHOSTUNREACH || code == -ENETUNREACH;
 }
 
 int tcp_connect(const struct beam_reader_opts *opts, char error_text[BEAM_TEXT_BYTES])
@@ -165,9 +163,10 @@ int tcp_connect(const struct beam_reader_opts *opts, char error_text[BEAM_TEXT_B
 	if (fd < 0)
 		snprintf(error_text, BEAM_TEXT_BYTES, "cannot connect to %.100s port %u: %s; %s",
 			 opts->host, opts->port, beam_strerror(fd),
-			 is_silence(fd) ? "let TCP to this port through the firewalls between (it "
-					  "is rdbeam.port of the primary, --listen of a relay)"
-					: "see rdbeam.bind, rdbeam.port and rdbeam.transport on "
-					  "the primary, and the firewall");
+			 tcp_is_silence(fd)
+			     ? "let TCP to this port through the firewalls between (it "
+			       "is rdbeam.port of the primary, --listen of a relay)"
+			     : "see rdbeam.bind, rdbeam.port and rdbeam.transport on "
+			       "the primary, and the firewall");
 	return fd;
 }

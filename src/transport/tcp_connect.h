@@ -5,6 +5,7 @@
 #ifndef BEAM_TCP_CONNECT_H
 #define BEAM_TCP_CONNECT_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "reader.h"
@@ -17,6 +18,9 @@ int tcp_connect_host(const char *host, const char *first, uint32_t port, int tim
 
 /* The same by `opts`. Returns a socket, or a negative code with error_text. */
 int tcp_connect(const struct beam_reader_opts *opts, char error_text[BEAM_TEXT_BYTES]);
+
+/* By a negative code: nothing came back, the host is gone or something between keeps what it says. */
+bool tcp_is_silence(int code);
 
 /* The peer's kernel is asked for a sign of life while nothing else is said: without one for gone_ms the connection
  * ends. Also keeps what is idle known to the firewalls between. Best effort, nothing for sockets of other kinds. */
