@@ -9,7 +9,7 @@
 
 #define CHARS_PER_STEP 10 /* of 6 bits each */
 
-static const char alphabet[64] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+static const char alphabet[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
 
 static uint64_t rotate_left(uint64_t x, int bits)
 {

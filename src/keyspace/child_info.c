@@ -3,6 +3,7 @@
 
 #include <dlfcn.h>
 #include <stddef.h>
+#include <sys/socket.h>
 
 #include "redis_api.h"
 

@@ -2,6 +2,7 @@
  *
  * The part of a pull that makes a replica: stream, feed, catch-up, hand-over, and the way back. */
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "clock.h"

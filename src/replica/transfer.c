@@ -3,6 +3,7 @@
  * The image's way from the primary's daemon into the sink. A connection that breaks costs what was
  * in flight: a new ticket for the same generation goes on from the segments that are missing. */
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/resource.h>
 #include <time.h>

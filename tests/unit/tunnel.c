@@ -2,6 +2,7 @@
  * TLS to a peer that speaks none. What works is shown against real servers, in test_tls.py. */
 #include "tunnel.h"
 
+#include <arpa/inet.h>
 #include <errno.h>
 #include <netinet/in.h>
 #include <string.h>
