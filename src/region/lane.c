@@ -175,7 +175,7 @@ static int lane_seal(void *ctx, uint32_t index, uint32_t len_bytes, uint64_t crc
 	if (err && err != BEAM_FAULT_FLIP)
 		return err;
 	struct beam_table_entry *entry = &lane->table->entry[index];
-	uint8_t *base;
+	uint8_t *base = NULL;
 
 	if (err == BEAM_FAULT_FLIP && !find_slot(lane, entry->slot, &base))
 		base[len_bytes / 2] ^= 1;
