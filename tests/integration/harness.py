@@ -22,6 +22,8 @@ import time
 import uuid
 
 import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 REPO = pathlib.Path(__file__).resolve().parents[2]
 BUILD = pathlib.Path(os.environ.get("RDBEAM_BUILD_DIR") or REPO / "build").resolve()
@@ -277,6 +279,7 @@ class Server:
 
     def connect(self, db=0, **kwargs):
         kwargs.setdefault("password", self.password)
+        kwargs.setdefault("retry", Retry(NoBackoff(), 0))  # redis-py 6 does, for seconds, also while a server loads
         client = redis.Redis(self.host, self.port, db=db, socket_timeout=DEADLINE_S * 2, **kwargs)
         for name in ("INFO", "COMMAND", "OBJECT"):  # their replies as the server sent them
             client.response_callbacks.pop(name, None)
@@ -403,6 +406,10 @@ class Server:
 
     def number(self, section, field):
         return int(self.info(section)[field])
+
+    def unloads_modules(self):
+        """Those that have a data type; from Redis 7.2 on none."""
+        return tuple(map(int, self.value("server", "redis_version").split(".")[:2])) < (7, 2)
 
     def digest(self):
         return self.client.execute_command("DEBUG", "DIGEST").decode()
