@@ -148,7 +148,7 @@ int main(int argc, char **argv)
 	}
 	if (!is_packet_socket(BEAM_FD_CONTROL) || !is_packet_socket(BEAM_FD_LISTEN)) {
 		fputs("rdbeamd: is started by rdbeam.so inside redis-server: put 'loadmodule "
-		      "/path/to/rdbeam.so' into redis.conf\n",
+		      "/path/to/rdbeam.so' into the server's configuration file\n",
 		      stderr);
 		return 2;
 	}

@@ -129,8 +129,8 @@ static int refused(const struct beam_redis *redis, int rc, char error[BEAM_REDIS
 	if (rc == BEAM_E_SERVER && beam_is_unknown_command(text))
 		return beam_tell(
 		    error, BEAM_E_UNSUPPORTED,
-		    "%s: the rdbeam module is not loaded there (redis.conf: loadmodule "
-		    "rdbeam.so)",
+		    "%s: the rdbeam module is not loaded there (put \"loadmodule rdbeam.so\" into "
+		    "its configuration)",
 		    name);
 	if (rc == BEAM_E_DENIED)
 		return beam_tell(error, rc,

@@ -98,6 +98,6 @@ int beam_credentials_give(struct beam_redis *to, const struct beam_redis_addr *f
 		return 0;
 	return beam_tell(error, rc,
 			 "%s: the primary wants a password and masterauth cannot be set here: %s "
-			 "(grant +config|set, or set masterauth and masteruser in redis.conf)",
+			 "(grant +config|set, or set masterauth and masteruser in its configuration)",
 			 beam_redis_name(to), beam_redis_error(to));
 }

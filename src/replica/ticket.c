@@ -157,8 +157,8 @@ static int refused(struct beam_redis *redis, int rc, char *error)
 	if (beam_is_unknown_command(text))
 		return beam_tell(
 		    error, BEAM_E_UNSUPPORTED,
-		    "%s: the rdbeam module is not loaded there (redis.conf: loadmodule "
-		    "rdbeam.so)",
+		    "%s: the rdbeam module is not loaded there (put \"loadmodule rdbeam.so\" into "
+		    "its configuration)",
 		    name);
 	return beam_tell(error, rc, "%s: %s", name, text);
 }
