@@ -22,9 +22,16 @@ void *beam_pages_map(size_t len_bytes)
 
 	if (base != MAP_FAILED)
 		return base;
-	/* More than wanted, so that an aligned part is in it; the rest goes back at once. */
-	base = mmap(NULL, bytes + HUGE_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS,
-		    -1, 0);
+	return beam_pages_map_growing(len_bytes);
+}
+
+/* A place for it, aligned, of which nothing can be used yet: more than wanted, and the rest goes back. What is more than there
+ * is fails when it is made usable. */
+static uint8_t *reserve(size_t bytes)
+{
+	uint8_t *base =
+	    mmap(NULL, bytes + HUGE_BYTES, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
 	if (base == MAP_FAILED)
 		return NULL;
 	size_t before = (HUGE_BYTES - (uintptr_t)base % HUGE_BYTES) % HUGE_BYTES;
@@ -32,8 +39,37 @@ void *beam_pages_map(size_t len_bytes)
 	if (before)
 		munmap(base, before);
 	munmap(base + before + bytes, HUGE_BYTES - before);
-	madvise(base + before, bytes, MADV_HUGEPAGE); /* a wish: small pages do too */
 	return base + before;
+}
+
+void *beam_pages_map_growing(size_t len_bytes)
+{
+	size_t bytes = whole(len_bytes);
+	uint8_t *base = reserve(bytes);
+
+	if (!base)
+		return NULL;
+	if (mprotect(base, bytes, PROT_READ | PROT_WRITE)) {
+		munmap(base, bytes);
+		return NULL;
+	}
+	madvise(base, bytes, MADV_HUGEPAGE); /* a wish: small pages do too */
+	return base;
+}
+
+void *beam_pages_grow(void *base, size_t len_bytes, size_t longer_bytes)
+{
+	size_t bytes = whole(longer_bytes);
+	uint8_t *place = reserve(bytes);
+
+	if (!place)
+		return NULL;
+	/* To an aligned place huge pages move as they are. */
+	if (mremap(base, whole(len_bytes), bytes, MREMAP_MAYMOVE | MREMAP_FIXED, place) !=
+	    MAP_FAILED)
+		return place;
+	munmap(place, bytes);
+	return NULL;
 }
 
 void beam_pages_unmap(void *base, size_t len_bytes)

@@ -13,6 +13,11 @@
  * else transparent huge pages if the kernel gives them, else small ones. NULL when there is none.
  * Any thread. */
 void *beam_pages_map(size_t len_bytes);
+/* The same, but never of the pool, so that it can grow. */
+void *beam_pages_map_growing(size_t len_bytes);
+/* Makes what beam_pages_map_growing or this has returned for len_bytes longer, by moving it, not by copying. NULL: the
+ * old one stays as it is. Given back by beam_pages_unmap. Any thread. */
+void *beam_pages_grow(void *base, size_t len_bytes, size_t longer_bytes);
 /* Gives back what beam_pages_map returned for the same length; nothing for NULL. */
 void beam_pages_unmap(void *base, size_t len_bytes);
 

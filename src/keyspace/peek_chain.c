@@ -93,8 +93,9 @@ static bool chain_has(const struct beam_peek_table *table, int t, uint64_t b, ui
 	for (unsigned depth = 0; at && depth < PEEK_BUCKET; depth++, at = entry.next) {
 		if (!entry_read_safely(at, &entry))
 			return false;
-		if (entry.value == value)
-			return peek_is_name((uintptr_t)entry.key, name, name_bytes);
+		/* Small integers are objects that many keys share. */
+		if (entry.value == value && peek_is_name((uintptr_t)entry.key, name, name_bytes))
+			return true;
 	}
 	return false;
 }

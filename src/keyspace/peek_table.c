@@ -11,6 +11,7 @@
 #include "sds_length.h"
 
 #define PROOF_KEYS   48   /* compared with RM_Scan before the layout is believed */
+#define SHORT_KEYS   4    /* the same, where another database's table has been believed */
 #define PROOF_STEPS  4096 /* buckets looked at for them, at most */
 #define PROOF_RATIO  1024 /* buckets of one table in mid-rehash to one of the other, at most */
 #define STORE_WORDS  96   /* of a kvstore, in which its list of tables is looked for */
@@ -241,6 +242,7 @@ bool beam_peek_table_open(RedisModuleCtx *ctx, RedisModuleScanCursor *cursor,
 			  const struct beam_peek_facts *facts, struct beam_peek_table *table)
 {
 	struct proof proof = {.table = table};
+	const unsigned want = facts->known ? SHORT_KEYS : PROOF_KEYS;
 
 	memset(table, 0, sizeof(*table));
 	table->nbuckets[0] = 1;
@@ -250,9 +252,9 @@ bool beam_peek_table_open(RedisModuleCtx *ctx, RedisModuleScanCursor *cursor,
 		return false;
 	table->may_expire = facts->expires != 0;
 	proof = (struct proof){.table = table};
-	if (!prove(ctx, cursor, &proof, PROOF_KEYS))
+	if (!prove(ctx, cursor, &proof, want))
 		return false;
-	return proof.total >= (facts->keys < PROOF_KEYS ? facts->keys : PROOF_KEYS);
+	return proof.total >= (facts->keys < want ? facts->keys : want);
 }
 
 /* ---- the walk ------------------------------------------------------------------------------- */

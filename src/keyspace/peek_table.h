@@ -52,6 +52,7 @@ struct beam_peek_facts {
 	uint64_t keys;    /* > 0 */
 	uint64_t expires; /* keys with a TTL */
 	bool by_slot;     /* there is a table for each of a cluster's slots */
+	bool known;       /* another database's table has been proved: a short proof will do */
 };
 
 /* Opens the table of the selected database. False: not there, or not as expected. */

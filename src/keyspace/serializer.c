@@ -7,10 +7,13 @@
 #include <string.h>
 
 #include "ahead.h"
+#include "pages.h"
 #include "rdb.h"
 #include "stream.h"
 
-#define FIRST_BYTES       ((size_t)64 << 10)
+#define FIRST_BYTES ((size_t)64 << 10)
+#define HUGE_BYTES                                                                                 \
+	((size_t)4 << 20) /* from here on the buffer is of huge pages, if they can be had */
 #define PROOFS            4
 #define PROOF_BYTES       ((size_t)1 << 20) /* longer ones are not compared: that takes a DUMP */
 #define DUMP_FOOTER_BYTES 10
@@ -31,28 +34,65 @@ struct beam_serializer {
 	struct beam_ahead ahead;
 	uint8_t *bytes;
 	size_t len, cap;
+	bool huge;          /* `bytes` is from pages.h */
 	unsigned proofs[2]; /* of values that are counted whole, and of others */
 	bool in_cluster;
 	bool disproved;
 };
+
+static void free_bytes(struct beam_serializer *s)
+{
+	if (s->huge)
+		beam_pages_unmap(s->bytes, s->cap);
+	else
+		free(s->bytes);
+}
+
+/* Most of the time of a large collection of long elements is the first access to this memory: a fault for each 4 KiB
+ * took longer than the copy. */
+static bool grow_huge(struct beam_serializer *s, size_t cap)
+{
+	uint8_t *grown =
+	    s->huge ? beam_pages_grow(s->bytes, s->cap, cap) : beam_pages_map_growing(cap);
+
+	if (!grown)
+		return false;
+	if (!s->huge) {
+		memcpy(grown, s->bytes, s->len);
+		free(s->bytes);
+	}
+	s->bytes = grown;
+	s->huge = true;
+	return true;
+}
+
+/* Room for len_bytes more. */
+static bool reserve(struct beam_serializer *s, size_t len_bytes)
+{
+	size_t cap = s->cap ? s->cap : FIRST_BYTES;
+
+	if (s->len + len_bytes <= s->cap)
+		return true;
+	while (cap < s->len + len_bytes)
+		cap *= 2;
+	if (cap < HUGE_BYTES || !grow_huge(s, cap)) {
+		uint8_t *grown = s->huge ? NULL : realloc(s->bytes, cap);
+
+		if (!grown)
+			return false;
+		s->bytes = grown;
+	}
+	s->cap = cap;
+	return true;
+}
 
 static size_t take(struct beam_stream *stream, const void *from, size_t len_bytes)
 {
 	struct beam_serializer *s = stream->owner;
 
 	beam_ahead_wrote(&s->ahead, from, len_bytes);
-	if (s->len + len_bytes > s->cap) {
-		size_t cap = s->cap ? s->cap : FIRST_BYTES;
-
-		while (cap < s->len + len_bytes)
-			cap *= 2;
-		uint8_t *grown = realloc(s->bytes, cap);
-
-		if (!grown)
-			return 0;
-		s->bytes = grown;
-		s->cap = cap;
-	}
+	if (!reserve(s, len_bytes))
+		return 0;
 	memcpy(s->bytes + s->len, from, len_bytes);
 	s->len += len_bytes;
 	return 1;
@@ -95,7 +135,7 @@ void beam_serializer_close(struct beam_serializer **serializer)
 	if (!*serializer)
 		return;
 	beam_ahead_close(&(*serializer)->ahead);
-	free((*serializer)->bytes);
+	free_bytes(*serializer);
 	free(*serializer);
 	*serializer = NULL;
 }

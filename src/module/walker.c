@@ -17,6 +17,10 @@
 #define HEARTBEAT_MS  1000
 #define REPORT_KEYS   256 /* progress is added to the shared counters in such steps */
 #define DEFERRED_JOBS 8   /* of deferred keys, for each walk: some are much longer than others */
+/* In a database: the proof of its table would look at each of them, too. */
+#define SCANNED_KEYS 48
+/* For each walk: they are enough to share out, but for what is large among them. */
+#define MANY_DBS 64
 
 struct beam_walker {
 	struct beam_walk walk;
@@ -28,6 +32,8 @@ struct beam_walker {
 	bool has_table, may_expire;
 	unsigned tables; /* enum beam_table_walk, of all databases so far */
 	int64_t db;      /* selected; -1: none */
+	uint32_t job_db; /* the last job's, in the list of databases */
+	uint32_t first;  /* of that database's jobs */
 	int error;       /* sticky: callbacks of the scan return nothing */
 	volatile int stop;
 	uint64_t new_keys, new_bytes;
@@ -96,19 +102,29 @@ static void on_scanned_key(RedisModuleCtx *ctx, RedisModuleString *name, RedisMo
 
 /* ---- jobs ----------------------------------------------------------------------------------- */
 
-/* The job's database and part. False when there are no more jobs. */
-static bool find_job(const struct beam_walk *walk, uint32_t job, uint32_t *db_index, uint32_t *part,
-		     uint32_t *parts)
+/* How many jobs a database is. All walks come to the same number. */
+static uint32_t parts_of(const struct beam_walk *walk, const struct beam_db_facts *db)
 {
-	for (uint32_t i = 0; i < walk->facts->ndbs; i++) {
-		*parts = beam_partition_parts(walk->facts->partition, walk->facts->dbs[i].keys,
-					      walk->nwalks);
-		if (job < *parts) {
-			*db_index = i;
-			*part = job;
+	const struct beam_facts *facts = walk->facts;
+	uint64_t share = facts->keys / walk->nwalks / MANY_DBS;
+
+	if (facts->ndbs / walk->nwalks >= MANY_DBS && db->keys <= share)
+		return 1;
+	return beam_partition_parts(facts->partition, db->keys, walk->nwalks);
+}
+
+/* The job's database and part. False when there are no more jobs. A walker's jobs only grow in number, so
+ * that it goes on where it was: there may be 20,000 databases. */
+static bool find_job(struct beam_walker *walker, uint32_t job, uint32_t *part, uint32_t *parts)
+{
+	const struct beam_facts *facts = walker->walk.facts;
+
+	for (; walker->job_db < facts->ndbs; walker->job_db++) {
+		*parts = parts_of(&walker->walk, &facts->dbs[walker->job_db]);
+		*part = job - walker->first;
+		if (*part < *parts)
 			return true;
-		}
-		job -= *parts;
+		walker->first += *parts;
 	}
 	return false;
 }
@@ -126,9 +142,11 @@ static int select_db(struct beam_walker *walker, uint32_t db)
 
 /* Goes to another database. All walks come to the same decision about its table: they look at the
  * same frozen memory in the same way, and their parts must fit together. */
-static int open_db(struct beam_walker *walker, const struct beam_db_facts *db)
+static int open_db(struct beam_walker *walker, const struct beam_db_facts *db, uint32_t parts)
 {
 	const struct beam_walk *walk = &walker->walk;
+	/* Where the database is one walk's alone nobody has to agree. */
+	bool known = parts == 1 && (walker->tables & ~(unsigned)BEAM_TABLE_SCANNED);
 
 	if (walker->db == (int64_t)db->db)
 		return 0;
@@ -137,10 +155,14 @@ static int open_db(struct beam_walker *walker, const struct beam_db_facts *db)
 	if (err)
 		return err;
 	walker->may_expire = db->expires != 0;
+	walker->has_table = false;
+	if (known && db->keys <= SCANNED_KEYS)
+		return 0;
 	const struct beam_peek_facts facts = {
 	    .keys = db->keys,
 	    .expires = db->expires,
 	    .by_slot = walk->facts->partition == BEAM_PARTITION_SLOTS,
+	    .known = known,
 	};
 
 	walker->has_table = walk->fast_path && beam_peek_table_open(walk->ctx, walker->cursor,
@@ -155,11 +177,11 @@ static int open_db(struct beam_walker *walker, const struct beam_db_facts *db)
 static int run_part(struct beam_walker *walker, uint32_t job)
 {
 	const struct beam_walk *walk = &walker->walk;
-	uint32_t db_index, part, parts;
+	uint32_t part, parts;
 
-	if (!find_job(walk, job, &db_index, &part, &parts))
+	if (!find_job(walker, job, &part, &parts))
 		return 0;
-	int err = open_db(walker, &walk->facts->dbs[db_index]);
+	int err = open_db(walker, &walk->facts->dbs[walker->job_db], parts);
 
 	if (!err)
 		err = BEAM_FAULT("worker-job");
