@@ -52,6 +52,8 @@ struct item {
 	uint32_t db;
 	const void *head, *body;
 	size_t head_bytes, body_bytes;
+	beam_image_pieces_fn *pieces; /* not NULL: the body comes from there */
+	void *arg;
 };
 
 /* Upper bound of what an item takes in a chunk, index included. */
@@ -59,6 +61,34 @@ static uint64_t item_bound(const struct item *item)
 {
 	return 1 + BEAM_RDB_LEN_MAX_BYTES + (uint64_t)item->head_bytes + item->body_bytes +
 	       CHUNK_VARINT_BYTES;
+}
+
+struct body {
+	struct beam_image_writer *writer;
+	struct chunk *chunk;
+	uint64_t left; /* bytes to come */
+};
+
+static int add_piece(void *to, const void *bytes, size_t len_bytes)
+{
+	struct body *body = to;
+
+	if (len_bytes > body->left)
+		return BEAM_E_COUNT;
+	body->left -= len_bytes;
+	return chunk_append(&body->writer->chunks, body->chunk, bytes, len_bytes, false);
+}
+
+static int body_write(struct beam_image_writer *writer, struct chunk *chunk,
+		      const struct item *item)
+{
+	struct body body = {writer, chunk, item->body_bytes};
+
+	if (!item->pieces)
+		return chunk_append(&writer->chunks, chunk, item->body, item->body_bytes, true);
+	int err = item->pieces(item->arg, add_piece, &body);
+
+	return err ? err : body.left ? BEAM_E_COUNT : 0;
 }
 
 static int item_write(struct beam_image_writer *writer, struct chunk *chunk,
@@ -75,7 +105,7 @@ static int item_write(struct beam_image_writer *writer, struct chunk *chunk,
 	if ((err = chunk_add_item(chunk, select_bytes + item->head_bytes + item->body_bytes)) ||
 	    (err = chunk_append(&writer->chunks, chunk, select, select_bytes, false)) ||
 	    (err = chunk_append(&writer->chunks, chunk, item->head, item->head_bytes, false)) ||
-	    (err = chunk_append(&writer->chunks, chunk, item->body, item->body_bytes, true)))
+	    (err = body_write(writer, chunk, item)))
 		return err;
 	return 0;
 }
@@ -132,27 +162,51 @@ static int put_in(struct beam_image_writer *writer, struct chunk *chunk, const s
 	return err ? err : item_write(writer, chunk, item);
 }
 
-int beam_image_writer_put(struct beam_image_writer *writer, uint32_t db, const void *head,
-			  size_t head_bytes, const void *body, size_t body_bytes)
+static int item_put(struct beam_image_writer *writer, const struct item *item)
 {
-	struct item item = {db, head, body, head_bytes, body_bytes};
 	struct chunk *large = &writer->large;
-	uint64_t bound = item_bound(&item);
+	uint64_t bound = item_bound(item);
 
 	if (bound < writer->chunks.segment_bytes / 16)
-		return put_in(writer, &writer->small, &item, 1);
+		return put_in(writer, &writer->small, item, 1);
 	/* A run with much room left is not closed for one item that is too large for such a run. */
 	uint64_t run = (uint64_t)large->nsegments * writer->chunks.segment_bytes;
 
 	if (large->open && bound > run && chunk_left(&writer->chunks, large) > run / 8)
-		return put_alone(writer, &item);
+		return put_alone(writer, item);
 	if (bound > (uint64_t)RUN_MAX / 2 * writer->chunks.segment_bytes)
-		return put_alone(writer, &item);
-	int err = put_in(writer, large, &item, best_run(writer, bound));
+		return put_alone(writer, item);
+	int err = put_in(writer, large, item, best_run(writer, bound));
 
 	if (!err && large->nitems == 1) /* begun with this item */
 		writer->large_segments += large->nsegments;
 	return err;
+}
+
+int beam_image_writer_put(struct beam_image_writer *writer, uint32_t db, const void *head,
+			  size_t head_bytes, const void *body, size_t body_bytes)
+{
+	const struct item item = {.db = db,
+				  .head = head,
+				  .body = body,
+				  .head_bytes = head_bytes,
+				  .body_bytes = body_bytes};
+
+	return item_put(writer, &item);
+}
+
+int beam_image_writer_put_pieces(struct beam_image_writer *writer, uint32_t db, const void *head,
+				 size_t head_bytes, uint64_t body_bytes,
+				 beam_image_pieces_fn *pieces, void *arg)
+{
+	const struct item item = {.db = db,
+				  .head = head,
+				  .head_bytes = head_bytes,
+				  .body_bytes = body_bytes,
+				  .pieces = pieces,
+				  .arg = arg};
+
+	return item_put(writer, &item);
 }
 
 int beam_image_writer_flush(struct beam_image_writer *writer)

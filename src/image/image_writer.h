@@ -28,6 +28,17 @@ void beam_image_writer_close(struct beam_image_writer **writer);
 int beam_image_writer_put(struct beam_image_writer *writer, uint32_t db, const void *head,
 			  size_t head_bytes, const void *body, size_t body_bytes);
 
+/* Takes a piece of a value. 0 or a code, which ends it. */
+typedef int beam_image_add_fn(void *to, const void *bytes, size_t len_bytes);
+/* Gives a value's bytes to `add`, with `to`, in pieces. 0 or a code. */
+typedef int beam_image_pieces_fn(void *arg, beam_image_add_fn *add, void *to);
+
+/* The same for a body of body_bytes that `pieces` gives during the call. BEAM_E_COUNT if it gives more or less: the image
+ * cannot be gone on with then, nor after another code. */
+int beam_image_writer_put_pieces(struct beam_image_writer *writer, uint32_t db, const void *head,
+				 size_t head_bytes, uint64_t body_bytes,
+				 beam_image_pieces_fn *pieces, void *arg);
+
 /* Seals the open chunk, if there is one; the writer can be used again. */
 int beam_image_writer_flush(struct beam_image_writer *writer);
 

@@ -161,12 +161,17 @@ static void save_delay(long delay_us)
 		usleep((useconds_t)delay_us);
 }
 
-static int put(struct beam_record_reader *reader, const uint8_t *head_end, const void *body,
-	       size_t body_bytes)
+static void count_key(struct beam_record_reader *reader)
 {
 	reader->keys++;
 	if (reader->opts.save_delay_us)
 		save_delay(reader->opts.save_delay_us);
+}
+
+static int put(struct beam_record_reader *reader, const uint8_t *head_end, const void *body,
+	       size_t body_bytes)
+{
+	count_key(reader);
 	return reader->opts.put(reader->opts.arg, reader->db, reader->head,
 				(size_t)(head_end - reader->head), body, body_bytes);
 }
@@ -359,17 +364,32 @@ static int put_payload(struct beam_record_reader *reader, const struct beam_open
 	return at ? put(reader, at, bytes + 1, len_bytes - 1) : -ENOMEM;
 }
 
+static int put_in_pieces(struct beam_record_reader *reader, const struct beam_open_key *key,
+			 const struct beam_record_meta *meta, const struct beam_serialized *value)
+{
+	uint8_t *at = head_begin(reader, meta, value->bytes[0], key->name, key->name_bytes, 0);
+
+	if (!at)
+		return -ENOMEM;
+	count_key(reader);
+	return reader->opts.put_pieces(reader->opts.arg, reader->db, reader->head,
+				       (size_t)(at - reader->head), value->len_bytes - 1,
+				       beam_serializer_pieces, reader->serializer);
+}
+
 static int read_dump(struct beam_record_reader *reader, const struct beam_open_key *key,
 		     const struct beam_record_meta *meta)
 {
-	const uint8_t *bytes;
+	struct beam_serialized value;
 	size_t len = 0;
 
 	if (reader->serializer && key->object &&
 	    beam_serializer_value(reader->serializer, reader->ctx, key,
-				  beam_record_has_expired(meta), &bytes, &len)) {
+				  beam_record_has_expired(meta), &value)) {
 		reader->ways.by_serializer++;
-		return put_payload(reader, key, meta, bytes, len);
+		return value.in_pieces
+			   ? put_in_pieces(reader, key, meta, &value)
+			   : put_payload(reader, key, meta, value.bytes, value.len_bytes);
 	}
 	int err = quiet_lookups(reader);
 

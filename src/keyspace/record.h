@@ -28,6 +28,14 @@
 typedef int beam_record_fn(void *arg, uint32_t db, const void *head, size_t head_bytes,
 			   const void *body, size_t body_bytes);
 
+/* The same for a record whose body comes in pieces: `pieces` gives it to `add`, with `to`, body_bytes in all; 0 or a
+ * negative code, as `add`. */
+typedef int beam_record_add_fn(void *to, const void *bytes, size_t len_bytes);
+typedef int beam_record_pieces_fn(void *arg, beam_record_add_fn *add, void *to);
+typedef int beam_record_in_pieces_fn(void *arg, uint32_t db, const void *head, size_t head_bytes,
+				     uint64_t body_bytes, beam_record_pieces_fn *pieces,
+				     void *pieces_arg);
+
 enum beam_eviction { BEAM_EVICTION_NONE, BEAM_EVICTION_LRU, BEAM_EVICTION_LFU };
 
 struct beam_record_opts {
@@ -41,6 +49,7 @@ struct beam_record_opts {
 	 * body is memory of the keyspace, which stays. */
 	struct beam_deferred *defer;
 	beam_record_fn *put;
+	beam_record_in_pieces_fn *put_pieces;
 	void *arg;
 };
 

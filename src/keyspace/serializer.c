@@ -9,11 +9,13 @@
 #include "ahead.h"
 #include "pages.h"
 #include "rdb.h"
+#include "rdbeam/error.h"
 #include "stream.h"
 
 #define FIRST_BYTES ((size_t)64 << 10)
 #define HUGE_BYTES                                                                                 \
-	((size_t)4 << 20) /* from here on the buffer is of huge pages, if they can be had */
+	((size_t)4 << 20)     /* from here on the buffer is of huge pages, if they can be had */
+#define PIECE_BYTES       256 /* on average: of shorter ones it is not worth to have them twice */
 #define PROOFS            4
 #define PROOF_BYTES       ((size_t)1 << 20) /* longer ones are not compared: that takes a DUMP */
 #define DUMP_FOOTER_BYTES 10
@@ -34,7 +36,14 @@ struct beam_serializer {
 	struct beam_ahead ahead;
 	uint8_t *bytes;
 	size_t len, cap;
-	bool huge;          /* `bytes` is from pages.h */
+	bool huge; /* `bytes` is from pages.h */
+	/* A long list is not held: its bytes are counted, and come once more for the image (`add`). */
+	bool may_count, counts;
+	const void *object; /* the last one */
+	size_t pieces;
+	int (*add)(void *to, const void *bytes, size_t len_bytes);
+	void *to;
+	int error;          /* of `add` */
 	unsigned proofs[2]; /* of values that are counted whole, and of others */
 	bool in_cluster;
 	bool disproved;
@@ -86,14 +95,31 @@ static bool reserve(struct beam_serializer *s, size_t len_bytes)
 	return true;
 }
 
+/* The first byte is the type, which stands in front of the key. */
+static size_t pass_on(struct beam_serializer *s, const uint8_t *from, size_t len_bytes)
+{
+	size_t skip = s->len == 0 && len_bytes;
+
+	s->len += len_bytes;
+	s->error = s->add(s->to, from + skip, len_bytes - skip);
+	return s->error ? 0 : 1;
+}
+
 static size_t take(struct beam_stream *stream, const void *from, size_t len_bytes)
 {
 	struct beam_serializer *s = stream->owner;
 
+	if (s->add)
+		return pass_on(s, from, len_bytes);
 	beam_ahead_wrote(&s->ahead, from, len_bytes);
-	if (!reserve(s, len_bytes))
-		return 0;
-	memcpy(s->bytes + s->len, from, len_bytes);
+	s->pieces++;
+	if (s->may_count && s->len + len_bytes > HUGE_BYTES)
+		s->counts |= s->len / s->pieces >= PIECE_BYTES;
+	if (!s->counts) {
+		if (!reserve(s, len_bytes))
+			return 0;
+		memcpy(s->bytes + s->len, from, len_bytes);
+	}
 	s->len += len_bytes;
 	return 1;
 }
@@ -202,7 +228,8 @@ static size_t not_counted(const struct beam_serializer *s)
 static bool run(struct beam_serializer *s, const void *object)
 {
 	beam_stream_renew(&s->stream, &s->fresh);
-	s->len = 0;
+	s->len = s->pieces = 0;
+	s->counts = false;
 	beam_ahead_open(&s->ahead, object);
 	ssize_t body = serialize(s, object);
 
@@ -211,11 +238,20 @@ static bool run(struct beam_serializer *s, const void *object)
 	return !s->disproved;
 }
 
-bool beam_serializer_value(struct beam_serializer *s, RedisModuleCtx *ctx,
-			   const struct beam_open_key *key, bool expired, const uint8_t **bytes,
-			   size_t *len_bytes)
+static bool is_list(const void *object)
 {
-	if (s->disproved || !is_plain(key->object) || !run(s, key->object))
+	return (*(const uint8_t *)object & 15) == 1; /* server.h */
+}
+
+bool beam_serializer_value(struct beam_serializer *s, RedisModuleCtx *ctx,
+			   const struct beam_open_key *key, bool expired,
+			   struct beam_serialized *value)
+{
+	if (s->disproved || !is_plain(key->object))
+		return false;
+	s->may_count = is_list(key->object);
+	s->object = key->object;
+	if (!run(s, key->object))
 		return false;
 	unsigned *proofs = &s->proofs[not_counted(s) != 0];
 
@@ -225,9 +261,24 @@ bool beam_serializer_value(struct beam_serializer *s, RedisModuleCtx *ctx,
 		s->disproved = !same_as_dump(s, ctx, key);
 		++*proofs;
 	}
-	*bytes = s->bytes;
-	*len_bytes = s->len;
+	*value = (struct beam_serialized){s->bytes, s->len, s->counts};
 	return !s->disproved;
+}
+
+int beam_serializer_pieces(void *serializer,
+			   int (*add)(void *to, const void *bytes, size_t len_bytes), void *to)
+{
+	struct beam_serializer *s = serializer;
+
+	beam_stream_renew(&s->stream, &s->fresh);
+	s->len = 0;
+	s->error = 0;
+	s->add = add;
+	s->to = to;
+	ssize_t body = serialize(s, s->object);
+
+	s->add = NULL;
+	return s->error ? s->error : body < 0 ? BEAM_E_SERVER : 0;
 }
 
 bool beam_serializer_says(struct beam_serializer *s, const void *object, const uint8_t **bytes,
@@ -235,6 +286,7 @@ bool beam_serializer_says(struct beam_serializer *s, const void *object, const u
 {
 	static const uint8_t string = 0; /* server.h */
 
+	s->may_count = false;
 	if (s->disproved || (!is_plain(object) && (*(const uint8_t *)object & 15) != string) ||
 	    !run(s, object))
 		return false;

@@ -26,12 +26,23 @@ void beam_serializer_close(struct beam_serializer **serializer);
 /* Elements whose memory was fetched ahead; 0 without a serializer. */
 uint64_t beam_serializer_ahead(const struct beam_serializer *serializer);
 
-/* The value of key->object as an RDB type byte and what follows the key in a record; good until the next
- * call. The first few are compared with DUMP, so they must not have `expired`. False: not this way; if
- * the object could not be serialized as DUMP does, never again. */
+struct beam_serialized {
+	const uint8_t *
+	    bytes; /* an RDB type byte and what follows the key in a record; good until the next call */
+	size_t len_bytes; /* of all that */
+	bool in_pieces;   /* only the first bytes are there, the type among them */
+};
+
+/* The value of key->object. The first few are compared with DUMP, so they must not have `expired`. False: not this way;
+ * if the object could not be serialized as DUMP does, never again. */
 bool beam_serializer_value(struct beam_serializer *serializer, RedisModuleCtx *ctx,
-			   const struct beam_open_key *key, bool expired, const uint8_t **bytes,
-			   size_t *len_bytes);
+			   const struct beam_open_key *key, bool expired,
+			   struct beam_serialized *value);
+
+/* Gives what follows the type byte of the value before to `add`, with `to`, in pieces, by serializing it once more.
+ * 0, what `add` returned, or BEAM_E_SERVER. `serializer` is a struct beam_serializer. */
+int beam_serializer_pieces(void *serializer,
+			   int (*add)(void *to, const void *bytes, size_t len_bytes), void *to);
 
 /* What the server writes of any object but a module's: type byte and value; good until the next call. For
  * proofs of what is read by layout. False as above. */

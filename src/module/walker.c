@@ -59,16 +59,31 @@ static void report_progress(struct beam_walker *walker)
 	beam_child_info_send(atomic_load(&table->keys_done), table->keys_expected);
 }
 
+static void count_record(struct beam_walker *walker, size_t head_bytes, uint64_t body_bytes)
+{
+	walker->new_keys++;
+	walker->new_bytes += head_bytes + body_bytes;
+	if (walker->new_keys == REPORT_KEYS || body_bytes)
+		report_progress(walker);
+}
+
 static int put_record(void *arg, uint32_t db, const void *head, size_t head_bytes, const void *body,
 		      size_t body_bytes)
 {
 	struct beam_walker *walker = arg;
 
-	walker->new_keys++;
-	walker->new_bytes += head_bytes + body_bytes;
-	if (walker->new_keys == REPORT_KEYS || body_bytes)
-		report_progress(walker);
+	count_record(walker, head_bytes, body_bytes);
 	return beam_image_writer_put(walker->writer, db, head, head_bytes, body, body_bytes);
+}
+
+static int put_pieces(void *arg, uint32_t db, const void *head, size_t head_bytes,
+		      uint64_t body_bytes, beam_record_pieces_fn *pieces, void *pieces_arg)
+{
+	struct beam_walker *walker = arg;
+
+	count_record(walker, head_bytes, body_bytes);
+	return beam_image_writer_put_pieces(walker->writer, db, head, head_bytes, body_bytes,
+					    pieces, pieces_arg);
 }
 
 static int on_open_key(void *arg, const struct beam_open_key *key)
@@ -245,6 +260,7 @@ int beam_walker_open(const struct beam_walk *walk, struct beam_lane *lane, struc
 	    .rdb_version = walk->facts->rdb_version,
 	    .defer = walk->defer,
 	    .put = put_record,
+	    .put_pieces = put_pieces,
 	    .arg = walker,
 	};
 	int err;

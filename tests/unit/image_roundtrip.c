@@ -122,6 +122,24 @@ static uint8_t value_byte(unsigned i, size_t at)
 
 static uint8_t *values[KEYS]; /* what was put: it stays until the flush */
 
+struct value {
+	const uint8_t *bytes;
+	size_t len;
+};
+
+static int give_pieces(void *arg, beam_image_add_fn *add, void *to)
+{
+	const struct value *value = arg;
+	int err = 0;
+
+	for (size_t at = 0, n; at < value->len && !err; at += n) {
+		n = at % 7 == 0 ? 5 : 70000;
+		n = at + n < value->len ? n : value->len - at;
+		err = add(to, value->bytes + at, n);
+	}
+	return err;
+}
+
 static int put(struct beam_image_writer *writer, unsigned i)
 {
 	uint8_t head[64] = {BEAM_RDB_STRING};
@@ -136,6 +154,12 @@ static int put(struct beam_image_writer *writer, unsigned i)
 	n += strlen(key);
 	n += beam_rdb_put_len(head + n, len);
 	values[i] = value;
+	if (i % 3 == 0) {
+		struct value pieces = {value, len};
+
+		return beam_image_writer_put_pieces(writer, i % 3, head, n, len, give_pieces,
+						    &pieces);
+	}
 	return beam_image_writer_put(writer, i % 3, head, n, value, len);
 }
 
@@ -257,6 +281,24 @@ static void test_a_pool_writes_the_same(void **state)
 	beam_copy_pool_close(&pool);
 }
 
+/* A piece more or less than was told would be read as something else. */
+static void test_pieces_are_counted(void **state)
+{
+	static const uint8_t bytes[100];
+	struct value value = {bytes, sizeof(bytes)};
+
+	(void)state;
+	for (uint64_t told = sizeof(bytes) - 1; told <= sizeof(bytes) + 1; told++) {
+		struct beam_image_writer *writer;
+		int err;
+
+		assert_int_equal(beam_image_writer_open(&source, NULL, &writer), 0);
+		err = beam_image_writer_put_pieces(writer, 0, "head", 4, told, give_pieces, &value);
+		assert_int_equal(err, told == sizeof(bytes) ? 0 : BEAM_E_COUNT);
+		beam_image_writer_close(&writer);
+	}
+}
+
 static int cpus_of(pid_t tid, cpu_set_t *set)
 {
 	assert_int_equal(sched_getaffinity(tid, sizeof(*set), set), 0);
@@ -355,6 +397,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test_setup_teardown(test_every_key_comes_back_once, setup, teardown),
 	    cmocka_unit_test_setup_teardown(test_a_pool_writes_the_same, setup, teardown),
+	    cmocka_unit_test_setup_teardown(test_pieces_are_counted, setup, teardown),
 	    cmocka_unit_test(test_threads_have_a_processor_each),
 	    cmocka_unit_test_setup_teardown(test_a_piece_that_cannot_be_read_fails_its_job, setup,
 					    teardown),
