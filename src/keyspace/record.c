@@ -214,19 +214,20 @@ static int put_number(struct beam_record_reader *reader, const struct beam_recor
 	return put(reader, at + len, NULL, 0);
 }
 
-/* In a cluster commands may be refused. */
-static bool asks_serializer(const struct beam_record_reader *reader)
+/* In a cluster commands may be refused, and none shows what has expired. */
+static bool asks_serializer(const struct beam_record_reader *reader,
+			    const struct beam_record_meta *meta)
 {
-	return reader->opts.cluster && reader->serializer;
+	return reader->serializer && (reader->opts.cluster || beam_record_has_expired(meta));
 }
 
 static bool is_proved(const struct beam_record_reader *reader, const struct beam_open_key *key,
-		      const struct beam_value *value)
+		      const struct beam_record_meta *meta, const struct beam_value *value)
 {
 	bool by_command =
 	    value->kind != BEAM_VALUE_BYTES || value->len_bytes <= BEAM_EMBSTR_MAX_BYTES;
 
-	if (by_command && asks_serializer(reader))
+	if (by_command && asks_serializer(reader, meta))
 		return beam_value_proved_by(reader->serializer, beam_value_object(key->handle),
 					    value);
 	return beam_value_proved(reader->ctx, key, value);
@@ -238,10 +239,9 @@ static bool prove(struct beam_record_reader *reader, const struct beam_open_key 
 {
 	uint8_t *proofs = &reader->proofs[value->layout];
 
-	if (beam_record_has_expired(meta) &&
-	    !asks_serializer(reader)) /* no command would show it */
+	if (beam_record_has_expired(meta) && !asks_serializer(reader, meta))
 		return false;
-	if (is_proved(reader, key, value)) {
+	if (is_proved(reader, key, meta, value)) {
 		++*proofs;
 		return true;
 	}

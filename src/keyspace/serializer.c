@@ -18,6 +18,7 @@
 #define PIECE_BYTES       256 /* on average: of shorter ones it is not worth to have them twice */
 #define PROOFS            4
 #define PROOF_BYTES       ((size_t)1 << 20) /* longer ones are not compared: that takes a DUMP */
+#define UNSEEN            64 /* left to commands for want of a proof, which takes long; then counts must do */
 #define DUMP_FOOTER_BYTES 10
 
 struct beam_serializer {
@@ -45,6 +46,7 @@ struct beam_serializer {
 	void *to;
 	int error;          /* of `add` */
 	unsigned proofs[2]; /* of values that are counted whole, and of others */
+	unsigned unseen;    /* that no command would show, and that were left to one all the same */
 	bool in_cluster;
 	bool disproved;
 };
@@ -255,9 +257,9 @@ bool beam_serializer_value(struct beam_serializer *s, RedisModuleCtx *ctx,
 		return false;
 	unsigned *proofs = &s->proofs[not_counted(s) != 0];
 
-	if (expired && *proofs < PROOFS && !s->in_cluster)
+	if (expired && *proofs < PROOFS && !s->in_cluster && s->unseen++ < UNSEEN)
 		return false;
-	if (*proofs < PROOFS && s->len <= PROOF_BYTES) {
+	if (!expired && *proofs < PROOFS && s->len <= PROOF_BYTES) {
 		s->disproved = !same_as_dump(s, ctx, key);
 		++*proofs;
 	}

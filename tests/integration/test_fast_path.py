@@ -165,6 +165,25 @@ def test_values_that_many_keys_share(make, binary, loads):
     assert loads(server.dump()).digest() == server.digest()
 
 
+def test_keys_that_are_over_are_read_as_the_others(make, binary, loads):
+    """Where all keys of a kind were, each was looked up by its name: ten times as long as BGSAVE, which writes them."""
+    server = make("primary")
+    server.client.execute_command("DEBUG", "SET-ACTIVE-EXPIRE", 0)
+    server.client.eval("""for n = 1, 3000 do
+        redis.call('SET', 'short' .. n, 'x') redis.call('SET', 'number' .. n, n)
+        redis.call('HSET', 'hash' .. n, 'f', 'x') redis.call('RPUSH', 'list' .. n, 'x')
+        for _, key in pairs({'short', 'number', 'hash', 'list'}) do redis.call('PEXPIRE', key .. n, 10) end end""", 0)
+    wait_for(lambda: server.client.pttl("list3000") == -2, "the keys are expired")
+    size = server.client.dbsize()
+    assert size > 11900
+    server.bgsave()
+    info = server.image_made()
+    assert ways(info)["api"] == 0
+    assert size - int(info["rdbeam_snapshot_keys"]) <= 64
+    check_rdb(server.dump(), server.binary)
+    assert loads(server.dump()).client.dbsize() == 0
+
+
 def fill_lists(client):
     """Of each kind of node: packed, compressed within, and single elements."""
     client.eval("for n = 1, 20000 do redis.call('RPUSH', 'list', string.rep('x', 1000) .. n) end", 0)
