@@ -157,7 +157,8 @@ struct daemon {
 		struct daemon *d;
 		bool yes; /* the server cuts its sessions: it is closed when they are gone */
 	} leaving[DAEMON_SERVERS_MAX];
-	struct beam_timer *listen_again; /* a port was taken */
+	bool lacking[DAEMON_SERVERS_MAX]; /* the hardware for it, which is looked for */
+	struct beam_timer *listen_again;  /* a port was taken, or a device is looked for */
 	struct names *names;             /* NULL: no name was there to be looked up */
 	struct tickets tickets;
 	struct signing *signing;

@@ -26,6 +26,7 @@ static const struct beam_server_ops *const transports[] = {
 static_assert(NTRANSPORTS <= DAEMON_SERVERS_MAX, "each transport has its place");
 
 #define LISTEN_AGAIN_MS 500
+#define LOOK_AGAIN_MS   5000 /* for an RDMA device, which may come, or get its link, at any time */
 
 static struct beam_serve_images images;
 
@@ -50,20 +51,25 @@ static bool same_address(const struct beam_ctl_config *a, const struct beam_ctl_
 	       !memcmp(a->bind, b->bind, sizeof(a->bind));
 }
 
-static void open_one(struct daemon *d, size_t i, const struct beam_server_opts *opts,
+static void open_one(struct daemon *d, size_t i, struct beam_server_opts *opts,
 		     char error[BEAM_TEXT_BYTES])
 {
 	char text[BEAM_TEXT_BYTES] = "";
 	int err = BEAM_FAULT("daemon.listener");
 
+	d->leaving[i].d = d;
+	opts->lost_arg = &d->leaving[i];
 	if (!err)
 		err = transports[i]->open(opts, text, &d->servers[i]);
-	if (!err)
-		return;
+	bool lacked = d->lacking[i];
+
 	/* A host without an RDMA device is as good as any, unless the device was asked for. */
-	if (err == -ENODEV && d->config.transport == BEAM_TRANSPORT_AUTO)
+	d->lacking[i] = err == -ENODEV && d->config.transport == BEAM_TRANSPORT_AUTO;
+	if (d->lacking[i] && !lacked)
 		beam_log(BEAM_LOG_INFO, "%s; pulls go over tcp only", text);
-	else
+	else if (lacked && !err)
+		beam_log(BEAM_LOG_NOTICE, "there is an RDMA device now: pulls go over it");
+	else if (err && !d->lacking[i])
 		snprintf(error, BEAM_TEXT_BYTES, "%.*s", BEAM_TEXT_BYTES - 1,
 			 text[0] ? text : beam_strerror(err));
 }
@@ -98,22 +104,67 @@ static void leave(struct daemon *d, size_t i)
 	transports[i]->close(&d->servers[i]);
 }
 
+/* Its hardware is gone. Tickets name it no more; what comes back may be new hardware. */
+static void lost(void *arg)
+{
+	struct leaving *leaving = arg;
+	struct daemon *d = leaving->d;
+
+	leave(d, (size_t)(leaving - d->leaving));
+	control_ready(d, "");
+	status_moved(d);
+	beam_timer_set(d->loop, LISTEN_AGAIN_MS, listeners_again, d, &d->listen_again);
+}
+
 /* Those that listen; one that leaves is only waited for. */
 static bool listens(const struct daemon *d, size_t i)
 {
 	return d->servers[i] && !d->leaving[i].yes;
 }
 
+static struct beam_server_opts options(struct daemon *d)
+{
+	const struct beam_ctl_config *config = &d->config;
+
+	return (struct beam_server_opts){.loop = d->loop,
+					 .images = &images,
+					 .port = config->port,
+					 .max_pulls = config->max_pulls,
+					 .rate_limit = config->rate_limit,
+					 .stall_timeout_s = config->stall_timeout_s,
+					 .must_tls = config->must_tls,
+					 .lost = lost};
+}
+
+static bool lacks_any(const struct daemon *d)
+{
+	for (size_t i = 0; i < NTRANSPORTS; i++)
+		if (d->lacking[i])
+			return true;
+	return false;
+}
+
+/* Nobody tells that hardware has come: drivers are loaded and links come up long after the host. */
+static void look(void *arg)
+{
+	struct daemon *d = arg;
+	struct beam_server_opts opts = options(d);
+	char error[BEAM_TEXT_BYTES] = "";
+	bool known = names_addresses(d, &opts);
+
+	for (size_t i = 0; known && i < NTRANSPORTS; i++)
+		if (d->lacking[i])
+			open_one(d, i, &opts, error);
+	if (lacks_any(d))
+		beam_timer_set(d->loop, LOOK_AGAIN_MS, look, d, &d->listen_again);
+	else
+		listeners_again(d); /* tells of it, or of the error */
+}
+
 void listeners_configure(struct daemon *d, const struct beam_ctl_config *old)
 {
 	const struct beam_ctl_config *config = &d->config;
-	struct beam_server_opts opts = {.loop = d->loop,
-					.images = &images,
-					.port = config->port,
-					.max_pulls = config->max_pulls,
-					.rate_limit = config->rate_limit,
-					.stall_timeout_s = config->stall_timeout_s,
-					.must_tls = config->must_tls};
+	struct beam_server_opts opts = options(d);
 	char error[BEAM_TEXT_BYTES] = "";
 	bool any = false, known = names_addresses(d, &opts);
 
@@ -123,6 +174,7 @@ void listeners_configure(struct daemon *d, const struct beam_ctl_config *old)
 
 		any |= want;
 		want &= known;
+		d->lacking[i] &= want;
 		if (listens(d, i) && (!want || !same_address(config, old)))
 			leave(d, i);
 		if (d->leaving[i].yes)
@@ -143,6 +195,8 @@ void listeners_configure(struct daemon *d, const struct beam_ctl_config *old)
 		status_error(d, error);
 		/* The daemon of a server that was just restarted may still be on its way out. */
 		beam_timer_set(d->loop, LISTEN_AGAIN_MS, listeners_again, d, &d->listen_again);
+	} else if (lacks_any(d)) {
+		beam_timer_set(d->loop, LOOK_AGAIN_MS, look, d, &d->listen_again);
 	}
 	control_ready(d, error);
 }

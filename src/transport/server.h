@@ -75,6 +75,10 @@ struct beam_server_opts {
 	uint64_t rate_limit;
 	uint32_t stall_timeout_s;
 	bool must_tls; /* no pull in clear */
+	/* The hardware that it listens on is gone, or failed: it is to be stopped, which may be done from
+	 * within, and opened again. At most once. Not called where a transport has none of its own. */
+	void (*lost)(void *arg);
+	void *lost_arg;
 };
 
 /* The hardware that a transport serves from, where it has any of its own. */

@@ -17,6 +17,7 @@
 
 #define BACKLOG     64
 #define EVENTS_TURN 64
+#define MISSING_MS  5000 /* addresses may get a device at any time, and nobody tells */
 
 /* ---- requests ------------------------------------------------------------------------------- */
 
@@ -87,6 +88,7 @@ static void on_established(struct verbs_session *session)
 	session->state = VERBS_WAITING;
 	places_wait(&session->server->places, &session->place);
 	session->heard_ms = beam_now_ms();
+	verbs_server_watch(session->server, session->link.id->verbs);
 	uint64_t bytes = session->server->device.registered_bytes;
 	uint32_t depth = session->server->device.depth;
 
@@ -124,6 +126,7 @@ static void on_event(struct verbs_server *server, struct rdma_cm_event *event)
 	struct rdma_cm_id *id = event->id;
 	struct verbs_session *session = id->context;
 	struct rdma_conn_param asked = event->param.conn;
+	struct ibv_context *device = id->verbs;
 	uint8_t hello[BEAM_WIRE_HELLO_BYTES] = {0};
 	size_t len_bytes = 0;
 
@@ -141,6 +144,8 @@ static void on_event(struct verbs_server *server, struct rdma_cm_event *event)
 	} else {
 		beam_log(BEAM_LOG_INFO, "verbs listener: %s", rdma_event_str(type));
 	}
+	if (type == RDMA_CM_EVENT_DEVICE_REMOVAL)
+		verbs_server_lost(server, device);
 }
 
 void verbs_on_cm_event(int fd, uint32_t events, void *arg)
@@ -192,8 +197,7 @@ static int listen_at(struct verbs_server *server, struct addrinfo *info)
 	return 0;
 }
 
-static int listen_on(struct verbs_server *server, const struct beam_server_opts *opts,
-		     const char *bind_text)
+static int listen_on(struct verbs_server *server, const char *bind_text)
 {
 	struct addrinfo hints = {.ai_socktype = SOCK_STREAM,
 				 .ai_flags = AI_PASSIVE | AI_NUMERICSERV};
@@ -206,9 +210,9 @@ static int listen_on(struct verbs_server *server, const struct beam_server_opts 
 		hints.ai_family = bind_text[0] == '*' ? AF_INET : AF_INET6;
 		host = NULL;
 	}
-	if (opts->no_names)
+	if (server->no_names)
 		hints.ai_flags |= AI_NUMERICHOST;
-	snprintf(service, sizeof(service), "%u", opts->port);
+	snprintf(service, sizeof(service), "%u", server->port);
 	if (getaddrinfo(host, service, &hints, &list))
 		return -EADDRNOTAVAIL;
 	for (struct addrinfo *info = list; info && err; info = info->ai_next)
@@ -230,22 +234,48 @@ static void tell_failure(const char *bind_text, uint32_t port, int err,
 	beam_log(BEAM_LOG_INFO, "%s", error_text);
 }
 
+/* Those that another try has reached are missing no more. */
+static void listen_at_missing(void *arg)
+{
+	struct verbs_server *server = arg;
+	uint32_t n = 0;
+
+	for (uint32_t i = 0; i < server->nmissing; i++) {
+		const char *bind_text = server->missing[i];
+
+		if (listen_on(server, bind_text))
+			memmove(server->missing[n++], bind_text, BEAM_ADDR_BYTES);
+		else
+			beam_log(BEAM_LOG_NOTICE, "pulls go over RDMA at %s, too", bind_text);
+	}
+	server->nmissing = n;
+	if (n)
+		beam_timer_set(server->loop, MISSING_MS, listen_at_missing, server,
+			       &server->listen_timer);
+}
+
 int verbs_listen(struct verbs_server *server, const struct beam_server_opts *opts,
 		 char error_text[BEAM_TEXT_BYTES])
 {
 	int err = -EADDRNOTAVAIL;
 
+	server->port = opts->port;
+	server->no_names = opts->no_names;
 	for (uint32_t i = 0; i < opts->nbind && i < VERBS_LISTENERS; i++) {
-		int one = listen_on(server, opts, opts->bind[i]);
+		int one = listen_on(server, opts->bind[i]);
 
 		if (!one)
 			continue;
 		/* An address without an RDMA device behind it, as loopback's, alone stops nothing. */
 		err = one;
 		tell_failure(opts->bind[i], opts->port, err, error_text);
+		memcpy(server->missing[server->nmissing++], opts->bind[i], BEAM_ADDR_BYTES);
 	}
 	if (!server->nlisteners)
 		return err;
 	error_text[0] = 0;
+	if (server->nmissing)
+		beam_timer_set(server->loop, MISSING_MS, listen_at_missing, server,
+			       &server->listen_timer);
 	return 0;
 }

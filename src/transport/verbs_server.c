@@ -163,80 +163,6 @@ void verbs_server_settle(struct verbs_server *server)
 	set_tick(server);
 }
 
-/* ---- what the device says ------------------------------------------------------------------- */
-
-static struct verbs_session *by_qp(struct verbs_server *server, const struct ibv_qp *qp)
-{
-	for (struct verbs_session *s = server->sessions; s; s = s->next)
-		if (s->state != VERBS_ENDING && s->link.id->qp == qp)
-			return s;
-	return NULL;
-}
-
-static void on_qp_event(struct verbs_server *server, const struct ibv_async_event *event)
-{
-	struct verbs_session *session = by_qp(server, event->element.qp);
-
-	if (!session)
-		return;
-	switch (event->event_type) {
-	case IBV_EVENT_QP_ACCESS_ERR:
-	case IBV_EVENT_QP_REQ_ERR:
-		verbs_session_deny(session);
-		break;
-	case IBV_EVENT_QP_FATAL:
-	case IBV_EVENT_QP_LAST_WQE_REACHED:
-		verbs_session_end(session, BEAM_E_GONE);
-		break;
-	default:
-		break;
-	}
-}
-
-void verbs_server_async(struct verbs_server *server, struct ibv_context *device)
-{
-	struct ibv_async_event event;
-
-	while (!ibv_get_async_event(device, &event)) {
-		if (event.event_type <= IBV_EVENT_PATH_MIG_ERR &&
-		    event.event_type != IBV_EVENT_CQ_ERR)
-			on_qp_event(server, &event);
-		else if (event.event_type == IBV_EVENT_DEVICE_FATAL)
-			beam_log(BEAM_LOG_WARNING, "RDMA device %s: fatal error",
-				 ibv_get_device_name(device->device));
-		ibv_ack_async_event(&event);
-	}
-}
-
-static void on_async(int fd, uint32_t events, void *arg)
-{
-	struct verbs_server *server = arg;
-
-	(void)events;
-	for (size_t i = 0; i < VERBS_DEVICES; i++)
-		if (server->asyncs[i].device && server->asyncs[i].device->async_fd == fd)
-			verbs_server_async(server, server->asyncs[i].device);
-	verbs_server_settle(server);
-}
-
-/* rdma_cm keeps one open context for each device for the life of the process. */
-static void watch_devices(struct verbs_server *server)
-{
-	int ndevices = 0;
-	struct ibv_context **devices = rdma_get_devices(&ndevices);
-
-	for (int i = 0; devices && i < ndevices && i < VERBS_DEVICES; i++) {
-		int fd = devices[i]->async_fd;
-
-		if (!fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK) &&
-		    !beam_watch_add(server->loop, fd, EPOLLIN, on_async, server,
-				    &server->asyncs[i].watch))
-			server->asyncs[i].device = devices[i];
-	}
-	if (devices)
-		rdma_free_devices(devices);
-}
-
 /* ---- fences --------------------------------------------------------------------------------- */
 
 static uint32_t server_sessions(struct beam_server *base, struct beam_served *image)
@@ -387,10 +313,8 @@ static void stop_listening(struct verbs_server *server)
 	for (uint32_t i = 0; i < server->nlisteners; i++)
 		rdma_destroy_id(server->listeners[i]);
 	server->nlisteners = 0;
-	for (size_t i = 0; i < VERBS_DEVICES; i++) {
-		beam_watch_remove(&server->asyncs[i].watch);
-		server->asyncs[i].device = NULL;
-	}
+	beam_timer_cancel(&server->listen_timer);
+	verbs_server_unwatch(server);
 }
 
 static int server_stop(struct beam_server *base, void (*stopped)(void *arg), void *arg)
@@ -435,6 +359,8 @@ static int server_open(const struct beam_server_opts *opts, char error_text[BEAM
 		return -ENOMEM;
 	server->loop = opts->loop;
 	server->images = opts->images;
+	server->lost = opts->lost;
+	server->lost_arg = opts->lost_arg;
 	server->events = rdma_create_event_channel();
 	if (!server->events || !verbs_device_describe(NULL, &server->device)) {
 		snprintf(error_text, BEAM_TEXT_BYTES,
@@ -457,7 +383,7 @@ static int server_open(const struct beam_server_opts *opts, char error_text[BEAM
 		server_close(&base);
 		return err;
 	}
-	watch_devices(server);
+	verbs_server_watch_all(server);
 	server_configure(base, opts);
 	*out = base;
 	return 0;

@@ -88,6 +88,12 @@ struct verbs_server {
 	struct beam_watch *events_watch;
 	struct rdma_cm_id *listeners[VERBS_LISTENERS];
 	uint32_t nlisteners;
+	uint32_t port;
+	bool no_names;
+	char missing[VERBS_LISTENERS][BEAM_ADDR_BYTES]; /* to be listened at, if they can be */
+	uint32_t nmissing;
+	struct beam_timer *listen_timer;
+	struct ibv_context **devices; /* rdma_cm's, held so that it does not close them */
 	struct verbs_async asyncs[VERBS_DEVICES];
 	struct verbs_worker *worker;
 	struct verbs_session *sessions; /* oldest first */
@@ -96,6 +102,9 @@ struct verbs_server {
 	bool stopping;
 	void (*stopped)(void *arg);
 	void *stopped_arg;
+	void (*lost)(void *arg); /* NULL: nobody is to be told, or was */
+	void *lost_arg;
+	struct beam_timer *lost_timer;
 	struct beam_server_device device;
 };
 
@@ -134,8 +143,18 @@ void verbs_server_settle(struct verbs_server *server);
 void verbs_server_gone(struct verbs_session *session);
 /* Bytes that the rate allows to be announced now; <= 0: none before the next tick. */
 int64_t verbs_server_allowed(struct verbs_server *server);
-/* What the device has to say of its queue pairs: a READ that was not granted shows here. */
+
+/* ---- verbs_async.c -------------------------------------------------------------------------- */
+
+/* Listens to all devices that there are now, and holds them. */
+void verbs_server_watch_all(struct verbs_server *server);
+/* The same, if this one has come since. */
+void verbs_server_watch(struct verbs_server *server, struct ibv_context *device);
+void verbs_server_unwatch(struct verbs_server *server);
+/* What a device has to say of its queue pairs: a READ that was not granted shows here. */
 void verbs_server_async(struct verbs_server *server, struct ibv_context *device);
+/* The device (NULL: not known) is gone, or failed: the server's owner is told, from the loop. */
+void verbs_server_lost(struct verbs_server *server, struct ibv_context *device);
 
 /* ---- verbs_listen.c ------------------------------------------------------------------------- */
 

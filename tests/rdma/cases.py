@@ -21,14 +21,14 @@ def check(holds, what):
 # ---- servers in guests --------------------------------------------------------------------------
 
 
-def start_server(guest, port=PORT, module=True, options="", prefix=""):
+def start_server(guest, port=PORT, module=True, options="", prefix="", transports="verbs,tcp"):
     command = (f"mkdir -p /data/{port} && {prefix} redis-server --port {port} --daemonize yes --save '' --bind '* -::*' "
                f"--dir /data/{port} --protected-mode no --enable-debug-command yes --logfile /tmp/redis-{port}.log ")
     if module:
         command += "--loadmodule /bin/rdbeam.so --rdbeam.segment-size 2mb "
     guest.check(f"{command}{options} && until redis-cli -p {port} ping >/dev/null; do usleep 50000; done")
     if module:
-        guest.check(f"until redis-cli -p {port} info rdbeam | grep -q 'transports:verbs,tcp'; do usleep 50000; done")
+        guest.check(f"until redis-cli -p {port} info rdbeam | grep -q 'transports:{transports}'; do usleep 50000; done")
 
 
 def cli(guest, command, port=PORT, timeout_s=60):
@@ -335,13 +335,24 @@ def contract(_):
 
 
 def lost(_):
-    """The device goes in mid-pull: the same generation goes on over TCP."""
+    """A device that comes after the server goes in mid-pull, and comes again: the same generation goes on over TCP, the next
+    pull over verbs."""
     with Lab() as lab:
         guest = lab.guest("one", memory_mb=800).booted()
         guest.network(1)
-        start_server(guest)
+        guest.check("rdma link delete rxe0")
+        start_server(guest, transports="tcp")
         fill(guest, 20000)
-        pull(guest, f"{guest.ip}:{PORT}", "--discard")  # makes the backlog, and an image that the next one takes
+        # Two of them: rdma_cm lets go of no device that was the only one.
+        guest.check("rdma link add rxe1 type rxe netdev lo")
+        wait_info(guest, "rdbeam_transports", "verbs,tcp")
+        guest.check("rdma link add rxe0 type rxe netdev eth0")
+        # Of a device that came when the daemon listened already: it must not wait for what that has to say.
+        guest.check(f"rdma-probe {guest.ip}:{PORT} past-end")
+        result = pull(guest, f"{guest.ip}:{PORT}", "--discard")  # makes the backlog, and an image that the next one takes
+        check(result["transport"] == "verbs", f"over a device that came late the way was {result['transport']}")
+        cli(guest, f"config set rdbeam.bind {guest.ip}")
+        wait_info(guest, "rdbeam_transports", "verbs,tcp")
         cli(guest, "config set rdbeam.rate-limit 8mb")
         before = info(guest, "rdbeam_generation")
         guest.check(f"(rdbeam pull --quiet --json --from {guest.ip}:{PORT} --to-file /tmp/image.rdb "
@@ -349,12 +360,17 @@ def lost(_):
         wait_info(guest, "rdbeam_pulls_active", "1")
         screen = guest.check(f"rdbeam status -p {PORT}")
         check(re.search(rf"^  {re.escape(guest.ip)} .*  verbs  ", screen, re.M), f"no line of that pull:\n{screen}")
-        guest.check("usleep 1000000; rdma link delete rxe0 & until [ -e /tmp/pull.done ]; do usleep 100000; done", PULL_S)
+        guest.check("usleep 1000000; rdma link delete rxe0 & until [ -e /tmp/pull.done ]; do usleep 100000; done; wait", PULL_S)
         result = pull_result(guest.check("cat /tmp/pull.out"))
         check(result["transport"] == "verbs+tcp", f"the way was {result['transport']}")
         check(result["generation"] == before, "the pull took another generation")
         guest.check("rdbeam verify --quiet /tmp/image.rdb")
         say(f"{result['transport']}, {result['image_bytes']} bytes, same generation {result['generation']}")
+        cli(guest, "config set rdbeam.rate-limit 0")
+        guest.check("rdma link add rxe0 type rxe netdev eth0")
+        wait_info(guest, "rdbeam_transports", "verbs,tcp")
+        result = pull(guest, f"{guest.ip}:{PORT}", "--discard --transport verbs")
+        say(f"the device is back: {result['transport']}")
 
 
 def disk(_):
