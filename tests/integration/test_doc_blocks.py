@@ -201,7 +201,10 @@ class Page:
             return ""
         done = subprocess.run(script, env=self.env, cwd=self.tree(number), capture_output=True,
                               text=True, timeout=240, stdin=subprocess.DEVNULL)
-        assert done.returncode == 0, (block.name, block.text, done.stdout, done.stderr)
+        if done.returncode == 77:  # as a test: what this machine lacks
+            print(block.name, done.stdout)
+        else:
+            assert done.returncode == 0, (block.name, block.text, done.stdout, done.stderr)
         assert done.stdout.strip() or block.page in STOCK_ONLY, (block.name, done.stderr)
         return done.stdout
 
