@@ -273,8 +273,9 @@ def vector_sets(client):
     found = {}
     for name in VECTOR_SETS:
         elements = [b"e%d" % n for n in range(client.execute_command("VCARD", name))]
-        found[name] = [[client.execute_command(command, name, element) for element in elements]
-                       for command in ("VEMB", "VGETATTR", "VLINKS")]
+        ask = lambda command: [client.execute_command(command, name, element) for element in elements]
+        links = [[sorted(level) for level in levels] for levels in ask("VLINKS")]
+        found[name] = ask("VEMB"), ask("VGETATTR"), links
     return found
 
 
