@@ -62,6 +62,7 @@ bool beam_doctor_config_hidden(struct beam_doctor *doctor);
 
 /* The checks, by what they look at. */
 void beam_doctor_host(struct beam_doctor *doctor);
+void beam_doctor_rdma(struct beam_doctor *doctor); /* within the host's */
 void beam_doctor_disk(struct beam_doctor *doctor);
 void beam_doctor_server(struct beam_doctor *doctor);
 void beam_doctor_service(struct beam_doctor *doctor);

@@ -1,11 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * The host: limits, memory and its pages, RDMA devices, io_uring. All of it is read from /proc and
- * /sys, so that no RDMA library is needed to say that there is no device.
+ * The host: limits, memory and its pages, io_uring. All of it is read from /proc and /sys.
  */
 #include "doctor.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <inttypes.h>
 #include <linux/io_uring.h>
@@ -21,7 +19,6 @@
 #define CAP_IPC_LOCK_BIT 14
 #define SMALL_TABLE      (64ull << 20) /* what even a small server's table may take */
 #define HUGE_PAGE        (2ull << 20)
-#define INFINIBAND       "/sys/class/infiniband"
 
 /* The table that the next snapshot takes. */
 static uint64_t table_bytes(const struct beam_doctor *doctor)
@@ -247,115 +244,6 @@ static void check_uring(struct beam_doctor *doctor)
 				    : "");
 }
 
-/* ---- RDMA --------------------------------------------------------------------------------- */
-
-/* The first GID of a port that is set, and its type; "" without one. */
-static void find_gid(const char *port_dir, char *gid, size_t gid_cap, char *type, size_t type_cap)
-{
-	char path[512];
-
-	for (int i = 0; i < 16; i++) {
-		snprintf(path, sizeof(path), "%s/gids/%d", port_dir, i);
-		if (beam_doctor_read(path, gid, gid_cap) != 0)
-			break;
-		if (strspn(gid, "0:") == strlen(gid))
-			continue;
-		snprintf(path, sizeof(path), "%s/gid_attrs/types/%d", port_dir, i);
-		beam_doctor_read(path, type, type_cap);
-		return;
-	}
-	gid[0] = type[0] = '\0';
-}
-
-static void check_port(struct beam_doctor *doctor, const char *device, const char *port)
-{
-	enum beam_level bad =
-	    strcmp(doctor->transport, "verbs") == 0 ? BEAM_LEVEL_FAIL : BEAM_LEVEL_WARN;
-	char dir[400], path[440], state[64], layer[64], gid[64], type[64];
-
-	snprintf(dir, sizeof(dir), INFINIBAND "/%.100s/ports/%.10s", device, port);
-	snprintf(path, sizeof(path), "%s/state", dir);
-	beam_doctor_read(path, state, sizeof(state));
-	snprintf(path, sizeof(path), "%s/link_layer", dir);
-	beam_doctor_read(path, layer, sizeof(layer));
-	find_gid(dir, gid, sizeof(gid), type, sizeof(type));
-	if (!strstr(state, "ACTIVE"))
-		beam_doctor_add(doctor, bad, "rdma",
-				"bring its link up (ip link, cable, subnet manager)",
-				"%s port %s is not active: %s", device, port, state);
-	else if (!gid[0])
-		beam_doctor_add(doctor, bad, "rdma",
-				"give its network interface an IP address: RoCE has its GIDs from "
-				"there",
-				"%s port %s has no GID", device, port);
-	else
-		beam_doctor_add(doctor, BEAM_LEVEL_OK, "rdma", "",
-				"%s port %s: active, %s, GID %s %s", device, port, layer, gid,
-				type);
-}
-
-/* Ports of a device, one finding for each. Returns their number. */
-static int check_device(struct beam_doctor *doctor, const char *device)
-{
-	char path[400];
-	struct dirent *entry;
-	DIR *dir;
-	int found = 0;
-
-	snprintf(path, sizeof(path), INFINIBAND "/%.100s/ports", device);
-	dir = opendir(path);
-	while (dir && (entry = readdir(dir))) {
-		if (entry->d_name[0] == '.')
-			continue;
-		check_port(doctor, device, entry->d_name);
-		found++;
-	}
-	if (dir)
-		closedir(dir);
-	return found;
-}
-
-/* The device files as the server sees them: PrivateDevices of its unit would hide them. */
-static void check_device_files(struct beam_doctor *doctor)
-{
-	char path[64];
-
-	if (doctor->pid)
-		snprintf(path, sizeof(path), "/proc/%d/root/dev/infiniband", (int)doctor->pid);
-	else
-		strcpy(path, "/dev/infiniband");
-	if (access(path, F_OK) == 0)
-		beam_doctor_add(doctor, BEAM_LEVEL_OK, "rdma-files", "",
-				"/dev/infiniband is there");
-	else if (errno != EACCES)
-		beam_doctor_add(doctor, BEAM_LEVEL_WARN, "rdma-files",
-				"load ib_uverbs and rdma_ucm, and use the drop-in rdbeam-rdma.conf "
-				"if the server's unit has PrivateDevices",
-				"the server sees no /dev/infiniband");
-}
-
-static void check_rdma(struct beam_doctor *doctor)
-{
-	DIR *dir = opendir(INFINIBAND);
-	struct dirent *entry;
-	int found = 0;
-
-	while (dir && (entry = readdir(dir))) {
-		if (entry->d_name[0] != '.')
-			found += check_device(doctor, entry->d_name);
-	}
-	if (dir)
-		closedir(dir);
-	if (found)
-		check_device_files(doctor);
-	else if (strcmp(doctor->transport, "verbs") == 0)
-		beam_doctor_add(doctor, BEAM_LEVEL_FAIL, "rdma",
-				"set rdbeam.transport to auto, or load the device's driver",
-				"no device, and rdbeam.transport is verbs");
-	else
-		beam_doctor_add(doctor, BEAM_LEVEL_OK, "rdma", "", "no device, pulls go by TCP");
-}
-
 void beam_doctor_host(struct beam_doctor *doctor)
 {
 	char meminfo[8192];
@@ -368,5 +256,5 @@ void beam_doctor_host(struct beam_doctor *doctor)
 	check_memlock(doctor);
 	check_overcommit(doctor);
 	check_uring(doctor);
-	check_rdma(doctor);
+	beam_doctor_rdma(doctor);
 }

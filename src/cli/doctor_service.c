@@ -162,7 +162,8 @@ static void server_host(const struct beam_doctor *doctor, char *out, size_t cap)
 /* What came of trying all addresses of the listener. */
 struct reach {
 	char tried[256];
-	int err; /* 0: at least one answers */
+	bool by_rdma; /* alone: none of them is tried */
+	int err;      /* 0: at least one answers */
 	bool beyond_host;
 };
 
@@ -173,7 +174,8 @@ static void reach_listener(const struct beam_doctor *doctor, char *bind, const c
 	size_t used = 0;
 
 	server_host(doctor, host, sizeof(host));
-	out->err = -EADDRNOTAVAIL;
+	/* Over RDMA nobody answers this way. */
+	out->err = out->by_rdma ? 0 : -EADDRNOTAVAIL;
 	for (char *word = strtok_r(bind, " ", &save); word; word = strtok_r(NULL, " ", &save)) {
 		word += word[0] == '-' && word[1];
 		out->beyond_host |= !is_loopback(word);
@@ -192,7 +194,8 @@ static void reach_listener(const struct beam_doctor *doctor, char *bind, const c
 static bool check_listener(struct beam_doctor *doctor, const char *port)
 {
 	char bind[1024];
-	struct reach reach = {.tried = ""};
+	const char *transports = beam_view_status(&doctor->view, "transports");
+	struct reach reach = {.by_rdma = strcmp(transports, "verbs") == 0};
 
 	if (!beam_doctor_config(doctor, "rdbeam.bind", bind, sizeof(bind)) || !bind[0])
 		beam_doctor_config(doctor, "bind", bind, sizeof(bind));
@@ -209,6 +212,12 @@ static bool check_listener(struct beam_doctor *doctor, const char *port)
 		beam_doctor_add(doctor, BEAM_LEVEL_WARN, "listener",
 				"set rdbeam.bind to an address that replicas reach",
 				"port %s answers, but on this host alone", port);
+	else if (reach.by_rdma)
+		beam_doctor_add(
+		    doctor, BEAM_LEVEL_OK, "listener", "",
+		    "port %s at %s, over RDMA alone: rdbeam pull --discard tries it from "
+		    "a replica's host",
+		    port, reach.tried);
 	else
 		beam_doctor_add(doctor, BEAM_LEVEL_OK, "listener", "", "port %s answers at %s",
 				port, reach.tried);
@@ -311,13 +320,18 @@ static void check_pulls(struct beam_doctor *doctor)
 	}
 	if (port == 0) {
 		bool by_verbs = strcmp(doctor->transport, "verbs") == 0;
+		/* Else of the device itself. */
+		bool of_address = strstr(error, "rdbeam.port") || strstr(error, "rdbeam.bind");
 
-		beam_doctor_add(doctor, BEAM_LEVEL_FAIL, "listener",
-				by_verbs ? "CONFIG SET rdbeam.transport auto, or bring an RDMA "
-					   "device up: until then nothing can be pulled"
-					 : "choose another rdbeam.port or rdbeam.bind by CONFIG "
-					   "SET",
-				"none: %s", *error ? error : "the server has no port");
+		beam_doctor_add(
+		    doctor, BEAM_LEVEL_FAIL, "listener",
+		    !by_verbs    ? "choose another rdbeam.port or rdbeam.bind by CONFIG SET"
+		    : of_address ? "do so by CONFIG SET, or CONFIG SET rdbeam.transport "
+				   "auto: until then nothing can be pulled"
+				 : "CONFIG SET rdbeam.transport auto, or see to the RDMA "
+				   "device (findings rdma and rdma-files): until then "
+				   "nothing can be pulled",
+		    "none: %s", *error ? error : "the server has no port");
 		return;
 	}
 	snprintf(text, sizeof(text), "%" PRId64, port);

@@ -382,6 +382,13 @@ static bool may_have_expired(const struct beam_pull *pull, int rc)
 	return rc == BEAM_E_DENIED && beam_ticket_is_late(&pull->ticket, beam_now_ms());
 }
 
+/* Over RDMA the memory that is read into has to be registered, and there may be too little that may be. */
+static bool lacks_registered(const struct beam_pull *pull, int rc)
+{
+	return rc == -ENOMEM && pull->to_blame && !pull->verbs_lost && !asks_for(pull, "verbs") &&
+	       strstr(pull->result->transport, "verbs");
+}
+
 int beam_transfer_run(struct beam_pull *pull)
 {
 	int rc, renewals = 0;
@@ -403,6 +410,11 @@ int beam_transfer_run(struct beam_pull *pull)
 			if (!rc)
 				continue;
 			break;
+		}
+		if (lacks_registered(pull, rc)) {
+			beam_log(BEAM_LOG_NOTICE, "the pull goes on over TCP: %s", pull->error);
+			pull->error[0] = '\0';
+			rc = BEAM_E_GONE;
 		}
 		/* Whatever broke, a link or a device: TCP may still have a way. */
 		pull->verbs_lost = true;

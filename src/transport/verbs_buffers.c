@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "fault.h"
 #include "log.h"
 #include "pages.h"
 
@@ -168,7 +169,10 @@ int verbs_buffers_find(struct verbs_buffers *buffers, uint8_t *buf, uint32_t len
 		       uint32_t number, struct ibv_sge *out)
 {
 	struct ibv_mr *mr = known(buffers, buf, len_bytes);
+	int err = BEAM_FAULT("verbs_pull_register");
 
+	if (err)
+		return err;
 	if (!mr)
 		mr = add_around(buffers, buf, len_bytes);
 	if (mr) {
@@ -178,8 +182,7 @@ int verbs_buffers_find(struct verbs_buffers *buffers, uint8_t *buf, uint32_t len
 	}
 	if (len_bytes > buffers->bounce_bytes || number >= buffers->nbounces)
 		return -EMSGSIZE;
-	int err = open_bounces(buffers);
-
+	err = open_bounces(buffers);
 	if (err)
 		return err;
 	*out = (struct ibv_sge){.addr = (uintptr_t)buffers->bounces +

@@ -267,8 +267,8 @@ static int reader_read(struct beam_reader *reader, uint32_t index, uint32_t offs
 
 	if (err)
 		return reader_talk_fail(&r->talk, err,
-					"no registered memory for a READ of %u bytes: %s",
-					len_bytes, beam_strerror(err));
+					"no memory can be registered: %s; raise LimitMEMLOCK",
+					beam_strerror(err));
 	struct ibv_send_wr *bad;
 	struct ibv_send_wr wr = {.wr_id = VERBS_WR_ID(VERBS_READ, number),
 				 .sg_list = &sge,

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <unistd.h>
 
 #include "clock.h"
 #include "log.h"
@@ -348,6 +349,21 @@ static void server_close(struct beam_server **base)
 	*base = NULL;
 }
 
+#define CM_FILE "/dev/infiniband/rdma_cm"
+
+/* What keeps us from RDMA; rdma_cm calls everything ENOENT or ENODEV. */
+static void tell_lack(char error_text[BEAM_TEXT_BYTES])
+{
+	if (!access(CM_FILE, R_OK | W_OK) || access("/sys/class/infiniband", F_OK))
+		snprintf(error_text, BEAM_TEXT_BYTES,
+			 "no RDMA device here that is up and may be used (see: rdma link, and the "
+			 "rights of /dev/infiniband/uverbs*)");
+	else
+		snprintf(error_text, BEAM_TEXT_BYTES,
+			 "no RDMA without " CM_FILE ": %s (modprobe rdma_ucm, or its rights)",
+			 strerror(errno));
+}
+
 static int server_open(const struct beam_server_opts *opts, char error_text[BEAM_TEXT_BYTES],
 		       struct beam_server **out)
 {
@@ -363,8 +379,7 @@ static int server_open(const struct beam_server_opts *opts, char error_text[BEAM
 	server->lost_arg = opts->lost_arg;
 	server->events = rdma_create_event_channel();
 	if (!server->events || !verbs_device_describe(NULL, &server->device)) {
-		snprintf(error_text, BEAM_TEXT_BYTES,
-			 "no RDMA device here that is up (see: rdma link)");
+		tell_lack(error_text);
 		err = -ENODEV;
 	}
 	if (!err && fcntl(server->events->fd, F_SETFL, O_NONBLOCK))

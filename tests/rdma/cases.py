@@ -104,6 +104,7 @@ def one_guest(_):
         _device_is_told(guest)
         cli(guest, "shutdown nosave", PORT + 1)
         _moved_port(guest)
+        _doctor(guest)
         _compare_every_byte(guest)
 
 
@@ -143,6 +144,18 @@ def _moved_port(guest):
     result = pull(guest, f"{guest.ip}:{PORT}", "--discard --transport verbs")
     check(result["transport"] == "verbs", "no pull over verbs at the new port")
     say(f"port changed in mid-pull: it went on over {went_on['transport']}, the next over {result['transport']}")
+
+
+def _doctor(guest):
+    """What it says of a listener that TCP does not reach, and of files that the server lacks."""
+    cli(guest, "config set rdbeam.transport verbs")
+    wait_info(guest, "rdbeam_transports", "verbs")
+    found = guest.run(f"rdbeam doctor -p {PORT}")[1]
+    check(re.search(r"^ok    listener .*over RDMA alone", found, re.M), f"the doctor takes a verbs listener for none:\n{found}")
+    cli(guest, "config set rdbeam.transport auto")
+    wait_info(guest, "rdbeam_transports", "verbs,tcp")
+    found = guest.run(f"mv /dev/infiniband/rdma_cm /dev/; rdbeam doctor -p {PORT}; mv /dev/rdma_cm /dev/infiniband/")[1]
+    check(re.search(r"^warn  rdma-files .*rdma_cm", found, re.M), f"the doctor does not miss rdma_cm:\n{found}")
 
 
 def three_guests(_):
@@ -274,6 +287,7 @@ def fence(options):
 FAULT = "/tmp/fault"  # is removed by the process that it strikes, which then writes .fired
 # What the pull that is struck on its way says of its transport; None: it fails.
 STRIKES = (("verbs_register:1:errno=ENOMEM", "verbs+tcp"), ("verbs_register:1:stop", "verbs"), ("verbs_pull_read:2:errno=EIO", "verbs+tcp"),
+           ("verbs_pull_register:2:errno=ENOMEM", "verbs+tcp"),
            ("verbs_pull_read:2:flip", "verbs"), ("verbs_pull_read:2:stop", "verbs"), ("verbs_pull_read:2:kill", None),
            ("verbs_register:1:kill", None))
 
