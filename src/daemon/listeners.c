@@ -113,7 +113,8 @@ static void lost(void *arg)
 	leave(d, (size_t)(leaving - d->leaving));
 	control_ready(d, "");
 	status_moved(d);
-	beam_timer_set(d->loop, LISTEN_AGAIN_MS, listeners_again, d, &d->listen_again);
+	/* Not at once: one that fails time and again is to be no more than a line in the log now and then. */
+	beam_timer_set(d->loop, LOOK_AGAIN_MS, listeners_again, d, &d->listen_again);
 }
 
 /* Those that listen; one that leaves is only waited for. */
