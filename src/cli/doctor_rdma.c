@@ -226,6 +226,11 @@ static void check_offered(struct beam_doctor *doctor)
 
 void beam_doctor_rdma(struct beam_doctor *doctor)
 {
+	if (strcmp(doctor->transport, "tcp") == 0 || strcmp(doctor->transport, "off") == 0) {
+		beam_doctor_add(doctor, BEAM_LEVEL_OK, "rdma", "",
+				"not used: rdbeam.transport is %s", doctor->transport);
+		return;
+	}
 	DIR *dir = opendir(INFINIBAND);
 	struct dirent *entry;
 	int found = 0, nfit = 0;

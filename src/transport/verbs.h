@@ -77,6 +77,9 @@ void verbs_link_quiet(struct verbs_link *link);
 
 /* ---- verbs_device.c ------------------------------------------------------------------------- */
 
+/* Whether the kernel has any device, in whatever state. Cheap, and asks no library: these look by netlink, and
+ * where there is no RDMA the kernel answers each such look by running modprobe. */
+bool verbs_device_any(void);
 /* Tells port, GID and MTU of the device behind an id (or of the first that is up, for NULL). False
  * when there is none. */
 bool verbs_device_describe(struct rdma_cm_id *id, struct beam_server_device *out);

@@ -3,12 +3,25 @@
 #include "verbs.h"
 
 #include <arpa/inet.h>
+#include <dirent.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "log.h"
+
+bool verbs_device_any(void)
+{
+	DIR *dir = opendir("/sys/class/infiniband");
+	bool any = false;
+
+	for (const struct dirent *entry; dir && !any && (entry = readdir(dir));)
+		any = entry->d_name[0] != '.';
+	if (dir)
+		closedir(dir);
+	return any;
+}
 
 static bool describe_port(struct ibv_context *device, uint8_t port, struct beam_server_device *out)
 {

@@ -126,7 +126,6 @@ static void on_event(struct verbs_server *server, struct rdma_cm_event *event)
 	struct rdma_cm_id *id = event->id;
 	struct verbs_session *session = id->context;
 	struct rdma_conn_param asked = event->param.conn;
-	struct ibv_context *device = id->verbs;
 	uint8_t hello[BEAM_WIRE_HELLO_BYTES] = {0};
 	size_t len_bytes = 0;
 
@@ -135,6 +134,8 @@ static void on_event(struct verbs_server *server, struct rdma_cm_event *event)
 		    asked.private_data_len < sizeof(hello) ? asked.private_data_len : sizeof(hello);
 		memcpy(hello, asked.private_data, len_bytes);
 	}
+	if (type == RDMA_CM_EVENT_DEVICE_REMOVAL)
+		verbs_server_lost(server, id->verbs);
 	rdma_ack_cm_event(event);
 	if (type == RDMA_CM_EVENT_CONNECT_REQUEST) {
 		id->context = NULL; /* inherited from the listener */
@@ -144,8 +145,6 @@ static void on_event(struct verbs_server *server, struct rdma_cm_event *event)
 	} else {
 		beam_log(BEAM_LOG_INFO, "verbs listener: %s", rdma_event_str(type));
 	}
-	if (type == RDMA_CM_EVENT_DEVICE_REMOVAL)
-		verbs_server_lost(server, device);
 }
 
 void verbs_on_cm_event(int fd, uint32_t events, void *arg)

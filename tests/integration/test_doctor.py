@@ -181,6 +181,14 @@ def test_options_that_only_warn(make):
         assert found[name][0] == "warn", (name, found[name])
 
 
+@pytest.mark.parametrize("transport", ["tcp", "off"])
+def test_no_rdma_is_wanted_where_none_is_asked_for(make, transport):
+    """A network card that can do RDMA is in many a host that never does."""
+    server = make("quiet", options={"transport": transport})
+    found = look(server, 0)
+    assert found["rdma"] == ("ok", f"not used: rdbeam.transport is {transport}", "") and "rdma-files" not in found
+
+
 def test_memlock_that_is_too_small(make, root):
     if os.geteuid() != 0 or not shutil.which("setpriv"):
         pytest.skip("needs root and setpriv to take a capability away")
