@@ -180,19 +180,26 @@ static int wait_event(struct beam_fetch *fetch, struct beam_reader_event *event)
 	return fetch->reader->ops->next(fetch->reader, event, 0);
 }
 
+/* The connection has ended, by itself or for being silent: another one may do. */
+static bool is_break(int rc)
+{
+	return rc == BEAM_E_GONE || rc == -ECONNRESET || rc == -EPIPE || rc == -ETIMEDOUT;
+}
+
 /* What the transport says when it ends. BEAM_E_GONE is not final, so it leaves no line. */
 static int transport_failed(struct beam_fetch *fetch, int rc)
 {
 	fetch->to_blame = true;
-	if (rc == BEAM_E_GONE || rc == -ECONNRESET || rc == -EPIPE || rc == -ETIMEDOUT)
+	if (is_break(rc))
 		return BEAM_E_GONE;
 	return beam_tell(fetch->error, rc, "the server of the image: %s",
 			 fetch->reader->ops->error(fetch->reader));
 }
 
+/* A reader that has nothing left to read is asked whether the image is valid still, once it was let in. */
 static bool finished(const struct beam_fetch *fetch)
 {
-	return fetch->complete && fetch->ndone == fetch->totals.nsegments;
+	return fetch->welcomed && fetch->complete && fetch->ndone == fetch->totals.nsegments;
 }
 
 int beam_fetch_run(struct beam_fetch *fetch, struct beam_reader *reader,
@@ -296,6 +303,8 @@ int beam_fetch_check(struct beam_reader *reader, int timeout_ms, char *error)
 	}
 	if (rc == 1)
 		return 0;
+	if (is_break(rc))
+		return BEAM_E_GONE;
 	return beam_tell(error, rc, "is the image still valid? %s: %s (ask again: --fresh)",
 			 beam_strerror(rc), reader->ops->error(reader));
 }

@@ -61,7 +61,8 @@ void beam_fetch_totals(const struct beam_fetch *fetch, struct beam_wire_complete
 /* After a run that ended with BEAM_E_GONE, and after its reader was closed. */
 void beam_fetch_detach(struct beam_fetch *fetch);
 
-/* Asks whether the generation is still valid. 0, BEAM_E_STALE, ... */
+/* Asks whether the generation is still valid. 0; BEAM_E_GONE: the connection broke, as for a run; BEAM_E_STALE
+ * and others, with the line in `error`. */
 int beam_fetch_check(struct beam_reader *reader, int timeout_ms, char *error);
 
 void beam_fetch_counts(const struct beam_fetch *fetch, struct beam_fetch_counts *out);

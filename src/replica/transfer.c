@@ -354,8 +354,10 @@ static int read_once(struct beam_pull *pull)
 	memcpy(trust.public_key, pull->ticket.public_key, sizeof(trust.public_key));
 	rc = beam_fetch_run(pull->fetch, reader, &trust, transfer_tick, pull, pull->error);
 	pull->to_blame = rc && beam_fetch_blames_server(pull->fetch);
-	if (!rc)
+	if (!rc) {
 		rc = finish(pull, reader);
+		pull->to_blame = rc == BEAM_E_GONE;
+	}
 	ops->close(&reader, pull->counts.bytes, beam_now_ms() - began_ms);
 	beam_fetch_detach(pull->fetch);
 	return rc;

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Rows of docs/reliability.md that need a disk, a limit or a crowd of their own."""
 import contextlib
+import errno
+import json
 import os
 import pathlib
 import resource
@@ -516,3 +518,20 @@ def test_sigterm_to_all_of_a_unit_is_the_servers(make):
     server.process.wait(harness.DEADLINE_S)
     server.gone()
     assert "is gone" not in server.log()
+
+
+@pytest.mark.skipif(not harness.FAULTS, reason="needs a build with RDBEAM_FAULTS")
+@pytest.mark.parametrize("goal", ["file", "discard"])
+def test_connection_that_breaks_when_all_is_read_is_made_again(make, root, goal):
+    """Before the primary's word that the image is valid still: another connection can ask for it."""
+    primary = make("primary")
+    data.fill_strings(primary.client, 20, 1 << 20)
+    path = root / "pulled.rdb"
+    done = harness.cli("pull", "--json", "--from", f"127.0.0.1:{primary.port}",
+                       *(["--to-file", path] if goal == "file" else ["--discard"]),
+                       env={"RDBEAM_FAULT": f"pull-valid:1:errno={errno.ECONNRESET}"}, check=0)
+    assert json.loads(done.stdout)["keys"] == 20
+    # The second connection has read nothing again.
+    wait_for(lambda: primary.number("rdbeam", "rdbeam_pulls_total") == 2, lambda: primary.info("rdbeam"))
+    if goal == "file":
+        harness.cli("verify", path, check=0)
