@@ -10,6 +10,10 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "open_key.h"
+
+struct beam_record_meta;
+
 #define BEAM_DEFERRED_META_BYTES 32
 
 struct beam_deferred_key {
@@ -28,8 +32,9 @@ struct beam_deferred {
 	size_t n, cap;
 };
 
-/* Adds a key; its name is copied. 0 or -ENOMEM. */
-int beam_deferred_add(struct beam_deferred *list, const struct beam_deferred_key *key);
+/* Adds a key of this database; its name is copied. 0 or -ENOMEM. */
+int beam_deferred_add(struct beam_deferred *list, const struct beam_open_key *key,
+		      const struct beam_record_meta *meta, uint32_t db, bool is_string);
 void beam_deferred_free(struct beam_deferred *list);
 
 #endif

@@ -2,7 +2,6 @@
  * Keys to records: the head is composed here, long values are passed on where they lie. */
 #include "record.h"
 
-#include <assert.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -276,6 +275,12 @@ static int read_by_peek(struct beam_record_reader *reader, const struct beam_ope
 	return err ? err : 1;
 }
 
+/* A command that looks it up would delete it, from the table that is just walked. */
+static bool is_late(const struct beam_record_reader *reader, const struct beam_record_meta *meta)
+{
+	return reader->opts.late && beam_record_has_expired(meta);
+}
+
 /* Keeps a short string for the next MGET. */
 static int hold(struct beam_record_reader *reader, const struct beam_open_key *key,
 		const struct beam_record_meta *meta)
@@ -391,6 +396,8 @@ static int read_dump(struct beam_record_reader *reader, const struct beam_open_k
 			   ? put_in_pieces(reader, key, meta, &value)
 			   : put_payload(reader, key, meta, value.bytes, value.len_bytes);
 	}
+	if (is_late(reader, meta))
+		return beam_deferred_add(reader->opts.late, key, meta, reader->db, false);
 	int err = quiet_lookups(reader);
 
 	if (err)
@@ -423,25 +430,11 @@ static int read_dump(struct beam_record_reader *reader, const struct beam_open_k
 static int read_by_name(struct beam_record_reader *reader, const struct beam_open_key *key,
 			const struct beam_record_meta *meta, bool is_string)
 {
-	return is_string ? hold(reader, key, meta) : read_dump(reader, key, meta);
-}
-
-static int defer(const struct beam_record_reader *reader, const struct beam_open_key *key,
-		 const struct beam_record_meta *meta, bool is_string)
-{
-	struct beam_deferred_key deferred = {
-	    .name = (char *)(uintptr_t)key->name,
-	    .name_bytes = key->name_bytes,
-	    .object = key->object,
-	    .expire_ms = meta->expire,
-	    .db = reader->db,
-	    .is_string = is_string,
-	    .meta_bytes = (uint8_t)meta->len,
-	};
-
-	static_assert(sizeof(deferred.meta) >= sizeof(meta->bytes), "all of it fits");
-	memcpy(deferred.meta, meta->bytes, meta->len);
-	return beam_deferred_add(reader->opts.defer, &deferred);
+	if (!is_string)
+		return read_dump(reader, key, meta);
+	return is_late(reader, meta)
+		   ? beam_deferred_add(reader->opts.late, key, meta, reader->db, true)
+		   : hold(reader, key, meta);
 }
 
 int beam_record_read_deferred(struct beam_record_reader *reader,
@@ -452,6 +445,7 @@ int beam_record_read_deferred(struct beam_record_reader *reader,
 	struct beam_record_meta meta = {.expire = key->expire_ms, .len = key->meta_bytes};
 
 	memcpy(meta.bytes, key->meta, key->meta_bytes);
+	reader->opts.late = NULL; /* no table is walked any more */
 	return read_by_name(reader, &open, &meta, key->is_string);
 }
 
@@ -490,6 +484,7 @@ int beam_record_read(struct beam_record_reader *reader, const struct beam_open_k
 	open.object = is_string || reader->all_by_dump || !reader->opts.fast_path
 			  ? NULL
 			  : beam_value_object(key->handle);
-	return reader->opts.defer ? defer(reader, &open, &meta, is_string)
-				  : read_by_name(reader, &open, &meta, is_string);
+	return reader->opts.defer
+		   ? beam_deferred_add(reader->opts.defer, &open, &meta, reader->db, is_string)
+		   : read_by_name(reader, &open, &meta, is_string);
 }

@@ -48,6 +48,9 @@ struct beam_record_opts {
 	/* Not NULL: keys that need a lookup by name are put there, and what is passed to `put` as a
 	 * body is memory of the keyspace, which stays. */
 	struct beam_deferred *defer;
+	/* Not NULL: keys that have expired, and that only a command could read, go here, for
+	 * beam_record_read_deferred after the walk. */
+	struct beam_deferred *late;
 	beam_record_fn *put;
 	beam_record_in_pieces_fn *put_pieces;
 	void *arg;
@@ -69,7 +72,7 @@ int beam_record_read(struct beam_record_reader *reader, const struct beam_open_k
 /* Asks for the memory of a value object that will be read soon, as far as its layout is known. */
 void beam_record_coming(struct beam_record_reader *reader, const void *object);
 
-/* Reads a key that another reader has deferred. As beam_record_read. */
+/* Reads a key that another reader has deferred, or this one; then no other is put off. As beam_record_read. */
 int beam_record_read_deferred(struct beam_record_reader *reader,
 			      const struct beam_deferred_key *key);
 

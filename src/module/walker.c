@@ -27,6 +27,7 @@ struct beam_walker {
 	struct beam_table *table;
 	struct beam_image_writer *writer;
 	struct beam_record_reader *reader;
+	struct beam_deferred late; /* read when all else is done */
 	RedisModuleScanCursor *cursor;
 	struct beam_peek_table table_view; /* of the selected database, if has_table */
 	bool has_table, may_expire;
@@ -210,20 +211,29 @@ static int run_part(struct beam_walker *walker, uint32_t job)
 	return err ? err : 1;
 }
 
-static int run_deferred(struct beam_walker *walker, uint32_t job)
+static int read_keys(struct beam_walker *walker, const struct beam_deferred *list, size_t first,
+		     size_t end)
 {
-	const struct beam_deferred *list = walker->walk.read;
-	size_t step = 1 + list->n / ((size_t)walker->walk.nwalks * DEFERRED_JOBS);
-	size_t first = job * step, end = first + step < list->n ? first + step : list->n;
 	int err = 0;
 
-	if (first >= list->n)
-		return 0;
 	for (size_t i = first; i < end && !err; i++) {
 		err = select_db(walker, list->keys[i].db);
 		if (!err)
 			err = beam_record_read_deferred(walker->reader, &list->keys[i]);
 	}
+	return err;
+}
+
+static int run_deferred(struct beam_walker *walker, uint32_t job)
+{
+	const struct beam_deferred *list = walker->walk.read;
+	size_t step = 1 + list->n / ((size_t)walker->walk.nwalks * DEFERRED_JOBS);
+	size_t first = job * step, end = first + step < list->n ? first + step : list->n;
+
+	if (first >= list->n)
+		return 0;
+	int err = read_keys(walker, list, first, end);
+
 	return err ? err : 1;
 }
 
@@ -237,6 +247,8 @@ int beam_walker_run(struct beam_walker *walker, _Atomic uint32_t *next_job)
 		more = walker->walk.read ? run_deferred(walker, job) : run_part(walker, job);
 	} while (more > 0);
 	err = more < 0 ? more : BEAM_FAULT("worker-flush");
+	if (!err)
+		err = read_keys(walker, &walker->late, 0, walker->late.n);
 	if (!err)
 		err = beam_record_flush(walker->reader);
 	if (!err)
@@ -259,6 +271,7 @@ int beam_walker_open(const struct beam_walk *walk, struct beam_lane *lane, struc
 	    .save_delay_us = walk->facts->save_delay_us,
 	    .rdb_version = walk->facts->rdb_version,
 	    .defer = walk->defer,
+	    .late = walker ? &walker->late : NULL,
 	    .put = put_record,
 	    .put_pieces = put_pieces,
 	    .arg = walker,
@@ -291,6 +304,7 @@ void beam_walker_close(struct beam_walker **walkerp)
 	beam_record_reader_close(&walker->reader);
 	beam_image_writer_close(&walker->writer);
 	RedisModule_ScanCursorDestroy(walker->cursor);
+	beam_deferred_free(&walker->late);
 	free(walker);
 	*walkerp = NULL;
 }
