@@ -396,6 +396,8 @@ static int read_dump(struct beam_record_reader *reader, const struct beam_open_k
 			   ? put_in_pieces(reader, key, meta, &value)
 			   : put_payload(reader, key, meta, value.bytes, value.len_bytes);
 	}
+	if (beam_serializer_lacks_memory(reader->serializer))
+		return -ENOMEM;
 	if (is_late(reader, meta))
 		return beam_deferred_add(reader->opts.late, key, meta, reader->db, false);
 	int err = quiet_lookups(reader);

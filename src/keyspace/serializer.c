@@ -49,6 +49,7 @@ struct beam_serializer {
 	unsigned unseen;    /* that no command would show, and that were left to one all the same */
 	bool in_cluster;
 	bool disproved;
+	bool lacks_memory;
 };
 
 static void free_bytes(struct beam_serializer *s)
@@ -118,7 +119,8 @@ static size_t take(struct beam_stream *stream, const void *from, size_t len_byte
 	if (s->may_count && s->len + len_bytes > HUGE_BYTES)
 		s->counts |= s->len / s->pieces >= PIECE_BYTES;
 	if (!s->counts) {
-		if (!reserve(s, len_bytes))
+		s->lacks_memory = !reserve(s, len_bytes);
+		if (s->lacks_memory)
 			return 0;
 		memcpy(s->bytes + s->len, from, len_bytes);
 	}
@@ -231,10 +233,12 @@ static bool run(struct beam_serializer *s, const void *object)
 {
 	beam_stream_renew(&s->stream, &s->fresh);
 	s->len = s->pieces = 0;
-	s->counts = false;
+	s->counts = s->lacks_memory = false;
 	beam_ahead_open(&s->ahead, object);
 	ssize_t body = serialize(s, object);
 
+	if (s->lacks_memory)
+		return false;
 	s->disproved =
 	    body < 0 || ((size_t)body + 1 != s->len && (size_t)body + 1 + not_counted(s) != s->len);
 	return !s->disproved;
@@ -265,6 +269,11 @@ bool beam_serializer_value(struct beam_serializer *s, RedisModuleCtx *ctx,
 	}
 	*value = (struct beam_serialized){s->bytes, s->len, s->counts};
 	return !s->disproved;
+}
+
+bool beam_serializer_lacks_memory(const struct beam_serializer *s)
+{
+	return s && s->lacks_memory;
 }
 
 int beam_serializer_pieces(void *serializer,

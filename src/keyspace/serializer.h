@@ -39,6 +39,9 @@ bool beam_serializer_value(struct beam_serializer *serializer, RedisModuleCtx *c
 			   const struct beam_open_key *key, bool expired,
 			   struct beam_serialized *value);
 
+/* Whether the last value was refused for want of memory. The server would look for as much, and crash without it. */
+bool beam_serializer_lacks_memory(const struct beam_serializer *serializer);
+
 /* Gives what follows the type byte of the value before to `add`, with `to`, in pieces, by serializing it once more.
  * 0, what `add` returned, or BEAM_E_SERVER. `serializer` is a struct beam_serializer. */
 int beam_serializer_pieces(void *serializer,

@@ -3,6 +3,7 @@
 import os
 import pathlib
 import re
+import resource
 
 import pytest
 import redis
@@ -236,6 +237,25 @@ def test_a_large_collection_is_written_into_huge_pages(make, binary, loads):
     allowed = pathlib.Path("/sys/kernel/mm/transparent_hugepage/enabled").read_text()
     if not harness.SANITIZE and "[never]" not in allowed:
         assert after - before < 5000
+
+
+@pytest.mark.skipif(bool(harness.SANITIZE), reason="sanitizers take all addresses there are")
+def test_want_of_memory_is_said_and_disproves_nothing(make, binary):
+    """The server was asked for the value then, which crashes when it lacks memory: taken for a layout that is another, and no
+    save read by layout any more."""
+    server = make("primary", options={"workers": 1})
+    server.client.set("string", "x")
+    server.client.eval("for n = 1, 150000 do redis.call('HSET', 'hash', n, string.rep('x', 1000) .. n) end", 0)
+    size = int(re.search(r"VmSize:\s*(\d+)", pathlib.Path(f"/proc/{server.pid}/status").read_text())[1]) << 10
+    unlimited = resource.prlimit(server.pid, resource.RLIMIT_AS)
+    resource.prlimit(server.pid, resource.RLIMIT_AS, (size + (500 << 20), unlimited[1]))
+    server.bgsave()
+    assert server.info("rdbeam")["rdbeam_last_fallback_reason"] == "worker 0: Cannot allocate memory"
+    check_rdb(server.dump(), server.binary)
+    resource.prlimit(server.pid, resource.RLIMIT_AS, unlimited)
+    server.bgsave()
+    assert ways(server.info("rdbeam"))["layout"] == 1
+    assert server.fallbacks() == 1
 
 
 FIELDS = {"small": 8, "medium": 700, "large": 40000}
