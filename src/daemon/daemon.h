@@ -159,7 +159,7 @@ struct daemon {
 	} leaving[DAEMON_SERVERS_MAX];
 	bool lacking[DAEMON_SERVERS_MAX]; /* the hardware for it, which is looked for */
 	struct beam_timer *listen_again;  /* a port was taken, or a device is looked for */
-	struct names *names;             /* NULL: no name was there to be looked up */
+	struct names *names;              /* NULL: no name was there to be looked up */
 	struct tickets tickets;
 	struct signing *signing;
 	uint64_t pulls_total, pull_bytes_total, tickets_denied;

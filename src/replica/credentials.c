@@ -96,8 +96,9 @@ int beam_credentials_give(struct beam_redis *to, const struct beam_redis_addr *f
 	}
 	if (!rc)
 		return 0;
-	return beam_tell(error, rc,
-			 "%s: the primary wants a password and masterauth cannot be set here: %s "
-			 "(grant +config|set, or set masterauth and masteruser in its configuration)",
-			 beam_redis_name(to), beam_redis_error(to));
+	return beam_tell(
+	    error, rc,
+	    "%s: the primary wants a password and masterauth cannot be set here: %s "
+	    "(grant +config|set, or set masterauth and masteruser in its configuration)",
+	    beam_redis_name(to), beam_redis_error(to));
 }

@@ -331,7 +331,8 @@ static void stop_on_loop(struct fixture *f, void *arg)
 {
 	bool *waits = arg;
 
-	*waits = (f->ops->stop)(f->server, on_stopped, f) == -EAGAIN; /* cmocka 2 has a macro of the name */
+	/* In brackets: cmocka 2 has a macro of the name. */
+	*waits = (f->ops->stop)(f->server, on_stopped, f) == -EAGAIN;
 	if (!*waits)
 		on_stopped(f);
 }
