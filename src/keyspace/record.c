@@ -8,6 +8,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "expire.h"
 #include "key_metadata.h"
 #include "rdb.h"
 #include "rdbeam/error.h"
@@ -113,8 +114,11 @@ int beam_record_select(struct beam_record_reader *reader, uint32_t db)
  * then on lookups leave memory alone. */
 static int quiet_lookups(struct beam_record_reader *reader)
 {
-	int err = reader->lookups_quiet ? 0 : beam_throwaway_child();
+	if (reader->lookups_quiet)
+		return 0;
+	int err = beam_throwaway_child();
 
+	beam_keep_expired(reader->ctx);
 	reader->lookups_quiet = !err;
 	return err;
 }

@@ -301,6 +301,23 @@ def test_aux_data_of_another_module_is_saved_by_the_server(beside):
 
 
 @pytest.mark.parametrize("fast_path", ["yes", "no"])
+def test_no_module_is_told_by_a_save_that_a_key_has_expired(beside, fast_path):
+    """It would do what it does then once more, in the child, where its locks may be held for ever."""
+    server = beside("server", options={"fast-path": fast_path})
+    server.client.execute_command("DEBUG", "SET-ACTIVE-EXPIRE", "0")
+    server.client.rpush("list", *range(5000))
+    for key in "kept", "short", "last":
+        server.client.set(key, "value")
+    for key in "list", "short", "last":
+        server.client.pexpire(key, 1)
+    wait_for(lambda: server.client.pttl("last") == -2, "the keys are expired")
+    wait_for(lambda: server.log().count("told: expired") == 1, "the server tells of the one that it has deleted")
+    server.bgsave()
+    server.image_made()
+    assert server.log().count("told: expired") == 1
+
+
+@pytest.mark.parametrize("fast_path", ["yes", "no"])
 @pytest.mark.parametrize("kind", ["short", "long", "hash", "list"])
 def test_what_a_module_keeps_of_a_key_is_saved_by_the_server(beside, kind, fast_path):
     """Redis 8.6: no command shows it, and it stands in front of a key's type."""

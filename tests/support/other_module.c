@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  * Another module beside rdbeam, for tests: with any argument it keeps AUX data. OTHER.NOTE KEY NUMBER attaches metadata to a key where the server has that (source: redismodule.h of Redis 8.6.3), OTHER.READ
- * KEY tells it. */
+ * KEY tells it. It logs each key that it is told the end of. */
 #include <stdint.h>
 #include <stdlib.h>
 
@@ -19,6 +19,10 @@
 	X(void, CloseKey, (RedisModuleKey *))                                                      \
 	X(void, SaveUnsigned, (RedisModuleIO *, uint64_t))                                         \
 	X(uint64_t, LoadUnsigned, (RedisModuleIO *))                                               \
+	X(int, SubscribeToKeyspaceEvents,                                                          \
+	  (RedisModuleCtx *, int,                                                                  \
+	   int (*)(RedisModuleCtx *, int, const char *, RedisModuleString *)))                     \
+	X(void, Log, (RedisModuleCtx *, const char *, const char *, ...))                          \
 	X(int, CreateKeyMetaClass, (RedisModuleCtx *, const char *, int, void *))                  \
 	X(int, SetKeyMeta, (int, RedisModuleKey *, uint64_t))                                      \
 	X(int, GetKeyMeta, (int, RedisModuleKey *, uint64_t *))
@@ -27,7 +31,8 @@
 FUNCTIONS(X)
 #undef X
 
-#define AFTER_RDB 2
+#define AFTER_RDB      2
+#define NOTIFY_EXPIRED (1 << 8)
 
 static int class_id = -1;
 
@@ -85,6 +90,14 @@ static int on_read(RedisModuleCtx *ctx, RedisModuleString **argv, int argc)
 	return other_ReplyWithLongLong(ctx, (long long)note);
 }
 
+static int on_expired(RedisModuleCtx *ctx, int type, const char *event, RedisModuleString *key)
+{
+	(void)type;
+	(void)key;
+	other_Log(ctx, "notice", "told: %s", event);
+	return REDISMODULE_OK;
+}
+
 /* As the server has it: functions that are not wanted are NULL. */
 static struct {
 	uint64_t version, flags, reset_value;
@@ -113,6 +126,7 @@ int RedisModule_OnLoad(RedisModuleCtx *ctx, void **argv, int argc)
 	other_SetModuleAttribs(ctx, "other", 1, REDISMODULE_APIVER_1);
 	if (other_CreateKeyMetaClass)
 		class_id = other_CreateKeyMetaClass(ctx, "note", 1, &note_class);
+	other_SubscribeToKeyspaceEvents(ctx, NOTIFY_EXPIRED, on_expired);
 	if ((argc && !other_CreateDataType(ctx, "rdbeam-ot", 0, &methods)) ||
 	    other_CreateCommand(ctx, "other.note", on_note, "write", 1, 1, 1) ||
 	    other_CreateCommand(ctx, "other.read", on_read, "readonly", 1, 1, 1))
