@@ -67,10 +67,13 @@ static bool is_disk_save(void)
 	return has_title(names, sizeof(names) / sizeof(names[0]));
 }
 
-static bool is_diskless_sync(void)
+/* Nor is it any of ours what another module saves in a child of its own. */
+static bool is_known_as_another(void)
 {
-	static const char *const names[] = {"redis-rdb-to-slaves", "redis-rdb-to-replicas",
-					    "valkey-rdb-to-replicas", "redict-rdb-to-slaves"};
+	static const char *const names[] = {"redis-rdb-to-slaves",    "redis-rdb-to-replicas",
+					    "valkey-rdb-to-replicas", "redict-rdb-to-slaves",
+					    "redis-module-fork",      "valkey-module-fork",
+					    "redict-module-fork"};
 
 	return has_title(names, sizeof(names) / sizeof(names[0]));
 }
@@ -103,7 +106,7 @@ static void on_rdb_start(RedisModuleCtx *ctx)
 	if (beam_config.mode == BEAM_MODE_OFF)
 		return;
 	if (!is_disk_save()) {
-		if (!is_diskless_sync())
+		if (!is_known_as_another())
 			beam_shared_fallback("cannot tell this child's purpose from its title; %s",
 					     access("/proc/self/cmdline", R_OK)
 						 ? "/proc is not there: mount it"

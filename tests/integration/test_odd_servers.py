@@ -300,6 +300,15 @@ def test_aux_data_of_another_module_is_saved_by_the_server(beside):
     saved_by_the_server(server, "AUX data")
 
 
+def test_what_another_module_saves_in_its_own_child_is_no_failure(beside):
+    server = beside("server")
+    fill_two_databases(server)
+    server.client.execute_command("OTHER.SAVE")
+    server.childless()
+    assert harness.cli("verify", server.dump()).returncode == 0
+    assert server.fallbacks() == 0 and "stock saving" not in server.log()
+
+
 @pytest.mark.parametrize("fast_path", ["yes", "no"])
 def test_no_module_is_told_by_a_save_that_a_key_has_expired(beside, fast_path):
     """It would do what it does then once more, in the child, where its locks may be held for ever."""

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  * Another module beside rdbeam, for tests: with any argument it keeps AUX data. OTHER.NOTE KEY NUMBER attaches metadata to a key where the server has that (source: redismodule.h of Redis 8.6.3), OTHER.READ
- * KEY tells it. It logs each key that it is told the end of. */
+ * KEY tells it. It logs each key that it is told the end of. OTHER.SAVE is SAVE, in a child of its own. */
 #include <stdint.h>
 #include <stdlib.h>
 
@@ -23,6 +23,9 @@
 	  (RedisModuleCtx *, int,                                                                  \
 	   int (*)(RedisModuleCtx *, int, const char *, RedisModuleString *)))                     \
 	X(void, Log, (RedisModuleCtx *, const char *, const char *, ...))                          \
+	X(int, Fork, (void *, void *))                                                             \
+	X(int, ExitFromChild, (int))                                                               \
+	X(RedisModuleCallReply *, Call, (RedisModuleCtx *, const char *, const char *, ...))       \
 	X(int, CreateKeyMetaClass, (RedisModuleCtx *, const char *, int, void *))                  \
 	X(int, SetKeyMeta, (int, RedisModuleKey *, uint64_t))                                      \
 	X(int, GetKeyMeta, (int, RedisModuleKey *, uint64_t *))
@@ -98,6 +101,18 @@ static int on_expired(RedisModuleCtx *ctx, int type, const char *event, RedisMod
 	return REDISMODULE_OK;
 }
 
+static int on_save(RedisModuleCtx *ctx, RedisModuleString **argv, int argc)
+{
+	int pid = other_Fork(NULL, NULL);
+
+	(void)argv;
+	(void)argc;
+	if (pid == 0)
+		other_ExitFromChild(other_Call(ctx, "SAVE", "") ? 0 : 1);
+	return pid < 0 ? other_ReplyWithError(ctx, "ERR no child")
+		       : other_ReplyWithLongLong(ctx, pid);
+}
+
 /* As the server has it: functions that are not wanted are NULL. */
 static struct {
 	uint64_t version, flags, reset_value;
@@ -129,7 +144,8 @@ int RedisModule_OnLoad(RedisModuleCtx *ctx, void **argv, int argc)
 	other_SubscribeToKeyspaceEvents(ctx, NOTIFY_EXPIRED, on_expired);
 	if ((argc && !other_CreateDataType(ctx, "rdbeam-ot", 0, &methods)) ||
 	    other_CreateCommand(ctx, "other.note", on_note, "write", 1, 1, 1) ||
-	    other_CreateCommand(ctx, "other.read", on_read, "readonly", 1, 1, 1))
+	    other_CreateCommand(ctx, "other.read", on_read, "readonly", 1, 1, 1) ||
+	    other_CreateCommand(ctx, "other.save", on_save, "admin", 0, 0, 0))
 		return REDISMODULE_ERR;
 	return REDISMODULE_OK;
 }
