@@ -11,6 +11,7 @@
 #include "key_metadata.h"
 #include "rdb.h"
 #include "rdbeam/error.h"
+#include "stream.h"
 
 #define VALKEY_AS_REDIS   11 /* up to here Valkey's format is that of Redis 7.2 */
 #define DUMP_FOOTER_BYTES 10
@@ -370,34 +371,34 @@ bool beam_facts_slots_move(RedisModuleCtx *ctx, const struct beam_facts *facts)
 	return arrive;
 }
 
-/* The server exports its own serializer of module AUX data (rdb.c, module.c): asked to write into a
- * string, it tells how much there is. Its stream object is given more room than any version needs.
- */
-long beam_facts_module_aux_bytes(RedisModuleCtx *ctx)
+static size_t refuse(struct beam_stream *stream, const void *from, size_t len_bytes)
 {
-	static union {
-		char room[8192];
-		void *align;
-	} rio;
-	void (*init_with_buffer)(void *rio, char *sds);
-	ssize_t (*save_aux)(void *rio, int when);
-	char *(*empty)(void);
-	long bytes = 0;
+	(void)from;
+	*(size_t *)stream->owner += len_bytes;
+	return 0;
+}
+
+static off_t nowhere(struct beam_stream *stream)
+{
+	(void)stream;
+	return 0;
+}
+
+/* The server exports its own serializer of module AUX data (rdb.c, module.c). There may be gigabytes of it: the stream
+ * refuses the first byte, and by that they are told. */
+enum beam_module_aux beam_facts_module_aux(RedisModuleCtx *ctx)
+{
+	static struct beam_stream stream;
+	ssize_t (*save_aux)(struct beam_stream *, int when);
+	size_t bytes = 0;
+	int failed = 0;
 
 	if (!other_modules(ctx))
-		return 0;
-	*(void **)&init_with_buffer = dlsym(RTLD_DEFAULT, "rioInitWithBuffer");
+		return BEAM_AUX_NONE;
 	*(void **)&save_aux = dlsym(RTLD_DEFAULT, "rdbSaveModulesAux");
-	*(void **)&empty = dlsym(RTLD_DEFAULT, "sdsempty");
-	if (!init_with_buffer || !save_aux || !empty)
-		return -1;
-	for (int when = 1; when <= 2; when++) { /* before, after the keys */
-		init_with_buffer(&rio, empty());
-		ssize_t n = save_aux(&rio, when);
-
-		if (n < 0)
-			return -1;
-		bytes += n;
-	}
-	return bytes;
+	if (!save_aux || !beam_stream_open(&stream, refuse, nowhere, &bytes))
+		return BEAM_AUX_UNKNOWN;
+	for (int when = 1; when <= 2 && !bytes; when++) /* before, after the keys */
+		failed |= save_aux(&stream, when) < 0;
+	return bytes ? BEAM_AUX_SOME : failed ? BEAM_AUX_UNKNOWN : BEAM_AUX_NONE;
 }

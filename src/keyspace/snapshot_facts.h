@@ -65,10 +65,14 @@ bool beam_server_is_valkey(RedisModuleCtx *ctx);
  * keys, and says what becomes of them. An image cannot. */
 bool beam_facts_slots_move(RedisModuleCtx *ctx, const struct beam_facts *facts);
 
-/* Bytes of module AUX data that a stock dump would hold now: such data is not copied natively.
- * -1 when that cannot be found out (other modules are loaded and the server hides its serializer).
- */
-long beam_facts_module_aux_bytes(RedisModuleCtx *ctx);
+enum beam_module_aux {
+	BEAM_AUX_NONE,
+	BEAM_AUX_SOME,
+	BEAM_AUX_UNKNOWN, /* other modules are loaded, and the server hides its serializer */
+};
+
+/* Whether a stock dump would hold AUX data of modules now: such data is not copied natively. */
+enum beam_module_aux beam_facts_module_aux(RedisModuleCtx *ctx);
 
 /* On a replica: the database selected in the stream that it receives, which is that of its primary's connection;
  * -1 without one. Not in a child: before the list of clients a server waits for threads that a fork leaves behind. */

@@ -131,12 +131,12 @@ static int check_facts(struct snapshot *s)
 		snprintf(s->why, sizeof(s->why), "slots are moving between nodes of the cluster");
 		return BEAM_E_UNSUPPORTED;
 	}
-	long aux_bytes = beam_facts_module_aux_bytes(s->ctx);
+	enum beam_module_aux aux = beam_facts_module_aux(s->ctx);
 
-	if (aux_bytes == 0)
+	if (aux == BEAM_AUX_NONE)
 		return 0;
 	snprintf(s->why, sizeof(s->why), "%s",
-		 aux_bytes < 0
+		 aux == BEAM_AUX_UNKNOWN
 		     ? "other modules are loaded and it cannot be told whether they keep AUX data"
 		     : "another module keeps AUX data, which only the server itself can save");
 	return BEAM_E_UNSUPPORTED;

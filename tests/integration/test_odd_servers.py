@@ -298,6 +298,7 @@ def test_aux_data_of_another_module_is_saved_by_the_server(beside):
     server = beside("server", "aux")
     fill_two_databases(server)
     saved_by_the_server(server, "AUX data")
+    assert server.log().count("asked for AUX data") == 1, "by the server, not to find out whether there is any"
 
 
 def test_what_another_module_saves_in_its_own_child_is_no_failure(beside):

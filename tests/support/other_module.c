@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  * Another module beside rdbeam, for tests: with any argument it keeps AUX data. OTHER.NOTE KEY NUMBER attaches metadata to a key where the server has that (source: redismodule.h of Redis 8.6.3), OTHER.READ
- * KEY tells it. It logs each key that it is told the end of. OTHER.SAVE is SAVE, in a child of its own. */
+ * KEY tells it. It logs each key that it is told the end of, and each time that it is asked for
+ * its AUX data. OTHER.SAVE is SAVE, in a child of its own. */
 #include <stdint.h>
 #include <stdlib.h>
 
@@ -42,6 +43,7 @@ static int class_id = -1;
 static void save_aux(RedisModuleIO *io, int when)
 {
 	(void)when;
+	other_Log(NULL, "notice", "asked for AUX data");
 	other_SaveUnsigned(io, 7);
 }
 
