@@ -9,7 +9,10 @@
 #include <string.h>
 
 #include "rdbeam/error.h"
+#include "redis_renamed.h"
 #include "report.h"
+
+#define RENAMED "RDBEAM_RENAMED"
 
 /* One 'x' stays, so that a listing shows that there was something, but not how long it was. */
 static void wipe(const char *from, const char *end)
@@ -67,6 +70,19 @@ static int put_login(const struct beam_common *common, const char *user, const c
 	return put_text(common, "password", password, addr->password, sizeof(addr->password));
 }
 
+/* Names for commands that have another (rename-command). */
+static int put_renamed(const struct beam_common *common, struct beam_redis_addr *addr)
+{
+	const char *list = getenv(RENAMED);
+
+	if (!list)
+		return 0;
+	if (beam_redis_renamed_check(list))
+		return beam_fail_usage(common, "%s: give COMMAND=NAME, several with spaces between",
+				       RENAMED);
+	return put_text(common, RENAMED, list, addr->renamed, sizeof(addr->renamed));
+}
+
 static int put_address(const struct beam_common *common, const char *option, const char *text,
 		       struct beam_redis_addr *addr)
 {
@@ -94,6 +110,7 @@ int beam_connect_addr(const struct beam_common *common, const char *option, cons
 	addr->port = 6379;
 	code = put_login(common, user, password, env_name, addr);
 	wipe_text(password);
+	code = code ? code : put_renamed(common, addr);
 	if (code != 0)
 		return code;
 	return put_address(common, option, text, addr);
@@ -110,6 +127,7 @@ int beam_connect_where(const struct beam_common *common, const struct beam_conne
 	addr->port = (uint32_t)connect->port;
 	code = put_login(common, connect->user, connect->password, NULL, addr);
 	wipe_text(connect->password);
+	code = code ? code : put_renamed(common, addr);
 	if (code != 0)
 		return code;
 	addr->is_unix = connect->socket != NULL;

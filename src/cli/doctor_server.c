@@ -198,6 +198,30 @@ static void check_module_command(struct beam_doctor *doctor)
 				"enable-module-command is %s", value);
 }
 
+static bool module_lacks(const struct beam_doctor *doctor, const char *command)
+{
+	return strstr(beam_view_status(&doctor->view, "hidden_commands"), command);
+}
+
+/* CONFIG, from us at least. */
+static void check_hidden(struct beam_doctor *doctor)
+{
+	if (module_lacks(doctor, "config"))
+		beam_doctor_add(
+		    doctor, BEAM_LEVEL_FAIL, "options",
+		    "give CONFIG a name that stands in a configuration file which the server may "
+		    "read (rename-command), or leave it its own and keep it from users by ACL: "
+		    "until then saves are the server's own, and pulls need rdbeam.bind and "
+		    "rdbeam.port in its configuration file",
+		    "CONFIG is renamed (rename-command), so the module cannot ask for the "
+		    "dump's name; options not checked");
+	else
+		beam_doctor_add(doctor, BEAM_LEVEL_WARN, "options",
+				"put RDBEAM_RENAMED=CONFIG=<its name there> into the environment",
+				"CONFIG is renamed (rename-command), which does not hinder the "
+				"module; options not checked");
+}
+
 void beam_doctor_server(struct beam_doctor *doctor)
 {
 	char dir[16];
@@ -205,13 +229,7 @@ void beam_doctor_server(struct beam_doctor *doctor)
 	check_version(doctor);
 	check_last_save(doctor);
 	if (beam_doctor_config_hidden(doctor)) {
-		beam_doctor_add(
-		    doctor, BEAM_LEVEL_FAIL, "options",
-		    "leave CONFIG its name, and keep it from users by ACL: until then saves are "
-		    "the server's own, and pulls need rdbeam.bind and rdbeam.port in its "
-		    "configuration file",
-		    "CONFIG is renamed (rename-command), so the module cannot ask for the "
-		    "dump's name; options not checked");
+		check_hidden(doctor);
 		return;
 	}
 	if (!beam_doctor_config(doctor, "port", dir, sizeof(dir))) {

@@ -311,7 +311,8 @@ static void check_pulls(struct beam_doctor *doctor)
 				"rdbeam.transport is off: nothing can be pulled");
 		return;
 	}
-	if (port == 0 && !*error && beam_doctor_config_hidden(doctor)) {
+	if (port == 0 && !*error &&
+	    strstr(beam_view_status(&doctor->view, "hidden_commands"), "config")) {
 		beam_doctor_add(doctor, BEAM_LEVEL_FAIL, "listener",
 				"set rdbeam.bind and rdbeam.port in the server's configuration "
 				"file and restart it",

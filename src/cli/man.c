@@ -123,7 +123,10 @@ static void print_program(FILE *out)
 	fputs(".SH ENVIRONMENT\n"
 	      ".TP\n.B REDISCLI_AUTH\nPassword for the server, unless an option gives one.\n"
 	      ".TP\n.B RDBEAM_FROM_PASS\n.TQ\n.B RDBEAM_TO_PASS\n"
-	      "Passwords for the two servers of a pull; they go before REDISCLI_AUTH.\n",
+	      "Passwords for the two servers of a pull; they go before REDISCLI_AUTH.\n"
+	      ".TP\n.B RDBEAM_RENAMED\nNames of commands that a server has under another name "
+	      "(rename\\-command): \"CONFIG=name REPLICAOF=name\". Used once the server has said "
+	      "that it does not know the command.\n",
 	      out);
 	put_exit_status(out);
 	put_see_also(NULL, out);

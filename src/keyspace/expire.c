@@ -3,6 +3,7 @@
 #include "expire.h"
 
 #include "clock.h"
+#include "command_names.h"
 
 mstime_t beam_key_expire(RedisModuleKey *key)
 {
@@ -23,7 +24,7 @@ mstime_t beam_key_expire(RedisModuleKey *key)
 void beam_keep_expired(RedisModuleCtx *ctx)
 {
 	RedisModuleCallReply *reply =
-	    RedisModule_Call(ctx, "CLIENT", "ccc", "PAUSE", "1000000000", "WRITE");
+	    RedisModule_Call(ctx, beam_command("CLIENT"), "ccc", "PAUSE", "1000000000", "WRITE");
 
 	if (reply)
 		RedisModule_FreeCallReply(reply);

@@ -8,6 +8,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "command_names.h"
 #include "expire.h"
 #include "key_metadata.h"
 #include "rdb.h"
@@ -329,7 +330,7 @@ static int flush_element(struct beam_record_reader *reader, const struct held_ke
 static int read_held(struct beam_record_reader *reader, size_t first, size_t n)
 {
 	RedisModuleCallReply *reply =
-	    RedisModule_Call(reader->ctx, "MGET", "v", reader->names + first, n);
+	    RedisModule_Call(reader->ctx, beam_command("MGET"), "v", reader->names + first, n);
 	int err = 0;
 
 	if (!reply || RedisModule_CallReplyType(reply) != REDISMODULE_REPLY_ARRAY ||
@@ -409,7 +410,8 @@ static int read_dump(struct beam_record_reader *reader, const struct beam_open_k
 	if (err)
 		return err;
 	RedisModuleString *name = beam_open_key_string(key);
-	RedisModuleCallReply *reply = RedisModule_Call(reader->ctx, "DUMP", "s", name);
+	RedisModuleCallReply *reply =
+	    RedisModule_Call(reader->ctx, beam_command("DUMP"), "s", name);
 	int type = reply ? RedisModule_CallReplyType(reply) : REDISMODULE_REPLY_ERROR;
 	const char *payload =
 	    type == REDISMODULE_REPLY_STRING ? RedisModule_CallReplyStringPtr(reply, &len) : NULL;

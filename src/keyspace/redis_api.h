@@ -307,7 +307,10 @@ typedef struct {
 	X(RedisModuleUser *, GetModuleUserFromUserName, (RedisModuleString *))                     \
 	X(void, FreeModuleUser, (RedisModuleUser *))                                               \
 	X(int, ACLCheckCommandPermissions, (RedisModuleUser *, RedisModuleString **, int))         \
-	X(int, GetModuleOptionsAll, (void))
+	X(int, GetModuleOptionsAll, (void))                                                        \
+	X(int, ConfigGet, (RedisModuleCtx *, const char *, RedisModuleString **))                  \
+	X(int, ConfigSet,                                                                          \
+	  (RedisModuleCtx *, const char *, RedisModuleString *, RedisModuleString **))
 
 #define X(type, name, args) extern type(*RedisModule_##name) args;
 BEAM_REDIS_API_REQUIRED(X)

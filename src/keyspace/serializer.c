@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "ahead.h"
+#include "command_names.h"
 #include "pages.h"
 #include "rdb.h"
 #include "rdbeam/error.h"
@@ -189,7 +190,7 @@ static bool same_as_dump(const struct beam_serializer *s, RedisModuleCtx *ctx,
 			 const struct beam_open_key *key)
 {
 	RedisModuleString *name = RedisModule_CreateString(NULL, key->name, key->name_bytes);
-	RedisModuleCallReply *reply = RedisModule_Call(ctx, "DUMP", "s", name);
+	RedisModuleCallReply *reply = RedisModule_Call(ctx, beam_command("DUMP"), "s", name);
 	bool same = s->in_cluster;
 	size_t len;
 

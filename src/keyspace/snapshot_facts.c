@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "command_names.h"
 #include "key_metadata.h"
 #include "rdb.h"
 #include "rdbeam/error.h"
@@ -28,13 +29,33 @@ static bool copy_text(char *out, size_t cap, const char *text, size_t len)
 	return fits;
 }
 
+/* Newer Redis (8.6, not 8.0) answers a module without the command, too. */
+static bool get_by_api(RedisModuleCtx *ctx, const char *name, char *out, size_t cap)
+{
+	RedisModuleString *value = NULL;
+	size_t len;
+
+	if (!RedisModule_ConfigGet || RedisModule_ConfigGet(ctx, name, &value) != REDISMODULE_OK ||
+	    !value)
+		return false;
+	const char *text = RedisModule_StringPtrLen(value, &len);
+	bool whole = copy_text(out, cap, text, len);
+
+	RedisModule_FreeString(ctx, value);
+	return whole;
+}
+
 bool beam_config_get(RedisModuleCtx *ctx, const char *name, char *out, size_t cap)
 {
-	RedisModuleCallReply *reply = RedisModule_Call(ctx, "CONFIG", "cc", "GET", name);
+	const char *config = beam_command("CONFIG");
 	bool whole = false;
 	size_t len;
 
 	out[0] = 0;
+	if (!config[0])
+		return get_by_api(ctx, name, out, cap);
+	RedisModuleCallReply *reply = RedisModule_Call(ctx, config, "cc", "GET", name);
+
 	if (reply && RedisModule_CallReplyType(reply) == REDISMODULE_REPLY_ARRAY &&
 	    RedisModule_CallReplyLength(reply) >= 2) {
 		RedisModuleCallReply *value = RedisModule_CallReplyArrayElement(reply, 1);
@@ -48,9 +69,28 @@ bool beam_config_get(RedisModuleCtx *ctx, const char *name, char *out, size_t ca
 	return whole;
 }
 
+static void set_by_api(RedisModuleCtx *ctx, const char *name, const char *value)
+{
+	RedisModuleString *text, *err = NULL;
+
+	if (!RedisModule_ConfigSet)
+		return;
+	text = RedisModule_CreateString(ctx, value, strlen(value));
+	(void)RedisModule_ConfigSet(ctx, name, text, &err);
+	RedisModule_FreeString(ctx, text);
+	if (err)
+		RedisModule_FreeString(ctx, err);
+}
+
 void beam_config_set(RedisModuleCtx *ctx, const char *name, const char *value)
 {
-	RedisModuleCallReply *reply = RedisModule_Call(ctx, "CONFIG", "ccc", "SET", name, value);
+	const char *config = beam_command("CONFIG");
+
+	if (!config[0]) {
+		set_by_api(ctx, name, value);
+		return;
+	}
+	RedisModuleCallReply *reply = RedisModule_Call(ctx, config, "ccc", "SET", name, value);
 
 	if (reply)
 		RedisModule_FreeCallReply(reply);
@@ -109,7 +149,7 @@ bool beam_server_is_valkey(RedisModuleCtx *ctx)
 int64_t beam_facts_primary_stream_db(RedisModuleCtx *ctx)
 {
 	RedisModuleCallReply *reply =
-	    RedisModule_Call(ctx, "CLIENT", "ccc", "LIST", "TYPE", "master");
+	    RedisModule_Call(ctx, beam_command("CLIENT"), "ccc", "LIST", "TYPE", "master");
 	int64_t db = -1;
 	size_t len;
 
@@ -157,7 +197,7 @@ static void read_replication(RedisModuleCtx *ctx, struct beam_facts *facts)
 
 static bool other_modules(RedisModuleCtx *ctx)
 {
-	RedisModuleCallReply *reply = RedisModule_Call(ctx, "MODULE", "c", "LIST");
+	RedisModuleCallReply *reply = RedisModule_Call(ctx, beam_command("MODULE"), "c", "LIST");
 	bool others = !reply || RedisModule_CallReplyType(reply) != REDISMODULE_REPLY_ARRAY ||
 		      RedisModule_CallReplyLength(reply) > 1;
 
@@ -234,7 +274,7 @@ static int read_databases(RedisModuleCtx *ctx, struct beam_facts *facts)
 /* FUNCTION DUMP answers even without functions: its footer tells the server's RDB version. */
 static int read_functions(RedisModuleCtx *ctx, struct beam_facts *facts)
 {
-	RedisModuleCallReply *reply = RedisModule_Call(ctx, "FUNCTION", "c", "DUMP");
+	RedisModuleCallReply *reply = RedisModule_Call(ctx, beam_command("FUNCTION"), "c", "DUMP");
 	size_t len = 0;
 	const char *payload = NULL;
 	int err = 0;
@@ -282,7 +322,7 @@ int beam_facts_read(RedisModuleCtx *ctx, struct beam_facts *facts, char *why)
 bool beam_facts_has_dump(RedisModuleCtx *ctx)
 {
 	errno = 0;
-	RedisModuleCallReply *reply = RedisModule_Call(ctx, "DUMP", "c", "");
+	RedisModuleCallReply *reply = RedisModule_Call(ctx, beam_command("DUMP"), "c", "");
 	bool known = reply || errno != ENOENT; /* a cluster may refuse it for its key */
 
 	if (reply)
@@ -361,7 +401,8 @@ bool beam_facts_slots_move(RedisModuleCtx *ctx, const struct beam_facts *facts)
 		return true;
 	if (facts->rdb_version < BEAM_RDB_VALKEY_FIRST)
 		return false;
-	RedisModuleCallReply *reply = RedisModule_Call(ctx, "CLUSTER", "c", "GETSLOTMIGRATIONS");
+	RedisModuleCallReply *reply =
+	    RedisModule_Call(ctx, beam_command("CLUSTER"), "c", "GETSLOTMIGRATIONS");
 
 	if (reply && RedisModule_CallReplyType(reply) == REDISMODULE_REPLY_ARRAY)
 		for (size_t i = 0; i < RedisModule_CallReplyLength(reply) && !arrive; i++)

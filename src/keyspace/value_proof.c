@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "command_names.h"
 #include "rdb.h"
 
 RedisModuleString *beam_open_key_string(const struct beam_open_key *key)
@@ -98,7 +99,8 @@ bool beam_value_proved(RedisModuleCtx *ctx, const struct beam_open_key *key,
 		       len == value->len_bytes;
 	}
 	RedisModuleString *name = beam_open_key_string(key);
-	RedisModuleCallReply *reply = RedisModule_Call(ctx, is_string ? "GET" : "DUMP", "s", name);
+	RedisModuleCallReply *reply =
+	    RedisModule_Call(ctx, beam_command(is_string ? "GET" : "DUMP"), "s", name);
 
 	if (reply && RedisModule_CallReplyType(reply) == REDISMODULE_REPLY_STRING)
 		same = is_string ? same_string(reply, value) : same_dump(reply, value);

@@ -5,6 +5,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "command_names.h"
+
 /* The caller's user; NULL for who has none: the server itself, another module. */
 static RedisModuleUser *caller(RedisModuleCtx *ctx)
 {
@@ -19,9 +21,10 @@ static RedisModuleUser *caller(RedisModuleCtx *ctx)
 
 static bool may_run(RedisModuleCtx *ctx, RedisModuleUser *user, const char *command)
 {
-	RedisModuleString *argv[] = {RedisModule_CreateString(ctx, command, strlen(command))};
+	const char *name = beam_command(command);
+	RedisModuleString *argv[] = {RedisModule_CreateString(ctx, name, strlen(name))};
 
-	/* Another errno: the command was renamed, and nobody has it by that name. */
+	/* Another errno: the command is hidden (rename-command), and nobody knows its name. */
 	bool may = RedisModule_ACLCheckCommandPermissions(user, argv, 1) == REDISMODULE_OK ||
 		   errno != EACCES;
 

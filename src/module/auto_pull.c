@@ -14,6 +14,7 @@
 #include <strings.h>
 #include <unistd.h>
 
+#include "command_names.h"
 #include "config.h"
 #include "log.h"
 #include "pull_process.h"
@@ -124,7 +125,7 @@ static void go_home(void)
 		 auto_.host, port);
 	auto_.own = true;
 	RedisModuleCallReply *reply =
-	    RedisModule_Call(auto_.ctx, "REPLICAOF", "cc", auto_.host, port);
+	    RedisModule_Call(auto_.ctx, beam_command("REPLICAOF"), "cc", auto_.host, port);
 
 	auto_.own = false;
 	if (reply)
@@ -221,11 +222,14 @@ int beam_auto_pull_follow(RedisModuleCtx *ctx, RedisModuleString **argv, int arg
 	if (!id)
 		call_off("another pull leads the server");
 	auto_.own = true;
-	RedisModuleCallReply *reply = RedisModule_Call(ctx, "REPLICAOF", "cc", host, port);
+	RedisModuleCallReply *reply =
+	    RedisModule_Call(ctx, beam_command("REPLICAOF"), "cc", host, port);
 
 	auto_.own = false;
 	if (!reply)
-		return RedisModule_ReplyWithError(ctx, "ERR REPLICAOF is not possible here");
+		return RedisModule_ReplyWithError(
+		    ctx, "ERR REPLICAOF is renamed (rename-command), and its new name is in no "
+			 "configuration file that the server may read");
 	bool failed = RedisModule_CallReplyType(reply) == REDISMODULE_REPLY_ERROR;
 	const char *said = RedisModule_CallReplyStringPtr(reply, &len);
 

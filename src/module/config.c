@@ -9,6 +9,7 @@
 #include <string.h>
 #include <strings.h>
 
+#include "command_names.h"
 #include "options.h"
 #include "settings.h"
 #include "snapshot_facts.h"
@@ -365,7 +366,8 @@ static bool is_protected(RedisModuleCtx *ctx, bool known)
 	beam_config_get(ctx, "protected-mode", text, sizeof(text));
 	if (known && strcmp(text, "yes") != 0)
 		return false;
-	RedisModuleCallReply *user = RedisModule_Call(ctx, "ACL", "cc", "GETUSER", "default");
+	RedisModuleCallReply *user =
+	    RedisModule_Call(ctx, beam_command("ACL"), "cc", "GETUSER", "default");
 	RedisModuleCallReply *flags = user ? RedisModule_CallReplyArrayElement(user, 1) : NULL;
 	size_t nflags = flags ? RedisModule_CallReplyLength(flags) : 0;
 	bool nopass = !flags;

@@ -24,8 +24,9 @@ static const char paused[] =
 static const char several[] =
     "cluster-databases is above 1, and an image does not tell which database the next write is "
     "for; let the replica sync by itself";
-static const char renamed[] =
-    "PUBLISH is renamed, and nobody could go on from a new image; pull from a server that has it";
+static const char renamed[] = "PUBLISH and SPUBLISH are renamed, and nobody could go on from a new "
+			      "image; pull from a server that has "
+			      "one of them";
 
 static uint32_t ncuts;      /* that the parent has told of; a child has the count before its own */
 static bool publish_failed; /* at the last cut */
@@ -57,14 +58,20 @@ static bool has_one_database(RedisModuleCtx *ctx)
 	       strcmp(text, "1") == 0;
 }
 
-static bool publish(RedisModuleCtx *ctx)
+static bool call(RedisModuleCtx *ctx, const char *command)
 {
-	RedisModuleCallReply *reply = RedisModule_Call(ctx, "PUBLISH", "!Acc", CUT_CHANNEL, "");
+	RedisModuleCallReply *reply = RedisModule_Call(ctx, command, "!Acc", CUT_CHANNEL, "");
 	bool done = reply && RedisModule_CallReplyType(reply) == REDISMODULE_REPLY_INTEGER;
 
 	if (reply)
 		RedisModule_FreeCallReply(reply);
 	return done;
+}
+
+/* Only by names that replicas have: the stream bears what was called, and a new name is a secret. */
+static bool publish(RedisModuleCtx *ctx)
+{
+	return call(ctx, "PUBLISH") || call(ctx, "SPUBLISH");
 }
 
 /* Makes the stream say SELECT before the first write after the fork, whatever was selected before: two

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "command_names.h"
 #include "config.h"
 #include "fork_thp.h"
 #include "link.h"
@@ -115,6 +116,7 @@ NUMBER(rdma_depth, s->device.depth)
 NUMBER(rdma_registered_bytes, s->device.registered_bytes)
 TEXT(replid, s->cut.replid)
 NUMBER(offset, s->cut.offset)
+TEXT(hidden_commands, beam_commands_hidden())
 TEXT(fork_thp, beam_fork_thp_state())
 NUMBER(fork_thp_bytes, beam_fork_thp_bytes())
 NUMBER(fallback_total, atomic_load(&beam_shared->fallbacks))
@@ -168,6 +170,7 @@ static const struct field fields[] = {
     FIELD(rdma_registered_bytes),
     FIELD(replid),
     FIELD(offset),
+    FIELD(hidden_commands),
     FIELD(fork_thp),
     FIELD(fork_thp_bytes),
     FIELD(fallback_total),

@@ -9,6 +9,7 @@
 
 #include "access.h"
 #include "auto_pull.h"
+#include "command_names.h"
 #include "config.h"
 #include "fields.h"
 #include "fork_thp.h"
@@ -397,6 +398,7 @@ int RedisModule_OnLoad(RedisModuleCtx *ctx, RedisModuleString **argv, int argc)
 	if (!log_ctx)
 		return REDISMODULE_ERR;
 	beam_log_init(log_to_server, NULL, BEAM_LOG_NOTICE);
+	beam_command_names_find(ctx);
 	err = open_all(ctx, argv, argc);
 	if (err) {
 		RedisModule_Log(ctx, "warning", "not loaded: %s", beam_strerror(err));

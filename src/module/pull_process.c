@@ -10,9 +10,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "command_names.h"
 #include "config.h"
 #include "log.h"
 #include "program.h"
@@ -21,7 +23,7 @@
 #include "sockets.h"
 
 #define VALUE_BYTES 560
-#define ADDED       3 /* to the environment */
+#define ADDED       4 /* to the environment */
 
 struct call {
 	char program[PATH_MAX];
@@ -115,6 +117,15 @@ static void add_secret(RedisModuleCtx *ctx, const char *config, const char *name
 	explicit_bzero(value, sizeof(value));
 }
 
+/* Of REPLICAOF it needs none: that is RDBEAM.FOLLOW's. */
+static void add_renamed(char *out)
+{
+	const char *config = beam_command("CONFIG");
+
+	if (strcasecmp(config, "CONFIG") != 0 && config[0] && !strchr(config, ' '))
+		snprintf(out, VALUE_BYTES, "RDBEAM_RENAMED=CONFIG=%s", config);
+}
+
 static int make_environment(struct call *call)
 {
 	char **inherited = beam_program_environment();
@@ -141,9 +152,10 @@ static int make_call(RedisModuleCtx *ctx, const char *host, long long port, cons
 
 	beam_config_get(ctx, "tls-replication", tls, sizeof(tls));
 	if (strcmp(tls, "yes") == 0 || own_address(ctx, call->to, sizeof(call->to))) {
-		beam_log(BEAM_LOG_NOTICE,
-			 "auto-pull: not with tls-replication, with CONFIG renamed, or without a "
-			 "port in clear or a unixsocket; the server's own sync goes on");
+		beam_log(
+		    BEAM_LOG_NOTICE,
+		    "auto-pull: not with tls-replication, with CONFIG hidden by rename-command, or "
+		    "without a port in clear or a unixsocket; the server's own sync goes on");
 		return BEAM_E_UNSUPPORTED;
 	}
 	find_program(call->program, sizeof(call->program));
@@ -161,6 +173,7 @@ static int make_call(RedisModuleCtx *ctx, const char *host, long long port, cons
 	add_secret(ctx, "masterauth", "RDBEAM_FROM_PASS", call->texts[0]);
 	add_secret(ctx, "requirepass", "RDBEAM_TO_PASS", call->texts[1]);
 	snprintf(call->texts[2], VALUE_BYTES, "RDBEAM_PULL_ID=%s", id);
+	add_renamed(call->texts[3]);
 	return make_environment(call);
 }
 

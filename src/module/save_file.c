@@ -88,7 +88,8 @@ int beam_save_file_open(struct beam_save_file *file, RedisModuleCtx *ctx,
 	if (!beam_config_get(ctx, "dbfilename", file->name, sizeof(file->name)) || !file->name[0]) {
 		snprintf(
 		    why, BEAM_REASON_BYTES,
-		    "dbfilename is not known (CONFIG is renamed) or longer than a file's name");
+		    "dbfilename is not known (CONFIG is renamed, and no configuration file tells "
+		    "its name) or longer than a file's name");
 		return BEAM_E_UNSUPPORTED;
 	}
 	err = lock_name(file, why);

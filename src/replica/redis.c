@@ -13,6 +13,8 @@
 
 #include "clock.h"
 #include "rdbeam/error.h"
+#include "redis_renamed.h"
+#include "tell.h"
 
 #define IDLE_LEAST_MS 1000 /* the shortest `timeout` */
 
@@ -126,6 +128,7 @@ void beam_redis_close(struct beam_redis **redis)
 	if (!*redis)
 		return;
 	beam_redis_disconnect(*redis);
+	explicit_bzero((*redis)->renamed, sizeof((*redis)->renamed));
 	free(*redis);
 	*redis = NULL;
 }
@@ -173,7 +176,7 @@ static int take_reply(struct beam_redis *redis, redisReply *got, redisReply **re
 	return code;
 }
 
-static int run(struct beam_redis *redis, redisReply **reply, const char *command, size_t len)
+static int run_once(struct beam_redis *redis, redisReply **reply, const char *command, size_t len)
 {
 	void *got = NULL;
 
@@ -181,6 +184,35 @@ static int run(struct beam_redis *redis, redisReply **reply, const char *command
 	if (redisAppendFormattedCommand(redis->context, command, len) == REDIS_OK)
 		redisGetReply(redis->context, &got);
 	return take_reply(redis, got, reply);
+}
+
+/* Once more by the other name, where there is one. What the server then says of an unknown command has that
+ * name in it, so its first word stays. */
+static int run_renamed(struct beam_redis *redis, redisReply **reply, const char *command,
+		       size_t len)
+{
+	char first[BEAM_REDIS_ERROR_BYTES], *other;
+
+	memcpy(first, redis->error, sizeof(first));
+	if (beam_redis_renamed(redis->renamed, command, len, &other, &len))
+		return BEAM_E_SERVER;
+	redis->error[0] = '\0';
+	int code = run_once(redis, reply, other, len);
+
+	if (code == BEAM_E_SERVER && beam_is_unknown_command(redis->error))
+		memcpy(redis->error, first, sizeof(first));
+	explicit_bzero(other, len);
+	free(other);
+	return code;
+}
+
+static int run(struct beam_redis *redis, redisReply **reply, const char *command, size_t len)
+{
+	int code = run_once(redis, reply, command, len);
+
+	return code == BEAM_E_SERVER && beam_is_unknown_command(redis->error)
+		   ? run_renamed(redis, reply, command, len)
+		   : code;
 }
 
 /* What has been idle may be closed while the command is on its way: by a server that has loaded for

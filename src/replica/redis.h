@@ -24,6 +24,7 @@ struct beam_redis_addr {
 	bool is_unix;
 	char user[128];           /* "" default */
 	char password[512];       /* "" none; never printed */
+	char renamed[512];        /* commands by other names (redis_renamed.h); never printed */
 	bool use_tls;             /* not with is_unix */
 	struct beam_tls_opts tls; /* its strings are the caller's and outlive the address */
 };

@@ -320,6 +320,7 @@ int beam_redis_connect(struct beam_redis *redis, const struct beam_redis_addr *a
 {
 	int code = connect_any(redis, addr, timeout_ms);
 
+	memcpy(redis->renamed, addr->renamed, sizeof(redis->renamed));
 	if (code == 0 && addr->password[0])
 		code = authenticate(redis, addr);
 	return code ? code : check_access(redis);

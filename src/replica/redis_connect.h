@@ -19,6 +19,7 @@ struct beam_redis {
 	const struct beam_redis_addr *again; /* to be opened again at; NULL: not */
 	int gone_ms;                         /* of beam_redis_watch_host; 0: not */
 	bool was_gone;                       /* its host */
+	char renamed[512];                   /* of the address */
 	char error[BEAM_REDIS_ERROR_BYTES];
 };
 

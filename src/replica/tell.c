@@ -29,7 +29,10 @@ bool beam_is_unknown_command(const char *refusal)
 const char *beam_remedy(const char *refusal, const char *rules, char *out, size_t cap)
 {
 	if (beam_is_unknown_command(refusal))
-		snprintf(out, cap, " (rename-command in that server's configuration hides it)");
+		snprintf(out, cap,
+			 " (rename-command in that server's configuration hides it: give its name "
+			 "there in "
+			 "the environment, RDBEAM_RENAMED)");
 	else
 		snprintf(out, cap, " (grant it: ACL SETUSER <user> %s)", rules);
 	return out;

@@ -11,7 +11,7 @@
 
 #include "redis.h"
 
-#define BEAM_REMEDY_BYTES 160
+#define BEAM_REMEDY_BYTES 192
 
 /* Formats into `error` (BEAM_REDIS_ERROR_BYTES) unless it holds a line already. Returns `code`. */
 int beam_tell(char *error, int code, const char *fmt, ...) __attribute__((format(printf, 3, 4)));

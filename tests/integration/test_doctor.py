@@ -20,9 +20,9 @@ from harness import cli, free_port, wait_for
 HOST = {"hugepages", "shmem-thp", "memlock", "overcommit", "io_uring", "rdma", "rdma-files"}
 
 
-def look(server, check, *args):
+def look(server, check, *args, **kwargs):
     """{check: (level, text, remedy)} of a run that exits with `check`."""
-    done = cli("doctor", "-p", server.port, "--json", *args, check=check)
+    done = cli("doctor", "-p", server.port, "--json", *args, check=check, **kwargs)
     said = json.loads(done.stdout)
     checks = said["checks"]
     for level in ("ok", "warn", "fail"):
@@ -139,6 +139,8 @@ def test_region_smaller_than_a_segment(make):
 
 def test_renamed_config(make):
     server = make("hidden", rename_command='CONFIG ""')
+    if server.value("rdbeam", "rdbeam_hidden_commands") == "":
+        pytest.skip("this server answers a module by its API")
     found = look(server, 1)
     assert sorted(failed(found)) == ["listener", "options"]
     for name in failed(found):

@@ -26,6 +26,10 @@ def test_renamed_config_saves_stock_and_listens_nowhere(make, loads, binary):
     fill_two_databases(server)
     server.bgsave()
     info = server.info("rdbeam")
+    if info["rdbeam_hidden_commands"] == "":  # Redis 8.6 answers a module by its API
+        server.image_made()
+        assert loads(server.dump()).digest() == server.digest() and int(info["rdbeam_port"])
+        return
     assert info["rdbeam_fallback_total"] == "1" and "dbfilename" in info["rdbeam_last_fallback_reason"]
     assert loads(server.dump()).digest() == server.digest()
     # An image in memory needs no file name. It has every database all the same.
@@ -37,24 +41,25 @@ def test_renamed_config_saves_stock_and_listens_nowhere(make, loads, binary):
 
 @pytest.mark.parametrize("command", ["DUMP", "FUNCTION", "MGET", "GET", "PUBLISH"])
 def test_renamed_command_is_no_misconf(make, loads, command):
-    server = make("primary", rename_command=f"{command} XX{command}")
+    server = make("primary", rename_command=f'{command} ""')
     fill_two_databases(server)
     server.client.hset("large", mapping={f"field:{number}": number for number in range(1000)})
     server.bgsave()
     assert loads(server.dump()).digest() == server.digest()
     if command == "DUMP":
+        assert server.value("rdbeam", "rdbeam_hidden_commands") == "dump"
         assert "DUMP is renamed" in server.info("rdbeam")["rdbeam_last_fallback_reason"]
 
 
 def test_without_publish_nobody_goes_on_from_an_image(make):
     """Its cut cannot be marked: the first write after it might go into another database."""
-    primary = make("primary", rename_command="PUBLISH hidden")
+    primary = make("primary", rename_command="PUBLISH hidden\nrename-command SPUBLISH hidden-too")
     replica = make("replica", module=False, replicaof=f"127.0.0.1 {primary.port}")
     wait_for(lambda: replica.value("replication", "master_link_status") == "up", "the link")
     primary.bgsave()
     assert primary.image_made()["rdbeam_replid"] == ""
     done = cli("pull", "--from", f"127.0.0.1:{primary.port}", "--discard", check=1)
-    assert "PUBLISH is renamed" in done.stderr
+    assert "PUBLISH and SPUBLISH are renamed" in done.stderr
 
 
 def test_cluster_of_several_databases_marks_no_cut(make):

@@ -1,0 +1,290 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * COMMAND INFO, and the lines of rename-command in the server's configuration files. */
+#include "command_names.h"
+
+#include <fcntl.h>
+#include <glob.h>
+#include <limits.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <string.h>
+#include <strings.h>
+#include <sys/stat.h>
+
+#include "log.h"
+#include "sockets.h"
+
+#define NAME_BYTES   256
+#define LINE_BYTES   4096 /* what is longer holds no name that is taken */
+#define WORDS        3
+#define DEPTH_MOST   8   /* of include */
+#define FILES_MOST   256 /* read */
+#define LISTED_BYTES 128
+
+static struct command {
+	const char *const name;
+	char found[NAME_BYTES]; /* "" : none */
+	bool is_renamed;
+	bool by_users; /* not called here: whether a user may is asked (access.c) */
+	bool by_api;   /* its work is done by a call of the module API, where there is one */
+} commands[] = {
+    {.name = "acl"},
+    {.name = "bgsave", .by_users = true},
+    {.name = "client"},
+    {.name = "cluster"},
+    {.name = "config", .by_api = true},
+    {.name = "dump"},
+    {.name = "function"},
+    {.name = "get"},
+    {.name = "mget"},
+    {.name = "module"},
+    {.name = "psync", .by_users = true},
+    {.name = "replicaof"},
+};
+#define NCOMMANDS (sizeof(commands) / sizeof(commands[0]))
+
+static char hidden[LISTED_BYTES];
+
+struct search {
+	RedisModuleCtx *ctx;
+	const char *file; /* of the server */
+	unsigned nfiles;
+};
+
+/* ---- what a name means ---------------------------------------------------------------------- */
+
+enum meaning { MEANS_IT, DOES_NOT, NOT_TOLD };
+
+/* The command's own name is the first thing that is said of whatever name it has now. */
+static enum meaning meaning(RedisModuleCtx *ctx, const char *called, const char *own)
+{
+	RedisModuleCallReply *reply = RedisModule_Call(ctx, "COMMAND", "cc", "INFO", called);
+	RedisModuleCallReply *info = NULL, *first = NULL;
+	enum meaning found = NOT_TOLD;
+	const char *text;
+	size_t len;
+
+	if (reply && RedisModule_CallReplyType(reply) == REDISMODULE_REPLY_ARRAY)
+		info = RedisModule_CallReplyArrayElement(reply, 0);
+	if (info)
+		found = DOES_NOT;
+	if (info && RedisModule_CallReplyType(info) == REDISMODULE_REPLY_ARRAY)
+		first = RedisModule_CallReplyArrayElement(info, 0);
+	text = first ? RedisModule_CallReplyStringPtr(first, &len) : NULL;
+	if (text && len == strlen(own) && strncasecmp(text, own, len) == 0)
+		found = MEANS_IT;
+	if (reply)
+		RedisModule_FreeCallReply(reply);
+	return found;
+}
+
+/* ---- the configuration files ---------------------------------------------------------------- */
+
+static int hex_digit(char c)
+{
+	const char *const digits = "0123456789abcdef";
+	const char *at = c ? strchr(digits, c | 0x20) : NULL;
+
+	return at ? (int)(at - digits) : -1;
+}
+
+/* One character of a quoted word, as the server reads its file. */
+static char unescape(const char **at)
+{
+	static const char letters[] = "nrtba", bytes[] = "\n\r\t\b\a";
+	const char *c = *at + 1, *letter = *c ? strchr(letters, *c) : NULL;
+
+	if (*c == 'x' && hex_digit(c[1]) >= 0 && hex_digit(c[2]) >= 0) {
+		*at = c + 2;
+		return (char)(hex_digit(c[1]) << 4 | hex_digit(c[2]));
+	}
+	*at = c;
+	return letter ? bytes[letter - letters] : *c;
+}
+
+/* False: there is none, or it does not fit or end. */
+static bool next_word(const char **line, char word[NAME_BYTES])
+{
+	const char *at = *line + strspn(*line, " \t\r\n");
+	char quote = 0;
+	size_t n = 0;
+
+	if (!*at)
+		return false;
+	for (; *at && (quote || !strchr(" \t\r\n", *at)); at++) {
+		char c = *at;
+
+		if (quote ? c == quote : (c == '"' || c == '\'') && n == 0) {
+			quote = quote ? 0 : c;
+			continue;
+		}
+		if (quote == '"' && c == '\\' && at[1])
+			c = unescape(&at);
+		else if (quote == '\'' && c == '\\' && at[1] == '\'')
+			c = *++at;
+		if (n + 1 == NAME_BYTES)
+			return false;
+		word[n++] = c;
+	}
+	word[n] = 0;
+	*line = at;
+	return !quote && strlen(word) == n;
+}
+
+static void take_name(struct search *search, const char *name)
+{
+	for (size_t i = 0; i < NCOMMANDS && name[0]; i++)
+		if (commands[i].is_renamed && !commands[i].found[0] &&
+		    meaning(search->ctx, name, commands[i].name) == MEANS_IT)
+			snprintf(commands[i].found, NAME_BYTES, "%s", name);
+}
+
+static void read_file(struct search *search, const char *path, unsigned depth);
+
+static void read_all(struct search *search, const char *pattern, unsigned depth)
+{
+	glob_t found;
+
+	if (glob(pattern, 0, NULL, &found))
+		return;
+	for (size_t i = 0; i < found.gl_pathc; i++)
+		read_file(search, found.gl_pathv[i], depth);
+	globfree(&found);
+}
+
+/* A relative one was meant as seen from where the server was when it read it. That is not known any more, and
+ * no name is taken unproved: both likely places are looked at. */
+static void include(struct search *search, const char *pattern, unsigned depth)
+{
+	const char *slash = strrchr(search->file, '/');
+	char path[PATH_MAX];
+
+	read_all(search, pattern, depth);
+	if (pattern[0] == '/' || !slash)
+		return;
+	snprintf(path, sizeof(path), "%.*s/%s", (int)(slash - search->file), search->file, pattern);
+	read_all(search, path, depth);
+}
+
+static void take_line(struct search *search, const char *line, unsigned depth)
+{
+	char words[WORDS][NAME_BYTES];
+	int n = 0;
+
+	while (n < WORDS && next_word(&line, words[n]))
+		n++;
+	if (n == 2 && strcasecmp(words[0], "include") == 0)
+		include(search, words[1], depth + 1);
+	if (n == 3 && strcasecmp(words[0], "rename-command") == 0)
+		take_name(search, words[2]);
+	explicit_bzero(words, sizeof(words));
+}
+
+/* NULL also for what is no file: the server may have read its configuration from a pipe, which nobody writes
+ * to any more. */
+static FILE *open_file(const char *path)
+{
+	int fd = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+	FILE *file = NULL;
+	struct stat st;
+
+	if (fd >= 0 && fstat(fd, &st) == 0 && S_ISREG(st.st_mode))
+		file = fdopen(fd, "r");
+	if (!file)
+		beam_close(&fd);
+	return file;
+}
+
+static void read_file(struct search *search, const char *path, unsigned depth)
+{
+	FILE *file = depth < DEPTH_MOST && search->nfiles < FILES_MOST ? open_file(path) : NULL;
+	char buffer[LINE_BYTES], line[LINE_BYTES]; /* there may be passwords in them */
+	bool whole = true;
+
+	if (!file)
+		return;
+	search->nfiles++;
+	setvbuf(file, buffer, _IOFBF, sizeof(buffer));
+	while (fgets(line, sizeof(line), file)) {
+		bool ends = strchr(line, '\n') || feof(file);
+
+		if (whole && ends)
+			take_line(search, line, depth);
+		whole = ends;
+	}
+	fclose(file);
+	explicit_bzero(line, sizeof(line));
+	explicit_bzero(buffer, sizeof(buffer));
+}
+
+static void search_files(RedisModuleCtx *ctx)
+{
+	RedisModuleServerInfoData *info = RedisModule_GetServerInfo(ctx, "server");
+	const char *file = RedisModule_ServerInfoGetFieldC(info, "config_file");
+	struct search search = {.ctx = ctx, .file = file};
+
+	if (file && file[0])
+		read_file(&search, file, 0);
+	RedisModule_FreeServerInfo(ctx, info);
+}
+
+/* ---- all of them ---------------------------------------------------------------------------- */
+
+static void list(char out[LISTED_BYTES], const char *name)
+{
+	size_t used = strlen(out);
+
+	snprintf(out + used, LISTED_BYTES - used, "%s%s", used ? "," : "", name);
+}
+
+static bool is_hidden(const struct command *command)
+{
+	return command->is_renamed && !command->found[0];
+}
+
+/* Nothing is lost without it. */
+static bool is_spared(const struct command *command)
+{
+	return command->by_users ||
+	       (command->by_api && RedisModule_ConfigGet && !command->found[0]);
+}
+
+void beam_command_names_find(RedisModuleCtx *ctx)
+{
+	char found[LISTED_BYTES] = "";
+	bool some = false;
+
+	for (size_t i = 0; i < NCOMMANDS; i++) {
+		commands[i].is_renamed =
+		    meaning(ctx, commands[i].name, commands[i].name) == DOES_NOT;
+		some |= commands[i].is_renamed;
+	}
+	if (some)
+		search_files(ctx);
+	for (size_t i = 0; i < NCOMMANDS; i++)
+		if (commands[i].is_renamed && !is_spared(&commands[i]))
+			list(is_hidden(&commands[i]) ? hidden : found, commands[i].name);
+	if (found[0])
+		beam_log(BEAM_LOG_NOTICE,
+			 "rename-command: called by the names in the configuration files: %s",
+			 found);
+	if (hidden[0])
+		beam_log(BEAM_LOG_NOTICE,
+			 "rename-command: not to be called, as no configuration file that can be "
+			 "read tells the new name: %s; what "
+			 "needs it is left to the server",
+			 hidden);
+}
+
+const char *beam_command(const char *name)
+{
+	for (size_t i = 0; i < NCOMMANDS; i++)
+		if (commands[i].is_renamed && strcasecmp(name, commands[i].name) == 0)
+			return commands[i].found;
+	return name;
+}
+
+const char *beam_commands_hidden(void)
+{
+	return hidden;
+}
