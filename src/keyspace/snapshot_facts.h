@@ -32,6 +32,7 @@ struct beam_facts {
 	int64_t
 	    backlog_first; /* offset of the oldest byte of the stream that is kept; 0: not known */
 	int64_t stream_db; /* of the stream at the fork, told by the parent (cut.h) */
+	bool tells_stream_db; /* whoever loads the dump goes on in that database */
 	uint64_t used_memory;
 	enum beam_eviction eviction;
 	bool key_metadata; /* some other module may keep it (key_metadata.h) */

@@ -108,6 +108,13 @@ static int fail(struct snapshot *s, const char *step, int err)
 	return err;
 }
 
+/* What a replica's own replicas get is its primary's stream as it goes on, in which no SELECT need come before the next
+ * write: that they begin in the right database is told by the dump. */
+static bool feeds_sub_replica(const struct beam_facts *facts)
+{
+	return facts->is_replica && facts->replica_waits;
+}
+
 static int check_facts(struct snapshot *s)
 {
 	int err = BEAM_FAULT("facts");
@@ -117,7 +124,9 @@ static int check_facts(struct snapshot *s)
 	if (err)
 		return fail(s, "reading the server's state", err);
 	s->have_facts = true;
-	if (s->facts.replid[0] && !beam_cut_is_marked(&s->facts.stream_db))
+	s->facts.tells_stream_db = (s->facts.replid[0] || feeds_sub_replica(&s->facts)) &&
+				   beam_cut_is_marked(&s->facts.stream_db);
+	if (!s->facts.tells_stream_db)
 		s->facts.replid[0] = '\0';
 	if (!beam_facts_format_known(&s->facts)) {
 		snprintf(
@@ -139,6 +148,18 @@ static int check_facts(struct snapshot *s)
 		 aux == BEAM_AUX_UNKNOWN
 		     ? "other modules are loaded and it cannot be told whether they keep AUX data"
 		     : "another module keeps AUX data, which only the server itself can save");
+	return BEAM_E_UNSUPPORTED;
+}
+
+/* The server knows it even without its link. */
+static int check_stream(struct snapshot *s)
+{
+	if (!feeds_sub_replica(&s->facts) || s->facts.tells_stream_db)
+		return 0;
+	snprintf(
+	    s->why, sizeof(s->why),
+	    "a replica of this replica waits for the dump, and which database the stream is in is "
+	    "not known: the link to the primary is down, or CLIENT is renamed");
 	return BEAM_E_UNSUPPORTED;
 }
 
@@ -394,6 +415,8 @@ static int to_disk(RedisModuleCtx *ctx, uint64_t forked_ns)
 
 	snapshot_open(&s, ctx, forked_ns);
 	err = check_facts(&s);
+	if (!err)
+		err = check_stream(&s);
 	if (!err) {
 		prepare(&s);
 		err = beam_save_file_open(&s.file, ctx, s.why);

@@ -43,8 +43,9 @@ static void fill_aux(const struct beam_facts *facts, const struct beam_ctl_begin
 	aux_add(list, "redis-bits", "%d", (int)sizeof(void *) * 8);
 	aux_add(list, "ctime", "%" PRIu64, begin->cut.wall_ms / 1000);
 	aux_add(list, "used-mem", "%" PRIu64, facts->used_memory);
-	if (facts->replid[0]) {
+	if (facts->tells_stream_db)
 		aux_add(list, "repl-stream-db", "%" PRId64, facts->stream_db);
+	if (facts->replid[0]) {
 		aux_add(list, "repl-id", "%s", facts->replid);
 		aux_add(list, "repl-offset", "%" PRId64, facts->offset);
 	}

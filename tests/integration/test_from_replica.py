@@ -52,6 +52,56 @@ def test_each_cut_knows_its_database(make):
         same_data(primary, target)
 
 
+def small_pair(make):
+    """A primary whose stream is in database 3, and a replica whose replicas get what it saves to disk."""
+    primary = make("primary", module=False)
+    source = make("source", repl_diskless_sync="no")
+    data.fill_strings(primary.connect(db=3), 50, 30)
+    follow(primary, source)
+    primary.connect(db=3).set("last", 3)
+    in_sync(primary, source)
+    return primary, source
+
+
+def below(make, source):
+    server = make("below", module=False)
+    server.client.replicaof("127.0.0.1", source.port)
+    return server
+
+
+def go_on(primary, source, server):
+    primary.connect(db=3).set("next", 3)
+    in_sync(primary, source)
+    in_sync(source, server)
+    assert server.digest() == primary.digest()
+
+
+def test_a_replica_of_a_replica_goes_on_in_its_database(make, binary):
+    """It gets the primary's stream as it goes on, in which no SELECT need come: its writes went to database 0."""
+    primary, source = small_pair(make)
+    server = below(make, source)
+    in_sync(source, server)
+    source.image_made()
+    go_on(primary, source, server)
+
+
+def test_a_dump_for_a_replica_that_cannot_tell_its_database_is_the_servers(make, binary):
+    """The link to the primary went while the replica of the replica waited."""
+    primary, source = small_pair(make)
+    source.client.config_set("rdb-key-save-delay", 10000)
+    source.client.bgsave()
+    server = below(make, source)
+    wait_for(lambda: "wait_bgsave" in str(source.info("replication").get("slave0")), "it waits")
+    assert source.saving()
+    primary.process.send_signal(signal.SIGSTOP)
+    source.client.client_kill_filter(_type="master")
+    wait_for(lambda: server.value("replication", "master_link_status") == "up", "it has the dump")
+    assert "CLIENT is renamed" in source.info("rdbeam")["rdbeam_last_fallback_reason"]
+    primary.process.send_signal(signal.SIGCONT)
+    go_on(primary, source, server)
+    assert stats(source)["sync_full"] == 1
+
+
 def calls(server, command):
     line = server.info("commandstats").get(f"cmdstat_{command}", "calls=0,")
     return int(line.partition("calls=")[2].partition(",")[0])
