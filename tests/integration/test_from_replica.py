@@ -96,8 +96,8 @@ def test_a_dump_for_a_replica_that_cannot_tell_its_database_is_the_servers(make,
     primary.process.send_signal(signal.SIGSTOP)
     source.client.client_kill_filter(_type="master")
     wait_for(lambda: server.value("replication", "master_link_status") == "up", "it has the dump")
-    assert "CLIENT is renamed" in source.info("rdbeam")["rdbeam_last_fallback_reason"]
     primary.process.send_signal(signal.SIGCONT)
+    assert "CLIENT is renamed" in source.info("rdbeam")["rdbeam_last_fallback_reason"]
     go_on(primary, source, server)
     assert stats(source)["sync_full"] == 1
 
