@@ -178,6 +178,7 @@ struct daemon {
 	struct beam_ctl_status past; /* of a newest generation that is gone */
 	uint64_t last_durable_ms;
 	char last_error[BEAM_TEXT_BYTES];
+	bool error_of_listeners;       /* it is over when they listen */
 	struct beam_status_page *page; /* NULL: the module gave none, everything is sent */
 	struct beam_timer *status_timer;
 	uint64_t status_made_ms;

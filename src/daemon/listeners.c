@@ -194,10 +194,14 @@ void listeners_configure(struct daemon *d, const struct beam_ctl_config *old)
 		if (strcmp(error, d->last_error) != 0)
 			beam_log(BEAM_LOG_WARNING, "no listener for pulls: %s", error);
 		status_error(d, error);
+		d->error_of_listeners = true;
 		/* The daemon of a server that was just restarted may still be on its way out. */
 		beam_timer_set(d->loop, LISTEN_AGAIN_MS, listeners_again, d, &d->listen_again);
-	} else if (lacks_any(d)) {
-		beam_timer_set(d->loop, LOOK_AGAIN_MS, look, d, &d->listen_again);
+	} else {
+		if (d->error_of_listeners)
+			status_error(d, "");
+		if (lacks_any(d))
+			beam_timer_set(d->loop, LOOK_AGAIN_MS, look, d, &d->listen_again);
 	}
 	control_ready(d, error);
 }

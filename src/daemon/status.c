@@ -122,6 +122,7 @@ void status_remember(struct daemon *d, struct generation *gen)
 void status_error(struct daemon *d, const char *text)
 {
 	snprintf(d->last_error, sizeof(d->last_error), "%s", text);
+	d->error_of_listeners = false;
 }
 
 static void send_status(struct daemon *d, const struct beam_ctl_status *s)

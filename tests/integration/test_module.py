@@ -409,6 +409,15 @@ def test_port_in_use_is_said_and_saving_goes_on(make):
             server.client.execute_command("RDBEAM.TICKET")
 
 
+def test_port_that_is_free_again_is_no_error_any_more(make):
+    port = harness.free_port()
+    with socket.create_server(("127.0.0.1", port)):
+        server = make("primary", options={"port": port})
+        wait_for(lambda: str(port) in server.value("rdbeam", "rdbeam_last_error"), lambda: server.info("rdbeam"))
+    wait_for(lambda: server.number("rdbeam", "rdbeam_port") == port, "it is listened on")
+    wait_for(lambda: not server.value("rdbeam", "rdbeam_last_error"), lambda: server.info("rdbeam"), 3)
+
+
 def test_port_follows_the_servers_own(make):
     server = make("primary", options={"port": 0})
     port = harness.free_port()
