@@ -41,6 +41,7 @@ struct beam_pull {
 	struct beam_ticket ticket;
 	char avoid[BEAM_TICKET_AVOID_MAX][BEAM_RELAY_NAME_BYTES]; /* relays that failed */
 	size_t navoid;
+	bool unreached;  /* at the last try nothing answered at the image's port */
 	bool to_blame;   /* the image's server is, for the last failure */
 	bool verbs_lost; /* it failed: this pull goes on over TCP */
 	struct beam_stream *stream;

@@ -23,6 +23,7 @@
 #define RENEWALS_MAX 3     /* of a ticket that came too late */
 #define ABSENCE_MS   60000 /* of a primary's host, before what came of its image is given up */
 #define RETRY_MS     500
+#define AGAIN_MS     3000 /* to connect, to a host that has just answered */
 #define LOAD_NICE    10
 
 /* An image that goes to a server is read in memory and, for a replica, beside its stream. */
@@ -165,6 +166,13 @@ static bool must_vouch(const struct beam_pull *pull)
 	return pull->ticket.relay[0] || pull->opts.target == BEAM_PULL_RELAY;
 }
 
+static int connect_ms(const struct beam_pull *pull)
+{
+	int ms = pull->opts.timeout_ms;
+
+	return pull->unreached && ms > AGAIN_MS ? AGAIN_MS : ms;
+}
+
 static int open_with(struct beam_pull *pull, const struct beam_reader_ops *ops, char *text,
 		     struct beam_reader **out)
 {
@@ -175,7 +183,7 @@ static int open_with(struct beam_pull *pull, const struct beam_reader_ops *ops, 
 					.vouched = must_vouch(pull),
 					.port = pull->ticket.port,
 					.gen = pull->ticket.gen,
-					.connect_timeout_ms = pull->opts.timeout_ms,
+					.connect_timeout_ms = connect_ms(pull),
 					.use_tls = by_tls(pull)};
 	char *name = pull->result->transport;
 	size_t cap = sizeof(pull->result->transport);
@@ -345,6 +353,7 @@ static int read_once(struct beam_pull *pull)
 	int rc = open_reader(pull, &reader);
 
 	pull->to_blame = rc != 0;
+	pull->unreached = tcp_is_silence(rc);
 	if (rc)
 		return rc;
 	/* open_reader has set it where it returns 0. NOLINTNEXTLINE(clang-analyzer-core.*) */
@@ -391,9 +400,18 @@ static bool lacks_registered(const struct beam_pull *pull, int rc)
 	       strstr(pull->result->transport, "verbs");
 }
 
+/* Its port may be shut, or the link may have been down: once more when its server answers. */
+static int connect_again(struct beam_pull *pull)
+{
+	beam_log(BEAM_LOG_NOTICE, "once more: %s", pull->error);
+	pull->error[0] = '\0';
+	return renew_ticket(pull);
+}
+
 int beam_transfer_run(struct beam_pull *pull)
 {
 	int rc, renewals = 0;
+	bool again = false; /* the last connection was a second try */
 
 	pull->stage = BEAM_STAGE_TRANSFER;
 	for (int resumes = 0;; resumes++) {
@@ -413,6 +431,15 @@ int beam_transfer_run(struct beam_pull *pull)
 				continue;
 			break;
 		}
+		if (rc && pull->unreached && !again) {
+			again = true;
+			resumes--;
+			rc = connect_again(pull);
+			if (!rc)
+				continue;
+			break;
+		}
+		again = false;
 		if (lacks_registered(pull, rc)) {
 			beam_log(BEAM_LOG_NOTICE, "the pull goes on over TCP: %s", pull->error);
 			pull->error[0] = '\0';

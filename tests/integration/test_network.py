@@ -101,6 +101,25 @@ def test_pull_port_that_is_shut(make, root):
     assert f"127.0.0.1 port {port}" in done.stderr and "through the firewalls" in done.stderr, done.stderr
 
 
+def connecting_to(port):
+    return any(words[2].endswith(f":{port:04X}") and words[3] == "02"
+               for words in map(str.split, open("/proc/net/tcp")))
+
+
+def test_link_that_is_down_while_it_connects(make):
+    """As in all later stages it goes on when the primary answers again."""
+    primary = make("primary", options={"bind": "127.0.0.3"})
+    data.fill_strings(primary.client, 100, 100)
+    port = int(primary.options["port"])
+    with silent("127.0.0.1", port):
+        pull = harness.cli_start("pull", "--from", f"127.0.0.1:{primary.port}", "--discard", "--timeout", 2)
+        harness.wait_for(lambda: pull.poll() is not None or connecting_to(port), "it connects")
+        time.sleep(1.3)  # the kernel's next attempt is at 3 s
+    primary.client.config_set("rdbeam.bind", "127.0.0.1")
+    _, err = pull.communicate(timeout=30)
+    assert pull.returncode == 0, err
+
+
 def test_host_that_vanishes_before_it_gives_a_ticket(make, other_host):
     """A primary may take a minute to begin an image, but its host's kernel is asked meanwhile whether it is there."""
     there, take_cable_out = other_host
