@@ -113,13 +113,14 @@ def sanitizer_env(leaks):
     }
 
 
-def runtime_library():
-    """The ASan runtime that a stock server must be started with to load a sanitized module."""
+def runtime_libraries():
+    """LD_PRELOAD of a stock server that is to load a sanitized module: ASan's runtime, and what
+    servers call of jemalloc beside malloc."""
     compiler = cached("CMAKE_C_COMPILER") or "cc"
     name = "libclang_rt.asan-x86_64.so" if "clang" in compiler else "libasan.so"
     path = subprocess.run([compiler, f"-print-file-name={name}"], capture_output=True, text=True,
                           check=True).stdout.strip()
-    return os.path.realpath(path)
+    return f"{os.path.realpath(path)}:{artifact('rdbeam-jemalloc-shim.so')}"
 
 
 def children(pid):
@@ -260,7 +261,7 @@ class Server:
     def start(self, ready=True):
         env = dict(os.environ, RDBEAM_TEST_MARK=self.mark)
         if self.module and ASAN:
-            env.update(sanitizer_env(leaks=False), LD_PRELOAD=runtime_library())
+            env.update(sanitizer_env(leaks=False), LD_PRELOAD=runtime_libraries())
         with open(self.dir / "stderr.log", "ab") as stderr:
             self.process = subprocess.Popen([*self.confinement(), self.binary,
                                              str(self.write_config())], env=env,

@@ -46,7 +46,7 @@ def environment():
     """What stock servers need to load a module of a sanitized build."""
     if not harness.ASAN:
         return {}
-    return dict(harness.sanitizer_env(leaks=False), LD_PRELOAD=harness.runtime_library())
+    return dict(harness.sanitizer_env(leaks=False), LD_PRELOAD=harness.runtime_libraries())
 
 
 def bench(disk, *options, what="snapshot", **kwargs):

@@ -30,6 +30,7 @@ MODULES = """virtio_ring virtio virtio_pci_modern_dev virtio_pci_legacy_dev virt
 net_failover virtio_net virtio_blk virtio_console crc32c_generic crc16 mbcache jbd2 ext4 udp_tunnel ip6_udp_tunnel ib_core ib_uverbs crc32_generic rdma_rxe
 configfs ib_cm iw_cm rdma_cm rdma_ucm""".split()
 PROGRAMS = "redis-server redis-cli rdma ib_read_bw ibv_devinfo".split()
+SHIM = "rdbeam-jemalloc-shim.so"  # of a sanitized build
 BUILT = "rdbeam rdbeamd rdbeam.so tests/rdma/rdma-probe tests/contract/contract-transport".split()
 # What ldd does not show: loaded by name.
 EXTRA_FILES = ["/etc/libibverbs.d/rxe.driver"]
@@ -160,6 +161,8 @@ def _fill_root(root, modules_dir):
             raise Skip(f"{name} was not built (libibverbs-dev and librdmacm-dev missing?)")
         _place(root, path, f"/bin/{os.path.basename(name)}")
         files |= _libraries(path)
+    if os.path.exists(os.path.join(BUILD, SHIM)):
+        _place(root, os.path.join(BUILD, SHIM), f"/bin/{SHIM}")
     for path in list(files):
         if ".so" in path:
             files |= _libraries(path)
@@ -182,7 +185,7 @@ def _sanitizer():
     the build is sanitized. What is found goes to /tmp/report.PID."""
     for path in _libraries(os.path.join(BUILD, "rdbeam.so")):
         if "libasan" in path:
-            return (f"LD_PRELOAD={path} ASAN_OPTIONS=detect_leaks=0:exitcode=99:log_path=/tmp/report "
+            return (f"LD_PRELOAD={path}:/bin/{SHIM} ASAN_OPTIONS=detect_leaks=0:exitcode=99:log_path=/tmp/report "
                     "UBSAN_OPTIONS=print_stacktrace=1:halt_on_error=1:log_path=/tmp/report")
     return ""
 
