@@ -194,13 +194,14 @@ static int run(const struct follower *f, char *error)
 			rc = pull_files(f, redis, &served);
 			snprintf(text, sizeof(text), "%s: %.400s", beam_redis_name(redis),
 				 beam_redis_error(redis));
-			beam_redis_close(&redis);
 			/* It answers, but not to this: no use in asking again. */
-			if (rc == BEAM_E_DENIED || (rc == BEAM_E_SERVER && !begun))
-				return beam_tell(error, rc,
-						 "%s (it needs the rdbeam module of this version, "
-						 "and " BEAM_RELAY_RIGHTS ")",
-						 text);
+			bool is_final = rc == BEAM_E_DENIED || (rc == BEAM_E_SERVER && !begun);
+
+			if (is_final)
+				rc = beam_relay_refused(redis, rc, error);
+			beam_redis_close(&redis);
+			if (is_final)
+				return rc;
 		}
 		if (served)
 			retry_s = RETRY_FIRST_S;

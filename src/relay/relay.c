@@ -122,7 +122,7 @@ static void set_redis(struct relay *relay, struct beam_redis *redis)
 	beam_redis_close(&old);
 }
 
-static int refused(const struct beam_redis *redis, int rc, char error[BEAM_REDIS_ERROR_BYTES])
+int beam_relay_refused(const struct beam_redis *redis, int rc, char error[BEAM_REDIS_ERROR_BYTES])
 {
 	const char *name = beam_redis_name(redis), *text = beam_redis_error(redis);
 
@@ -158,7 +158,7 @@ static int join(struct relay *relay, char *error)
 						    opts->announce)
 			       : beam_redis_command(redis, &reply, "RDBEAM.RELAY JOIN %u", port);
 	if (rc) {
-		rc = refused(redis, rc, error);
+		rc = beam_relay_refused(redis, rc, error);
 	} else {
 		rc = take_key(relay, reply);
 		freeReplyObject(reply);

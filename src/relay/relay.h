@@ -59,6 +59,8 @@ struct beam_relay_news {
  * be tried again; -EAGAIN when there was none for 20 seconds; or the connection's failure. */
 int beam_relay_wait(struct beam_redis *redis, const struct beam_relay_news *news, int timeout_ms,
 		    struct beam_gen *gen);
+/* Tells why the primary lets nobody wait, with the remedy. Returns the code: BEAM_E_UNSUPPORTED without the module. */
+int beam_relay_refused(const struct beam_redis *redis, int rc, char error[BEAM_REDIS_ERROR_BYTES]);
 /* Notes how the pull of `gen` has ended: what may have been a moment's failure is tried again, after pauses that
  * become longer. */
 void beam_relay_pulled(struct beam_relay_news *news, const struct beam_gen *gen, int code);

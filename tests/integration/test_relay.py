@@ -548,10 +548,10 @@ def test_relay_usage():
         one_line(harness.cli("relay", *args, check=2), word)
 
 
-def test_relay_of_a_primary_without_the_module(make):
+def test_relay_of_a_primary_without_the_module(make, root):
     primary = make("primary", module=False)
-    one_line(harness.cli("relay", "--quiet", "--from", f"127.0.0.1:{primary.port}", "--listen",
-                         f"127.0.0.2:{harness.free_port()}", check=3), "rdbeam module")
+    for where in (["--listen", f"127.0.0.2:{harness.free_port()}"], ["--follow", "--dir", root]):
+        one_line(harness.cli("relay", "--quiet", "--from", f"127.0.0.1:{primary.port}", *where, check=3), "rdbeam module")
 
 
 # ---- following ------------------------------------------------------------------------------
