@@ -227,9 +227,10 @@ int beam_auto_pull_follow(RedisModuleCtx *ctx, RedisModuleString **argv, int arg
 
 	auto_.own = false;
 	if (!reply)
+		/* As the server itself says it: who is told the name may go on by that. */
 		return RedisModule_ReplyWithError(
-		    ctx, "ERR REPLICAOF is renamed (rename-command), and its new name is in no "
-			 "configuration file that the server may read");
+		    ctx, "ERR unknown command 'REPLICAOF': it is renamed (rename-command), and no "
+			 "configuration file tells its new name");
 	bool failed = RedisModule_CallReplyType(reply) == REDISMODULE_REPLY_ERROR;
 	const char *said = RedisModule_CallReplyStringPtr(reply, &len);
 

@@ -102,6 +102,22 @@ def test_target_with_other_names_is_pulled_when_they_are_told(make):
     assert "RDBEAM_RENAMED: give COMMAND=NAME" in done.stderr and SECRET not in done.stderr
 
 
+def test_target_whose_module_was_not_told(make):
+    primary = make("primary")
+    fill_two_databases(primary)
+    target = make("target", module=False, rename_command=renames("REPLICAOF"))
+    (target.dir / "server.conf").write_text("")  # as if it had been given on the command line
+    target.module = True
+    target.client.execute_command("MODULE", "LOAD", str(target.place_module()))
+    target.wait_ready()
+    assert target.value("rdbeam", "rdbeam_hidden_commands") == "replicaof"
+    done = pull(primary, target, check=1)
+    assert "RDBEAM_RENAMED" in done.stderr, done.stderr
+    pull(primary, target, env={"RDBEAM_RENAMED": f"REPLICAOF={SECRET}replicaof"})
+    same_data(primary, target)
+    is_told_nowhere(target, done.stderr)
+
+
 def test_auto_pull_of_a_server_with_other_names(make):
     primary = make("primary", requirepass="secret", repl_diskless_sync_delay="3")
     fill_two_databases(primary)
