@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "clock.h"
+#include "driver_probe.h"
 #include "rdbeam/error.h"
 #if RDBEAM_HAVE_VERBS
 #include "verbs_server.h"
@@ -31,6 +32,8 @@ static const struct transport verbs = {&beam_verbs_server, &beam_verbs_reader, "
 #endif
 
 static const struct transport *transport; /* of this run of the suite */
+static bool
+    waits_for_readers; /* to go, before it sees that they were refused: this driver's fault */
 
 static struct beam_reader_opts ticket_for(struct fixture *f)
 {
@@ -357,10 +360,13 @@ static void expect_bad_read(uint32_t index, uint32_t offset, uint32_t len_bytes)
 		assert_int_equal(err, 0);
 		assert_int_equal(last_code(reader),
 				 transport->one_sided ? BEAM_E_GONE : BEAM_E_PROTO);
+		if (waits_for_readers)
+			transport->reader->close(&reader, 0, 0);
 		assert_int_equal(fixture_wait_ended(&f, 1),
 				 transport->one_sided ? BEAM_E_DENIED : BEAM_E_PROTO);
 	}
-	transport->reader->close(&reader, 0, 0);
+	if (reader)
+		transport->reader->close(&reader, 0, 0);
 	fixture_close(&f);
 }
 
@@ -801,6 +807,11 @@ int main(void)
 	if (getenv("RDBEAM_TEST_VERBS")) {
 		fixture_host = getenv("RDBEAM_TEST_VERBS");
 		transport = &verbs;
+		waits_for_readers = !driver_tells_of_errors();
+		if (waits_for_readers)
+			print_message("not tested: that a session whose READ was refused ends "
+				      "while its reader stays, "
+				      "as this driver does not tell of errors\n");
 		return cmocka_run_group_tests_name(transport->name, tests, NULL, NULL);
 	}
 #endif

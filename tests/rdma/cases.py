@@ -330,6 +330,8 @@ def contract(_):
         status, output = guest.run(f"{lab.sanitizer} RDBEAM_TEST_VERBS={guest.ip} contract-transport", 250)
         check(status == 0, f"status {status}:\n{output[-6000:]}")
         skipped = set(re.findall(r"SKIPPED \] ([a-z]\w+)", output))
+        for line in re.findall(r"^not tested: .*$", output, re.M):
+            say(line)
         say(f"{output.count('[       OK ]')} cases passed over verbs, {len(skipped)} are not for it")
         if not lab.sanitizer:
             return
