@@ -39,7 +39,9 @@ enum beam_scope {
 	X(SERVER, -5013, OPERATION, "Redis answered with an error")                                \
 	X(COUNT, -5014, SNAPSHOT, "number of keys does not match the server's")                    \
 	X(METADATA, -5015, SNAPSHOT, "a module keeps data of a key that only the server can save") \
-	X(MOVED, -5016, SNAPSHOT, "the server moved keys in its table while they were read")
+	X(MOVED, -5016, SNAPSHOT, "the server moved keys in its table while they were read")       \
+	X(OWNED, -5017, SNAPSHOT,                                                                  \
+	  "a module keeps AUX data and keys, which only the server can save together")
 
 enum beam_error {
 #define X(name, value, scope, text) BEAM_E_##name = (value),

@@ -62,6 +62,7 @@ static void build_header(struct text *text, const struct beam_image_header *head
 		text_add_string(text, header->aux[i].key);
 		text_add_string(text, header->aux[i].value);
 	}
+	text_add(text, header->module_aux, header->module_aux_bytes);
 	text_add(text, header->functions, header->functions_bytes);
 	for (size_t i = 0; i < header->ndbs; i++) {
 		text_add_op(text, BEAM_RDB_OP_SELECTDB);

@@ -91,8 +91,9 @@ static bool chunk_shape_ok(const struct beam_chunk_footer *f, const uint8_t *bas
 		return false;
 	if (tail > len_bytes || f->body_bytes > len_bytes - tail)
 		return false;
-	/* Chunk 0 is the header and has no items; another one's body is its items. */
-	if (f->first_index == 0 ? f->nitems != 0 : (f->nitems == 0) != (f->body_bytes == 0))
+	/* Chunk 0 is the header and has no items; another one's body is its items, or AUX data of modules. */
+	if (f->nitems ? f->first_index == 0 || f->body_bytes == 0
+		      : f->first_index && f->body_bytes && base[0] != BEAM_RDB_OP_MODULE_AUX)
 		return false;
 	if (f->nitems > f->index_bytes || (f->nitems == 0 && f->index_bytes != 0))
 		return false;

@@ -138,4 +138,8 @@ int beam_verify_keys(const uint8_t *base, size_t len_bytes, beam_verify_problem_
  * 0, BEAM_E_TORN, BEAM_E_FORMAT, BEAM_E_UNSUPPORTED for a type that is not known. */
 int beam_rdb_skip_value(const uint8_t *buf, size_t len_bytes, size_t *pos, uint8_t type);
 
+/* Moves *pos behind a record of module AUX data, and tells its type. 0, BEAM_E_TORN, or BEAM_E_FORMAT, also where
+ * none begins at *pos. */
+int beam_rdb_skip_module_aux(const uint8_t *buf, size_t len_bytes, size_t *pos, uint64_t *type_id);
+
 #endif

@@ -221,29 +221,40 @@ int beam_image_writer_flush(struct beam_image_writer *writer)
 	return err ? err : chunk_writer_drain(&writer->chunks);
 }
 
-/* ---- the header chunk ----------------------------------------------------------------------- */
+/* ---- chunks without items ------------------------------------------------------------------- */
+
+static int write_records(const struct beam_segment_source *source, const void *bytes,
+			 size_t len_bytes)
+{
+	struct chunk_writer writer;
+	struct chunk chunk = {0};
+	uint64_t segment = source->segment_bytes;
+	uint64_t n = (len_bytes + BEAM_CHUNK_TAIL_BYTES + segment - 1) / segment;
+	int err = n > BEAM_SEGMENTS_MAX ? BEAM_E_FULL : 0;
+
+	chunk_writer_init(&writer, source, NULL);
+	if (!err)
+		err = chunk_begin(&writer, &chunk, (uint32_t)n);
+	if (!err)
+		err = chunk_append(&writer, &chunk, bytes, len_bytes, false);
+	return err ? err : chunk_end(&writer, &chunk);
+}
 
 int beam_image_write_header(const struct beam_segment_source *source,
 			    const struct beam_image_header *header)
 {
-	struct beam_image_writer *writer = NULL;
-	struct chunk chunk = {0};
 	uint8_t *bytes = NULL;
 	size_t len;
 	int err = beam_image_header_build(header, &bytes, &len);
 
 	if (!err)
-		err = beam_image_writer_open(source, NULL, &writer);
-	if (!err)
-		err = chunk_begin(
-		    &writer->chunks, &chunk,
-		    (uint32_t)((len + BEAM_CHUNK_TAIL_BYTES + source->segment_bytes - 1) /
-			       source->segment_bytes));
-	if (!err)
-		err = chunk_append(&writer->chunks, &chunk, bytes, len, false);
-	if (!err)
-		err = chunk_end(&writer->chunks, &chunk);
+		err = write_records(source, bytes, len);
 	free(bytes);
-	beam_image_writer_close(&writer);
 	return err;
+}
+
+int beam_image_write_module_aux(const struct beam_segment_source *source, const void *bytes,
+				size_t len_bytes)
+{
+	return write_records(source, bytes, len_bytes);
 }

@@ -57,6 +57,9 @@ struct beam_image_header {
 	uint16_t rdb_version; /* that of the server's DUMP payloads */
 	const struct beam_image_aux *aux;
 	size_t naux;
+	const void
+	    *module_aux; /* records of module AUX data that come before the keys; may be NULL */
+	size_t module_aux_bytes;
 	const void *functions; /* FUNCTION DUMP payload without its 10-byte footer; may be NULL */
 	size_t functions_bytes;
 	const struct beam_image_db_size *dbs; /* databases that hold keys */
@@ -66,6 +69,10 @@ struct beam_image_header {
 /* Writes and seals the header chunk: must be the first claim of the generation (index 0). */
 int beam_image_write_header(const struct beam_segment_source *source,
 			    const struct beam_image_header *header);
+
+/* After all writers have flushed: a chunk of records of module AUX data that come behind the keys. */
+int beam_image_write_module_aux(const struct beam_segment_source *source, const void *bytes,
+				size_t len_bytes);
 
 struct beam_image_totals {
 	uint64_t nitems, nexpired; /* in */

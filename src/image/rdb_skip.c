@@ -235,10 +235,10 @@ static int read_selectdb(struct walk *w, struct beam_rdb_record *record)
 }
 
 /* Module id, "when" as an unsigned integer, and the module's fields. */
-static int skip_module_aux(struct walk *w)
+static int skip_module_aux(struct walk *w, uint64_t *type_id)
 {
-	uint64_t module_id, opcode, when;
-	int err = get_number(w, &module_id);
+	uint64_t opcode, when;
+	int err = get_number(w, type_id);
 
 	if (!err)
 		err = get_number(w, &opcode);
@@ -247,6 +247,19 @@ static int skip_module_aux(struct walk *w)
 	if (!err)
 		err = get_number(w, &when);
 	return err ? err : skip_module_fields(w);
+}
+
+int beam_rdb_skip_module_aux(const uint8_t *buf, size_t len_bytes, size_t *pos, uint64_t *type_id)
+{
+	struct walk w = {.buf = buf, .len_bytes = len_bytes, .pos = *pos + 1};
+
+	if (*pos >= len_bytes || buf[*pos] != BEAM_RDB_OP_MODULE_AUX)
+		return BEAM_E_FORMAT;
+	int err = skip_module_aux(&w, type_id);
+
+	if (!err)
+		*pos = w.pos;
+	return err;
 }
 
 static int skip_slot_import(struct walk *w)
@@ -329,6 +342,8 @@ static int read_freq(struct walk *w, struct beam_rdb_record *record)
 
 static int read_record(struct walk *w, struct beam_rdb_record *record)
 {
+	uint64_t type_id;
+
 	switch (record->code) {
 	case BEAM_RDB_OP_KEY_METADATA:
 		return skip_slot_import_or_metadata(w);
@@ -340,7 +355,7 @@ static int read_record(struct walk *w, struct beam_rdb_record *record)
 	case BEAM_RDB_OP_FUNCTION_PRE_GA:
 		return BEAM_E_UNSUPPORTED;
 	case BEAM_RDB_OP_MODULE_AUX:
-		return skip_module_aux(w);
+		return skip_module_aux(w, &type_id);
 	case BEAM_RDB_OP_IDLE:
 		return read_idle(w, record);
 	case BEAM_RDB_OP_FREQ:

@@ -72,26 +72,24 @@ static void walk_items(struct image_walk *w, const struct beam_chunk *chunk)
 			 cursor.next, chunk->footer.nitems, chunk->footer.first_index);
 }
 
-/* The header chunk: everything but keys. */
-static void walk_header(struct image_walk *w, const struct beam_chunk *chunk)
+/* Records of a chunk without items, which is everything but keys. */
+static void walk_records(struct image_walk *w, const struct beam_chunk *chunk, size_t pos)
 {
 	struct beam_rdb_record record = {0};
 	size_t body_bytes = (size_t)chunk->footer.body_bytes;
-	size_t pos = 9;
+	size_t begin = (size_t)(chunk->base - w->run->base);
 
-	if (!beam_verify_magic(w->run))
-		return;
 	while (!w->run->stopped && pos < body_bytes) {
 		size_t at = pos;
 		int err = beam_rdb_next_record(chunk->base, body_bytes, &pos, &record);
 
 		if (err) {
-			beam_verify_tell_record(w->run, err, at, &record);
+			beam_verify_tell_record(w->run, err, begin + at, &record);
 			return;
 		}
 		if (record.kind == BEAM_RDB_IS_KEY || record.kind == BEAM_RDB_IS_END) {
-			beam_verify_tell(w->run, BEAM_E_FORMAT, at,
-					 "the header chunk holds a key or the end mark");
+			beam_verify_tell(w->run, BEAM_E_FORMAT, begin + at,
+					 "a chunk without items holds a key or the end mark");
 			return;
 		}
 		beam_verify_book_record(w->run, &record);
@@ -134,10 +132,12 @@ static void take_chunk(struct image_walk *w, const struct beam_chunk_footer *foo
 		return;
 	}
 	check_padding(w, &chunk);
-	if (footer->first_index == 0)
-		walk_header(w, &chunk);
-	else
+	if (footer->nitems)
 		walk_items(w, &chunk);
+	else if (footer->first_index)
+		walk_records(w, &chunk, 0);
+	else if (beam_verify_magic(w->run))
+		walk_records(w, &chunk, BEAM_RDB_MAGIC_BYTES);
 }
 
 /* Whether a chunk of this image ends with the segment. The generation is a random number, so that

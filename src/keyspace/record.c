@@ -482,6 +482,8 @@ int beam_record_read(struct beam_record_reader *reader, const struct beam_open_k
 	done = reader->all_by_dump ? 0 : read_by_peek(reader, key, &meta);
 	if (done)
 		return done < 0 ? done : 0;
+	if (beam_module_aux_owns(reader->opts.aux_types, key->handle))
+		return BEAM_E_OWNED;
 	bool is_string =
 	    !reader->all_by_dump && RedisModule_KeyType(key->handle) == REDIS_KEY_STRING;
 

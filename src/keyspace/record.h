@@ -19,6 +19,7 @@
 #include <stdint.h>
 
 #include "deferred.h"
+#include "module_aux.h"
 #include "open_key.h"
 #include "read_ways.h"
 #include "redis_api.h"
@@ -41,10 +42,11 @@ enum beam_eviction { BEAM_EVICTION_NONE, BEAM_EVICTION_LRU, BEAM_EVICTION_LFU };
 struct beam_record_opts {
 	enum beam_eviction eviction; /* IDLE or FREQ goes with each key */
 	bool fast_path;              /* rdbeam.fast-path */
-	bool cluster;         /* commands may be refused: the key's slot may be another node's */
-	bool key_metadata;    /* some other module may keep it (key_metadata.h) */
-	long save_delay_us;   /* rdb-key-save-delay */
-	unsigned rdb_version; /* that the server writes */
+	bool cluster;      /* commands may be refused: the key's slot may be another node's */
+	bool key_metadata; /* some other module may keep it (key_metadata.h) */
+	const struct beam_aux_types *aux_types; /* of modules whose keys are not read; not NULL */
+	long save_delay_us;                     /* rdb-key-save-delay */
+	unsigned rdb_version;                   /* that the server writes */
 	/* Not NULL: keys that need a lookup by name are put there, and what is passed to `put` as a
 	 * body is memory of the keyspace, which stays. */
 	struct beam_deferred *defer;

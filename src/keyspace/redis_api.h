@@ -277,6 +277,7 @@ typedef struct {
 	X(void, ScanCursorDestroy, (RedisModuleScanCursor *))                                      \
 	X(int, Scan, (RedisModuleCtx *, RedisModuleScanCursor *, RedisModuleScanCB, void *))       \
 	X(int, KeyType, (RedisModuleKey *))                                                        \
+	X(RedisModuleType *, ModuleTypeGetType, (RedisModuleKey *))                                \
 	X(size_t, ValueLength, (RedisModuleKey *))                                                 \
 	X(char *, StringDMA, (RedisModuleKey *, size_t *, int))                                    \
 	X(mstime_t, GetExpire, (RedisModuleKey *))                                                 \

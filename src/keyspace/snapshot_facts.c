@@ -12,7 +12,6 @@
 #include "key_metadata.h"
 #include "rdb.h"
 #include "rdbeam/error.h"
-#include "stream.h"
 
 #define VALKEY_AS_REDIS   11 /* up to here Valkey's format is that of Redis 7.2 */
 #define DUMP_FOOTER_BYTES 10
@@ -221,7 +220,8 @@ static void read_policy(RedisModuleCtx *ctx, struct beam_facts *facts)
 	facts->save_delay_us = strtol(text, NULL, 10);
 	beam_config_get(ctx, "min-replicas-to-write", text, sizeof(text));
 	facts->min_replicas_to_write = strtoll(text, NULL, 10);
-	facts->key_metadata = beam_key_metadata_known() && other_modules(ctx);
+	facts->other_modules = other_modules(ctx);
+	facts->key_metadata = facts->other_modules && beam_key_metadata_known();
 }
 
 /* A number of INFO's line on a database; 0 where there is none. */
@@ -410,36 +410,4 @@ bool beam_facts_slots_move(RedisModuleCtx *ctx, const struct beam_facts *facts)
 	if (reply)
 		RedisModule_FreeCallReply(reply);
 	return arrive;
-}
-
-static size_t refuse(struct beam_stream *stream, const void *from, size_t len_bytes)
-{
-	(void)from;
-	*(size_t *)stream->owner += len_bytes;
-	return 0;
-}
-
-static off_t nowhere(struct beam_stream *stream)
-{
-	(void)stream;
-	return 0;
-}
-
-/* The server exports its own serializer of module AUX data (rdb.c, module.c). There may be gigabytes of it: the stream
- * refuses the first byte, and by that they are told. */
-enum beam_module_aux beam_facts_module_aux(RedisModuleCtx *ctx)
-{
-	static struct beam_stream stream;
-	ssize_t (*save_aux)(struct beam_stream *, int when);
-	size_t bytes = 0;
-	int failed = 0;
-
-	if (!other_modules(ctx))
-		return BEAM_AUX_NONE;
-	*(void **)&save_aux = dlsym(RTLD_DEFAULT, "rdbSaveModulesAux");
-	if (!save_aux || !beam_stream_open(&stream, refuse, nowhere, &bytes))
-		return BEAM_AUX_UNKNOWN;
-	for (int when = 1; when <= 2 && !bytes; when++) /* before, after the keys */
-		failed |= save_aux(&stream, when) < 0;
-	return bytes ? BEAM_AUX_SOME : failed ? BEAM_AUX_UNKNOWN : BEAM_AUX_NONE;
 }

@@ -10,6 +10,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "module_aux.h"
 #include "partition.h"
 #include "record.h"
 
@@ -35,7 +36,9 @@ struct beam_facts {
 	bool tells_stream_db; /* whoever loads the dump goes on in that database */
 	uint64_t used_memory;
 	enum beam_eviction eviction;
-	bool key_metadata; /* some other module may keep it (key_metadata.h) */
+	bool other_modules;
+	struct beam_aux_types aux_types; /* save_aux.h */
+	bool key_metadata;               /* some other module may keep it (key_metadata.h) */
 	long save_delay_us;
 	int64_t min_replicas_to_write;
 	enum beam_partition partition;
@@ -65,15 +68,6 @@ bool beam_server_is_valkey(RedisModuleCtx *ctx);
  * or keys are there whose slots are another node's, and the server hides them: a stock dump has such
  * keys, and says what becomes of them. An image cannot. */
 bool beam_facts_slots_move(RedisModuleCtx *ctx, const struct beam_facts *facts);
-
-enum beam_module_aux {
-	BEAM_AUX_NONE,
-	BEAM_AUX_SOME,
-	BEAM_AUX_UNKNOWN, /* other modules are loaded, and the server hides its serializer */
-};
-
-/* Whether a stock dump would hold AUX data of modules now: such data is not copied natively. */
-enum beam_module_aux beam_facts_module_aux(RedisModuleCtx *ctx);
 
 /* On a replica: the database selected in the stream that it receives, which is that of its primary's connection;
  * -1 without one. Not in a child: before the list of clients a server waits for threads that a fork leaves behind. */

@@ -5,6 +5,7 @@
  * elsewhere), the load fails. */
 #include "load.h"
 
+#include <dlfcn.h>
 #include <errno.h>
 #include <stdbool.h>
 #include <string.h>
@@ -293,10 +294,24 @@ void beam_load_close(void)
 	RedisModule_FreeThreadSafeContext(load.ctx);
 }
 
+/* Else the server does not load from a socket, whatever its settings are (source: useDisklessLoad in replication.c of Redis
+ * 7.0.15 to 8.6, Valkey 7.2.7 to 9.1). One that hides the function is tried. */
+static bool loads_from_socket(void)
+{
+	int (*all_handle_errors)(void);
+
+	*(void **)&all_handle_errors = dlsym(RTLD_DEFAULT, "moduleAllDatatypesHandleErrors");
+	return !all_handle_errors || all_handle_errors();
+}
+
 int beam_load_command(RedisModuleCtx *ctx)
 {
 	struct beam_load_offer offer;
 
+	if (!loads_from_socket())
+		return RedisModule_ReplyWithError(
+		    ctx, "ERR loading by module is not possible: another module of this server "
+			 "does not handle read errors, so it loads by way of its disk");
 	if (!make_type(ctx))
 		return RedisModule_ReplyWithError(
 		    ctx, "ERR loading by module is not possible: the server has a data type of "

@@ -24,6 +24,7 @@
 #include "log.h"
 #include "program.h"
 #include "rdbeam/error.h"
+#include "save_aux.h"
 #include "save_file.h"
 #include "save_header.h"
 #include "shared.h"
@@ -41,6 +42,7 @@ struct snapshot {
 	uint64_t forked_ns;
 	struct beam_facts facts;
 	bool have_facts;
+	struct beam_save_aux aux;
 	struct beam_ctl_begin begin;
 	struct beam_lane *lane;
 	struct beam_copy_pool *pool;
@@ -140,15 +142,7 @@ static int check_facts(struct snapshot *s)
 		snprintf(s->why, sizeof(s->why), "slots are moving between nodes of the cluster");
 		return BEAM_E_UNSUPPORTED;
 	}
-	enum beam_module_aux aux = beam_facts_module_aux(s->ctx);
-
-	if (aux == BEAM_AUX_NONE)
-		return 0;
-	snprintf(s->why, sizeof(s->why), "%s",
-		 aux == BEAM_AUX_UNKNOWN
-		     ? "other modules are loaded and it cannot be told whether they keep AUX data"
-		     : "another module keeps AUX data, which only the server itself can save");
-	return BEAM_E_UNSUPPORTED;
+	return beam_save_aux_read(&s->facts, &s->aux, s->why);
 }
 
 /* The server knows it even without its link. */
@@ -241,7 +235,7 @@ static int copy(struct snapshot *s)
 	struct beam_workers_result result;
 	int err;
 
-	err = beam_save_header(&s->facts, &s->begin, source);
+	err = beam_save_header(&s->facts, &s->aux, &s->begin, source);
 	if (err)
 		return fail(s, "writing the image's header", err);
 	err = BEAM_FAULT("copy");
@@ -253,6 +247,8 @@ static int copy(struct snapshot *s)
 			snprintf(s->why, sizeof(s->why),
 				 "DUMP is renamed (rename-command), and there are values that are "
 				 "read by it");
+		if (err == BEAM_E_OWNED)
+			beam_save_aux_is_owned();
 		return fail(s, "copying the keyspace", err);
 	}
 	if (result.fast_path_failed) {
@@ -263,6 +259,9 @@ static int copy(struct snapshot *s)
 	s->totals.nitems = result.keys;
 	s->totals.nexpired = result.expired;
 	beam_shared->ways = result.ways;
+	err = beam_save_aux_write(&s->aux, source);
+	if (err)
+		return fail(s, "writing other modules' AUX data", err);
 	err = BEAM_FAULT("last");
 	if (!err)
 		err =
@@ -302,6 +301,7 @@ static void snapshot_close(struct snapshot *s, int err)
 	beam_lane_close(&s->lane);
 	beam_copy_pool_close(&s->pool);
 	beam_save_file_close(&s->file);
+	beam_save_aux_free(&s->aux);
 	if (s->have_facts)
 		beam_facts_free(&s->facts);
 }

@@ -69,8 +69,8 @@ static uint64_t table_size(const struct beam_facts *facts, uint64_t keys)
 	return keys >= ROOM_FROM_KEYS && facts->chained_tables ? keys + keys / 2 : keys;
 }
 
-int beam_save_header(const struct beam_facts *facts, const struct beam_ctl_begin *begin,
-		     const struct beam_segment_source *source)
+int beam_save_header(const struct beam_facts *facts, const struct beam_save_aux *aux,
+		     const struct beam_ctl_begin *begin, const struct beam_segment_source *source)
 {
 	struct beam_image_db_size *dbs = calloc(facts->ndbs + 1, sizeof(*dbs));
 	struct aux_list *list = calloc(1, sizeof(*list));
@@ -87,6 +87,8 @@ int beam_save_header(const struct beam_facts *facts, const struct beam_ctl_begin
 		    .rdb_version = facts->rdb_version,
 		    .aux = list->aux,
 		    .naux = list->n,
+		    .module_aux = aux->before,
+		    .module_aux_bytes = aux->before_bytes,
 		    .functions = facts->functions,
 		    .functions_bytes = facts->functions_bytes,
 		    .dbs = dbs,

@@ -7,11 +7,12 @@
 #define BEAM_SAVE_HEADER_H
 
 #include "ctl.h"
+#include "save_aux.h"
 #include "segment_source.h"
 #include "snapshot_facts.h"
 
 /* Writes the first chunk. 0, -ENOMEM, or what the source returns. */
-int beam_save_header(const struct beam_facts *facts, const struct beam_ctl_begin *begin,
-		     const struct beam_segment_source *source);
+int beam_save_header(const struct beam_facts *facts, const struct beam_save_aux *aux,
+		     const struct beam_ctl_begin *begin, const struct beam_segment_source *source);
 
 #endif

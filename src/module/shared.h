@@ -19,6 +19,7 @@ struct beam_shared {
 	_Atomic int fast_path_off;  /* values did not look as expected: not tried again */
 	_Atomic uint32_t cuts;      /* cut.c's: how many, and whether the last one was marked */
 	_Atomic int64_t stream_db;  /* cut.c's: selected in the stream at the last cut */
+	_Atomic int aux_owned;      /* a module's keys belong to its AUX data: not tried again */
 	_Atomic int one_worker;     /* the partition did not add up: not tried again */
 	struct beam_read_ways ways; /* of the last copy; its child alone writes it */
 	char reason[BEAM_REASON_BYTES];

@@ -194,6 +194,16 @@ static int skip_string(const uint8_t *buf, size_t len, size_t *pos)
 	return beam_rdb_skip_value(buf, len, pos, BEAM_RDB_STRING);
 }
 
+/* A server takes it by a whole dump only. */
+static int skip_module_aux(const uint8_t *buf, size_t len, size_t at, size_t *pos)
+{
+	uint64_t type_id;
+	int rc = beam_rdb_skip_module_aux(buf, len, &at, &type_id);
+
+	*pos = at;
+	return rc;
+}
+
 static int restore_functions(struct copier *c, size_t bytes)
 {
 	static const char *const policy[] = {"APPEND", "REPLACE"};
@@ -222,6 +232,8 @@ static int copy_functions(struct copier *c, const struct beam_chunk *chunk)
 
 		if (opcode == BEAM_RDB_OP_AUX || opcode == BEAM_RDB_OP_FUNCTION2)
 			rc = skip_string(body, len, &pos);
+		else if (opcode == BEAM_RDB_OP_MODULE_AUX)
+			rc = skip_module_aux(body, len, at, &pos);
 		else if (!nlens)
 			rc = BEAM_E_FORMAT;
 		if (!rc && opcode == BEAM_RDB_OP_AUX)

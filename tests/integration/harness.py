@@ -483,7 +483,7 @@ def check_rdb(path, binary=None):
     """The checker that belongs to the server (redis-server unless told) accepts the file."""
     server = pathlib.Path(binary or servers()[0][1])
     checker = server.with_name(server.name.replace("-server", "-check-rdb"))
-    done = subprocess.run([str(checker), str(path)], capture_output=True, text=True)
+    done = subprocess.run([str(checker), str(path)], capture_output=True, text=True, errors="replace")
     assert done.returncode == 0 and "RDB looks OK" in done.stdout, done.stdout + done.stderr
 
 

@@ -285,9 +285,10 @@ def test_slow_name_server_holds_nothing_up(make, root, binary):
 @pytest.fixture
 def beside(make):
     """A server with another module, too."""
-    def start(name, argument="", **kwargs):
+    def start(name, argument="", also=None, **kwargs):
         server = make(name, run=False, **kwargs)
-        server.conf["loadmodule"] = f"{harness.artifact('rdbeam-other.so')} {argument}"
+        other = harness.artifact("rdbeam-other.so")
+        server.conf["loadmodule"] = f"{other} {argument}" + (f"\nloadmodule {other} {also}" if also else "")
         return server.start()
     return start
 
@@ -299,11 +300,70 @@ def saved_by_the_server(server, reason):
     assert reason in server.info("rdbeam")["rdbeam_last_fallback_reason"]
 
 
-def test_aux_data_of_another_module_is_saved_by_the_server(beside):
+def loads_aux(server, nbytes):
+    """Once each, before and behind the keys."""
+    log = server.log()
+    return [log.count(f"given AUX data {when} of {nbytes} bytes") for when in (1, 2)] == [1, 1]
+
+
+@pytest.mark.parametrize("nbytes", [10, 9_000_000])
+def test_aux_data_of_another_module_is_in_the_image(beside, nbytes):
+    """With it keys of a third module, by a table that is loaded by server and module, and copied into one without."""
+    server = beside("server", f"aux {nbytes}", also="keys")
+    fill_two_databases(server)
+    server.client.execute_command("KEYS.KEEP", "kept", "42")
+    server.client.execute_command("FUNCTION", "LOAD", "#!lua name=one\nredis.register_function('f', function() return 1 end)")
+    server.bgsave()
+    assert server.fallbacks() == 0, server.info("rdbeam")
+    log = server.log()
+    assert [log.count(f"asked for AUX data {when}") for when in (1, 2)] == [1, 1], "as by the server's own dump"
+    checked = harness.cli("verify", server.dump())
+    assert checked.returncode == 0, checked.stdout
+    harness.check_rdb(server.dump(), server.binary)
+    digest = server.digest()
+    for loader in "stock", "module":
+        replica = beside(f"replica-{loader}", "aux", also="keys")
+        pull(server, replica, "--loader", loader)
+        assert replica.digest() == digest and loads_aux(replica, nbytes)
+        replica.stop()
+    copied = beside("copied", "keys")
+    pull(server, copied, "--as", "copy")
+    assert copied.digest() == digest and copied.client.execute_command("FUNCTION", "LIST")
+    server.stop()
+    server.start()
+    assert server.digest() == digest and loads_aux(server, nbytes)
+
+
+def test_server_that_loads_by_way_of_its_disk_is_not_loaded_by_module(beside):
+    """Redis does so beside a module that does not handle read errors: the pull waited half a minute for it, and ended."""
+    server = beside("server", "keys")
+    data.fill_strings(server.client, 1000, 100)
+    server.client.execute_command("KEYS.KEEP", "kept", "42")
+    replica = beside("replica", "careless")
+    refused = pull(server, replica, "--loader", "module", check=None)
+    assert refused.returncode and "does not handle read errors" in refused.stderr
+    assert not replica.client.dbsize()
+    loaded = pull(server, replica)
+    assert loaded["loader"] == "stock" and replica.digest() == server.digest()
+
+
+def test_keys_of_a_module_with_aux_data_are_saved_by_the_server(beside):
+    """What it writes of a key may stand on what it has written before, and keys are read by several processes."""
     server = beside("server", "aux")
     fill_two_databases(server)
-    saved_by_the_server(server, "AUX data")
-    assert server.log().count("asked for AUX data") == 1, "by the server, not to find out whether there is any"
+    server.client.execute_command("OTHER.KEEP", "kept", "42")
+    saved_by_the_server(server, "keeps AUX data and keys")
+    saved_by_the_server(server, "keeps AUX data and keys")
+    digest = server.digest()
+    server.stop()
+    server.start()
+    assert server.digest() == digest
+
+
+def test_much_aux_data_is_saved_by_the_server(beside):
+    server = beside("server", "aux 70000000")
+    fill_two_databases(server)
+    saved_by_the_server(server, "more than 64 MiB of AUX data")
 
 
 def test_what_another_module_saves_in_its_own_child_is_no_failure(beside):

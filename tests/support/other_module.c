@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: BSD-3-Clause
- * Another module beside rdbeam, for tests: with any argument it keeps AUX data. OTHER.NOTE KEY NUMBER attaches metadata to a key where the server has that (source: redismodule.h of Redis 8.6.3), OTHER.READ
+ * Another module beside rdbeam, for tests: with the argument "aux" it keeps AUX data, and has keys of a type of its own (OTHER.KEEP
+ * KEY NUMBER). With "keys" it is the module KEYS, with nothing but such keys (KEYS.KEEP); with "careless" it does not handle read errors either. OTHER.NOTE KEY NUMBER attaches metadata to a key where the server has that (source: redismodule.h of Redis 8.6.3), OTHER.READ
  * KEY tells it. It logs each key that it is told the end of, and each time that it is asked for
  * its AUX data. OTHER.SAVE is SAVE, in a child of its own. */
 #include <stdint.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "redis_api.h"
 
@@ -20,6 +22,13 @@
 	X(void, CloseKey, (RedisModuleKey *))                                                      \
 	X(void, SaveUnsigned, (RedisModuleIO *, uint64_t))                                         \
 	X(uint64_t, LoadUnsigned, (RedisModuleIO *))                                               \
+	X(void, SaveStringBuffer, (RedisModuleIO *, const char *, size_t))                         \
+	X(char *, LoadStringBuffer, (RedisModuleIO *, size_t *))                                   \
+	X(void, SetModuleOptions, (RedisModuleCtx *, int))                                         \
+	X(void *, Alloc, (size_t))                                                                 \
+	X(void, Free, (void *))                                                                    \
+	X(int, ModuleTypeSetValue, (RedisModuleKey *, RedisModuleType *, void *))                  \
+	X(const char *, StringPtrLen, (const RedisModuleString *, size_t *))                       \
 	X(int, SubscribeToKeyspaceEvents,                                                          \
 	  (RedisModuleCtx *, int,                                                                  \
 	   int (*)(RedisModuleCtx *, int, const char *, RedisModuleString *)))                     \
@@ -35,23 +44,70 @@
 FUNCTIONS(X)
 #undef X
 
-#define AFTER_RDB      2
-#define NOTIFY_EXPIRED (1 << 8)
+#define BEFORE_AND_AFTER_RDB 3
+#define NOTIFY_EXPIRED       (1 << 8)
+#define HANDLES_ERRORS                                                                             \
+	(REDISMODULE_OPTIONS_HANDLE_IO_ERRORS | REDISMODULE_OPTIONS_HANDLE_REPL_ASYNC_LOAD)
 
 static int class_id = -1;
+static RedisModuleType *kept;
+static size_t aux_bytes;
 
 static void save_aux(RedisModuleIO *io, int when)
 {
-	(void)when;
-	other_Log(NULL, "notice", "asked for AUX data");
-	other_SaveUnsigned(io, 7);
+	char *bytes = other_Alloc(aux_bytes + 1);
+
+	other_Log(NULL, "notice", "asked for AUX data %d", when);
+	other_SaveUnsigned(io, (uint64_t)when);
+	memset(bytes, 'x', aux_bytes);
+	other_SaveStringBuffer(io, bytes, aux_bytes);
+	other_Free(bytes);
 }
 
 static int load_aux(RedisModuleIO *io, int encver, int when)
 {
+	uint64_t said = other_LoadUnsigned(io);
+	size_t len = 0;
+	char *bytes = other_LoadStringBuffer(io, &len);
+
 	(void)encver;
-	(void)when;
-	return other_LoadUnsigned(io) == 7 ? REDISMODULE_OK : REDISMODULE_ERR;
+	other_Log(NULL, "notice", "given AUX data %d of %d bytes", when, (int)len);
+	other_Free(bytes);
+	return said == (uint64_t)when ? REDISMODULE_OK : REDISMODULE_ERR;
+}
+
+static void save_kept(RedisModuleIO *io, void *value)
+{
+	other_SaveUnsigned(io, *(uint64_t *)value);
+}
+
+static void *load_kept(RedisModuleIO *io, int encver)
+{
+	uint64_t *value = other_Alloc(sizeof(*value));
+
+	(void)encver;
+	*value = other_LoadUnsigned(io);
+	return value;
+}
+
+static void free_kept(void *value)
+{
+	other_Free(value);
+}
+
+static int on_keep(RedisModuleCtx *ctx, RedisModuleString **argv, int argc)
+{
+	long long number;
+
+	if (!kept || argc != 3 || other_StringToLongLong(argv[2], &number))
+		return other_ReplyWithError(ctx, "ERR no keys here");
+	RedisModuleKey *key = other_OpenKey(ctx, argv[1], REDISMODULE_READ | REDISMODULE_WRITE);
+	uint64_t *value = other_Alloc(sizeof(*value));
+
+	*value = (uint64_t)number;
+	other_ModuleTypeSetValue(key, kept, value);
+	other_CloseKey(key);
+	return other_ReplyWithLongLong(ctx, number);
 }
 
 static void save_note(RedisModuleIO *io, void *value, uint64_t *note)
@@ -127,24 +183,50 @@ static struct {
 __attribute__((visibility("default"))) int RedisModule_OnLoad(RedisModuleCtx *ctx, void **argv,
 							      int argc);
 
+/* Nothing but a type of its own. */
+static int load_keys(RedisModuleCtx *ctx, RedisModuleTypeMethods *methods, int careful)
+{
+	methods->aux_save = NULL;
+	methods->aux_load = NULL;
+	other_SetModuleAttribs(ctx, "keys", 1, REDISMODULE_APIVER_1);
+	if (careful)
+		other_SetModuleOptions(ctx, HANDLES_ERRORS);
+	kept = other_CreateDataType(ctx, "rdbeam-ky", 0, methods);
+	return !kept || other_CreateCommand(ctx, "keys.keep", on_keep, "write", 1, 1, 1)
+		   ? REDISMODULE_ERR
+		   : REDISMODULE_OK;
+}
+
 int RedisModule_OnLoad(RedisModuleCtx *ctx, void **argv, int argc)
 {
 	int (*get_api)(const char *, void *) = *(int (**)(const char *, void *))(void *)ctx;
 	RedisModuleTypeMethods methods = {.version = REDISMODULE_TYPE_METHODS_VERSION,
-					  .free = free,
+					  .rdb_load = load_kept,
+					  .rdb_save = save_kept,
+					  .free = free_kept,
 					  .aux_load = load_aux,
 					  .aux_save = save_aux,
-					  .aux_save_triggers = AFTER_RDB};
+					  .aux_save_triggers = BEFORE_AND_AFTER_RDB};
+	long long number = 0;
 
-	(void)argv;
 #define X(type, name, args) get_api("RedisModule_" #name, (void *)&other_##name);
 	FUNCTIONS(X)
 #undef X
+	const char *kind = argc ? other_StringPtrLen(argv[0], NULL) : "";
+
+	if (strcmp(kind, "keys") == 0 || strcmp(kind, "careless") == 0)
+		return load_keys(ctx, &methods, strcmp(kind, "keys") == 0);
 	other_SetModuleAttribs(ctx, "other", 1, REDISMODULE_APIVER_1);
+	other_SetModuleOptions(ctx, HANDLES_ERRORS);
+	if (argc > 1)
+		other_StringToLongLong(argv[1], &number);
+	aux_bytes = (size_t)number;
 	if (other_CreateKeyMetaClass)
 		class_id = other_CreateKeyMetaClass(ctx, "note", 1, &note_class);
 	other_SubscribeToKeyspaceEvents(ctx, NOTIFY_EXPIRED, on_expired);
-	if ((argc && !other_CreateDataType(ctx, "rdbeam-ot", 0, &methods)) ||
+	if (argc)
+		kept = other_CreateDataType(ctx, "rdbeam-ot", 0, &methods);
+	if ((argc && !kept) || other_CreateCommand(ctx, "other.keep", on_keep, "write", 1, 1, 1) ||
 	    other_CreateCommand(ctx, "other.note", on_note, "write", 1, 1, 1) ||
 	    other_CreateCommand(ctx, "other.read", on_read, "readonly", 1, 1, 1) ||
 	    other_CreateCommand(ctx, "other.save", on_save, "admin", 0, 0, 0))

@@ -305,13 +305,20 @@ static void test_empty_and_header_chunks(void **state)
 	build_chunk(base, sizeof(base), &gen, &chunk);
 	assert_int_equal(open_and_walk(base, true), 0);
 
-	/* Only chunk 0 may have a body without items, and it must have no items. */
+	/* Only chunk 0, which must have no items, and AUX data of modules may have a body without items. */
 	memset(base, 0, sizeof(base));
 	chunk.body = (const uint8_t *)"REDIS0010";
 	chunk.body_bytes = 9;
 	build_chunk(base, sizeof(base), &gen, &chunk);
 	assert_int_equal(open_and_walk(base, true), BEAM_E_FORMAT);
 	memset(base, 0, sizeof(base));
+	chunk.body = (const uint8_t *)"\xf7\x01\x02\x02\x02\x07\x00";
+	chunk.body_bytes = 7;
+	build_chunk(base, sizeof(base), &gen, &chunk);
+	assert_int_equal(open_and_walk(base, true), 0);
+	memset(base, 0, sizeof(base));
+	chunk.body = (const uint8_t *)"REDIS0010";
+	chunk.body_bytes = 9;
 	chunk.first_index = 0;
 	build_chunk(base, sizeof(base), &gen, &chunk);
 	assert_int_equal(open_and_walk(base, true), 0);

@@ -260,6 +260,34 @@ static void test_wrong_contents_with_right_crcs(void **state)
 	assert_true(was_told(&told, BEAM_E_FORMAT, 4 * (uint64_t)SEGMENT));
 }
 
+/* A chunk without items: AUX data of a module, walked as far as a key. */
+static void test_aux_data_behind_the_keys(void **state)
+{
+	struct beam_verify_report report;
+	struct told told = {0};
+	struct build_items items = {0};
+
+	(void)state;
+	build_image();
+	ITEM(&items, "\xf7\x01\x02\x02\x02\x07\x05\x03"
+		     "abc\x00\xf7\x02\x02\x02\x00");
+	items.index_bytes = items.nitems = 0;
+	memset(image + 4 * (size_t)SEGMENT, 0, SEGMENT);
+	put_chunk(4, 1, &items);
+	build_last(image, NFULL, SEGMENT, &gen, 4);
+	assert_int_equal(verify(&told, &report), 0);
+	assert_int_equal(report.keys, 4);
+
+	ITEM(&items, "\x00\x01k\x01v");
+	items.index_bytes = items.nitems = 0;
+	memset(image + 4 * (size_t)SEGMENT, 0, SEGMENT);
+	put_chunk(4, 1, &items);
+	build_last(image, NFULL, SEGMENT, &gen, 4);
+	assert_int_equal(verify(&told, &report), BEAM_E_FORMAT);
+	assert_int_equal(told.n, 1);
+	assert_true(was_told(&told, BEAM_E_FORMAT, 4 * (uint64_t)SEGMENT + 17));
+}
+
 /* One problem is enough for a caller that says so. */
 static void test_callback_stops_the_run(void **state)
 {
@@ -466,6 +494,7 @@ int main(void)
 	    cmocka_unit_test(test_lost_footer_costs_one_chunk),
 	    cmocka_unit_test(test_every_flipped_header_bit_is_caught),
 	    cmocka_unit_test(test_wrong_contents_with_right_crcs),
+	    cmocka_unit_test(test_aux_data_behind_the_keys),
 	    cmocka_unit_test(test_callback_stops_the_run),
 	    cmocka_unit_test(test_truncated_image_is_named_as_ours),
 	    cmocka_unit_test(test_real_dumps),
