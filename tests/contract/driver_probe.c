@@ -85,7 +85,7 @@ static bool is_silent(struct probe *p)
 
 bool driver_tells_of_errors(void)
 {
-	struct probe p = {NULL};
+	struct probe p = {.channel = NULL};
 	bool tells = !open_probe(&p) || arm(&p) || !is_silent(&p);
 
 	close_probe(&p);
