@@ -2,6 +2,7 @@
  * Events, and how a disk save is told from the children that are none of ours. */
 #include "hook.h"
 
+#include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
@@ -133,8 +134,18 @@ static void on_persistence(RedisModuleCtx *ctx, RedisModuleEvent event, uint64_t
 {
 	(void)event;
 	(void)data;
-	if (sub == REDISMODULE_PERSISTENCE_RDB_START && in_child())
+	if (sub == REDISMODULE_PERSISTENCE_RDB_START && in_child() && !own_fork)
 		on_rdb_start(ctx);
+}
+
+/* Some save of their keys what they leave out of DUMP: once they were told. */
+void beam_hook_tell_others(void)
+{
+	void (*fire)(uint64_t event, int sub, void *data);
+
+	*(void **)&fire = dlsym(RTLD_DEFAULT, "moduleFireServerEvent");
+	if (fire)
+		fire(REDISMODULE_EVENT_PERSISTENCE, REDISMODULE_PERSISTENCE_RDB_START, NULL);
 }
 
 static bool is_saving(RedisModuleCtx *ctx)
@@ -160,16 +171,31 @@ static void on_fork_child(RedisModuleCtx *ctx, RedisModuleEvent event, uint64_t 
 	tell_child(sub == REDISMODULE_FORK_CHILD_DIED);
 }
 
+static bool subscribe(RedisModuleCtx *ctx, uint64_t id, RedisModuleEventCallback callback)
+{
+	RedisModuleEvent event = {id, 1};
+
+	return RedisModule_SubscribeToServerEvent(ctx, event, callback) == REDISMODULE_OK;
+}
+
+/* The last one to be told that a save begins, as the others would not be told any more. What is taken out of the
+ * server's list here may not be the next that it goes on with: that is on_fork_child. */
+static void on_module_change(RedisModuleCtx *ctx, RedisModuleEvent event, uint64_t sub, void *data)
+{
+	(void)event;
+	(void)sub;
+	(void)data;
+	subscribe(ctx, REDISMODULE_EVENT_PERSISTENCE, NULL);
+	subscribe(ctx, REDISMODULE_EVENT_PERSISTENCE, on_persistence);
+}
+
 int beam_hook_open(RedisModuleCtx *ctx, beam_hook_child_fn *on_child)
 {
-	RedisModuleEvent persistence = {REDISMODULE_EVENT_PERSISTENCE, 1};
-	RedisModuleEvent fork_child = {REDISMODULE_EVENT_FORK_CHILD, 1};
-
 	server_pid = getpid();
 	tell_child = on_child;
-	if (RedisModule_SubscribeToServerEvent(ctx, persistence, on_persistence) !=
-		REDISMODULE_OK ||
-	    RedisModule_SubscribeToServerEvent(ctx, fork_child, on_fork_child) != REDISMODULE_OK)
-		return -EINVAL;
-	return 0;
+	return subscribe(ctx, REDISMODULE_EVENT_MODULE_CHANGE, on_module_change) &&
+		       subscribe(ctx, REDISMODULE_EVENT_FORK_CHILD, on_fork_child) &&
+		       subscribe(ctx, REDISMODULE_EVENT_PERSISTENCE, on_persistence)
+		   ? 0
+		   : -EINVAL;
 }

@@ -18,5 +18,7 @@ int beam_hook_open(RedisModuleCtx *ctx, beam_hook_child_fn *on_child);
 void beam_hook_own_fork(int yes);
 /* Whether a child of such a fork lives: the server calls the module when it ends. */
 bool beam_hook_has_own_child(void);
+/* In that child, before it reads: tells other modules that a save begins, as the server does in BGSAVE's. */
+void beam_hook_tell_others(void);
 
 #endif

@@ -70,6 +70,7 @@ static void child_main(RedisModuleCtx *ctx, pid_t parent)
 	beam_link_child_detach();
 	beam_config_get(ctx, "bgsave_cpulist", cpus, sizeof(cpus));
 	beam_child_take_cpus(cpus);
+	beam_hook_tell_others();
 	int err = beam_save_to_memory(ctx, now_ns);
 
 	beam_child_info_cow(true);

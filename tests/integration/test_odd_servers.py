@@ -360,6 +360,31 @@ def test_keys_of_a_module_with_aux_data_are_saved_by_the_server(beside):
     assert server.digest() == digest
 
 
+@pytest.mark.parametrize("place", ["before", "behind"])
+def test_other_modules_are_told_that_a_save_begins(make, beside, place):
+    """RedisTimeSeries leaves the rules of compaction out of what DUMP says, unless it was told: they were lost."""
+    server = make("server", run=False)
+    loads = f"loadmodule {harness.artifact('rdbeam-other.so')} told"
+    if place == "before":
+        server.conf["#"] = f"\n{loads}"
+    else:
+        server.arguments = [*server.arguments, f"\n{loads}"]
+    server.start()
+    server.client.execute_command("KEYS.KEEP", "kept", "42")
+    reader = beside("reader", "keys")
+    reader.client.execute_command("KEYS.KEEP", "wanted", "42")
+    wanted = reader.client.dump("wanted")
+    image = lambda: server.client.execute_command("RDBEAM.SNAPSHOT", "WAIT", 20000)
+    for save in server.bgsave, image:
+        before = server.log().count("told:")
+        save()
+        assert server.log().count("told:") == server.log().count("told: a save begins, 1 under way") == before + 1
+        pull(server, reader, "--as", "copy", "--force")
+        assert reader.client.dump("kept") == wanted
+        reader.client.delete("kept")
+    assert server.fallbacks() == 0
+
+
 def test_much_aux_data_is_saved_by_the_server(beside):
     server = beside("server", "aux 70000000")
     fill_two_databases(server)

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  * Another module beside rdbeam, for tests: with the argument "aux" it keeps AUX data, and has keys of a type of its own (OTHER.KEEP
- * KEY NUMBER). With "keys" it is the module KEYS, with nothing but such keys (KEYS.KEEP); with "careless" it does not handle read errors either. OTHER.NOTE KEY NUMBER attaches metadata to a key where the server has that (source: redismodule.h of Redis 8.6.3), OTHER.READ
+ * KEY NUMBER). With "keys" it is the module KEYS, with nothing but such keys (KEYS.KEEP); with "careless" it does not handle read errors either. With "told" their
+ * numbers are saved as 0 until it has been told that a save begins, as RedisTimeSeries tells DUMP from a save (source: its rdb.c). OTHER.NOTE KEY NUMBER attaches metadata to a key where the server has that (source: redismodule.h of Redis 8.6.3), OTHER.READ
  * KEY tells it. It logs each key that it is told the end of, and each time that it is asked for
  * its AUX data. OTHER.SAVE is SAVE, in a child of its own. */
 #include <stdint.h>
@@ -32,6 +33,8 @@
 	X(int, SubscribeToKeyspaceEvents,                                                          \
 	  (RedisModuleCtx *, int,                                                                  \
 	   int (*)(RedisModuleCtx *, int, const char *, RedisModuleString *)))                     \
+	X(int, SubscribeToServerEvent,                                                             \
+	  (RedisModuleCtx *, RedisModuleEvent, RedisModuleEventCallback))                          \
 	X(void, Log, (RedisModuleCtx *, const char *, const char *, ...))                          \
 	X(int, Fork, (void *, void *))                                                             \
 	X(int, ExitFromChild, (int))                                                               \
@@ -52,6 +55,7 @@ FUNCTIONS(X)
 static int class_id = -1;
 static RedisModuleType *kept;
 static size_t aux_bytes;
+static int saves = 1; /* begun, and not told to be over */
 
 static void save_aux(RedisModuleIO *io, int when)
 {
@@ -78,7 +82,7 @@ static int load_aux(RedisModuleIO *io, int encver, int when)
 
 static void save_kept(RedisModuleIO *io, void *value)
 {
-	other_SaveUnsigned(io, *(uint64_t *)value);
+	other_SaveUnsigned(io, saves > 0 ? *(uint64_t *)value : 0);
 }
 
 static void *load_kept(RedisModuleIO *io, int encver)
@@ -159,6 +163,15 @@ static int on_expired(RedisModuleCtx *ctx, int type, const char *event, RedisMod
 	return REDISMODULE_OK;
 }
 
+static void on_persistence(RedisModuleCtx *ctx, RedisModuleEvent event, uint64_t sub, void *data)
+{
+	(void)event;
+	(void)data;
+	saves += sub <= 2 || sub == 5 ? 1 : -1; /* of each kind; ended or failed */
+	if (sub == REDISMODULE_PERSISTENCE_RDB_START)
+		other_Log(ctx, "notice", "told: a save begins, %d under way", saves);
+}
+
 static int on_save(RedisModuleCtx *ctx, RedisModuleString **argv, int argc)
 {
 	int pid = other_Fork(NULL, NULL);
@@ -184,13 +197,19 @@ __attribute__((visibility("default"))) int RedisModule_OnLoad(RedisModuleCtx *ct
 							      int argc);
 
 /* Nothing but a type of its own. */
-static int load_keys(RedisModuleCtx *ctx, RedisModuleTypeMethods *methods, int careful)
+static int load_keys(RedisModuleCtx *ctx, RedisModuleTypeMethods *methods, const char *kind)
 {
+	RedisModuleEvent persistence = {REDISMODULE_EVENT_PERSISTENCE, 1};
+
 	methods->aux_save = NULL;
 	methods->aux_load = NULL;
 	other_SetModuleAttribs(ctx, "keys", 1, REDISMODULE_APIVER_1);
-	if (careful)
+	if (strcmp(kind, "careless") != 0)
 		other_SetModuleOptions(ctx, HANDLES_ERRORS);
+	if (strcmp(kind, "told") == 0) {
+		saves = 0;
+		other_SubscribeToServerEvent(ctx, persistence, on_persistence);
+	}
 	kept = other_CreateDataType(ctx, "rdbeam-ky", 0, methods);
 	return !kept || other_CreateCommand(ctx, "keys.keep", on_keep, "write", 1, 1, 1)
 		   ? REDISMODULE_ERR
@@ -214,8 +233,8 @@ int RedisModule_OnLoad(RedisModuleCtx *ctx, void **argv, int argc)
 #undef X
 	const char *kind = argc ? other_StringPtrLen(argv[0], NULL) : "";
 
-	if (strcmp(kind, "keys") == 0 || strcmp(kind, "careless") == 0)
-		return load_keys(ctx, &methods, strcmp(kind, "keys") == 0);
+	if (strcmp(kind, "keys") == 0 || strcmp(kind, "careless") == 0 || strcmp(kind, "told") == 0)
+		return load_keys(ctx, &methods, kind);
 	other_SetModuleAttribs(ctx, "other", 1, REDISMODULE_APIVER_1);
 	other_SetModuleOptions(ctx, HANDLES_ERRORS);
 	if (argc > 1)
