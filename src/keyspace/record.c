@@ -112,12 +112,12 @@ int beam_record_select(struct beam_record_reader *reader, uint32_t db)
 }
 
 /* The server updates a key's LRU field at every lookup, but not while a child of its own runs: from
- * then on lookups leave memory alone. */
+ * then on lookups leave memory alone. Other modules would be told of it, by the server and by fork(). */
 static int quiet_lookups(struct beam_record_reader *reader)
 {
 	if (reader->lookups_quiet)
 		return 0;
-	int err = beam_throwaway_child();
+	int err = reader->opts.other_modules ? 0 : beam_throwaway_child();
 
 	beam_keep_expired(reader->ctx);
 	reader->lookups_quiet = !err;

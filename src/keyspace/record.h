@@ -44,6 +44,7 @@ struct beam_record_opts {
 	bool fast_path;              /* rdbeam.fast-path */
 	bool cluster;      /* commands may be refused: the key's slot may be another node's */
 	bool key_metadata; /* some other module may keep it (key_metadata.h) */
+	bool other_modules;
 	const struct beam_aux_types *aux_types; /* of modules whose keys are not read; not NULL */
 	long save_delay_us;                     /* rdb-key-save-delay */
 	unsigned rdb_version;                   /* that the server writes */

@@ -268,6 +268,7 @@ int beam_walker_open(const struct beam_walk *walk, struct beam_lane *lane, struc
 	    .fast_path = walk->fast_path,
 	    .cluster = walk->facts->cluster,
 	    .key_metadata = walk->facts->key_metadata,
+	    .other_modules = walk->facts->other_modules,
 	    .aux_types = &walk->facts->aux_types,
 	    .save_delay_us = walk->facts->save_delay_us,
 	    .rdb_version = walk->facts->rdb_version,

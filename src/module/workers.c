@@ -116,13 +116,22 @@ static void worker_main(const struct crew *crew, const struct beam_workers_opts 
 
 /* ---- in the coordinator --------------------------------------------------------------------- */
 
+extern pid_t _Fork(void) __attribute__((weak)); /* glibc 2.34 */
+
+/* The server's own children do not fork: a handler of another module's may wait for threads that only the server has.
+ * There is one thread here, and nothing locked. */
+static pid_t fork_without_handlers(void)
+{
+	return _Fork ? _Fork() : fork();
+}
+
 static int crew_fork(struct crew *crew, const struct beam_workers_opts *opts)
 {
 	pid_t self = getpid();
 
 	for (uint32_t i = 0; i < crew->size; i++) {
 		int err = BEAM_FAULT("fork-worker");
-		pid_t pid = err ? -1 : fork();
+		pid_t pid = err ? -1 : fork_without_handlers();
 
 		if (pid == 0)
 			worker_main(crew, opts, i, self);

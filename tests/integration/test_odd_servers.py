@@ -385,6 +385,17 @@ def test_other_modules_are_told_that_a_save_begins(make, beside, place):
     assert server.fallbacks() == 0
 
 
+def test_module_with_threads_is_not_told_of_forks_of_the_child(beside):
+    """The server's children do not fork. valkey-search waits after a fork for its threads, which a child has not: a save never ended."""
+    server = beside("server", "threads")
+    fill_two_databases(server)
+    server.client.execute_command("KEYS.KEEP", "kept", "42")
+    server.bgsave()
+    server.image_made()
+    server.client.execute_command("RDBEAM.SNAPSHOT", "WAIT", 20000)
+    assert server.value("rdbeam", "rdbeam_state") == "ready" and server.fallbacks() == 0
+
+
 def test_much_aux_data_is_saved_by_the_server(beside):
     server = beside("server", "aux 70000000")
     fill_two_databases(server)

@@ -1,12 +1,15 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  * Another module beside rdbeam, for tests: with the argument "aux" it keeps AUX data, and has keys of a type of its own (OTHER.KEEP
  * KEY NUMBER). With "keys" it is the module KEYS, with nothing but such keys (KEYS.KEEP); with "careless" it does not handle read errors either. With "told" their
- * numbers are saved as 0 until it has been told that a save begins, as RedisTimeSeries tells DUMP from a save (source: its rdb.c). OTHER.NOTE KEY NUMBER attaches metadata to a key where the server has that (source: redismodule.h of Redis 8.6.3), OTHER.READ
+ * numbers are saved as 0 until it has been told that a save begins, as RedisTimeSeries tells DUMP from a save (source: its rdb.c). With "threads" it waits after each fork, as
+ * valkey-search does (source: its valkey_search.cc), for threads of its own to go on, which its process alone has. OTHER.NOTE KEY NUMBER attaches metadata to a key where the server has that (source: redismodule.h of Redis 8.6.3), OTHER.READ
  * KEY tells it. It logs each key that it is told the end of, and each time that it is asked for
  * its AUX data. OTHER.SAVE is SAVE, in a child of its own. */
+#include <pthread.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "redis_api.h"
 
@@ -172,6 +175,14 @@ static void on_persistence(RedisModuleCtx *ctx, RedisModuleEvent event, uint64_t
 		other_Log(ctx, "notice", "told: a save begins, %d under way", saves);
 }
 
+static pid_t with_threads;
+
+static void after_fork(void)
+{
+	while (getpid() != with_threads)
+		pause();
+}
+
 static int on_save(RedisModuleCtx *ctx, RedisModuleString **argv, int argc)
 {
 	int pid = other_Fork(NULL, NULL);
@@ -210,6 +221,10 @@ static int load_keys(RedisModuleCtx *ctx, RedisModuleTypeMethods *methods, const
 		saves = 0;
 		other_SubscribeToServerEvent(ctx, persistence, on_persistence);
 	}
+	if (strcmp(kind, "threads") == 0) {
+		with_threads = getpid();
+		pthread_atfork(NULL, after_fork, NULL);
+	}
 	kept = other_CreateDataType(ctx, "rdbeam-ky", 0, methods);
 	return !kept || other_CreateCommand(ctx, "keys.keep", on_keep, "write", 1, 1, 1)
 		   ? REDISMODULE_ERR
@@ -233,7 +248,7 @@ int RedisModule_OnLoad(RedisModuleCtx *ctx, void **argv, int argc)
 #undef X
 	const char *kind = argc ? other_StringPtrLen(argv[0], NULL) : "";
 
-	if (strcmp(kind, "keys") == 0 || strcmp(kind, "careless") == 0 || strcmp(kind, "told") == 0)
+	if (kind[0] && strcmp(kind, "aux") != 0)
 		return load_keys(ctx, &methods, kind);
 	other_SetModuleAttribs(ctx, "other", 1, REDISMODULE_APIVER_1);
 	other_SetModuleOptions(ctx, HANDLES_ERRORS);
