@@ -218,8 +218,8 @@ static void check_hidden(struct beam_doctor *doctor)
 	else
 		beam_doctor_add(doctor, BEAM_LEVEL_WARN, "options",
 				"put RDBEAM_RENAMED=CONFIG=<its name there> into the environment",
-				"CONFIG is renamed (rename-command), which does not hinder the "
-				"module; options not checked");
+				"CONFIG is renamed (rename-command)%s; options not checked",
+				doctor->view.status ? ", which does not hinder the module" : "");
 }
 
 void beam_doctor_server(struct beam_doctor *doctor)

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause
- * COMMAND INFO, and the lines of rename-command in the server's configuration files. */
+ * What a name means, by ACL, and the lines of rename-command in the server's configuration files. */
 #include "command_names.h"
 
 #include <fcntl.h>
@@ -23,23 +23,24 @@
 
 static struct command {
 	const char *const name;
+	int nwords;             /* of a call of it */
 	char found[NAME_BYTES]; /* "" : none */
 	bool is_renamed;
 	bool by_users; /* not called here: whether a user may is asked (access.c) */
 	bool by_api;   /* its work is done by a call of the module API, where there is one */
 } commands[] = {
-    {.name = "acl"},
-    {.name = "bgsave", .by_users = true},
-    {.name = "client"},
-    {.name = "cluster"},
-    {.name = "config", .by_api = true},
-    {.name = "dump"},
-    {.name = "function"},
-    {.name = "get"},
-    {.name = "mget"},
-    {.name = "module"},
-    {.name = "psync", .by_users = true},
-    {.name = "replicaof"},
+    {.name = "acl", .nwords = 2},
+    {.name = "bgsave", .nwords = 1, .by_users = true},
+    {.name = "client", .nwords = 2},
+    {.name = "cluster", .nwords = 2},
+    {.name = "config", .nwords = 2, .by_api = true},
+    {.name = "dump", .nwords = 2},
+    {.name = "function", .nwords = 2},
+    {.name = "get", .nwords = 2},
+    {.name = "mget", .nwords = 2},
+    {.name = "module", .nwords = 2},
+    {.name = "psync", .nwords = 3, .by_users = true},
+    {.name = "replicaof", .nwords = 3},
 };
 #define NCOMMANDS (sizeof(commands) / sizeof(commands[0]))
 
@@ -55,26 +56,35 @@ struct search {
 
 enum meaning { MEANS_IT, DOES_NOT, NOT_TOLD };
 
-/* The command's own name is the first thing that is said of whatever name it has now. */
-static enum meaning meaning(RedisModuleCtx *ctx, const char *called, const char *own)
+static bool may(RedisModuleUser *user, RedisModuleString **argv, const struct command *command)
 {
-	RedisModuleCallReply *reply = RedisModule_Call(ctx, "COMMAND", "cc", "INFO", called);
-	RedisModuleCallReply *info = NULL, *first = NULL;
-	enum meaning found = NOT_TOLD;
-	const char *text;
-	size_t len;
+	return RedisModule_ACLCheckCommandPermissions(user, argv, command->nwords) ==
+	       REDISMODULE_OK;
+}
 
-	if (reply && RedisModule_CallReplyType(reply) == REDISMODULE_REPLY_ARRAY)
-		info = RedisModule_CallReplyArrayElement(reply, 0);
-	if (info)
-		found = DOES_NOT;
-	if (info && RedisModule_CallReplyType(info) == REDISMODULE_REPLY_ARRAY)
-		first = RedisModule_CallReplyArrayElement(info, 0);
-	text = first ? RedisModule_CallReplyStringPtr(first, &len) : NULL;
-	if (text && len == strlen(own) && strncasecmp(text, own, len) == 0)
-		found = MEANS_IT;
-	if (reply)
-		RedisModule_FreeCallReply(reply);
+/* A user's rights are given by a command's own name, and asked for by the name that it has: who may nothing
+ * but this command may what means it. Some (AUTH) everybody may. Nothing is called, which MONITOR or SLOWLOG
+ * would tell of. */
+static enum meaning meaning(RedisModuleCtx *ctx, const char *called, const struct command *command)
+{
+	const char *const words[WORDS] = {called, "HELP", ""};
+	RedisModuleUser *user = RedisModule_CreateModuleUser("rdbeam");
+	RedisModuleString *argv[WORDS];
+	enum meaning found = NOT_TOLD;
+	char rule[32];
+
+	for (size_t i = 0; i < WORDS; i++)
+		argv[i] = RedisModule_CreateString(ctx, words[i], strlen(words[i]));
+	snprintf(rule, sizeof(rule), "+%s", command->name);
+	if (RedisModule_SetModuleUserACL(user, "allkeys") == REDISMODULE_OK) {
+		bool by_all = may(user, argv, command);
+
+		if (RedisModule_SetModuleUserACL(user, rule) == REDISMODULE_OK)
+			found = !by_all && may(user, argv, command) ? MEANS_IT : DOES_NOT;
+	}
+	for (size_t i = 0; i < WORDS; i++)
+		RedisModule_FreeString(ctx, argv[i]);
+	RedisModule_FreeModuleUser(user);
 	return found;
 }
 
@@ -114,7 +124,7 @@ static bool next_word(const char **line, char word[NAME_BYTES])
 	for (; *at && (quote || !strchr(" \t\r\n", *at)); at++) {
 		char c = *at;
 
-		if (quote ? c == quote : (c == '"' || c == '\'') && n == 0) {
+		if (quote ? c == quote : c == '"' || c == '\'') {
 			quote = quote ? 0 : c;
 			continue;
 		}
@@ -135,7 +145,7 @@ static void take_name(struct search *search, const char *name)
 {
 	for (size_t i = 0; i < NCOMMANDS && name[0]; i++)
 		if (commands[i].is_renamed && !commands[i].found[0] &&
-		    meaning(search->ctx, name, commands[i].name) == MEANS_IT)
+		    meaning(search->ctx, name, &commands[i]) == MEANS_IT)
 			snprintf(commands[i].found, NAME_BYTES, "%s", name);
 }
 
@@ -245,8 +255,7 @@ static bool is_hidden(const struct command *command)
 /* Nothing is lost without it. */
 static bool is_spared(const struct command *command)
 {
-	return command->by_users ||
-	       (command->by_api && RedisModule_ConfigGet && !command->found[0]);
+	return command->by_users || (command->by_api && RedisModule_ConfigGet);
 }
 
 void beam_command_names_find(RedisModuleCtx *ctx)
@@ -255,8 +264,7 @@ void beam_command_names_find(RedisModuleCtx *ctx)
 	bool some = false;
 
 	for (size_t i = 0; i < NCOMMANDS; i++) {
-		commands[i].is_renamed =
-		    meaning(ctx, commands[i].name, commands[i].name) == DOES_NOT;
+		commands[i].is_renamed = meaning(ctx, commands[i].name, &commands[i]) == DOES_NOT;
 		some |= commands[i].is_renamed;
 	}
 	if (some)

@@ -307,6 +307,8 @@ typedef struct {
 	X(int, SetCommandACLCategories, (RedisModuleCommand *, const char *))                      \
 	X(RedisModuleString *, GetClientUserNameById, (RedisModuleCtx *, uint64_t))                \
 	X(RedisModuleUser *, GetModuleUserFromUserName, (RedisModuleString *))                     \
+	X(RedisModuleUser *, CreateModuleUser, (const char *))                                     \
+	X(int, SetModuleUserACL, (RedisModuleUser *, const char *))                                \
 	X(void, FreeModuleUser, (RedisModuleUser *))                                               \
 	X(int, ACLCheckCommandPermissions, (RedisModuleUser *, RedisModuleString **, int))         \
 	X(int, GetModuleOptionsAll, (void))                                                        \

@@ -17,6 +17,8 @@
 #define DUMP_FOOTER_BYTES 10
 #define SLOT_TASK         "asmDumpActiveImportTask"
 
+static const char CONFIG[] = "CONFIG";
+
 static bool copy_text(char *out, size_t cap, const char *text, size_t len)
 {
 	bool fits = len < cap;
@@ -28,14 +30,13 @@ static bool copy_text(char *out, size_t cap, const char *text, size_t len)
 	return fits;
 }
 
-/* Newer Redis (8.6, not 8.0) answers a module without the command, too. */
+/* Newer Redis (8.6, not 8.0) answers a module without the command, too, and SLOWLOG tells of no name. */
 static bool get_by_api(RedisModuleCtx *ctx, const char *name, char *out, size_t cap)
 {
 	RedisModuleString *value = NULL;
 	size_t len;
 
-	if (!RedisModule_ConfigGet || RedisModule_ConfigGet(ctx, name, &value) != REDISMODULE_OK ||
-	    !value)
+	if (RedisModule_ConfigGet(ctx, name, &value) != REDISMODULE_OK || !value)
 		return false;
 	const char *text = RedisModule_StringPtrLen(value, &len);
 	bool whole = copy_text(out, cap, text, len);
@@ -46,13 +47,15 @@ static bool get_by_api(RedisModuleCtx *ctx, const char *name, char *out, size_t 
 
 bool beam_config_get(RedisModuleCtx *ctx, const char *name, char *out, size_t cap)
 {
-	const char *config = beam_command("CONFIG");
+	const char *config = beam_command(CONFIG);
 	bool whole = false;
 	size_t len;
 
 	out[0] = 0;
-	if (!config[0])
+	if (config != CONFIG && RedisModule_ConfigGet)
 		return get_by_api(ctx, name, out, cap);
+	if (!config[0])
+		return false;
 	RedisModuleCallReply *reply = RedisModule_Call(ctx, config, "cc", "GET", name);
 
 	if (reply && RedisModule_CallReplyType(reply) == REDISMODULE_REPLY_ARRAY &&
@@ -72,8 +75,6 @@ static void set_by_api(RedisModuleCtx *ctx, const char *name, const char *value)
 {
 	RedisModuleString *text, *err = NULL;
 
-	if (!RedisModule_ConfigSet)
-		return;
 	text = RedisModule_CreateString(ctx, value, strlen(value));
 	(void)RedisModule_ConfigSet(ctx, name, text, &err);
 	RedisModule_FreeString(ctx, text);
@@ -83,9 +84,9 @@ static void set_by_api(RedisModuleCtx *ctx, const char *name, const char *value)
 
 void beam_config_set(RedisModuleCtx *ctx, const char *name, const char *value)
 {
-	const char *config = beam_command("CONFIG");
+	const char *config = beam_command(CONFIG);
 
-	if (!config[0]) {
+	if (config != CONFIG && RedisModule_ConfigSet) {
 		set_by_api(ctx, name, value);
 		return;
 	}

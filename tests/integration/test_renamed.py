@@ -25,6 +25,9 @@ def is_told_nowhere(server, *texts):
     for text in [server.log(), str(server.info("everything")), str(server.client.execute_command("RDBEAM.STATUS")),
                  *lines, *texts]:
         assert SECRET not in text, text
+    # Of a call by that name SLOWLOG tells, whoever calls; not that somebody asked what it means.
+    for entry in server.client.slowlog_get(1000):
+        assert SECRET.encode() not in entry["command"].partition(b" ")[2], entry
 
 
 def saves_by_the_table(server, loads):
@@ -39,7 +42,8 @@ def saves_by_the_table(server, loads):
 
 @pytest.mark.parametrize("fast_path", ["yes", "no"])
 def test_renamed_commands_are_called_by_their_new_names(make, loads, binary, fast_path):
-    server = make("primary", options={"fast-path": fast_path}, rename_command=renames(*CALLED))
+    server = make("primary", options={"fast-path": fast_path}, rename_command=renames(*CALLED, "AUTH", "COMMAND"),
+                  slowlog_log_slower_than="0", slowlog_max_len="1000")
     saves_by_the_table(server, loads)
     assert cli("pull", "--from", f"127.0.0.1:{server.port}", "--discard", check=0)
     is_told_nowhere(server)
@@ -48,7 +52,7 @@ def test_renamed_commands_are_called_by_their_new_names(make, loads, binary, fas
 def test_names_in_included_files_quoted_and_renamed_again(make, loads, binary):
     server = make("primary", run=False)
     (server.dir / "names").mkdir()
-    for number, line in enumerate([r'Rename-Command "config" "\x66irst name\""', r"""rename-command 'first name"' "it's second" """,
+    for number, line in enumerate([r'Rename-Command "config" f"\x69rst name\""', r"""rename-command 'first name"' "it's second" """,
                                    f"include names/absent*.conf\nrename-command DUMP {'n' * 300}"]):
         (server.dir / "names" / f"{number}.conf").write_text(f"# a comment\n{line}\n")
     server.conf["include"] = f"{server.dir}/names/[01].conf\ninclude names/2.conf"
@@ -60,8 +64,9 @@ def test_names_in_included_files_quoted_and_renamed_again(make, loads, binary):
 
 
 def test_name_of_another_command_is_not_called(make, loads, binary):
-    """What is called CONFIG is ECHO, and the file has since been given a name that was not in it."""
-    server = make("primary", module=False, rename_command='CONFIG ""\nrename-command ECHO CONFIG')
+    """What is called CONFIG is ECHO, and the file has since been given a name that was not in it. RESET is for everybody."""
+    server = make("primary", module=False, rename_command='CONFIG ""\nrename-command ECHO CONFIG\n'
+                  'rename-command MGET ""\nrename-command RESET MGET\nrename-command GET ""\nrename-command AUTH anybody')
     assert server.client.execute_command("CONFIG", "GET") == b"GET"
     path = server.dir / "server.conf"
     path.write_text(path.read_text() + "rename-command CONFIG SHUTDOWN\nrename-command CONFIG FLUSHALL\n")
@@ -69,6 +74,8 @@ def test_name_of_another_command_is_not_called(make, loads, binary):
     server.module, server.options = True, {}
     server.client.execute_command("MODULE", "LOAD", str(server.place_module()))
     server.wait_ready()
+    hidden = server.value("rdbeam", "rdbeam_hidden_commands").split(",")
+    assert set(hidden) in ({"config", "get", "mget"}, {"get", "mget"}), hidden
     before = server.digest()
     server.bgsave()
     assert server.digest() == before == loads(server.dump()).digest()
