@@ -11,6 +11,17 @@
 #include "rdbeam/error.h"
 #include "shared.h"
 
+static void note_type(uint64_t id, struct beam_aux_types *types)
+{
+	for (uint32_t i = 0; i < types->n && i < BEAM_AUX_TYPES_MAX; i++)
+		if (types->ids[i] == id)
+			return;
+	if (types->n < BEAM_AUX_TYPES_MAX)
+		types->ids[types->n] = id;
+	if (types->n <= BEAM_AUX_TYPES_MAX)
+		types->n++;
+}
+
 /* Adds the types that the records are of. */
 static int note_types(const uint8_t *bytes, size_t len_bytes, struct beam_aux_types *types)
 {
@@ -21,10 +32,8 @@ static int note_types(const uint8_t *bytes, size_t len_bytes, struct beam_aux_ty
 		uint64_t id;
 
 		err = beam_rdb_skip_module_aux(bytes, len_bytes, &pos, &id);
-		if (!err && types->n < BEAM_AUX_TYPES_MAX)
-			types->ids[types->n] = id;
-		if (!err && types->n <= BEAM_AUX_TYPES_MAX)
-			types->n++;
+		if (!err)
+			note_type(id, types);
 	}
 	return err;
 }

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause
- * Another module beside rdbeam, for tests: with the argument "aux" it keeps AUX data, and has keys of a type of its own (OTHER.KEEP
+ * Another module beside rdbeam, for tests: with the arguments "aux [BYTES [TYPES]]" it keeps AUX data for each of its types, and has keys of the first (OTHER.KEEP
  * KEY NUMBER). With "keys" it is the module KEYS, with nothing but such keys (KEYS.KEEP); with "careless" it does not handle read errors either. With "told" their
  * numbers are saved as 0 until it has been told that a save begins, as RedisTimeSeries tells DUMP from a save (source: its rdb.c). With "threads" it waits after each fork, as
  * valkey-search does (source: its valkey_search.cc), for threads of its own to go on, which its process alone has. OTHER.NOTE KEY NUMBER attaches metadata to a key where the server has that (source: redismodule.h of Redis 8.6.3), OTHER.READ
@@ -231,6 +231,20 @@ static int load_keys(RedisModuleCtx *ctx, RedisModuleTypeMethods *methods, const
 		   : REDISMODULE_OK;
 }
 
+/* "rdbeam-ot", "rdbeam-ou" and so on. */
+static int create_types(RedisModuleCtx *ctx, RedisModuleTypeMethods *methods, long long ntypes)
+{
+	char name[] = "rdbeam-ot";
+
+	kept = other_CreateDataType(ctx, name, 0, methods);
+	for (long long i = 1; kept && i < ntypes; i++) {
+		name[8] = "uvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"[i - 1];
+		if (!other_CreateDataType(ctx, name, 0, methods))
+			return REDISMODULE_ERR;
+	}
+	return kept ? REDISMODULE_OK : REDISMODULE_ERR;
+}
+
 int RedisModule_OnLoad(RedisModuleCtx *ctx, void **argv, int argc)
 {
 	int (*get_api)(const char *, void *) = *(int (**)(const char *, void *))(void *)ctx;
@@ -241,7 +255,7 @@ int RedisModule_OnLoad(RedisModuleCtx *ctx, void **argv, int argc)
 					  .aux_load = load_aux,
 					  .aux_save = save_aux,
 					  .aux_save_triggers = BEFORE_AND_AFTER_RDB};
-	long long number = 0;
+	long long number = 0, ntypes = 1;
 
 #define X(type, name, args) get_api("RedisModule_" #name, (void *)&other_##name);
 	FUNCTIONS(X)
@@ -255,12 +269,13 @@ int RedisModule_OnLoad(RedisModuleCtx *ctx, void **argv, int argc)
 	if (argc > 1)
 		other_StringToLongLong(argv[1], &number);
 	aux_bytes = (size_t)number;
+	if (argc > 2)
+		other_StringToLongLong(argv[2], &ntypes);
 	if (other_CreateKeyMetaClass)
 		class_id = other_CreateKeyMetaClass(ctx, "note", 1, &note_class);
 	other_SubscribeToKeyspaceEvents(ctx, NOTIFY_EXPIRED, on_expired);
-	if (argc)
-		kept = other_CreateDataType(ctx, "rdbeam-ot", 0, &methods);
-	if ((argc && !kept) || other_CreateCommand(ctx, "other.keep", on_keep, "write", 1, 1, 1) ||
+	if ((argc && create_types(ctx, &methods, ntypes)) ||
+	    other_CreateCommand(ctx, "other.keep", on_keep, "write", 1, 1, 1) ||
 	    other_CreateCommand(ctx, "other.note", on_note, "write", 1, 1, 1) ||
 	    other_CreateCommand(ctx, "other.read", on_read, "readonly", 1, 1, 1) ||
 	    other_CreateCommand(ctx, "other.save", on_save, "admin", 0, 0, 0))
