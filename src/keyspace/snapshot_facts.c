@@ -12,6 +12,7 @@
 #include "key_metadata.h"
 #include "rdb.h"
 #include "rdbeam/error.h"
+#include "save_info.h"
 
 #define VALKEY_AS_REDIS   11 /* up to here Valkey's format is that of Redis 7.2 */
 #define DUMP_FOOTER_BYTES 10
@@ -146,7 +147,7 @@ bool beam_server_is_valkey(RedisModuleCtx *ctx)
 	return version[0] != 0;
 }
 
-int64_t beam_facts_primary_stream_db(RedisModuleCtx *ctx)
+static int64_t stream_db_by_list(RedisModuleCtx *ctx)
 {
 	RedisModuleCallReply *reply =
 	    RedisModule_Call(ctx, beam_command("CLIENT"), "ccc", "LIST", "TYPE", "master");
@@ -163,6 +164,13 @@ int64_t beam_facts_primary_stream_db(RedisModuleCtx *ctx)
 	if (reply)
 		RedisModule_FreeCallReply(reply);
 	return db;
+}
+
+int64_t beam_facts_primary_stream_db(RedisModuleCtx *ctx)
+{
+	int64_t db;
+
+	return beam_save_info_stream_db(&db) ? db : stream_db_by_list(ctx);
 }
 
 bool beam_facts_replica_waits(RedisModuleServerInfoData *replication)

@@ -69,8 +69,9 @@ bool beam_server_is_valkey(RedisModuleCtx *ctx);
  * keys, and says what becomes of them. An image cannot. */
 bool beam_facts_slots_move(RedisModuleCtx *ctx, const struct beam_facts *facts);
 
-/* On a replica: the database selected in the stream that it receives, which is that of its primary's connection;
- * -1 without one. Not in a child: before the list of clients a server waits for threads that a fork leaves behind. */
+/* On a replica: the database selected in the stream that it receives, also while the link to its primary is down; -1 if it has none
+ * to go on with, or it is not told. Not in a child: before the list of clients, which is asked for where there is no other
+ * way, a server waits for threads that a fork leaves behind. */
 int64_t beam_facts_primary_stream_db(RedisModuleCtx *ctx);
 
 /* Whether a replica waits for a snapshot, by the server's INFO replication. */

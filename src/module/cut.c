@@ -98,8 +98,8 @@ static bool mark(RedisModuleCtx *ctx)
 void beam_cut_mark(RedisModuleCtx *ctx)
 {
 	bool is_replica = RedisModule_GetContextFlags(ctx) & REDISMODULE_CTX_FLAGS_SLAVE;
-	/* A primary's stream says SELECT anew after the mark: any database will do. Without its link a replica
-	 * does not know: who went on from there might write elsewhere. */
+	/* A primary's stream says SELECT anew after the mark: any database will do. A replica without a stream does
+	 * not know: who went on from there might write elsewhere. */
 	int64_t db = is_replica ? beam_facts_primary_stream_db(ctx) : 0;
 	bool marked = is_replica ? db >= 0 : mark(ctx);
 

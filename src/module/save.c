@@ -145,15 +145,14 @@ static int check_facts(struct snapshot *s)
 	return beam_save_aux_read(&s->facts, &s->aux, s->why);
 }
 
-/* The server knows it even without its link. */
 static int check_stream(struct snapshot *s)
 {
 	if (!feeds_sub_replica(&s->facts) || s->facts.tells_stream_db)
 		return 0;
 	snprintf(
 	    s->why, sizeof(s->why),
-	    "a replica of this replica waits for the dump, and which database the stream is in is "
-	    "not known: the link to the primary is down, or CLIENT is renamed");
+	    "a replica of this replica waits for the dump, and the server does not tell which "
+	    "database the stream is in");
 	return BEAM_E_UNSUPPORTED;
 }
 
