@@ -193,6 +193,9 @@ ITEMS = [
     b"\xfe\x03" + b"\x05" + string(b"zset") + b"\x01" + string(b"m") + struct.pack("<d", 1.5),
     b"\x63" + string(b"a type of tomorrow") + b"\x01\x02\x03",
 ]
+# Of two modules, behind the keys.
+MODULE_AUX = (b"\xf7\x81" + bytes(range(8)) + b"\x02\x02\x05" + string(b"text") + b"\x02\x07\x00" +
+              b"\xf7\x81" + bytes(8) + b"\x02\x02\x00")
 HEADER = (b"REDIS0010" + b"\xfa" + string(b"redis-ver") + string(b"7.0.15") +
           b"\xfa" + string(b"repl-id") + string(b"0123456789abcdef0123456789abcdef01234567") +
           b"\xfa" + string(b"repl-offset") + b"\xc2\x40\xe2\x01\x00" + b"\xfe\x00\xfb\x03\x01")
@@ -229,6 +232,7 @@ def make_by_hand(out):
     write(out + "/chunk", "padded", chunk(1, ITEMS[:2], 300))
     write(out + "/chunk", "empty", chunk(5, []))
     write(out + "/chunk", "header", chunk(0, [], 400, HEADER))
+    write(out + "/chunk", "module-aux", chunk(2, [], 300, MODULE_AUX))
     write(out + "/manifest", "two", manifest([1], 2 << 20, 0))
     write(out + "/manifest", "five", manifest([1, 2, 3, 2**64 - 1], 4 << 20, 99))
     header = (HEADER, [], 0)
@@ -237,6 +241,7 @@ def make_by_hand(out):
                                                        (ITEMS[0], ITEMS[:1], 1)]))
     write(out + "/image", "patched", compact_image([header, (body, ITEMS, 0)],
                                                    struct.pack("<IB", 2 << 20, 1)))
+    write(out + "/image", "module-aux", compact_image([header, (ITEMS[0], ITEMS[:1], 0), (MODULE_AUX, [], 0)]))
     write(out + "/rdb", "empty", b"REDIS0009\xff" + struct.pack("<Q", crc64(b"REDIS0009\xff")))
     module = (b"REDIS0009\xf7\x81" + bytes(range(8)) + b"\x02\x01\x05" + string(b"aux") + b"\x00" +
               b"\x07" + string(b"module") + b"\x81" + bytes(8) + b"\x02\x07\x01\x08\x03" + bytes(4) +
