@@ -68,10 +68,14 @@ static bool may(RedisModuleUser *user, RedisModuleString **argv, const struct co
 static enum meaning meaning(RedisModuleCtx *ctx, const char *called, const struct command *command)
 {
 	const char *const words[WORDS] = {called, "HELP", ""};
-	RedisModuleUser *user = RedisModule_CreateModuleUser("rdbeam");
 	RedisModuleString *argv[WORDS];
 	enum meaning found = NOT_TOLD;
 	char rule[32];
+
+	if (!RedisModule_CreateModuleUser || !RedisModule_SetModuleUserACL ||
+	    !RedisModule_FreeModuleUser || !RedisModule_ACLCheckCommandPermissions)
+		return NOT_TOLD;
+	RedisModuleUser *user = RedisModule_CreateModuleUser("rdbeam");
 
 	for (size_t i = 0; i < WORDS; i++)
 		argv[i] = RedisModule_CreateString(ctx, words[i], strlen(words[i]));

@@ -153,3 +153,6 @@ def test_doctor_of_renamed_config(make):
     assert level == "warn" and "RDBEAM_RENAMED" in remedy, (level, text, remedy)
     found = look(server, 0, env={"RDBEAM_RENAMED": f"CONFIG={SECRET}config"})
     assert "options" not in found and SECRET not in str(found), found
+    without = make("without", module=False, rename_command=renames("CONFIG"))
+    found = look(without, 1)
+    assert found["module"][0] == "fail" and "hinder" not in found["options"][1], found
