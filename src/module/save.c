@@ -149,10 +149,9 @@ static int check_stream(struct snapshot *s)
 {
 	if (!feeds_sub_replica(&s->facts) || s->facts.tells_stream_db)
 		return 0;
-	snprintf(
-	    s->why, sizeof(s->why),
-	    "a replica of this replica waits for the dump, and the server does not tell which "
-	    "database the stream is in");
+	snprintf(s->why, sizeof(s->why),
+		 "a replica of this replica waits for the dump, and the server does not tell which "
+		 "database the stream is in");
 	return BEAM_E_UNSUPPORTED;
 }
 
