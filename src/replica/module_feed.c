@@ -190,14 +190,13 @@ static int prepare_end(struct beam_module_feed *m)
 	return beam_module_part_add(part, eof, sizeof(eof));
 }
 
-/* A part of the window's bytes, and after the header's the question whether the load is shared. */
+/* A part of the window's bytes, and after all of the header's the question whether the load is shared. */
 static int prepare_stream(struct beam_module_feed *m, uint32_t nsegments, uint64_t body_bytes)
 {
-	bool header = m->next == 0;
 	struct beam_module_part *part = new_part(m, nsegments);
 
 	part->body_bytes = body_bytes;
-	if (!header)
+	if (m->known != NOT_ASKED || m->in_long)
 		return 0;
 	agree(m, ASKED);
 	m->known = ASKED;
