@@ -1,6 +1,6 @@
 -- SPDX-License-Identifier: BSD-3-Clause
--- For redis_exporter's option --script: INFO rdbeam as pairs of name and number. The exporter by
--- itself passes on only those fields of INFO that it knows by name.
+-- For redis_exporter's option --script: returns INFO rdbeam as pairs of name and number. On its own,
+-- the exporter exports only the INFO fields that it knows by name.
 local states = {idle = 0, copying = 1, flushing = 2, ready = 3, failed = 4}
 local daemons = {down = 0, starting = 1, up = 2}
 local found = {}
