@@ -49,7 +49,7 @@ bool beam_log_may(struct beam_log_limit *limit)
 	if (!limit->since_ms || now_ms - limit->since_ms >= 60000) {
 		if (limit->left_out)
 			beam_log(BEAM_LOG_WARNING,
-				 "%" PRIu32 " more lines like the next were left out",
+				 "%" PRIu32 " more lines like the next one were suppressed",
 				 limit->left_out);
 		*limit = (struct beam_log_limit){.since_ms = now_ms};
 	}

@@ -103,7 +103,7 @@ static int set_int(const struct beam_option *option, const char *text, int64_t *
 static int set_bytes(const struct beam_option *option, const char *text, uint64_t *field,
 		     char *error, size_t error_cap)
 {
-	static const char *const what = "bytes, as 1048576, 512kb, 64mb or 4gb,";
+	static const char *const what = "bytes, such as 1048576, 512kb, 64mb or 4gb,";
 	uint64_t value;
 
 	if (beam_parse_bytes(text, &value) != 0)
@@ -178,8 +178,8 @@ static int take_option(const struct beam_option *table, size_t noptions, void *t
 	}
 	if (option->kind == BEAM_OPT_FLAG) {
 		if (value) {
-			snprintf(error, error_cap, "%s: %s: it takes no value", option->name,
-				 value);
+			snprintf(error, error_cap, "%s: %s: the option takes no value",
+				 option->name, value);
 			return -EINVAL;
 		}
 		return set_value(option, target, NULL, error, error_cap) ? -EINVAL : 1;

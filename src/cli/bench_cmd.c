@@ -27,7 +27,7 @@ static const struct beam_option bench_options[] = {
      .kind = BEAM_OPT_STRING,
      .offset = offsetof(struct beam_bench_opts, data),
      .value = "LIST",
-     .help = "Data sets, with commas between. S: 256 strings of 3.66 MB; M: 1M of 1 KB; T: 5M of "
+     .help = "Data sets, separated by commas. S: 256 strings of 3.66 MB; M: 1M of 1 KB; T: 5M of "
 	     "100 bytes; E: 5M short strings and integers; H: 1M hashes of 10 fields; X: all types "
 	     "mixed, about 1 GB. Default S,M,T,E,H,X."},
     {.name = "--scale",
@@ -71,15 +71,15 @@ static const struct beam_option bench_options[] = {
      .kind = BEAM_OPT_STRING,
      .offset = offsetof(struct beam_bench_opts, replicas),
      .value = "LIST",
-     .help = "sync: how many replicas at the same time, rising. Default 1,2,3."},
+     .help = "sync: numbers of concurrent replicas, in rising order. Default 1,2,3."},
     {.name = "--methods",
      .kind = BEAM_OPT_STRING,
      .offset = offsetof(struct beam_bench_opts, methods),
      .value = "LIST",
-     .help = "sync: some of stock-disk, stock-diskless, stock-diskless-load, stock-dual-channel, "
-	     "each also with -tuned (rdbcompression no), get-set-loop, rdbeam-stock-loader, "
-	     "rdbeam-module-loader, rdbeam-retained (from an image that is there), rdbeam-verbs. "
-	     "Default: all."},
+     .help = "sync: a selection of stock-disk, stock-diskless, stock-diskless-load, "
+	     "stock-dual-channel, each also with -tuned (rdbcompression no), get-set-loop, "
+	     "rdbeam-stock-loader, rdbeam-module-loader, rdbeam-retained (from an image that "
+	     "exists already), rdbeam-verbs. Default: all."},
     {.name = "--checksum",
      .kind = BEAM_OPT_CHOICE,
      .offset = offsetof(struct beam_bench_opts, checksum),
@@ -92,17 +92,17 @@ static const struct beam_option bench_options[] = {
      .min = 0,
      .max = 100000,
      .help = "sync: measure one replica also with dumps on disks of this rate (needs root, loop "
-	     "devices and cgroup v1); 0: not. Default 97."},
+	     "devices and cgroup v1); 0: do not. Default 97."},
     {.name = "--plot",
      .kind = BEAM_OPT_STRING,
      .offset = offsetof(struct beam_bench_opts, plot),
      .value = "FILE",
-     .help = "Draw the report as SVG, by gnuplot."},
+     .help = "Draw the report as SVG, with gnuplot."},
     {.name = "--disk",
      .kind = BEAM_OPT_STRING,
      .offset = offsetof(struct beam_bench_opts, disk),
      .value = "DIR",
-     .help = "Where dumps go that are for the disk. Default: the environment's TMPDIR, or /tmp."},
+     .help = "Directory for dumps on disk. Default: TMPDIR from the environment, or /tmp."},
     {.name = "--server",
      .kind = BEAM_OPT_STRING,
      .offset = offsetof(struct beam_bench_opts, server),
@@ -118,7 +118,7 @@ static const struct beam_option bench_options[] = {
      .kind = BEAM_OPT_STRING,
      .offset = offsetof(struct beam_bench_opts, config),
      .value = "FILE",
-     .help = "More configuration for the servers, as of redis.conf."},
+     .help = "File with more configuration for the servers, as in redis.conf."},
     BEAM_COMMON_OPTIONS(struct beam_bench_opts),
 };
 
@@ -151,12 +151,11 @@ static int bench_run(void *arg, int nargs, char **args)
 const struct beam_command beam_bench_command = {
     .name = "bench",
     .synopsis = "snapshot|sync|reads",
-    .summary = "Measure saving and new replicas on this machine, stock and by rdbeam",
+    .summary = "Measure saving and new replicas on this machine, with stock methods and rdbeam",
     .text =
-	"Starts servers of its own on the loopback, fills them, and lets the methods follow one\n"
-	"another. Everything is in temporary directories and is removed at the end. Progress goes\n"
-	"to stderr. The machine should do nothing else meanwhile.\n"
-	"\n"
+	"Starts its own servers on loopback, fills them, and runs the methods in turn. Everything\n"
+	"is in temporary directories and is removed at the end. Progress goes to stderr. The\n"
+	"machine should do nothing else meanwhile.\n\n"
 	"snapshot:\n"
 	"stock BGSAVE as shipped; stock tuned, without compression and checksum, to /dev/shm and\n"
 	"to the disk; rdbeam with its checksums to the disk. Stock and rdbeam save in the same\n"
@@ -165,11 +164,10 @@ const struct beam_command beam_bench_command = {
 	"\n"
 	"sync: from REPLICAOF, or the start of rdbeam pull, on an empty server until its link is\n"
 	"up at the primary's offset; then the digests are compared. Takes the size of a data set\n"
-	"three times, and once more for each replica.\n"
-	"\n"
+	"three times, and once more for each replica.\n\n"
 	"reads: pulls the image of a primary that runs on this host with an RDMA device, by verbs\n"
 	"and by tcp, each between runs of ib_read_bw (perftest) on that device. Besides the rates\n"
-	"it tells the user CPU of redis-server and rdbeamd over the whole pull, less what both\n"
+	"it reports the user CPU of redis-server and rdbeamd over the whole pull, less what both\n"
 	"use while nobody pulls. It is exact where both run on nohz_full= processors and this\n"
 	"runs as root; else it goes by the kernel's ticks, and needs images that take many\n"
 	"seconds.",

@@ -120,7 +120,7 @@ int beam_bench_choose_data(const struct beam_bench_opts *opts,
 	if (!beam_bench_data_parse(opts->data, list, n, bad, sizeof(bad)))
 		return 0;
 	return beam_fail_usage(&opts->common,
-			       "--data: %s: give some of S,M,T,E,H,X, with commas between", bad);
+			       "--data: %s: give some of S,M,T,E,H,X, separated by commas", bad);
 }
 
 int beam_bench_end(const struct beam_bench_rig *rig, int code)

@@ -260,15 +260,15 @@ static int check_usage(struct sync_bench *bench, const struct beam_bench_data **
 	if (code)
 		return code;
 	if (beam_sync_methods_parse(opts->methods, bench->chosen, bad, sizeof(bad)))
-		return beam_fail_usage(&opts->common,
-				       "--methods: %s: give some of those that --help names, with "
-				       "commas between",
-				       bad);
+		return beam_fail_usage(
+		    &opts->common,
+		    "--methods: %s: give some of those that --help names, separated by commas",
+		    bad);
 	if (parse_counts(bench, opts->replicas, bad, sizeof(bad)))
-		return beam_fail_usage(&opts->common,
-				       "--replicas: %s: give rising numbers from 1 to %d, with "
-				       "commas between",
-				       bad, BEAM_SYNC_REPLICAS_MAX);
+		return beam_fail_usage(
+		    &opts->common,
+		    "--replicas: %s: give rising numbers from 1 to %d, separated by commas", bad,
+		    BEAM_SYNC_REPLICAS_MAX);
 	return 0;
 }
 

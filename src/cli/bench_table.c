@@ -37,8 +37,8 @@ static void print_times(const struct beam_bench_report *report)
 	fputs(
 	    "\nTime of a save, from BGSAVE, the fork included (medians). stock: BGSAVE as\n"
 	    "shipped; tuned: without compression and checksum, to /dev/shm; rdbeam: until its\n"
-	    "table is whole, with checksums; durable: until rdbeam's dump is on disk; window: how\n"
-	    "long memory was copied on write.\n\n",
+	    "image is complete, with checksums; durable: until rdbeam's dump is on disk; window:\n"
+	    "how long memory was copied on write.\n\n",
 	    stdout);
 	printf("%-4s  %8s  %8s  %8s  %8s  %7s  %7s  %5s  %8s  %8s  %8s\n", "data", "stock", "tuned",
 	       "rdbeam", "durable", "x stock", "x tuned", "GB/s", "% memcpy", "window", "stock's");

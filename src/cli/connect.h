@@ -53,7 +53,7 @@ struct beam_connect {
 	     .kind = BEAM_OPT_STRING,                                                              \
 	     .offset = offsetof(type, field.opts.cert),                                            \
 	     .value = "FILE",                                                                      \
-	     .help = "Certificate to show, PEM; with --key."},                                     \
+	     .help = "Client certificate, PEM; with --key."},                                      \
 	    {.name = "--key",                                                                      \
 	     .kind = BEAM_OPT_STRING,                                                              \
 	     .offset = offsetof(type, field.opts.key),                                             \
@@ -77,7 +77,8 @@ struct beam_connect {
 	{                                                                                          \
 		.name = "--insecure", .kind = BEAM_OPT_FLAG,                                       \
 		.offset = offsetof(type, field.opts.insecure),                                     \
-		.help = "Take any certificate: whoever is on the way can read and change all."     \
+		.help = "Accept any certificate: anybody on the path can then read and change "    \
+			"everything."                                                              \
 	}
 
 /* Rows of a command's table; the command's option struct has a member `connect`. */

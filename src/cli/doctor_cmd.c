@@ -144,7 +144,7 @@ static void look_at_server(struct beam_doctor *doctor)
 	if (look(doctor) != 0) {
 		beam_doctor_add(doctor, BEAM_LEVEL_FAIL, "access",
 				"give a user that may run INFO, CONFIG GET and RDBEAM.STATUS",
-				"%s: the server does not tell its state",
+				"%s: the server does not report its state",
 				beam_redis_error(doctor->redis));
 		beam_redis_close(&doctor->redis);
 		return;
@@ -172,7 +172,7 @@ static void run_checks(struct beam_doctor *doctor, const char *error)
 	if (!doctor->local) {
 		beam_doctor_add(doctor, BEAM_LEVEL_WARN, "host",
 				"run rdbeam doctor on the server's host too",
-				"not checked, the server is on another one");
+				"not checked: the server is on another host");
 		return;
 	}
 	beam_doctor_host(doctor);

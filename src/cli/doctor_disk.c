@@ -89,8 +89,8 @@ static void add_refusal(struct beam_doctor *doctor, const char *dir, int err)
 {
 	if (err == EOPNOTSUPP || err == EISDIR)
 		beam_doctor_add(doctor, BEAM_LEVEL_WARN, "dump-dir",
-				"a file system such as ext4 or xfs needs no temporary name, which "
-				"a crash can leave behind",
+				"use a file system such as ext4 or xfs: it needs no temporary "
+				"name, which a crash can leave behind",
 				"%s: no O_TMPFILE there", dir);
 	else if (err == EACCES) /* which says nothing of the server where its process is hidden */
 		beam_doctor_add(
@@ -120,8 +120,8 @@ static void add_engine(struct beam_doctor *doctor, const char *dir)
 		return;
 	}
 	beam_doctor_add(doctor, BEAM_LEVEL_WARN, "dump-dir",
-			"use ext4 or xfs: dumps go through the page cache now, slower, and push "
-			"out what other programs have there",
+			"use ext4 or xfs: dumps now go through the page cache, which is slower and "
+			"evicts other programs' data",
 			"%s: no O_DIRECT there", dir);
 	beam_close(&fd);
 }

@@ -60,14 +60,14 @@ static void check_memlock(struct beam_doctor *doctor)
 	beam_text_bytes(limit_text, limit);
 	beam_text_bytes(need, table_bytes(doctor));
 	if (limits[0] && limit >= table_bytes(doctor))
-		beam_doctor_add(doctor, BEAM_LEVEL_OK, "memlock", "", "%s for %s, a table of %s",
+		beam_doctor_add(doctor, BEAM_LEVEL_OK, "memlock", "", "%s for %s, an image of %s",
 				limit_text, whose, need);
 	else
 		beam_doctor_add(doctor, verbs ? BEAM_LEVEL_FAIL : BEAM_LEVEL_WARN, "memlock",
 				"set LimitMEMLOCK=infinity in the server's unit, or memlock in "
-				"limits.d: io_uring (and RDMA) pin the table, without it writing "
-				"dumps costs more CPU",
-				"%s for %s, a table takes %s", limit_text, whose, need);
+				"limits.d: io_uring and RDMA pin the image's memory; without it, "
+				"writing dumps costs more CPU",
+				"%s for %s, an image takes %s", limit_text, whose, need);
 }
 
 static void check_overcommit(struct beam_doctor *doctor)
@@ -81,7 +81,7 @@ static void check_overcommit(struct beam_doctor *doctor)
 				"vm.overcommit_memory is 1");
 	else
 		beam_doctor_add(doctor, BEAM_LEVEL_WARN, "overcommit",
-				"sysctl vm.overcommit_memory=1: fork fails otherwise when memory "
+				"sysctl vm.overcommit_memory=1: otherwise fork fails when memory "
 				"is tight, and with it every save",
 				"vm.overcommit_memory is %s", text);
 }
@@ -127,18 +127,18 @@ static void check_memory(struct beam_doctor *doctor)
 	    by_group
 		? "raise MemoryMax and MemoryHigh of the server's unit, or its container's limit"
 		: "raise rdbeam.region-size, or give the host more memory",
-	    any ? "a save's memory is used again while the disk takes it, which lasts longer, "
-		  "and replicas find no image"
+	    any ? "a save reuses its memory while the disk takes the data, which takes longer and "
+		  "leaves no image for replicas"
 		: "saves are the server's own");
 	if (!fits)
 		beam_doctor_add(doctor, any ? BEAM_LEVEL_WARN : BEAM_LEVEL_FAIL, "region", remedy,
 				"at most %s, which is %" PRIu64
-				" of rdbeam.segment-size, the next table takes about %s",
+				" of rdbeam.segment-size, the next image takes about %s",
 				have, segments, need);
 	else
 		beam_doctor_add(
 		    doctor, BEAM_LEVEL_OK, "region", "",
-		    "up to %s%s, the next table takes about %s", have,
+		    "up to %s%s, the next image takes about %s", have,
 		    by_group ? " (by the memory limit of the server's unit or container)" : "",
 		    need);
 }
@@ -160,7 +160,7 @@ static void check_hugepages(struct beam_doctor *doctor, const char *meminfo)
 	if (page == HUGE_PAGE && (free_pages >= want || has_table)) {
 		beam_doctor_add(doctor, BEAM_LEVEL_OK, "hugepages", "",
 				"%" PRIu64 " of 2 MiB free%s", free_pages,
-				has_table ? ", the table has huge pages" : "");
+				has_table ? ", the image has huge pages" : "");
 		return;
 	}
 	snprintf(remedy, sizeof(remedy),
@@ -170,7 +170,7 @@ static void check_hugepages(struct beam_doctor *doctor, const char *meminfo)
 		     : "small pages make the copy slower");
 	beam_doctor_add(doctor, strcmp(setting, "require") == 0 ? BEAM_LEVEL_FAIL : BEAM_LEVEL_WARN,
 			"hugepages", remedy,
-			"%" PRIu64 " of 2 MiB free, the next table takes %" PRIu64,
+			"%" PRIu64 " of 2 MiB free, the next image takes %" PRIu64,
 			page == HUGE_PAGE ? free_pages : 0, want);
 }
 
@@ -203,13 +203,13 @@ static void check_shmem_thp(struct beam_doctor *doctor)
 		 (strcmp(chosen, "[never]") == 0 && !kernel_collapses()))
 		beam_doctor_add(doctor, BEAM_LEVEL_WARN, "shmem-thp",
 				"echo advise > /sys/kernel/mm/transparent_hugepage/shmem_enabled: "
-				"a table without hugepages then gets larger pages all the same",
+				"an image without hugepages then still gets larger pages",
 				"shmem_enabled is %s", chosen);
 	else
 		beam_doctor_add(doctor, BEAM_LEVEL_OK, "shmem-thp", "", "shmem_enabled is %s%s",
 				text,
 				strcmp(chosen, "[never]") == 0
-				    ? ", and the table's memory is collapsed to huge pages"
+				    ? ", and the image's memory is collapsed to huge pages"
 				    : "");
 }
 
@@ -226,15 +226,16 @@ static void check_uring(struct beam_doctor *doctor)
 	beam_doctor_read("/proc/sys/kernel/io_uring_disabled", disabled, sizeof(disabled));
 	beam_doctor_read_proc(doctor, "status", status, sizeof(status));
 	if (err == EPERM || (disabled[0] && strcmp(disabled, "0") != 0))
-		beam_doctor_add(doctor, BEAM_LEVEL_WARN, "io_uring",
-				"sysctl kernel.io_uring_disabled=0, or allow io_uring_setup in the "
-				"seccomp filter: dumps are written by pwrite until then, slower",
-				"refused, kernel.io_uring_disabled is %s",
-				disabled[0] ? disabled : "not there");
+		beam_doctor_add(
+		    doctor, BEAM_LEVEL_WARN, "io_uring",
+		    "sysctl kernel.io_uring_disabled=0, or allow io_uring_setup in the seccomp "
+		    "filter: until then dumps are written by pwrite, which is slower",
+		    "refused, kernel.io_uring_disabled is %s",
+		    disabled[0] ? disabled : "not there");
 	else if (err)
 		beam_doctor_add(doctor, BEAM_LEVEL_WARN, "io_uring",
-				"use a kernel of 5.10 or newer: dumps are written by pwrite until "
-				"then, slower",
+				"use a kernel of 5.10 or newer: until then dumps are written by "
+				"pwrite, which is slower",
 				"not there: %s", strerror(err));
 	else
 		beam_doctor_add(doctor, BEAM_LEVEL_OK, "io_uring", "", "works here%s",

@@ -57,10 +57,10 @@ static bool check_port(struct beam_doctor *doctor, const char *device, const cha
 				"bring its link up (ip link, cable, subnet manager)",
 				"%s port %s is not active: %s", device, port, state);
 	else if (!gid[0])
-		beam_doctor_add(doctor, level_bad(doctor), "rdma",
-				"give its network interface an IP address: RoCE has its GIDs from "
-				"there",
-				"%s port %s has no GID", device, port);
+		beam_doctor_add(
+		    doctor, level_bad(doctor), "rdma",
+		    "give its network interface an IP address: RoCE derives its GIDs from it",
+		    "%s port %s has no GID", device, port);
 	else
 		fit = true;
 	if (fit)
@@ -142,11 +142,10 @@ static bool check_file(struct beam_doctor *doctor, const char *dir, const char *
 		return false;
 	if (may_open(doctor, &file))
 		return true;
-	beam_doctor_add(
-	    doctor, level_bad(doctor), "rdma-files",
-	    "give it these rights by a rule of udev, as rdma-core's packages do, and let a "
-	    "unit have the device (DeviceAllow): pulls go over TCP until then",
-	    "the server may not read and write /dev/infiniband/%.100s", name);
+	beam_doctor_add(doctor, level_bad(doctor), "rdma-files",
+			"grant them with a udev rule, as rdma-core's packages do, and allow the "
+			"device in the server's unit (DeviceAllow): until then pulls use TCP",
+			"the server may not read and write /dev/infiniband/%.100s", name);
 	return true;
 }
 
@@ -182,7 +181,7 @@ static void check_device_files(struct beam_doctor *doctor)
 				"the server sees no /dev/infiniband/uverbs0");
 	if (!check_file(doctor, path, "rdma_cm"))
 		beam_doctor_add(doctor, level_bad(doctor), "rdma-files",
-				"modprobe rdma_ucm: connections are made by it",
+				"modprobe rdma_ucm: connections need it",
 				"the server sees no /dev/infiniband/rdma_cm");
 	if (doctor->nfindings == before)
 		beam_doctor_add(doctor, BEAM_LEVEL_OK, "rdma-files", "",
@@ -216,12 +215,12 @@ static void check_offered(struct beam_doctor *doctor)
 		return;
 	if (wants_tls(doctor))
 		beam_doctor_add(doctor, BEAM_LEVEL_OK, "rdma-pulls", "",
-				"pulls go by TLS, so over TCP: RDMA is not encrypted");
+				"pulls must use TLS, and so TCP: RDMA is not encrypted");
 	else
 		beam_doctor_add(doctor, BEAM_LEVEL_WARN, "rdma-pulls",
 				"set rdbeam.bind to an address of the device's network interface "
 				"(rdma link; ip addr), and see rdma-files",
-				"the server does not listen on it, so pulls go over TCP");
+				"the server does not listen on it, so pulls use TCP");
 }
 
 void beam_doctor_rdma(struct beam_doctor *doctor)
@@ -248,7 +247,7 @@ void beam_doctor_rdma(struct beam_doctor *doctor)
 				"set rdbeam.transport to auto, or load the device's driver",
 				"no device, and rdbeam.transport is verbs");
 	else
-		beam_doctor_add(doctor, BEAM_LEVEL_OK, "rdma", "", "no device, pulls go by TCP");
+		beam_doctor_add(doctor, BEAM_LEVEL_OK, "rdma", "", "no device, pulls use TCP");
 	if (nfit)
 		check_offered(doctor);
 }

@@ -27,11 +27,10 @@ static void check_version(struct beam_doctor *doctor)
 	else if (strtol(version, NULL, 10) >= OLDEST_MAJOR)
 		beam_doctor_add(doctor, BEAM_LEVEL_OK, "version", "", "redis %s", version);
 	else
-		beam_doctor_add(
-		    doctor, BEAM_LEVEL_FAIL, "version",
-		    "use Redis 7.0 or newer, or Valkey: older ones lack what the module "
-		    "is made of",
-		    "redis %s", version);
+		beam_doctor_add(doctor, BEAM_LEVEL_FAIL, "version",
+				"use Redis 7.0 or newer, or Valkey: older servers lack calls that "
+				"the module needs",
+				"redis %s", version);
 }
 
 static void check_last_save(struct beam_doctor *doctor)
@@ -43,7 +42,7 @@ static void check_last_save(struct beam_doctor *doctor)
 		beam_doctor_add(doctor, BEAM_LEVEL_OK, "last-save", "", "ok");
 	else
 		beam_doctor_add(doctor, BEAM_LEVEL_FAIL, "last-save",
-				"read the server's log, mend that, and run rdbeam snapshot",
+				"fix what the server's log reports, and run rdbeam snapshot",
 				"the last BGSAVE ended with %s", status);
 }
 
@@ -92,8 +91,8 @@ static void check_backlog_ttl(struct beam_doctor *doctor)
 	if (ttl == 0 || ttl >= retain)
 		return;
 	beam_doctor_add(doctor, BEAM_LEVEL_WARN, "backlog-ttl",
-			"set it to 0 or to rdbeam.retain: without replicas the backlog goes away "
-			"before the image does",
+			"set it to 0 or to rdbeam.retain: without replicas the backlog is freed "
+			"before the image is",
 			"repl-backlog-ttl is %" PRId64 " s, rdbeam.retain %" PRId64 " s", ttl,
 			retain);
 }
@@ -107,9 +106,9 @@ static void check_diskless(struct beam_doctor *doctor)
 	if (!beam_doctor_config(doctor, "repl-diskless-sync", sync, sizeof(sync)))
 		return;
 	if (strcmp(sync, "yes") == 0 && delay > 0)
-		beam_doctor_add(doctor, BEAM_LEVEL_OK, "diskless-sync", "",
-				"yes: rdbeam pull uses the table, a replica that syncs by itself "
-				"does not");
+		beam_doctor_add(
+		    doctor, BEAM_LEVEL_OK, "diskless-sync", "",
+		    "yes: rdbeam pull uses the image, a replica that syncs by itself does not");
 	else
 		beam_doctor_add(doctor, BEAM_LEVEL_OK, "diskless-sync", "",
 				"%s, delay %" PRId64 ": a server that never had a replica forks "
@@ -157,10 +156,11 @@ static void check_min_replicas(struct beam_doctor *doctor)
 	int64_t least = beam_doctor_config_number(doctor, "min-replicas-to-write", -1);
 
 	if (least > 0)
-		beam_doctor_add(doctor, BEAM_LEVEL_WARN, "min-replicas",
-				"let the backlog hold the writes of a whole pull: its stream "
-				"begins only after the load, lest it counts as a replica",
-				"min-replicas-to-write is %" PRId64, least);
+		beam_doctor_add(
+		    doctor, BEAM_LEVEL_WARN, "min-replicas",
+		    "make the backlog large enough for the writes of a whole pull: its stream "
+		    "begins only after the load, so that it does not count as a replica",
+		    "min-replicas-to-write is %" PRId64, least);
 	else if (least == 0)
 		beam_doctor_add(doctor, BEAM_LEVEL_OK, "min-replicas", "",
 				"min-replicas-to-write is 0");
@@ -177,8 +177,8 @@ static void check_title(struct beam_doctor *doctor)
 	else
 		beam_doctor_add(
 		    doctor, BEAM_LEVEL_FAIL, "proc-title",
-		    "let proc-title-template begin with {title}: the module knows by it "
-		    "what a child is for, and leaves saves to the server without it",
+		    "let proc-title-template begin with {title}: from it the module knows what a "
+		    "child is for; without it, saves are left to the server",
 		    "proc-title-template is %s", title);
 }
 
@@ -190,8 +190,8 @@ static void check_module_command(struct beam_doctor *doctor)
 		return;
 	if (strcmp(value, "yes") == 0)
 		beam_doctor_add(doctor, BEAM_LEVEL_WARN, "module-command",
-				"set it to no, its default: loadmodule in the config needs no "
-				"MODULE LOAD, which runs any code for any administrator",
+				"set it to no, its default: loadmodule in the configuration does "
+				"not need MODULE LOAD, which lets any administrator run any code",
 				"enable-module-command is yes");
 	else
 		beam_doctor_add(doctor, BEAM_LEVEL_OK, "module-command", "",
@@ -207,19 +207,18 @@ static bool module_lacks(const struct beam_doctor *doctor, const char *command)
 static void check_hidden(struct beam_doctor *doctor)
 {
 	if (module_lacks(doctor, "config"))
-		beam_doctor_add(
-		    doctor, BEAM_LEVEL_FAIL, "options",
-		    "give CONFIG a name that stands in a configuration file which the server may "
-		    "read (rename-command), or leave it its own and keep it from users by ACL: "
-		    "until then saves are the server's own, and pulls need rdbeam.bind and "
-		    "rdbeam.port in its configuration file",
-		    "CONFIG is renamed (rename-command), so the module cannot ask for the "
-		    "dump's name; options not checked");
+		beam_doctor_add(doctor, BEAM_LEVEL_FAIL, "options",
+				"give CONFIG a new name in a configuration file that the server "
+				"can read (rename-command), or keep its own name and deny it to "
+				"users by ACL: until then saves are the server's own, and pulls "
+				"need rdbeam.bind and rdbeam.port in its configuration file",
+				"CONFIG is renamed (rename-command), so the module cannot read the "
+				"dump's name; options not checked");
 	else
 		beam_doctor_add(doctor, BEAM_LEVEL_WARN, "options",
 				"put RDBEAM_RENAMED=CONFIG=<its name there> into the environment",
 				"CONFIG is renamed (rename-command)%s; options not checked",
-				doctor->view.status ? ", which does not hinder the module" : "");
+				doctor->view.status ? ", which is no problem for the module" : "");
 }
 
 void beam_doctor_server(struct beam_doctor *doctor)

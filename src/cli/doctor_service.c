@@ -30,8 +30,8 @@ static void check_module_version(struct beam_doctor *doctor)
 		beam_doctor_add(doctor, BEAM_LEVEL_OK, "module", "", "loaded, version %s", version);
 	else
 		beam_doctor_add(doctor, BEAM_LEVEL_WARN, "module",
-				"install one version on all hosts: a pull between two may be "
-				"refused",
+				"install the same version on all hosts: a pull between different "
+				"versions may be refused",
 				"version %s, this program is " RDBEAM_VERSION,
 				*version ? version : "not told");
 }
@@ -64,7 +64,7 @@ static void check_fallbacks(struct beam_doctor *doctor)
 
 	if (count > 0)
 		beam_doctor_add(doctor, BEAM_LEVEL_WARN, "fallbacks",
-				"mend that reason; the data was saved by the server's own way",
+				"remove that cause; the server saved the data by itself",
 				"%" PRId64 " since the start, the last: %s", count,
 				beam_view_status(&doctor->view, "last_fallback_reason"));
 	else
@@ -89,7 +89,7 @@ static bool check_daemon(struct beam_doctor *doctor)
 	}
 	beam_doctor_config(doctor, "rdbeam.daemon", path, sizeof(path));
 	beam_doctor_add(doctor, BEAM_LEVEL_FAIL, "daemon",
-			"see the server's log; rdbeamd must stand beside rdbeam.so or where "
+			"see the server's log; rdbeamd must be beside rdbeam.so or where "
 			"rdbeam.daemon says, and be executable for the server's user",
 			"%s%s%s%s%s", state, *error ? ", " : "", error,
 			path[0] ? ", rdbeam.daemon is " : "", path);
@@ -211,13 +211,12 @@ static bool check_listener(struct beam_doctor *doctor, const char *port)
 	else if (!reach.beyond_host)
 		beam_doctor_add(doctor, BEAM_LEVEL_WARN, "listener",
 				"set rdbeam.bind to an address that replicas reach",
-				"port %s answers, but on this host alone", port);
+				"port %s answers, but only on this host", port);
 	else if (reach.by_rdma)
-		beam_doctor_add(
-		    doctor, BEAM_LEVEL_OK, "listener", "",
-		    "port %s at %s, over RDMA alone: rdbeam pull --discard tries it from "
-		    "a replica's host",
-		    port, reach.tried);
+		beam_doctor_add(doctor, BEAM_LEVEL_OK, "listener", "",
+				"port %s at %s, over RDMA only: to test it, run rdbeam pull "
+				"--discard on a replica's host",
+				port, reach.tried);
 	else
 		beam_doctor_add(doctor, BEAM_LEVEL_OK, "listener", "", "port %s answers at %s",
 				port, reach.tried);
@@ -291,13 +290,12 @@ static void check_port_range(struct beam_doctor *doctor, int64_t port)
 	if (port < first || port > last || lists_port(reserved, port))
 		beam_doctor_add(doctor, BEAM_LEVEL_OK, "port", "", "%" PRId64, port);
 	else
-		beam_doctor_add(
-		    doctor, BEAM_LEVEL_WARN, "port",
-		    "set rdbeam.port below that range, or reserve it by sysctl "
-		    "net.ipv4.ip_local_reserved_ports: another program's connection may "
-		    "have it at the next start",
-		    "%" PRId64 " lies in ip_local_port_range %" PRId64 "-%" PRId64, port, first,
-		    last);
+		beam_doctor_add(doctor, BEAM_LEVEL_WARN, "port",
+				"set rdbeam.port below that range, or reserve it by sysctl "
+				"net.ipv4.ip_local_reserved_ports: another program's connection "
+				"may occupy it at the next start",
+				"%" PRId64 " lies in ip_local_port_range %" PRId64 "-%" PRId64,
+				port, first, last);
 }
 
 static void check_pulls(struct beam_doctor *doctor)
@@ -329,9 +327,8 @@ static void check_pulls(struct beam_doctor *doctor)
 		    !by_verbs    ? "choose another rdbeam.port or rdbeam.bind by CONFIG SET"
 		    : of_address ? "do so by CONFIG SET, or CONFIG SET rdbeam.transport "
 				   "auto: until then nothing can be pulled"
-				 : "CONFIG SET rdbeam.transport auto, or see to the RDMA "
-				   "device (findings rdma and rdma-files): until then "
-				   "nothing can be pulled",
+				 : "CONFIG SET rdbeam.transport auto, or fix the RDMA device "
+				   "(checks rdma and rdma-files): until then nothing can be pulled",
 		    "none: %s", *error ? error : "the server has no port");
 		return;
 	}

@@ -54,12 +54,12 @@ static const struct beam_option fill_options[] = {
      .kind = BEAM_OPT_STRING,
      .offset = offsetof(struct fill_opts, types),
      .value = "LIST",
-     .help = "Types that keys take in turn, with commas between: string, hash, list, set, zset, "
+     .help = "Types that keys take in turn, separated by commas: string, hash, list, set, zset, "
 	     "stream, int. Default string."},
     {.name = "--random",
      .kind = BEAM_OPT_FLAG,
      .offset = offsetof(struct fill_opts, random),
-     .help = "Raw random bytes, other ones each time. Without it: text that follows from --seed."},
+     .help = "Raw random bytes, different each time. Without it: text derived from --seed."},
     {.name = "--seed",
      .kind = BEAM_OPT_INT,
      .offset = offsetof(struct fill_opts, seed),
@@ -71,7 +71,7 @@ static const struct beam_option fill_options[] = {
      .value = "N",
      .min = 0,
      .max = INT32_MAX,
-     .help = "Database, the first one with --dbs. Default 0."},
+     .help = "Database; with --dbs, the first one. Default 0."},
     {.name = "--dbs",
      .kind = BEAM_OPT_INT,
      .offset = offsetof(struct fill_opts, dbs),
@@ -90,7 +90,7 @@ static const struct beam_option fill_options[] = {
      .kind = BEAM_OPT_STRING,
      .offset = offsetof(struct fill_opts, prefix),
      .value = "TEXT",
-     .help = "What key names begin with. Default key:."},
+     .help = "Prefix of key names. Default key:."},
     {.name = "--fields",
      .kind = BEAM_OPT_INT,
      .offset = offsetof(struct fill_opts, fields),
@@ -132,8 +132,8 @@ static int parse_types(const struct fill_opts *opts, struct beam_filling *what)
 
 		if (type < 0)
 			return beam_fail_usage(&opts->common,
-					       "--types: %.*s: give string, hash, list, set, "
-					       "zset, stream, int, with commas between",
+					       "--types: %.*s: give string, hash, list, set, zset, "
+					       "stream, int, separated by commas",
 					       (int)len, text);
 		if (what->ntypes == BEAM_FILLER_TYPES_MAX)
 			return beam_fail_usage(&opts->common, "--types: %s: give at most %d",
@@ -267,10 +267,10 @@ const struct beam_command beam_fill_command = {
     .synopsis = "",
     .summary = "Fill a server with test data",
     .text =
-	"Writes keys of chosen number, type and size, named by --prefix and a number from 0 on.\n"
-	"Keys of the same names are replaced. The values follow from --seed, so that two servers\n"
-	"can be given the same data; with --random they are raw random bytes, which nothing can\n"
-	"compress.",
+	"Writes keys of the given number, type and size, named by --prefix and a number from 0.\n"
+	"Existing keys of these names are replaced. The values are derived from --seed, so that\n"
+	"two servers can be given the same data; with --random they are raw random bytes, which\n"
+	"cannot be compressed.",
     .examples =
 	"rdbeam fill --keys 1000000 --value-size 1kb\n"
 	"rdbeam fill --keys 60000 --types string,hash,list,set,zset,stream --dbs 4 --random",

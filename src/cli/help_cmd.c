@@ -30,13 +30,13 @@ static const struct help_opts help_defaults;
 void beam_program_help(FILE *out)
 {
 	fputs("Usage: rdbeam COMMAND [options]\n\n"
-	      "Snapshots of Redis and Valkey by rdbeam: made, pulled, watched, checked.\n\n"
+	      "Make, pull, watch and check snapshots of Redis and Valkey.\n\n"
 	      "Commands:\n",
 	      out);
 	for (size_t i = 0; beam_commands[i]; i++)
 		fprintf(out, "  %-10s %s\n", beam_commands[i]->name, beam_commands[i]->summary);
-	fputs("\nrdbeam COMMAND --help tells a command's options. rdbeam --version tells which\n"
-	      "version this is.\n"
+	fputs("\nrdbeam COMMAND --help lists a command's options; rdbeam --version prints the "
+	      "version.\n"
 	      "Exit status: 0 done, 1 failed, 2 usage, 3 refused, 4 stale or corrupt data.\n",
 	      out);
 }
@@ -81,7 +81,7 @@ static int help_run(void *opts, int nargs, char **args)
 const struct beam_command beam_help_command = {
     .name = "help",
     .synopsis = "[COMMAND]",
-    .summary = "Tell the commands, or one command's options",
+    .summary = "List the commands, or one command's options",
     .text = "Prints the list of commands, or what rdbeam COMMAND --help prints.",
     .examples = "rdbeam help pull\nrdbeam help --man pull | man -l -",
     .options = help_options,

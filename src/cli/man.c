@@ -107,12 +107,13 @@ static void print_command(const struct beam_command *command, FILE *out)
 static void print_program(FILE *out)
 {
 	fputs(".TH RDBEAM 1 \"\" \"rdbeam " RDBEAM_VERSION "\" \"rdbeam manual\"\n"
-	      ".SH NAME\nrdbeam \\- snapshots of Redis and Valkey, made, pulled and checked\n"
+	      ".SH NAME\nrdbeam \\- make, pull and check snapshots of Redis and Valkey\n"
 	      ".SH SYNOPSIS\n\\fBrdbeam\\fR \\fICOMMAND\\fR [\\fIoptions\\fR]\n.br\n"
 	      "\\fBrdbeam\\fR \\fB\\-\\-help\\fR | \\fB\\-\\-version\\fR\n"
 	      ".SH DESCRIPTION\n"
-	      "The server's module rdbeam.so writes a snapshot as a table in memory that replicas "
-	      "read and the disk gets. This program is what people and scripts use beside it.\n"
+	      "The server's module rdbeam.so writes snapshots to shared memory. Replicas read them "
+	      "from there, and its daemon writes them to disk. This program is for the people and "
+	      "scripts that work with them.\n"
 	      ".SH COMMANDS\n",
 	      out);
 	for (size_t i = 0; beam_commands[i]; i++) {
@@ -123,10 +124,10 @@ static void print_program(FILE *out)
 	fputs(".SH ENVIRONMENT\n"
 	      ".TP\n.B REDISCLI_AUTH\nPassword for the server, unless an option gives one.\n"
 	      ".TP\n.B RDBEAM_FROM_PASS\n.TQ\n.B RDBEAM_TO_PASS\n"
-	      "Passwords for the two servers of a pull; they go before REDISCLI_AUTH.\n"
-	      ".TP\n.B RDBEAM_RENAMED\nNames of commands that a server has under another name "
-	      "(rename\\-command): \"CONFIG=name REPLICAOF=name\". Used once the server has said "
-	      "that it does not know the command.\n",
+	      "Passwords for the two servers of a pull; they take precedence over REDISCLI_AUTH.\n"
+	      ".TP\n.B RDBEAM_RENAMED\nNew names of commands that a server renames "
+	      "(rename\\-command): \"CONFIG=name REPLICAOF=name\". Used after the server has "
+	      "answered that it does not know a command.\n",
 	      out);
 	put_exit_status(out);
 	put_see_also(NULL, out);

@@ -54,8 +54,8 @@ static const struct beam_option pull_options[] = {
      .kind = BEAM_OPT_STRING,
      .offset = offsetof(struct pull_opts, primary),
      .value = "ADDR",
-     .help = "With --from REPLICA: whom the new replica follows in the end, as it reaches it. "
-	     "Default: the primary that the replica names."},
+     .help = "With --from REPLICA: the address at which the new replica reaches the primary. "
+	     "Default: the one that the replica uses."},
     {.name = "--from-user",
      .kind = BEAM_OPT_STRING,
      .offset = offsetof(struct pull_opts, from_user),
@@ -92,16 +92,16 @@ static const struct beam_option pull_options[] = {
     {.name = "--discard",
      .kind = BEAM_OPT_FLAG,
      .offset = offsetof(struct pull_opts, discard),
-     .help = "Read and check the image, keep nothing: for measuring."},
+     .help = "Read and check the image but keep nothing, for measuring."},
     {.name = "--stream",
      .kind = BEAM_OPT_FLAG,
      .offset = offsetof(struct pull_opts, stream),
-     .help = "Feed the server before the whole image is verified, also when it holds keys: "
-	     "faster, but a failure leaves it without its old data."},
+     .help = "Feed the server before the whole image is verified, even when it holds keys: faster, "
+	     "but a failure leaves it without its old data."},
     {.name = "--force",
      .kind = BEAM_OPT_FLAG,
      .offset = offsetof(struct pull_opts, force),
-     .help = "Replace keys that the server holds and that are not this primary's."},
+     .help = "Replace the server's keys even if they are not this primary's."},
     {.name = "--fresh",
      .kind = BEAM_OPT_FLAG,
      .offset = offsetof(struct pull_opts, fresh),
@@ -112,49 +112,47 @@ static const struct beam_option pull_options[] = {
      .value = "BYTES",
      .min = 16ll << 20,
      .max = INT64_MAX,
-     .help = "Memory on this host for the image and the stream under way. Default 256mb."},
+     .help = "Memory on this host for the image and the stream in transit. Default 256mb."},
     {.name = "--spill-dir",
      .kind = BEAM_OPT_STRING,
      .offset = offsetof(struct pull_opts, spill_dir),
      .value = "DIR",
-     .help = "Where what does not fit the buffer goes. Default TMPDIR, else /tmp."},
+     .help = "Directory for what does not fit into the buffer. Default TMPDIR, or /tmp."},
     {.name = "--spill",
      .kind = BEAM_OPT_BYTES,
      .offset = offsetof(struct pull_opts, spill),
      .value = "BYTES",
-     .help = "Most bytes there. Default 64gb."},
+     .help = "Maximum bytes there. Default 64gb."},
     {.name = "--transport",
      .kind = BEAM_OPT_CHOICE,
      .offset = offsetof(struct pull_opts, transport),
      .choices = "auto|tcp|verbs",
-     .help =
-	 "How the image travels. Default auto: verbs (RDMA) where both hosts have a device and a "
-	 "route, else tcp."},
+     .help = "How the image is transferred. Default auto: verbs (RDMA) if both hosts have a device "
+	     "and a route, otherwise tcp."},
     {.name = "--loader",
      .kind = BEAM_OPT_CHOICE,
      .offset = offsetof(struct pull_opts, loader),
      .choices = "auto|module|stock",
-     .help = "Who makes the keys at the server to fill: its own loading alone (stock), or with it "
-	     "threads of rdbeam.so there, from memory shared with this program (module). Default "
-	     "auto: module where the server is empty and has rdbeam.so of this version, and this "
-	     "program runs as its user or as root; else stock."},
+     .help = "How the server to fill creates the keys: by its own loader alone (stock), or also by "
+	     "threads of its rdbeam.so, from memory shared with this program (module). Default "
+	     "auto: module if the server is empty and has rdbeam.so of this version, and this "
+	     "program runs as the server's user or as root; otherwise stock."},
     {.name = "--timeout",
      .kind = BEAM_OPT_INT,
      .offset = offsetof(struct pull_opts, timeout_s),
      .value = "SECONDS",
      .min = 1,
      .max = TIMEOUT_MAX_S,
-     .help =
-	 "For each single step, as connecting. Default 10. An image that has to be made may take "
-	 "a minute more to begin, where another child of the primary is at work."},
+     .help = "Limit for each step, such as connecting. Default 10. If an image has to be made, it "
+	     "may take a minute longer to begin while another child of the primary runs."},
     {.name = "--handover-timeout",
      .kind = BEAM_OPT_INT,
      .offset = offsetof(struct pull_opts, handover_timeout_s),
      .value = "SECONDS",
      .min = 1,
      .max = TIMEOUT_MAX_S,
-     .help = "For the replica to catch up with the writes made since, and then to continue from "
-	     "the primary by itself. Default 60."},
+     .help = "Limit for the replica to catch up with the writes made since, and then to continue "
+	     "from the primary by itself. Default 60."},
     BEAM_CONNECT_TLS_OPTIONS(struct pull_opts, tls),
     BEAM_COMMON_OPTIONS(struct pull_opts),
 };
@@ -413,15 +411,14 @@ const struct beam_command beam_pull_command = {
     .summary = "Fill a replica from a primary's image",
     .text =
 	"Run it on the replica's host. It reads the primary's image, checks every segment, feeds\n"
-	"the local server as its temporary primary, plays the changes made since, and hands over:\n"
-	"the server then continues from the real primary by partial resync. Data that the server\n"
-	"holds is replaced only after the image is verified, unless --stream is given.\n\n"
-	"In the end it prints how long each stage took; with --json it prints one object with the\n"
-	"members generation, transport, loader, reused, relay, relays_failed, keys, image_bytes,\n"
-	"segments, reread_segments, stream_bytes, spilled_bytes, copy_ms, ticket_ms, transfer_ms,\n"
-	"load_ms, catchup_ms, handover_ms, total_ms, partial_resyncs, full_resyncs, replid, "
-	"offset,\n"
-	"or with error and code.",
+	"the local server as its temporary primary, replays the changes made since, and hands\n"
+	"over: the server then continues from the real primary by partial resync. Data that the\n"
+	"server holds is replaced only after the image is verified, unless --stream is given.\n\n"
+	"At the end it prints how long each stage took; with --json it prints one object with\n"
+	"the members generation, transport, loader, reused, relay, relays_failed, keys,\n"
+	"image_bytes, segments, reread_segments, stream_bytes, spilled_bytes, copy_ms,\n"
+	"ticket_ms, transfer_ms, load_ms, catchup_ms, handover_ms, total_ms, partial_resyncs,\n"
+	"full_resyncs, replid, offset, or with error and code.",
     .examples = "rdbeam pull --from primary:6379 --to 127.0.0.1:6379\n"
 		"rdbeam pull --from primary:6379 --to-file /var/lib/redis/dump.rdb",
     .options = pull_options,

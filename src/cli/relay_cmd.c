@@ -39,41 +39,41 @@ static const struct beam_option relay_options[] = {
      .kind = BEAM_OPT_STRING,
      .offset = offsetof(struct relay_opts, listen),
      .value = "ADDR",
-     .help = "Where pulls connect: address:port, or *:port for all addresses."},
+     .help = "Where to listen for pulls: address:port, or *:port for all addresses."},
     {.name = "--announce",
      .kind = BEAM_OPT_STRING,
      .offset = offsetof(struct relay_opts, announce),
      .value = "ADDR",
-     .help = "address:port that pulls are sent to, if it is another. Default: that of --listen, "
-	     "with the address that the primary sees where that one is *."},
+     .help = "address:port that the primary gives to pulls, if different. Default: that of "
+	     "--listen; for *, the address that the primary sees."},
     {.name = "--follow",
      .kind = BEAM_OPT_FLAG,
      .offset = offsetof(struct relay_opts, follow),
-     .help = "Serve nobody; write each new image to a file in --dir."},
+     .help = "Do not serve pulls, but write each new image to a file in --dir."},
     {.name = "--dir",
      .kind = BEAM_OPT_STRING,
      .offset = offsetof(struct relay_opts, dir),
      .value = "DIR",
-     .help = "With --follow: where the files go, as rdbeam-TIME-GENERATION.rdb."},
+     .help = "With --follow: directory for the files, named rdbeam-TIME-GENERATION.rdb."},
     {.name = "--keep",
      .kind = BEAM_OPT_INT,
      .offset = offsetof(struct relay_opts, keep),
      .value = "N",
      .min = 1,
      .max = 100000,
-     .help = "With --follow: how many files stay. Default 7."},
+     .help = "With --follow: how many files to keep. Default 7."},
     {.name = "--max-pulls",
      .kind = BEAM_OPT_INT,
      .offset = offsetof(struct relay_opts, max_pulls),
      .value = "N",
      .min = 1,
      .max = 1024,
-     .help = "Pulls served at the same time; more wait for a place. Default 16."},
+     .help = "Maximum concurrent pulls; further pulls wait in a queue. Default 16."},
     {.name = "--rate-limit",
      .kind = BEAM_OPT_BYTES,
      .offset = offsetof(struct relay_opts, rate_limit),
      .value = "BYTES",
-     .help = "Bytes per second of all pulls. Default 0: none."},
+     .help = "Bytes per second for all pulls together. Default 0: no limit."},
     {.name = "--from-user",
      .kind = BEAM_OPT_STRING,
      .offset = offsetof(struct relay_opts, from_user),
@@ -90,7 +90,7 @@ static const struct beam_option relay_options[] = {
      .value = "SECONDS",
      .min = 1,
      .max = 100000,
-     .help = "For each single step, as connecting. Default 10."},
+     .help = "Limit for each step, such as connecting. Default 10."},
     BEAM_CONNECT_TLS_OPTIONS(struct relay_opts, tls),
     BEAM_COMMON_OPTIONS(struct relay_opts),
 };
@@ -237,20 +237,19 @@ static int relay_run(void *arg, int nargs, char **args)
 const struct beam_command beam_relay_command = {
     .name = "relay",
     .synopsis = "--from ADDR --listen ADDR",
-    .summary = "Serve a primary's images on, or keep them as files",
+    .summary = "Serve a primary's images to other pulls, or keep them as files",
     .text =
-	"With --listen it pulls each new image of the primary and serves it to other pulls: the\n"
-	"primary sends them here by itself, so that it need not send an image more often than\n"
+	"With --listen it pulls each new image of the primary and serves it to other pulls. The\n"
+	"primary directs them here by itself, so that it need not send an image more often than\n"
 	"rdbeam.fanout says. Segments are served while others are still on their way. Pulls check\n"
-	"the primary's signature on each segment; nothing of a relay has to be believed. It holds\n"
-	"the newest image in memory, and older ones as long as they are read: three at most, then\n"
-	"it waits for their readers before it takes another. It ends on SIGTERM.\n\n"
+	"the primary's signature on each segment, so they need not trust a relay. It holds the\n"
+	"newest image in memory, and older ones as long as they are read, three at most: then it\n"
+	"waits for their readers before it takes another. It ends on SIGTERM.\n\n"
 	"With --follow it writes each new image to a file, checked and on disk before it gets its\n"
-	"name, and keeps the newest: a backup on another host that costs the primary no CPU but\n"
-	"for sending it.\n\n"
-	"It waits for images, it does not ask for any: BGSAVE, save points and pulls make them. "
-	"For\n"
-	"each it prints a line; with --json an object with the members generation, keys,\n"
+	"name, and keeps the newest: a backup on another host, which costs the primary only the\n"
+	"CPU for sending it.\n\n"
+	"It waits for images and does not request any: BGSAVE, save points and pulls make them.\n"
+	"For each it prints a line; with --json an object with the members generation, keys,\n"
 	"image_bytes, total_ms, file, error.",
     .examples = "rdbeam relay --from primary:6379 --listen 10.0.0.7:7000\n"
 		"rdbeam relay --from primary:6379 --follow --dir /backup --keep 14",

@@ -46,7 +46,7 @@ static int check_may_begin(struct beam_save *save)
 
 	if (!save->memory && beam_view_info_number(view, "rdb_last_save_time", -1) < 0)
 		return fail(save, BEAM_E_UNSUPPORTED, "INFO has no rdb_last_save_time",
-			    "how a save ends could not be told: begin it by BGSAVE");
+			    "the end of a save could not be detected: start it with BGSAVE");
 	if (beam_view_info_number(view, "loading", 0))
 		return fail(save, BEAM_E_BUSY, "server loads its data",
 			    "wait until it answers PING with PONG");

@@ -39,7 +39,7 @@ static const struct beam_option snapshot_options[] = {
      .kind = BEAM_OPT_STRING,
      .offset = offsetof(struct snapshot_opts, hook),
      .value = "COMMAND",
-     .help = "Let the shell run COMMAND when the image is ready in memory, and again when it is "
+     .help = "Run COMMAND in a shell when the image is ready in memory, and again when it is "
 	     "durable on disk."},
     {.name = "--wait",
      .kind = BEAM_OPT_FLAG,
@@ -48,14 +48,14 @@ static const struct beam_option snapshot_options[] = {
     {.name = "--no-wait",
      .kind = BEAM_OPT_FLAG,
      .offset = offsetof(struct snapshot_opts, no_wait),
-     .help = "Begin the save and exit."},
+     .help = "Start the save and exit."},
     {.name = "--timeout",
      .kind = BEAM_OPT_INT,
      .offset = offsetof(struct snapshot_opts, timeout_s),
      .value = "SECONDS",
      .min = 0,
      .max = 1000000000,
-     .help = "Stop waiting after this; the save goes on. Default 0: never."},
+     .help = "Stop waiting after this time; the save goes on. Default 0: never."},
     BEAM_CONNECT_OPTIONS(struct snapshot_opts),
     BEAM_COMMON_OPTIONS(struct snapshot_opts),
 };
@@ -296,7 +296,7 @@ static int begin_only(struct beam_save *save, const struct snapshot_opts *opts)
 		beam_json_text(object, "state", "begun");
 		beam_json_print(object);
 	} else {
-		printf("save begun at %s: rdbeam status --watch follows it\n",
+		printf("save started at %s: rdbeam status --watch follows it\n",
 		       beam_redis_name(save->redis));
 	}
 	return BEAM_EXIT_DONE;
@@ -363,17 +363,16 @@ const struct beam_command beam_snapshot_command = {
     .synopsis = "",
     .summary = "Make a snapshot and follow it to its end",
     .text =
-	"Sends BGSAVE (with --memory, RDBEAM.SNAPSHOT) and follows the save: the copy into "
-	"memory,\n"
-	"then the flush to disk. In the end it prints keys, bytes, times and the cut, which is "
-	"the\n"
-	"replication id and offset at which the snapshot was taken. When saving fell back to the\n"
-	"server's own, it says so and why. It works without the module too: then it is a stock\n"
-	"BGSAVE, and the number of keys is the one before it began.\n\n"
-	"A save, an AOF rewrite or a module's child in progress is a refusal (exit status 3).\n\n"
-	"A hook finds in its environment RDBEAM_STATE (ready or durable), RDBEAM_GENERATION,\n"
+	"Sends BGSAVE (with --memory, RDBEAM.SNAPSHOT) and follows the save: the copy into\n"
+	"memory, then the flush to disk. At the end it prints keys, bytes, times and the cut,\n"
+	"which is the replication id and offset at which the snapshot was taken. If saving fell\n"
+	"back to the server's own, it says so and why. It also works without the module: then it\n"
+	"is a stock BGSAVE, and the number of keys is that from before the save.\n\n"
+	"If a save, an AOF rewrite or a module's child is in progress, it refuses (exit status\n"
+	"3).\n\n"
+	"The environment of a hook has RDBEAM_STATE (ready or durable), RDBEAM_GENERATION,\n"
 	"RDBEAM_KEYS, RDBEAM_BYTES, RDBEAM_REPLID, RDBEAM_OFFSET and RDBEAM_FILE, a path on the\n"
-	"server's host. What is not known is empty. A hook that fails is a failure of the command.",
+	"server's host. Unknown values are empty. If a hook fails, the command fails.",
     .examples = "rdbeam snapshot -h primary --timeout 600\n"
 		"rdbeam snapshot --hook '[ $RDBEAM_STATE = durable ] && cp $RDBEAM_FILE /backup/'",
     .options = snapshot_options,

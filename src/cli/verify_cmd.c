@@ -29,7 +29,7 @@ static const struct beam_option verify_options[] = {
     {.name = "--keys",
      .kind = BEAM_OPT_FLAG,
      .offset = offsetof(struct verify_opts, keys),
-     .help = "Count keys, TTLs and bytes by type and by database too, and name the largest keys. "
+     .help = "Also count keys, TTLs and bytes by type and by database, and list the largest keys. "
 	     "--json always has these."},
     BEAM_COMMON_OPTIONS(struct verify_opts),
 };
@@ -264,7 +264,7 @@ const struct beam_command beam_verify_command = {
 	"every segment's checksum, every record, the number of keys against the manifest, and\n"
 	"the file's own checksum. Of a plain RDB file it checks the shape of every record and\n"
 	"the file's checksum.\n\n"
-	"The exit status is 4 when the file is corrupt, with up to 20 problems told, and 1 when\n"
+	"The exit status is 4 when the file is corrupt, with up to 20 problems listed, and 1 when\n"
 	"it cannot be read or holds what this version does not know.",
     .examples = "rdbeam verify /var/lib/redis/dump.rdb\n"
 		"rdbeam verify --keys dump.rdb\n"

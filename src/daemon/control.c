@@ -170,7 +170,8 @@ static void dispatch(struct daemon *d, const void *packet, uint32_t type, int fd
 		relay_ticket(d, packet);
 	else if (type == BEAM_CTL_TICKET) {
 		if (BEAM_FAULT("daemon.ticket") || tickets_add(&d->tickets, packet, beam_now_ms()))
-			beam_log(BEAM_LOG_WARNING, "ticket refused: it has no address or no time");
+			beam_log(BEAM_LOG_WARNING,
+				 "ticket refused: it lacks an address or a lifetime");
 	} else {
 		beam_log(BEAM_LOG_WARNING, "unexpected message %u from the module", type);
 	}

@@ -224,8 +224,9 @@ static int check_begin(struct writer *writer, const struct beam_ctl_begin *begin
 		grants_configure(d);
 	if (!d->region) {
 		snprintf(text, BEAM_TEXT_BYTES, "%s",
-			 d->configured ? "rdbeamd could not open its region: its log line says why"
-				       : "the daemon has no configuration yet");
+			 d->configured
+			     ? "rdbeamd could not open its region: the server's log says why"
+			     : "the daemon has no configuration yet");
 		return BEAM_E_BUSY;
 	}
 	if ((!disk && begin->kind != BEAM_SNAPSHOT_MEMORY) || (disk && file_fd < 0)) {

@@ -6,12 +6,12 @@
 
 static const char *const paragraphs[] = {
     "The daemon behind rdbeam.so: it keeps snapshots in shared memory, writes them to\n"
-    "disk and serves them to replicas. redis-server starts it by loading the module\n"
-    "(loadmodule rdbeam.so), it runs as the server's user and ends with its server.\n"
-    "SIGTERM ends it only once the server has ended; SIGKILL at once: then the server\n"
+    "disk and serves them to replicas. redis-server starts it when it loads the module\n"
+    "(loadmodule rdbeam.so). It runs as the server's user and ends with its server.\n"
+    "SIGTERM has no effect while the server runs. SIGKILL ends it at once, and the server\n"
     "starts another.",
-    "There is nothing to configure here: see CONFIG GET rdbeam.* on the server. What it\n"
-    "has to say stands in the server's log and in INFO rdbeam.",
+    "There is nothing to configure here: see CONFIG GET rdbeam.* on the server. Its\n"
+    "messages are in the server's log and in INFO rdbeam.",
 };
 
 static const struct {
@@ -20,10 +20,10 @@ static const struct {
     {"--help", "Print this help and exit."},
     {"--man", "Print the man page in roff and exit."},
     {"--version", "Print the version and exit."},
-    {"--test-thp", "Test whether huge pages fit rdbeam.fork-thp. Exit status: 0 they do, 3 the\n"
-		   "kernel gives none, 4 a write after a fork copies all of a page, 1 failed."},
-    {"--wait", "Of the server's saving child, which turns into this: wait until the dump is\n"
-	       "on disk and rename it. Not for people."},
+    {"--test-thp", "Test whether huge pages suit rdbeam.fork-thp. Exit status: 0 they do, 3 the\n"
+		   "kernel provides none, 4 a write after a fork copies a whole page, 1 failed."},
+    {"--wait", "Internal: the server's saving child becomes this process, which waits until\n"
+	       "the dump is on disk and renames it."},
 };
 
 #define COUNT(table) (sizeof(table) / sizeof((table)[0]))

@@ -68,7 +68,7 @@ static void open_one(struct daemon *d, size_t i, struct beam_server_opts *opts,
 	if (d->lacking[i] && !lacked)
 		beam_log(BEAM_LOG_INFO, "%s; pulls go over tcp only", text);
 	else if (lacked && !err)
-		beam_log(BEAM_LOG_NOTICE, "there is an RDMA device now: pulls go over it");
+		beam_log(BEAM_LOG_NOTICE, "an RDMA device is available now: pulls use it");
 	else if (err && !d->lacking[i])
 		snprintf(error, BEAM_TEXT_BYTES, "%.*s", BEAM_TEXT_BYTES - 1,
 			 text[0] ? text : beam_strerror(err));

@@ -147,8 +147,8 @@ int main(int argc, char **argv)
 		return 2;
 	}
 	if (!is_packet_socket(BEAM_FD_CONTROL) || !is_packet_socket(BEAM_FD_LISTEN)) {
-		fputs("rdbeamd: is started by rdbeam.so inside redis-server: put 'loadmodule "
-		      "/path/to/rdbeam.so' into the server's configuration file\n",
+		fputs("rdbeamd: not started by hand, but by rdbeam.so inside redis-server: put "
+		      "'loadmodule /path/to/rdbeam.so' into the server's configuration file\n",
 		      stderr);
 		return 2;
 	}

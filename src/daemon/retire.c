@@ -120,7 +120,7 @@ bool retire_for_slots(struct daemon *d)
 		return false;
 	beam_log(BEAM_LOG_NOTICE, "generation %llu is given up for a new snapshot%s",
 		 (unsigned long long)victim->id.counter,
-		 victim_idle ? "" : ", its pulls are ended: rdbeam.region-size holds no more");
+		 victim_idle ? "" : ", and its pulls end: rdbeam.region-size cannot hold both");
 	generation_retire(victim, "its memory is needed for a new snapshot");
 	return true;
 }
@@ -168,7 +168,8 @@ void retire_out_of_reach(struct daemon *d, const struct beam_ctl_begin *begin)
 		if (!can_retire(gen) || in_use(gen) || may_be_resumed(gen) ||
 		    !out_of_reach(gen, begin))
 			continue;
-		generation_retire(gen, "nobody can go on from it, and a new snapshot needs memory");
+		generation_retire(
+		    gen, "no replica could continue from it, and a new snapshot needs memory");
 		next = d->gens;
 	}
 }

@@ -36,9 +36,9 @@ void reuse_begin(struct generation *gen)
 	gen->on_need = true;
 	flushes_release(gen);
 	beam_log(BEAM_LOG_NOTICE,
-		 "generation %llu: an image of about %llu MiB goes to the disk through a region of "
-		 "%llu MiB, which is used again and again: it cannot be retained, and pulls that "
-		 "begin late are refused",
+		 "generation %llu: an image of about %llu MiB is written to disk through a region "
+		 "of %llu MiB, whose memory is reused: the image cannot be retained, and pulls "
+		 "that begin late are refused",
 		 (unsigned long long)gen->id.counter,
 		 (unsigned long long)(gen->begin.estimate_bytes >> 20),
 		 (unsigned long long)(beam_region_could_hold(gen->d->region, UINT64_MAX) *
@@ -159,7 +159,7 @@ static void drop_readers(struct generation *gen)
 	if (n)
 		beam_log(BEAM_LOG_WARNING,
 			 "generation %llu: its copy waited %u s for memory that %u pulls had not "
-			 "read: they are dropped",
+			 "read: these pulls are dropped",
 			 (unsigned long long)gen->id.counter, gen->d->config.stall_timeout_s, n);
 	gen->stalled_ms = 0;
 }

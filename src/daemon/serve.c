@@ -60,7 +60,7 @@ static int authorize(void *ctx, const struct beam_wire_hello *hello, const char 
 	if (gen && gen->ngone) {
 		beam_log(BEAM_LOG_WARNING,
 			 "pull from %s refused: generation %llu is larger than rdbeam.region-size, "
-			 "and the memory of its first segments was used again",
+			 "and the memory of its first segments was reused",
 			 peer_addr, (unsigned long long)gen->id.counter);
 		gen = NULL;
 	}

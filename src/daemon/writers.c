@@ -69,7 +69,7 @@ void writers_close(struct writer *writer)
 		gen->coordinator = NULL;
 	if (was_coordinator && gen->state == GEN_FILLING)
 		generation_fail(gen, BEAM_E_GONE,
-				"the saving process died before its copy was whole");
+				"the saving process died before its copy was complete");
 	else if (was_coordinator && gen->state == GEN_FLUSHING)
 		generation_finish(gen, BEAM_E_GONE, "the save was cancelled before it was on disk");
 	else if (gen->state == GEN_RETIRING)
@@ -322,10 +322,9 @@ static void tell_not_adopted(struct daemon *d, const struct writer *writer, uid_
 
 	snprintf(text, sizeof(text), "connection of process %d (uid %u): %s%s", (int)writer->pid,
 		 (unsigned)uid, beam_strerror(err),
-		 ours && writer->pidfd < 0
-		     ? "; saving needs pidfd_open: Linux 5.3, and no filter of "
-		       "system calls (seccomp) that refuses it"
-		     : "");
+		 ours && writer->pidfd < 0 ? "; saving needs pidfd_open: Linux 5.3 or newer, and "
+					     "no seccomp filter that refuses it"
+					   : "");
 	if (beam_log_may(&d->stranger_lines))
 		beam_log(BEAM_LOG_WARNING, "%s", text);
 	if (!ours)

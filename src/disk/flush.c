@@ -207,8 +207,8 @@ static void drop_direct(struct beam_flush *f)
 	if (flags < 0 || fcntl(f->fd, F_SETFL, flags & ~O_DIRECT))
 		fail(f, -errno, "fcntl to buffered", 0, 0);
 	else
-		beam_log(BEAM_LOG_NOTICE,
-			 "flush: the file system refuses direct writes: going on buffered");
+		beam_log(BEAM_LOG_NOTICE, "flush: the file system refuses direct writes: "
+					  "continuing with buffered writes");
 }
 
 /* What the operation came to: a count of bytes, or -errno. With O_DIRECT only whole blocks count:

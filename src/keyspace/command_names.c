@@ -278,13 +278,12 @@ void beam_command_names_find(RedisModuleCtx *ctx)
 			list(is_hidden(&commands[i]) ? hidden : found, commands[i].name);
 	if (found[0])
 		beam_log(BEAM_LOG_NOTICE,
-			 "rename-command: called by the names in the configuration files: %s",
+			 "rename-command: using the names found in the configuration files: %s",
 			 found);
 	if (hidden[0])
 		beam_log(BEAM_LOG_NOTICE,
-			 "rename-command: not to be called, as no configuration file that can be "
-			 "read tells the new name: %s; what "
-			 "needs it is left to the server",
+			 "rename-command: no readable configuration file has the new name of: %s; "
+			 "what needs it is left to the server",
 			 hidden);
 }
 

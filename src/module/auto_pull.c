@@ -72,8 +72,8 @@ static void call_off(const char *why)
 {
 	if (auto_.pull.fd < 0)
 		return;
-	beam_log(BEAM_LOG_NOTICE, "auto-pull from %s:%lld is called off: %s", auto_.host,
-		 auto_.port, why);
+	beam_log(BEAM_LOG_NOTICE, "auto-pull from %s:%lld is cancelled: %s", auto_.host, auto_.port,
+		 why);
 	beam_pull_process_kill(&auto_.pull);
 	forget();
 }
@@ -121,7 +121,7 @@ static void go_home(void)
 	auto_.lost = false;
 	snprintf(port, sizeof(port), "%lld", auto_.port);
 	beam_log(BEAM_LOG_WARNING,
-		 "auto-pull from %s:%s has gone without a word: the server's own sync takes over",
+		 "auto-pull from %s:%s ended without a message: the server's own sync takes over",
 		 auto_.host, port);
 	auto_.own = true;
 	RedisModuleCallReply *reply =
@@ -198,7 +198,7 @@ static const char *objection(const char *id, const char *host, long long port)
 	if (!id)
 		return NULL;
 	if (auto_.pull.fd < 0 || strcmp(id, auto_.pull.id) != 0)
-		return "ERR this pull was called off";
+		return "ERR this pull was cancelled";
 	bool home = port == auto_.port && strcmp(host, auto_.host) == 0;
 
 	if (!home && read_primary(&primary) && primary.link_up && primary.port == auto_.port &&
@@ -220,7 +220,7 @@ int beam_auto_pull_follow(RedisModuleCtx *ctx, RedisModuleString **argv, int arg
 	if (why)
 		return RedisModule_ReplyWithError(ctx, why);
 	if (!id)
-		call_off("another pull leads the server");
+		call_off("another pull is filling the server");
 	auto_.own = true;
 	RedisModuleCallReply *reply =
 	    RedisModule_Call(ctx, beam_command("REPLICAOF"), "cc", host, port);
@@ -230,7 +230,7 @@ int beam_auto_pull_follow(RedisModuleCtx *ctx, RedisModuleString **argv, int arg
 		/* As the server itself says it: who is told the name may go on by that. */
 		return RedisModule_ReplyWithError(
 		    ctx, "ERR unknown command 'REPLICAOF': it is renamed (rename-command), and no "
-			 "configuration file tells its new name");
+			 "configuration file has its new name");
 	bool failed = RedisModule_CallReplyType(reply) == REDISMODULE_REPLY_ERROR;
 	const char *said = RedisModule_CallReplyStringPtr(reply, &len);
 

@@ -110,7 +110,7 @@ static void on_rdb_start(RedisModuleCtx *ctx)
 		if (!is_known_as_another())
 			beam_shared_fallback("cannot tell this child's purpose from its title; %s",
 					     access("/proc/self/cmdline", R_OK)
-						 ? "/proc is not there: mount it"
+						 ? "/proc is not mounted: mount it"
 						 : "proc-title-template must begin with {title}");
 		return;
 	}

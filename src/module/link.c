@@ -111,7 +111,7 @@ static void on_death(void)
 	beam_log(BEAM_LOG_WARNING,
 		 "rdbeamd (pid %d) is gone; saving falls back to stock until it is back",
 		 link_.ready.pid);
-	snprintf(link_.error, sizeof(link_.error), "rdbeamd is gone, it is started again");
+	snprintf(link_.error, sizeof(link_.error), "rdbeamd is gone; restarting it");
 	disconnect();
 	link_.events.status(NULL);
 	start_later();
@@ -185,11 +185,11 @@ static void on_readable(int fd, void *arg, int mask)
 static void tell_fixed(void)
 {
 	if (!link_.told_fixed)
-		beam_log(
-		    BEAM_LOG_NOTICE,
-		    "copies keep the server's priority, and their threads no processor: the "
-		    "filter of system calls ends who changes these (allow it, in a systemd unit "
-		    "that has one: SystemCallFilter=setpriority sched_setaffinity)");
+		beam_log(BEAM_LOG_NOTICE,
+			 "copies keep the server's priority, and their threads are not bound to "
+			 "processors: the filter of system calls kills processes that change these "
+			 "(to allow it, in a systemd unit that has a filter: "
+			 "SystemCallFilter=setpriority sched_setaffinity)");
 	link_.told_fixed = true;
 }
 
@@ -256,7 +256,7 @@ static int send_hello(void)
 		return err;
 	err = beam_status_page_create(&page_fd, &link_.page);
 	if (err)
-		beam_log(BEAM_LOG_NOTICE, "no page for the daemon's numbers: %s",
+		beam_log(BEAM_LOG_NOTICE, "no shared page for the daemon's figures: %s",
 			 beam_strerror(err));
 	beam_random(link_.secret, sizeof(link_.secret));
 	memcpy(hello.secret, link_.secret, sizeof(hello.secret));
@@ -422,7 +422,7 @@ static void configure(bool anyway)
 		err = beam_ctl_send(link_.control, BEAM_CTL_CONFIG, &sent, sizeof(sent), -1);
 
 	if (err && !link_.unsent)
-		beam_log(BEAM_LOG_WARNING, "cannot send settings to rdbeamd, it is tried again: %s",
+		beam_log(BEAM_LOG_WARNING, "cannot send settings to rdbeamd, trying again: %s",
 			 beam_strerror(err));
 	link_.unsent = err != 0;
 }

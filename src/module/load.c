@@ -116,7 +116,7 @@ static const char *refusal(void)
 	if (load.second_db)
 		return "the server loads into a second database (swapdb)";
 	if (!load.from_primary || (RedisModule_GetContextFlags(load.ctx) & wanted) != wanted)
-		return "this is no load of a replica";
+		return "this is not a replica's load";
 	if (takes_writes())
 		return "replica-read-only is no";
 	if (!RedisModule_SetAbsExpire)
@@ -267,7 +267,7 @@ static bool make_type(RedisModuleCtx *ctx)
 						       BEAM_LOAD_TYPE_VERSION, &methods);
 	if (!load.type)
 		beam_log(BEAM_LOG_WARNING,
-			 "no loading by module: the server does not take the type " //
+			 "no loading by module: the server does not accept the type " //
 			 BEAM_LOAD_TYPE_NAME);
 	return load.type != NULL;
 }

@@ -124,7 +124,7 @@ static void on_hello(int fd, void *arg, int mask)
 	int rc = take_hello(fd);
 
 	if (rc) {
-		beam_log(BEAM_LOG_WARNING, "a pull that came to load was refused: %s",
+		beam_log(BEAM_LOG_WARNING, "a pull that was to load was refused: %s",
 			 beam_strerror(rc));
 		beam_close(&sock);
 		link_.sock = -1;

@@ -100,8 +100,8 @@ void beam_load_sum_leave_out(const struct beam_load_sum_look *look, const void *
 	left_out.stream = stream;
 	left_out.sum = stream->update_cksum;
 	stream->update_cksum = pass;
-	beam_log(BEAM_LOG_NOTICE,
-		 "loading by module: what comes is not summed again, the pull has checked it");
+	beam_log(BEAM_LOG_NOTICE, "loading by module: the server computes no checksum, because the "
+				  "pull has verified the data");
 }
 
 void beam_load_sum_end(RedisModuleIO *io)

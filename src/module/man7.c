@@ -13,27 +13,28 @@
 
 static void put_head(void)
 {
-	puts(".TH RDBEAM.SO 7 \"\" \"rdbeam " RDBEAM_VERSION "\" \"rdbeam manual\"\n"
-	     ".SH NAME\nrdbeam.so \\- snapshots of Redis and Valkey in shared memory\n"
-	     ".SH SYNOPSIS\n.B loadmodule\n.I PATH/rdbeam.so\n[\\fB\\-\\-\\fINAME VALUE\\fR ...]\n"
-	     ".SH DESCRIPTION\n"
-	     "A module for redis\\-server 7.0 or newer and valkey\\-server. With it BGSAVE, save "
-	     "points and disk\\-based syncs write the data set once, into a table of segments in "
-	     "shared memory. From there the same bytes become dump.rdb, and go to replicas that "
-	     "are made by\n.BR rdbeam\\-pull (1).\n"
-	     "The module starts\n.BR rdbeamd (8)\n"
-	     "and ends it with the server. Whatever fails, stock saving goes on in the same fork; "
-	     "INFO rdbeam says why.");
+	puts(
+	    ".TH RDBEAM.SO 7 \"\" \"rdbeam " RDBEAM_VERSION "\" \"rdbeam manual\"\n"
+	    ".SH NAME\nrdbeam.so \\- snapshots of Redis and Valkey in shared memory\n"
+	    ".SH SYNOPSIS\n.B loadmodule\n.I PATH/rdbeam.so\n[\\fB\\-\\-\\fINAME VALUE\\fR ...]\n"
+	    ".SH DESCRIPTION\n"
+	    "A module for redis\\-server 7.0 or newer and valkey\\-server. With it BGSAVE, save "
+	    "points and disk\\-based syncs write the data set once, into shared memory. From there "
+	    "the same bytes become dump.rdb, and go to replicas that are made by\n.BR "
+	    "rdbeam\\-pull (1).\n"
+	    "The module starts\n.BR rdbeamd (8)\n"
+	    "and ends it with the server. If anything fails, stock saving continues in the "
+	    "same fork, and INFO rdbeam says why.");
 }
 
 static void put_settings(void)
 {
 	struct beam_config_text text;
 
-	puts(".SH SETTINGS\nEach can stand in the server's configuration as\n"
+	puts(".SH SETTINGS\nEach setting can be given in the server's configuration as\n"
 	     ".BI rdbeam. NAME\\ VALUE ,\n"
-	     "behind loadmodule as\n.BI \\-\\- NAME\\ VALUE ,\n"
-	     "and be changed by CONFIG SET, but for daemon, which is fixed at load.");
+	     "after loadmodule as\n.BI \\-\\- NAME\\ VALUE ,\n"
+	     "or changed by CONFIG SET, except daemon, which is fixed at load.");
 	for (size_t i = 0; beam_config_describe(i, &text); i++) {
 		if (!text.help) {
 			fprintf(stderr, "rdbeam.%s has no help in config.c's table\n", text.name);

@@ -228,11 +228,12 @@ static const struct {
      "Hands out a one-use ticket for pulling the image.",
      "O(1) for a retained image, else as RDBEAM.SNAPSHOT.", ticket_args},
     {"rdbeam.load", load_command, "admin deny-script allow-stale", 1,
-     "Offers this server's loading by module to a pull on this host.", "O(1)", NULL},
+     "Offers a pull on this host to load with this module's help.", "O(1)", NULL},
     {"rdbeam.follow", follow_command, "admin deny-script allow-stale", -3,
-     "REPLICAOF by a pull: starts no pull of its own.", "O(1)", NULL},
+     "REPLICAOF as sent by a pull: does not start another pull.", "O(1)", NULL},
     {"rdbeam.relay", relay_command, "admin deny-script", -3,
-     "Lets a host serve images on that it pulled.", "O(N) where N is the number of relays.", NULL},
+     "Registers a relay: a host that serves the images it pulled.",
+     "O(N) where N is the number of relays.", NULL},
     {"rdbeam.status", status_command, "admin fast allow-loading allow-stale", 1,
      "Returns the state of daemon, region, image and pulls.", "O(1)", NULL},
     {"rdbeam.help", help_command, "admin fast allow-loading allow-stale", 1,
@@ -412,11 +413,10 @@ int RedisModule_OnUnload(RedisModuleCtx *ctx)
 {
 	(void)ctx;
 	if (beam_hook_has_own_child()) {
-		beam_log(
-		    BEAM_LOG_WARNING,
-		    "not unloaded: the child of a snapshot in memory is at work, whose end the "
-		    "server tells this module; try again when INFO says "
-		    "module_fork_in_progress:0");
+		beam_log(BEAM_LOG_WARNING,
+			 "not unloaded: the child of a snapshot in memory is running, and the "
+			 "server will report its end to this module; try again when INFO says "
+			 "module_fork_in_progress:0");
 		return REDISMODULE_ERR;
 	}
 	beam_fork_thp_close();

@@ -152,10 +152,9 @@ static int make_call(RedisModuleCtx *ctx, const char *host, long long port, cons
 
 	beam_config_get(ctx, "tls-replication", tls, sizeof(tls));
 	if (strcmp(tls, "yes") == 0 || own_address(ctx, call->to, sizeof(call->to))) {
-		beam_log(
-		    BEAM_LOG_NOTICE,
-		    "auto-pull: not with tls-replication, with CONFIG hidden by rename-command, or "
-		    "without a port in clear or a unixsocket; the server's own sync goes on");
+		beam_log(BEAM_LOG_NOTICE, "auto-pull: not possible with tls-replication, with "
+					  "CONFIG hidden by rename-command, or without a plaintext "
+					  "port or a unixsocket; the server's own sync continues");
 		return BEAM_E_UNSUPPORTED;
 	}
 	find_program(call->program, sizeof(call->program));
@@ -227,7 +226,7 @@ int beam_pull_process_start(RedisModuleCtx *ctx, const char *host, long long por
 		rc = -errno;
 	if (rc && rc != BEAM_E_UNSUPPORTED) {
 		beam_log(BEAM_LOG_WARNING,
-			 "auto-pull: cannot be started: %s; the server's own sync goes on",
+			 "auto-pull: cannot be started: %s; the server's own sync continues",
 			 beam_strerror(rc));
 	} else if (!rc) {
 		rc = spawn(call, fds[1]);

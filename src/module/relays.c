@@ -121,10 +121,10 @@ int beam_relays_join(RedisModuleCtx *ctx, const char *host, long long port)
 
 	if (relay)
 		return RedisModule_ReplyWithError(
-		    ctx, "ERR this connection is a relay's already: a relay joins once");
+		    ctx, "ERR this connection has already joined as a relay");
 	if (beam_relay_counts.relays == RELAYS_MAX)
-		return RedisModule_ReplyWithError(ctx,
-						  "ERR there are 1024 relays, which is the most");
+		return RedisModule_ReplyWithError(
+		    ctx, "ERR there are 1024 relays, which is the maximum");
 	relay = calloc(1, sizeof(*relay));
 	if (!relay)
 		return RedisModule_ReplyWithError(ctx, "ERR out of memory");
@@ -144,7 +144,7 @@ int beam_relays_join(RedisModuleCtx *ctx, const char *host, long long port)
 static int not_a_relay(RedisModuleCtx *ctx)
 {
 	return RedisModule_ReplyWithError(
-	    ctx, "ERR this connection is no relay's: RDBEAM.RELAY JOIN comes first");
+	    ctx, "ERR this connection is not a relay's: send RDBEAM.RELAY JOIN first");
 }
 
 int beam_relays_hold(RedisModuleCtx *ctx, const struct beam_gen *gen, const struct beam_cut *cut)
@@ -209,7 +209,8 @@ static bool is_silent(struct relay *relay)
 		return false;
 	if (!relay->told_silent)
 		beam_log(BEAM_LOG_WARNING,
-			 "relay %s says nothing: no pull is sent there until it does", relay->name);
+			 "relay %s is silent: no pull is sent there until it is heard from again",
+			 relay->name);
 	relay->told_silent = true;
 	return true;
 }

@@ -116,9 +116,9 @@ static void start(RedisModuleCtx *ctx, void *arg)
 	forking = pid > 0;
 	/* Refused while another child runs: its end is an event, and starts us again. Else none would come. */
 	if (pid < 0 && !(RedisModule_GetContextFlags(ctx) & REDISMODULE_CTX_FLAGS_ACTIVE_CHILD))
-		beam_request_finish_all(false,
-					"ERR the server cannot fork: its log says why (memory: set "
-					"vm.overcommit_memory to 1; or a limit of processes)");
+		beam_request_finish_all(
+		    false, "ERR the server cannot fork: its log says why (too little memory: set "
+			   "vm.overcommit_memory to 1; or a process limit)");
 }
 
 static void plan_start(void)
@@ -190,8 +190,8 @@ static enum found look_for_image(RedisModuleCtx *ctx, struct request *request)
 	}
 	beam_stream_read(ctx, &stream);
 	if (!stream.backlog) {
-		beam_request_fail(request, "NOBACKLOG the server has no replication backlog yet: a "
-					   "first PSYNC makes it");
+		beam_request_fail(request, "NOBACKLOG the server has no replication backlog yet: "
+					   "the first PSYNC creates it");
 		return FOUND_OBSTACLE;
 	}
 	if (ask->gen.counter) {

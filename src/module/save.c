@@ -150,7 +150,7 @@ static int check_stream(struct snapshot *s)
 	if (!feeds_sub_replica(&s->facts) || s->facts.tells_stream_db)
 		return 0;
 	snprintf(s->why, sizeof(s->why),
-		 "a replica of this replica waits for the dump, and the server does not tell which "
+		 "a replica of this replica waits for the dump, and the server does not say which "
 		 "database the stream is in");
 	return BEAM_E_UNSUPPORTED;
 }
@@ -243,7 +243,7 @@ static int copy(struct snapshot *s)
 		snprintf(s->why, sizeof(s->why), "%s", result.why);
 		if (err == BEAM_E_SERVER && !beam_facts_has_dump(s->ctx))
 			snprintf(s->why, sizeof(s->why),
-				 "DUMP is renamed (rename-command), and there are values that are "
+				 "DUMP is renamed (rename-command), and some values can only be "
 				 "read by it");
 		if (err == BEAM_E_OWNED)
 			beam_save_aux_is_owned();
@@ -251,8 +251,9 @@ static int copy(struct snapshot *s)
 	}
 	if (result.fast_path_failed) {
 		atomic_store(&beam_shared->fast_path_off, 1);
-		beam_log(BEAM_LOG_NOTICE, "values of this server do not have the layout that "
-					  "rdbeam.fast-path knows: read by commands from now on");
+		beam_log(BEAM_LOG_NOTICE,
+			 "values of this server do not have the layout that rdbeam.fast-path "
+			 "knows: they are read by commands from now on");
 	}
 	s->totals.nitems = result.keys;
 	s->totals.nexpired = result.expired;

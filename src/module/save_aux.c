@@ -42,7 +42,7 @@ static const char *reason_of(int err)
 {
 	switch (err) {
 	case BEAM_E_UNSUPPORTED:
-		return "other modules are loaded and it cannot be told whether they keep AUX data";
+		return "other modules are loaded, and it is unknown whether they keep AUX data";
 	case BEAM_E_FULL:
 		return "other modules keep more than 64 MiB of AUX data, which is left to the "
 		       "server";

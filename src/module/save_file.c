@@ -86,10 +86,9 @@ int beam_save_file_open(struct beam_save_file *file, RedisModuleCtx *ctx,
 	if (file->dir < 0)
 		return fail(why, "opening the server's directory", -errno);
 	if (!beam_config_get(ctx, "dbfilename", file->name, sizeof(file->name)) || !file->name[0]) {
-		snprintf(
-		    why, BEAM_REASON_BYTES,
-		    "dbfilename is not known (CONFIG is renamed, and no configuration file tells "
-		    "its name) or longer than a file's name");
+		snprintf(why, BEAM_REASON_BYTES,
+			 "dbfilename is not known (CONFIG is renamed, and no configuration file "
+			 "has its name) or longer than a file's name");
 		return BEAM_E_UNSUPPORTED;
 	}
 	err = lock_name(file, why);

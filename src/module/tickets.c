@@ -56,7 +56,7 @@ static void mint(struct request *request)
 	ticket->ttl_ms = TICKET_TTL_MS;
 	memcpy(ticket->addr, request->addr, sizeof(ticket->addr));
 	if (beam_link_ticket(ticket))
-		beam_request_fail(request, "ERR rdbeamd does not take the ticket; try again");
+		beam_request_fail(request, "ERR rdbeamd did not accept the ticket; try again");
 }
 
 /* Asks the daemon for the key of a ticket for request->relay. */

@@ -63,13 +63,12 @@ static int on_timeout(RedisModuleCtx *ctx, RedisModuleString **argv, int argc)
 	else if (request->kind == REQUEST_NEWS)
 		RedisModule_ReplyWithNull(ctx);
 	else if (request->kind == REQUEST_EARLY_TICKET)
-		RedisModule_ReplyWithError(ctx, "ERR rdbeamd does not answer the last change of "
+		RedisModule_ReplyWithError(ctx, "ERR rdbeamd has not confirmed the last change of "
 						"settings; try again, and see rdbeam status");
 	else
 		RedisModule_ReplyWithError(
-		    ctx,
-		    "BUSY another child of the server (AOF rewrite, stock saving) has run all the "
-		    "time; try again when INFO persistence shows none");
+		    ctx, "BUSY another child of the server (AOF rewrite, stock saving) has been "
+			 "running all the time; try again when INFO persistence shows none");
 	/* The server keeps what it has of a blocked client until the module says that it is over. */
 	RedisModule_UnblockClient(blocked, request);
 	return REDISMODULE_OK;

@@ -114,7 +114,7 @@ static void remove_oldest(const struct follower *f, const char *path)
 		const char *name = names[(past + i) % n]->d_name;
 
 		if (unlinkat(f->dir, name, 0))
-			beam_log(BEAM_LOG_WARNING, "%s/%s is not removed: %s", f->opts->dir, name,
+			beam_log(BEAM_LOG_WARNING, "cannot remove %s/%s: %s", f->opts->dir, name,
 				 strerror(errno));
 	}
 	for (int i = 0; i < n; i++)
@@ -205,7 +205,7 @@ static int run(const struct follower *f, char *error)
 		}
 		if (served)
 			retry_s = RETRY_FIRST_S;
-		beam_log(BEAM_LOG_WARNING, "the primary is tried again in %lld s: %s",
+		beam_log(BEAM_LOG_WARNING, "trying the primary again in %lld s: %s",
 			 (long long)retry_s, text);
 		nanosleep(&(struct timespec){.tv_sec = retry_s}, NULL);
 		retry_s = 2 * retry_s < RETRY_LAST_S ? 2 * retry_s : RETRY_LAST_S;

@@ -163,7 +163,7 @@ static int join(struct relay *relay, char *error)
 		rc = take_key(relay, reply);
 		freeReplyObject(reply);
 		if (rc)
-			beam_tell(error, rc, "%s: RDBEAM.RELAY JOIN's answer is not understood",
+			beam_tell(error, rc, "%s: unexpected answer to RDBEAM.RELAY JOIN",
 				  beam_redis_name(redis));
 	}
 	memset(&relay->news, 0, sizeof(relay->news));
@@ -295,7 +295,7 @@ static void *run_puller(void *arg)
 			break;
 		if (served)
 			retry_ms = RETRY_FIRST_MS;
-		beam_log(BEAM_LOG_WARNING, "the primary is tried again in %llu s: %s",
+		beam_log(BEAM_LOG_WARNING, "trying the primary again in %llu s: %s",
 			 (unsigned long long)retry_ms / 1000, error[0] ? error : beam_strerror(rc));
 		rest(relay, retry_ms);
 		retry_ms = 2 * retry_ms < RETRY_LAST_MS ? 2 * retry_ms : RETRY_LAST_MS;

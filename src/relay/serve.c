@@ -218,8 +218,8 @@ static void tell_of(struct relay_server *server, struct beam_served *image)
 
 	unlock(server->store);
 	if (failed)
-		beam_tcp_server.revoke(server->tcp, image, "the relay has not got all of it", NULL,
-				       NULL);
+		beam_tcp_server.revoke(server->tcp, image, "the relay does not have all of it",
+				       NULL, NULL);
 	else
 		beam_tcp_server.published(server->tcp, image);
 }

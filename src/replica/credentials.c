@@ -81,7 +81,7 @@ int beam_credentials_give(struct beam_redis *to, const struct beam_redis_addr *f
 	*untold = rc == BEAM_E_DENIED || rc == BEAM_E_SERVER;
 	if (*untold) {
 		beam_log(BEAM_LOG_NOTICE,
-			 "%s: masterauth cannot be asked for (%s): it must be set in that server's "
+			 "%s: masterauth cannot be read (%s): it must be set in that server's "
 			 "configuration file",
 			 beam_redis_name(to), beam_redis_error(to));
 		return 0;

@@ -91,7 +91,7 @@ static int meet(struct beam_feed *feed)
 
 		if (rc == 0)
 			return failed(feed, -ETIMEDOUT,
-				      "the target did not come to the address given to it by "
+				      "the target did not connect to the address given to it by "
 				      "REPLICAOF (firewall? run rdbeam on the target's host)");
 		if (rc < 0)
 			return rc;
@@ -105,8 +105,8 @@ static int meet(struct beam_feed *feed)
 		if (rc == BEAM_E_PROTO && feed->link.in[0] == TLS_HANDSHAKE)
 			return failed(
 			    feed, rc,
-			    "it comes by TLS (tls-replication yes), which may not be asked "
-			    "for or changed there (grant +config|get +config|set)");
+			    "it connects by TLS (tls-replication yes), and this user may not read "
+			    "or change that setting (grant +config|get +config|set)");
 		if (rc == BEAM_E_DENIED)
 			return failed(feed, rc,
 				      "the primary wants a password, and it has no masterauth (set "
@@ -324,8 +324,8 @@ static int run(struct beam_feed *feed)
 	rc = send_image(feed);
 	if (rc == BEAM_E_GONE)
 		return failed(feed, rc,
-			      "it left while it loaded the image; its log says why (too little "
-			      "memory, an RDB version it does not know, repl-timeout)");
+			      "it disconnected while it loaded the image; its log says why (too "
+			      "little memory, an RDB version it does not know, repl-timeout)");
 	if (rc == -ETIMEDOUT)
 		return failed(feed, rc, "it has taken nothing for five minutes");
 	if (rc)

@@ -48,7 +48,7 @@ static void detach(int pipe_fd)
 static void put_back(const struct beam_redis_addr *target, const struct beam_target_state *state)
 {
 	(void)BEAM_FAULT("guard-put-back");
-	beam_log(BEAM_LOG_WARNING, "the pull was killed: putting the target back");
+	beam_log(BEAM_LOG_WARNING, "the pull was killed: restoring the target");
 	beam_target_put_back(target, TARGET_TIMEOUT_MS, TARGET_TIMEOUT_MS, state);
 }
 

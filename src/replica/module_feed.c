@@ -402,8 +402,7 @@ int beam_module_ask(struct beam_redis *to, char *why, struct beam_module_offer *
 	if (!rc)
 		rc = beam_reply_hex(reply, "nonce", out->nonce, sizeof(out->nonce));
 	freeReplyObject(reply);
-	return rc ? beam_tell(why, rc, "%s: RDBEAM.LOAD's answer is not understood",
-			      beam_redis_name(to))
+	return rc ? beam_tell(why, rc, "%s: unexpected answer to RDBEAM.LOAD", beam_redis_name(to))
 		  : 0;
 }
 

@@ -45,8 +45,8 @@ int beam_replicate_open_stream(struct beam_pull *pull)
 	/* Rule 10: the link would count as a good replica. The backlog must reach then. */
 	if (pull->ticket.min_replicas > 0) {
 		beam_log(BEAM_LOG_NOTICE,
-			 "%s has min-replicas-to-write %lld: no stream is read beside the load, so "
-			 "its repl-backlog-size must cover the writes of that time",
+			 "%s has min-replicas-to-write %lld: the stream is not read during the "
+			 "load, so its repl-backlog-size must cover the writes of that time",
 			 beam_redis_name(pull->from), (long long)pull->ticket.min_replicas);
 		return 0;
 	}

@@ -216,11 +216,11 @@ static int check_tls(const struct beam_redis_addr *lead, struct beam_redis *to, 
 	bool by_tls = strcmp(text, "yes") == 0;
 
 	if (lead->use_tls && (rc == BEAM_E_DENIED || rc == BEAM_E_SERVER))
-		return beam_tell(error, rc,
-				 "%s: whether it follows its primary by TLS cannot be asked for, "
-				 "nor changed while it is fed: %s (a user with +config|get "
-				 "+config|set can; else use --to-file)",
-				 beam_redis_name(to), beam_redis_error(to));
+		return beam_tell(
+		    error, rc,
+		    "%s: tls-replication cannot be read, nor changed while the server is fed: %s "
+		    "(use a user with +config|get +config|set, or --to-file)",
+		    beam_redis_name(to), beam_redis_error(to));
 	if (by_tls && !lead->use_tls)
 		return beam_tell(error, -EINVAL,
 				 "%s follows its primary by TLS (tls-replication yes): give "
@@ -229,7 +229,7 @@ static int check_tls(const struct beam_redis_addr *lead, struct beam_redis *to, 
 	if (!by_tls && lead->use_tls)
 		return beam_tell(
 		    error, -EINVAL,
-		    "the primary's address is by TLS, but %s would follow it without: CONFIG SET "
+		    "the primary's address uses TLS, but %s would follow it without: CONFIG SET "
 		    "tls-replication yes there, or give the primary's plain port",
 		    beam_redis_name(to));
 	if (by_tls && !beam_server_is_here(to))
@@ -321,7 +321,7 @@ static int check_replica(const struct beam_pull_opts *opts, const struct beam_re
 	    !(target->is_replica && strcmp(target->replid, source->replid) == 0))
 		return beam_tell(error, BEAM_E_DENIED,
 				 "%s holds keys that are not this primary's, and a pull replaces "
-				 "them: --force if that is wanted",
+				 "them: give --force if you want that",
 				 beam_redis_name(to));
 	return 0;
 }
@@ -336,8 +336,8 @@ static int check_copy(const struct beam_pull_opts *opts, struct beam_redis *to,
 				 beam_redis_name(to), target->master_host, target->master_port);
 	if (target->has_keys && !opts->force)
 		return beam_tell(error, BEAM_E_DENIED,
-				 "%s holds keys already: --force adds the image's and overwrites "
-				 "those of the same name",
+				 "%s holds keys already: --force adds the image's keys and "
+				 "overwrites those of the same name",
 				 beam_redis_name(to));
 	return 0;
 }
@@ -358,7 +358,7 @@ int beam_check_pair(const struct beam_pull_opts *opts, const struct beam_redis_a
 		return rc;
 	if (target->is_cluster)
 		return beam_tell(error, BEAM_E_UNSUPPORTED,
-				 "%s is a cluster node, which takes no image while it runs: use "
+				 "%s is a cluster node, which cannot be filled while it runs: use "
 				 "--to-file <its dir>/dump.rdb while it is down, then start it",
 				 beam_redis_name(to));
 	rc = check_databases(source, to, error);
@@ -404,6 +404,6 @@ int beam_check_needed(struct beam_redis *from, struct beam_redis *to, char *erro
 	     beam_redis_info_int(to, "replication", "slave_repl_offset", &offset) ||
 	     !continues(from, replid, offset + 1)))
 		return 0;
-	return beam_tell(error, BEAM_E_BUSY, "no pull is needed: %s goes on by a partial resync",
+	return beam_tell(error, BEAM_E_BUSY, "no pull is needed: %s continues by a partial resync",
 			 beam_redis_name(to));
 }

@@ -154,7 +154,8 @@ static bool is_written(struct beam_redis *redis, const struct beam_target_state 
 
 static int write_again(struct beam_redis *redis)
 {
-	beam_log(BEAM_LOG_NOTICE, "%s has written its configuration file in mid-pull: once more",
+	beam_log(BEAM_LOG_NOTICE,
+		 "%s wrote its configuration file during the pull: having it written again",
 		 beam_redis_name(redis));
 	return beam_redis_command(redis, NULL, "CONFIG REWRITE");
 }
@@ -231,7 +232,7 @@ static int restore(struct beam_redis *redis, const struct beam_target_state *sta
 static void tell_left(const char *error)
 {
 	beam_log(BEAM_LOG_WARNING,
-		 "the target was not put back as it was: %s (check REPLICAOF, masterauth, "
+		 "the target could not be restored: %s (check REPLICAOF, masterauth, "
 		 "tls-replication and repl-diskless-load there, and its configuration file)",
 		 error);
 }
@@ -279,7 +280,8 @@ void beam_target_put_back(const struct beam_redis_addr *addr, int host_ms, int t
 	while ((rc = put_back(addr, host_ms, timeout_ms, state, error)) && will_pass(rc, error) &&
 	       beam_now_ms() < deadline) {
 		if (!told)
-			beam_log(BEAM_LOG_WARNING, "the target is put back as soon as it lets: %s",
+			beam_log(BEAM_LOG_WARNING,
+				 "the target will be restored as soon as it allows that: %s",
 				 error);
 		told = true;
 		nanosleep(&(struct timespec){.tv_nsec = PUT_BACK_AGAIN_NS}, NULL);

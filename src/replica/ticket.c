@@ -218,8 +218,8 @@ int beam_ticket_get(struct beam_redis *redis, const struct beam_ticket_opts *opt
 	freeReplyObject(reply);
 	if (rc)
 		return beam_tell(error, rc,
-				 "%s: RDBEAM.TICKET's answer is not understood: is its module of "
-				 "another rdbeam version?",
+				 "%s: unexpected answer to RDBEAM.TICKET: is its module of another "
+				 "rdbeam version?",
 				 beam_redis_name(redis));
 	beam_redis_set_timeout(redis, opts->timeout_ms);
 	out->asked_ms = asked_ms;

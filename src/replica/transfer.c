@@ -212,7 +212,7 @@ static int ask_again(struct beam_pull *pull, const struct beam_ticket_opts *opts
 
 		if (!tcp_is_silence(rc) || beam_now_ms() >= deadline)
 			return rc;
-		beam_log(BEAM_LOG_NOTICE, "the primary is asked again: %s", pull->error);
+		beam_log(BEAM_LOG_NOTICE, "asking the primary again: %s", pull->error);
 		pull->error[0] = '\0';
 		nanosleep(&(struct timespec){.tv_nsec = RETRY_MS * 1000000}, NULL);
 		rc = transfer_tick(pull);
@@ -262,9 +262,8 @@ static int open_verbs(struct beam_pull *pull, struct beam_reader **out)
 	if (must && by_tls(pull))
 		return beam_tell(
 		    pull->error, BEAM_E_UNSUPPORTED,
-		    "--transport verbs: RDMA is not encrypted, and this pull is to go "
-		    "by TLS (rdbeam.tls on the primary, or --from rediss://): use auto "
-		    "or tcp");
+		    "--transport verbs: RDMA is not encrypted, and this pull must use TLS "
+		    "(rdbeam.tls on the primary, or --from rediss://): use auto or tcp");
 	if (!must && (pull->verbs_lost || by_tls(pull) || asks_for(pull, "tcp") ||
 		      !strstr(pull->ticket.transport, "verbs")))
 		return -ENODEV;
@@ -441,7 +440,7 @@ int beam_transfer_run(struct beam_pull *pull)
 		}
 		again = false;
 		if (lacks_registered(pull, rc)) {
-			beam_log(BEAM_LOG_NOTICE, "the pull goes on over TCP: %s", pull->error);
+			beam_log(BEAM_LOG_NOTICE, "the pull continues over TCP: %s", pull->error);
 			pull->error[0] = '\0';
 			rc = BEAM_E_GONE;
 		}

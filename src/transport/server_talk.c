@@ -29,8 +29,8 @@ static const char *refusal(int code)
 {
 	switch (code) {
 	case BEAM_E_DENIED:
-		return "ticket refused: it was used, is over, or was given to another address; "
-		       "ask for a new one with RDBEAM.TICKET";
+		return "ticket refused: it was used, has expired, or was issued to another "
+		       "address; ask for a new one with RDBEAM.TICKET";
 	case BEAM_E_STALE:
 		return "the ticket's generation is gone; ask for a new one with RDBEAM.TICKET";
 	default:
@@ -47,7 +47,7 @@ int server_talk_hello(const struct beam_serve_images *images, const struct beam_
 	*image = NULL;
 	if (hello->version != BEAM_WIRE_VERSION || (hello->flags & ~flags)) {
 		snprintf(text, BEAM_TEXT_BYTES,
-			 "protocol version %u, flags %u: spoken here is version %d, flags %u; "
+			 "protocol version %u, flags %u: this side speaks version %d, flags %u; "
 			 "install the same rdbeam on both hosts",
 			 hello->version, hello->flags, BEAM_WIRE_VERSION, flags);
 		return BEAM_E_VERSION;

@@ -154,7 +154,7 @@ static void malformed(struct tcp_session *session)
 		broken(session, "malformed message");
 		return;
 	}
-	beam_log(BEAM_LOG_INFO, "connection from %s closed: it is no pull's", session->peer);
+	beam_log(BEAM_LOG_INFO, "connection from %s closed: it is not a pull", session->peer);
 	tcp_session_cut(session, BEAM_E_PROTO);
 }
 
@@ -207,8 +207,8 @@ static bool learn_channel(struct tcp_session *session)
 		err = channel_accept_tls(&session->channel, key_of, session);
 	else if (session->server->must_tls)
 		tcp_session_end(session, BEAM_WIRE_REFUSED, BEAM_E_DENIED,
-				"pulls from this primary go by TLS (rdbeam.tls): the ticket says "
-				"so; install the same rdbeam on both hosts");
+				"pulls from this primary must use TLS (rdbeam.tls): the ticket "
+				"says so; install the same rdbeam on both hosts");
 	if (err)
 		tcp_session_cut(session, err);
 	return !err;

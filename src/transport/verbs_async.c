@@ -35,9 +35,10 @@ void verbs_server_lost(struct verbs_server *server, struct ibv_context *device)
 {
 	if (server->stopping || !server->lost || server->lost_timer)
 		return;
-	beam_log(BEAM_LOG_WARNING,
-		 "RDMA device %s is gone or has failed: its pulls end, and one is looked for anew",
-		 device ? ibv_get_device_name(device->device) : "of a listener");
+	beam_log(
+	    BEAM_LOG_WARNING,
+	    "RDMA device %s is gone or has failed: its pulls end, and rdbeamd looks for another",
+	    device ? ibv_get_device_name(device->device) : "of a listener");
 	if (beam_timer_set(server->loop, 0, on_lost, server, &server->lost_timer))
 		beam_log(BEAM_LOG_WARNING, "no memory to look for an RDMA device");
 }

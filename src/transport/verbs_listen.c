@@ -245,7 +245,7 @@ static void listen_at_missing(void *arg)
 		if (listen_on(server, bind_text))
 			memmove(server->missing[n++], bind_text, BEAM_ADDR_BYTES);
 		else
-			beam_log(BEAM_LOG_NOTICE, "pulls go over RDMA at %s, too", bind_text);
+			beam_log(BEAM_LOG_NOTICE, "pulls can also use RDMA at %s", bind_text);
 	}
 	server->nmissing = n;
 	if (n)

@@ -144,7 +144,7 @@ def test_other_orders_call_the_pull_off(make, order):
         same_data(other, replica)
     else:
         wait_for(lambda: obeys(replica, "NO", "ONE"), "it stands alone")
-    said(replica, "is called off")
+    said(replica, "is cancelled")
     wait_for(lambda: primary.number("rdbeam", "rdbeam_pulls_active") == 0, "the pull has ended")
     if order == "NO ONE":
         assert replica.value("replication", "role") == "master"

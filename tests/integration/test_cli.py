@@ -225,7 +225,7 @@ def test_snapshot_stops_waiting_at_its_timeout(stock):
 
 def test_snapshot_need_not_wait(stock):
     stock.hold()
-    assert "begun" in cli(*at(stock, "snapshot", "--no-wait"), check=0).stdout
+    assert "save started" in cli(*at(stock, "snapshot", "--no-wait"), check=0).stdout
     assert stock.saving()
     stock.client.flushall()
 

@@ -180,7 +180,7 @@ def test_target_whose_host_vanishes_while_it_loads(make, root, other_host):
         began = time.monotonic()
         _, err = pull.communicate(timeout=60)
         assert pull.returncode == 1 and "its host does not answer any more" in err, err
-        assert "was not put back" in err and time.monotonic() - began < 15, err
+        assert "could not be restored" in err and time.monotonic() - began < 15, err
     finally:
         pull.kill()
         target.kill()

@@ -610,7 +610,7 @@ def test_configuration_file_that_cannot_be_written(make):
         target.client.config_rewrite()
     primary.client.config_set("rdbeam.rate-limit", 0)
     _, err = process.communicate(timeout=harness.DEADLINE_S * 2)
-    assert process.returncode == 0 and "put back" not in err, err
+    assert process.returncode == 0 and "restor" not in err, err
 
 
 def test_full_target_is_given_back_when_it_has_room(make):
@@ -622,7 +622,7 @@ def test_full_target_is_given_back_when_it_has_room(make):
     target.client.config_set("maxclients", 1)  # those who are in stay
     process.send_signal(signal.SIGTERM)
     lines = iter(process.stderr.readline, "")  # the guard's, too
-    assert any("put back as soon as it lets" in line for line in lines)
+    assert any("will be restored as soon as it allows that" in line for line in lines)
     assert target.value("replication", "role") == "slave"
     target.client.config_set("maxclients", 10000)
     wait_for(lambda: target.value("replication", "role") == "master", "the target is its own again")

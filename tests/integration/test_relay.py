@@ -233,7 +233,7 @@ def test_primary_that_closes_idle_connections(make, relay, root):
     finally:
         follower.kill()
     assert primary.log().count("has joined") == 1 and "has gone" not in primary.log()
-    assert not any("tried again" in line for line in one.lines + follower.lines), one.lines + follower.lines
+    assert not any("trying the primary again" in line for line in one.lines + follower.lines), one.lines + follower.lines
 
 
 def test_image_that_only_relays_hold(make, relay):

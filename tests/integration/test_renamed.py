@@ -155,4 +155,4 @@ def test_doctor_of_renamed_config(make):
     assert "options" not in found and SECRET not in str(found), found
     without = make("without", module=False, rename_command=renames("CONFIG"))
     found = look(without, 1)
-    assert found["module"][0] == "fail" and "hinder" not in found["options"][1], found
+    assert found["module"][0] == "fail" and "no problem" not in found["options"][1], found

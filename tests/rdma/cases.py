@@ -151,7 +151,7 @@ def _doctor(guest):
     cli(guest, "config set rdbeam.transport verbs")
     wait_info(guest, "rdbeam_transports", "verbs")
     found = guest.run(f"rdbeam doctor -p {PORT}")[1]
-    check(re.search(r"^ok    listener .*over RDMA alone", found, re.M), f"the doctor takes a verbs listener for none:\n{found}")
+    check(re.search(r"^ok    listener .*over RDMA only", found, re.M), f"the doctor takes a verbs listener for none:\n{found}")
     cli(guest, "config set rdbeam.transport auto")
     wait_info(guest, "rdbeam_transports", "verbs,tcp")
     found = guest.run(f"mv /dev/infiniband/rdma_cm /dev/; rdbeam doctor -p {PORT}; mv /dev/rdma_cm /dev/infiniband/")[1]

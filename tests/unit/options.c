@@ -158,11 +158,13 @@ static void refusals_name_option_value_and_remedy(void **state)
 	    {"-p 12x", "-p: 12x: give a whole number from 1 to 65535"},
 	    {"-p +1", "-p: +1: give a whole number from 1 to 65535"},
 	    {"--any 99999999999999999999", "--any: 99999999999999999999: give a whole number"},
-	    {"--force=1", "--force: 1: it takes no value"},
-	    {"--size 1023", "--size: 1023: give bytes, as 1048576, 512kb, 64mb or 4gb, from 1024 "
-			    "to 1099511627776"},
-	    {"--size 9999999999gb", "--size: 9999999999gb: give bytes, as 1048576, 512kb, 64mb or "
-				    "4gb, from 1024 to 1099511627776"},
+	    {"--force=1", "--force: 1: the option takes no value"},
+	    {"--size 1023",
+	     "--size: 1023: give bytes, such as 1048576, 512kb, 64mb or 4gb, from 1024 "
+	     "to 1099511627776"},
+	    {"--size 9999999999gb",
+	     "--size: 9999999999gb: give bytes, such as 1048576, 512kb, 64mb or "
+	     "4gb, from 1024 to 1099511627776"},
 	    {"--a-name-that-fills-its-column tc",
 	     "--a-name-that-fills-its-column: tc: give one of auto|tcp|verbs"},
 	    {"--a-name-that-fills-its-column auto|tcp",
