@@ -54,14 +54,14 @@ set(CPACK_DEBIAN_PACKAGE_CONTROL_STRICT_PERMISSION ON)
 set(CPACK_DEBIAN_SERVER_PACKAGE_NAME rdbeam)
 set(CPACK_DEBIAN_SERVER_PACKAGE_RECOMMENDS "redis-server (>= 5:7.0) | valkey-server, rdbeam-tools")
 set(CPACK_COMPONENT_SERVER_DESCRIPTION "snapshots of Redis and Valkey in shared memory
-A module for a stock server, and its daemon: BGSAVE writes the data set into a table of segments in
-memory, which goes to the disk by io_uring and to any number of replicas from the same bytes. Load it
-by a line of the server's configuration, loadmodule ${CMAKE_INSTALL_FULL_LIBDIR}/rdbeam/rdbeam.so.")
+A module for a stock server, and its daemon. BGSAVE writes the data set into shared memory. From there
+the same bytes go to disk by io_uring, and to any number of replicas. To load the module, add this line
+to the server's configuration: loadmodule ${CMAKE_INSTALL_FULL_LIBDIR}/rdbeam/rdbeam.so.")
 set(CPACK_DEBIAN_TOOLS_PACKAGE_NAME rdbeam-tools)
 set(CPACK_DEBIAN_TOOLS_PACKAGE_SUGGESTS rdbeam)
 set(CPACK_COMPONENT_TOOLS_DESCRIPTION "command for snapshots and replicas of Redis and Valkey
 The command rdbeam follows snapshots, makes replicas from the image that the module of the package
-rdbeam keeps in memory, verifies dump files, and checks a host for what all that needs.")
+rdbeam keeps in memory, verifies dump files, and checks whether a host has what these need.")
 set(CPACK_DEBIAN_LIBRARY_PACKAGE_NAME ${library_package})
 set(CPACK_DEBIAN_LIBRARY_PACKAGE_SECTION libs)
 set(CPACK_DEBIAN_LIBRARY_PACKAGE_GENERATE_SHLIBS ON)
