@@ -37,10 +37,10 @@ def options():
         prog="tools/torture", description="Kills, stops and fails redis-server, its saving child, "
         "the workers, the waiter, rdbeamd and the puller at each fault point and checks after each "
         "what docs/reliability.md promises.")
-    parser.add_argument("--seed", type=int, default=1, help="of all that is random; default 1")
-    parser.add_argument("--minutes", type=float, default=10, help="most of them; default 10")
+    parser.add_argument("--seed", type=int, default=1, help="random seed; default 1")
+    parser.add_argument("--minutes", type=float, default=10, help="time limit; default 10")
     parser.add_argument("--soak", type=float, metavar="MIN",
-                        help="instead: writes, saves, pulls and kills for so long, then growth")
+                        help="instead: writes, saves, pulls and kills for MIN minutes, then growth")
     parser.add_argument("--seeds", type=int, metavar="N",
                         help="instead: SIGKILL and SIGSTOP at each point, once for each of N seeds "
                         "from --seed on, or as often as --minutes allow")
@@ -61,7 +61,7 @@ def options():
     parser.add_argument("--corruptions", type=int, default=100000, metavar="N",
                         help="payload bytes to damage, before the minutes begin; default 100000")
     parser.add_argument("--json", action="store_true", help="print one object, last")
-    parser.add_argument("--points", action="store_true", help="list the fault points and end")
+    parser.add_argument("--points", action="store_true", help="list the fault points and exit")
     parser.add_argument("--only", metavar="REGEX", help="only points that match")
     parser.add_argument("--ctest", choices=("sweep", "corrupt"), help="the short forms for ctest")
     opts = parser.parse_args()
