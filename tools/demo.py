@@ -192,7 +192,7 @@ class Demo:
         out = self.out
         rate = lambda size, ms: f"{size / 1000 / ms:8.0f} MB/s" if ms else " " * 13
         rows = [
-            ("copy to the table", out["copy_ms"], rate(out["image_bytes"], out["copy_ms"])),
+            ("copy to memory", out["copy_ms"], rate(out["image_bytes"], out["copy_ms"])),
             ("copy-on-write window", out["cow_window_ms"], ""),
             ("flush to dump.rdb", out["flush_ms"], rate(out["image_bytes"], out["flush_ms"])),
             ("transfer", out["transfer_ms"], rate(out["image_bytes"], out["transfer_ms"])),

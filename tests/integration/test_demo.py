@@ -44,7 +44,7 @@ def test_summary(tmp_path):
     assert said["digest_equal"] and said["dump_loads"] and said["durable"]
     assert (said["full_resyncs"], said["partial_resyncs"]) == (0, 2)
     assert said["writes_during"] > 0 and "error" not in said
-    for line in ("copy to the table", "flush to dump.rdb", "transfer", "load", "digests equal"):
+    for line in ("copy to memory", "flush to dump.rdb", "transfer", "load", "digests equal"):
         assert line in err
     nothing_is_left(tmp_path)
 
