@@ -100,6 +100,12 @@ typedef struct RedisModuleEvent {
 	uint64_t dataver;
 } RedisModuleEvent;
 
+typedef struct RedisModuleConfigChange {
+	uint64_t version;
+	uint32_t num_changes;
+	const char **config_names;
+} RedisModuleConfigChange;
+
 typedef struct RedisModuleClientInfo {
 	uint64_t version;
 	uint64_t flags;

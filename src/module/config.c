@@ -409,6 +409,19 @@ void beam_config_message(RedisModuleCtx *ctx, struct beam_ctl_config *message)
 		split_bind("* ::*", message);
 }
 
+bool beam_config_is_of_message(const char *name)
+{
+	/* requirepass: the default user's, whom protected mode asks about. */
+	static const char *const names[] = {"bind",        "port",     "protected-mode",
+					    "requirepass", "tls-port", "tls-replication"};
+
+	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+		if (strcmp(name, names[i]) == 0)
+			return true;
+	}
+	return false;
+}
+
 void beam_config_daemon_path(char *out, size_t cap)
 {
 	Dl_info info;

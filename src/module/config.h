@@ -49,6 +49,8 @@ int beam_config_load(RedisModuleCtx *ctx, RedisModuleString **argv, int argc,
 /* The settings as the daemon's CONFIG message (head not filled in): bind and port resolved against
  * the server's own. */
 void beam_config_message(RedisModuleCtx *ctx, struct beam_ctl_config *message);
+/* Whether a setting of the server's own, by its name, has a part in that message. */
+bool beam_config_is_of_message(const char *name);
 
 /* Path of rdbeamd as configured, or beside this shared object. */
 void beam_config_daemon_path(char *out, size_t cap);

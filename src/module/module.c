@@ -306,14 +306,21 @@ static void on_cron(RedisModuleCtx *ctx, RedisModuleEvent event, uint64_t sub, v
 	beam_link_on_cron();
 }
 
-/* Its port, its protection, its TLS may be what has changed. */
+/* Its port, its protection, its TLS may be what has changed; only then is it asked, by commands that SLOWLOG and
+ * commandstats count as any. */
 static void on_server_config(RedisModuleCtx *ctx, RedisModuleEvent event, uint64_t sub, void *data)
 {
+	const RedisModuleConfigChange *change = data;
+
 	(void)ctx;
 	(void)event;
 	(void)sub;
-	(void)data;
-	beam_link_refresh();
+	for (uint32_t i = 0; i < change->num_changes; i++) {
+		if (beam_config_is_of_message(change->config_names[i])) {
+			beam_link_refresh();
+			return;
+		}
+	}
 }
 
 static int open_events(RedisModuleCtx *ctx)

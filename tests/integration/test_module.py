@@ -427,6 +427,14 @@ def test_port_follows_the_servers_own(make):
              lambda: f"pulls go to {far}:\n{server.info('rdbeam')}")
 
 
+def test_setting_of_the_server_that_is_none_of_ours_asks_it_nothing(make):
+    server = make("primary")
+    server.client.config_set("slowlog-log-slower-than", 0)
+    server.client.slowlog_reset()
+    server.client.config_set("maxmemory-samples", 6)
+    assert [entry["command"].split()[0] for entry in server.client.slowlog_get()] == [b"CONFIG", b"SLOWLOG"]
+
+
 def test_address_that_is_not_there_is_said_once(make):
     server = make("primary")
     server.client.config_set("rdbeam.bind", "192.0.2.1")
