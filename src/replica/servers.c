@@ -76,7 +76,8 @@ int beam_server_facts(struct beam_redis *redis, char *error, struct beam_server_
 		rc = beam_tell(error, BEAM_E_PROTO, "%s: INFO lacks version, run_id or role",
 			       beam_redis_name(redis));
 	/* Beside it Valkey says for ever that it is Redis 7.2.4. */
-	if (!beam_redis_info_field(info, "valkey_version", valkey, sizeof(valkey)))
+	out->is_valkey = beam_redis_info_field(info, "valkey_version", valkey, sizeof(valkey)) == 0;
+	if (out->is_valkey)
 		snprintf(out->version, sizeof(out->version), "%s", valkey);
 	out->is_cluster = info_number(info, "cluster_enabled") == 1;
 	out->is_replica = strcmp(role, "slave") == 0;
@@ -120,19 +121,30 @@ static bool reads(unsigned target, unsigned source)
 	       !(target >= valkey_first && source >= foreign_first && source < valkey_first);
 }
 
+static const char *kind(const struct beam_server_facts *facts)
+{
+	return facts->is_valkey ? "Valkey" : "Redis";
+}
+
 static int check_format(const struct beam_redis_addr *from, const struct beam_server_facts *source,
 			const struct beam_redis *to, const struct beam_server_facts *target,
 			char *error)
 {
+	char remedy[128] = "upgrade replicas before their primary, or pull into a server of the "
+			   "primary's version";
+
 	if (reads(target->rdb_version, source->rdb_version))
 		return 0;
+	/* Which of two numbers is the newer one says nothing then. */
+	if (target->is_valkey != source->is_valkey)
+		snprintf(remedy, sizeof(remedy),
+			 "the two have formats of their own: pull into %s %s or newer",
+			 kind(source), source->version);
 	return beam_tell(
 	    error, BEAM_E_VERSION,
-	    "%s (version %s) cannot read what %s:%u (version %s) saves: RDB format %u, and it "
-	    "knows %u; upgrade replicas before their primary, or pull into a server of the "
-	    "primary's version",
-	    beam_redis_name(to), target->version, from->host, from->port, source->version,
-	    source->rdb_version, target->rdb_version);
+	    "%s (%s %s) cannot read what %s:%u (%s %s) saves: RDB format %u, and it knows %u; %s",
+	    beam_redis_name(to), kind(target), target->version, from->host, from->port,
+	    kind(source), source->version, source->rdb_version, target->rdb_version, remedy);
 }
 
 static bool is_loopback_name(const char *host)

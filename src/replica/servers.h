@@ -12,6 +12,7 @@
 
 struct beam_server_facts {
 	char version[32];
+	bool is_valkey;
 	unsigned rdb_version; /* of the dumps it writes, and the last that it reads; 0: unknown */
 	char run_id[48];
 	char replid[BEAM_REPLID_BYTES];

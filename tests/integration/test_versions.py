@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Servers of different versions. With RDBEAM_SERVERS each is pulled into each."""
 import itertools
+import re
 
 import pytest
 
@@ -10,27 +11,33 @@ from harness import wait_for
 from test_pull import one_line, pull, same_data
 
 
-def older(server, number):
+def older(server, number, other_kind):
     """Stands before a server and makes it say that it knows an older format: the version at the end
-    of FUNCTION DUMP, which has nothing else in it where there are no functions."""
+    of FUNCTION DUMP, which has nothing else in it where there are no functions. `other_kind`: and that it is Valkey."""
     mark = b"$10\r\n"
 
     def change(chunk):
+        if other_kind:  # by a field of the same length
+            chunk = re.sub(rb"redis_git_sha1:.{8}\r", b"valkey_version:8.1.1000\r", chunk)
         return mark + bytes([number, 0]) + chunk[len(mark) + 2:] if chunk.startswith(mark) else chunk
     return harness.Between(server.port, change)
 
 
-@pytest.mark.parametrize("kind", ["replica", "copy"])
-def test_format_that_the_target_cannot_read_is_refused_before_it_is_touched(make, kind):
+@pytest.mark.parametrize("kind, other_kind", [("replica", False), ("copy", False), ("replica", True)])
+def test_format_that_the_target_cannot_read_is_refused_before_it_is_touched(make, kind, other_kind):
     primary = make("primary")
+    is_valkey = "valkey_version" in primary.info("server")
+    if is_valkey and other_kind:
+        pytest.skip("this server is Valkey: it would be one kind")
     data.fill_strings(primary.client, 100, 100)
     pull(primary, None, "--discard")  # makes the backlog
     target = make("target", module=False)
     target.client.set("stays", "here")
     before = primary.info("stats"), target.info("replication")["role"]
-    done = pull(primary, older(target, 9), "--as", kind, "--force", check=3)
-    one_line(done, "cannot read", f"(version {version(target)})", f"format {rdb_version(primary)}",
-             "knows 9", "upgrade")
+    done = pull(primary, older(target, 9, other_kind), "--as", kind, "--force", check=3)
+    here = f"Valkey {version(target)}" if is_valkey else f"Redis {version(target)}"
+    one_line(done, "cannot read", "(Valkey 8.1.1000)" if other_kind else f"({here})", f"({here}) saves",
+             f"format {rdb_version(primary)}", "knows 9", f"pull into {here} or newer" if other_kind else "upgrade")
     assert target.client.get("stays") == b"here" and target.client.dbsize() == 1
     assert target.info("replication")["role"] == before[1] == "master"
     assert "REPLICAOF" not in target.log()
