@@ -101,6 +101,8 @@ def network():
     both = 0x40000000 | 0x00020000  # CLONE_NEWNET, CLONE_NEWNS
     with contextlib.ExitStack() as stack:
         before = [stack.enter_context(open(f"/proc/self/ns/{kind}")) for kind in ("net", "mnt")]
+        root, here = os.open("/", os.O_PATH), os.getcwd()
+        stack.callback(os.close, root)
         if os.geteuid() != 0 or libc.unshare(both) != 0:
             pytest.skip("needs root, and namespaces, for a network with the pages' addresses")
         hosts = stack.enter_context(open("/dev/shm/rdbeam-hosts", "w"))
@@ -114,6 +116,9 @@ def network():
         yield
         for space in before:
             assert libc.setns(space.fileno(), 0) == 0
+        os.fchdir(root)  # in a chroot setns has left it
+        os.chroot(".")
+        os.chdir(here)
         os.unlink(hosts.name)
 
 
