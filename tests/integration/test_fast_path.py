@@ -111,7 +111,10 @@ def test_large_collections_in_mid_rehash_load(make, binary, loads):
         for key in ("hash", "set", "numbers"):
             found = client.execute_command("DEBUG", "HTSTATS-KEY", key)
             assert b"rehashing target" in found, key
-        assert int(info["rdbeam_snapshot_elements_ahead"]) == 3 * (65536 + 200) + 1
+        # The one that is no number is a mark: found as far as seven elements into its part, what follows comes that
+        # much later, and the table's last ones, where parts are of one or two, not before their end.
+        late = 3 * (65536 + 200) + 1 - int(info["rdbeam_snapshot_elements_ahead"])
+        assert 0 <= late < 8
     check_rdb(server.dump(), server.binary)
     assert loads(server.dump()).digest() == server.digest()
 
