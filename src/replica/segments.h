@@ -41,8 +41,8 @@ struct beam_segment_sink {
 
 struct beam_image_source {
 	void *ctx;
-	uint64_t length_bytes; /* of the image, 0: not known */
-	/* The next segment in order, valid until release. 1; 0 at the end; -ETIMEDOUT; or the code
+	uint64_t length_bytes; /* of all that `next` gives, 0: not known */
+	/* What is sent of the next segment in order, valid until release, which comes before the next call. 1; 0 at the end; -ETIMEDOUT; or the code
 	 * of the pull's failure. */
 	int (*next)(void *ctx, const uint8_t **base, uint32_t *len_bytes, int timeout_ms);
 	void (*release)(void *ctx);

@@ -16,6 +16,7 @@
 #include "rdbeam/image_format.h"
 #include "scratch.h"
 #include "sockets.h"
+#include "trim.h"
 
 #define RESERVE_MAX_BYTES (16ull << 40)
 
@@ -28,6 +29,8 @@ struct beam_stage {
 	uint32_t segment_bytes;
 	uint64_t spilled;
 	uint8_t *mapped; /* one byte for each segment: has pages */
+	uint64_t *crc;   /* of each segment */
+	struct beam_trim trim;
 	uint64_t image_bytes;
 	uint64_t fed_bytes;
 };
@@ -59,6 +62,7 @@ void beam_stage_close(struct beam_stage **stage)
 		munmap(s->base, s->reserved_bytes);
 	beam_close(&s->fd);
 	free(s->mapped);
+	free(s->crc);
 	free(s->dir);
 	free(s);
 	*stage = NULL;
@@ -92,7 +96,8 @@ static int stage_begin(void *ctx, uint32_t segment_bytes)
 	stage->reserved_bytes = bytes;
 	stage->segment_bytes = segment_bytes;
 	stage->mapped = calloc(bytes / segment_bytes, 1);
-	return stage->mapped ? 0 : -ENOMEM;
+	stage->crc = calloc(bytes / segment_bytes, sizeof(*stage->crc));
+	return stage->mapped && stage->crc ? 0 : -ENOMEM;
 }
 
 static int map_file(struct beam_stage *stage, uint8_t *at, uint64_t offset)
@@ -146,8 +151,10 @@ static int stage_room(void *ctx, uint32_t index, uint8_t **buf)
 static int stage_take(void *ctx, uint32_t index, uint8_t *buf, uint32_t len_bytes,
 		      const struct beam_segment_proof *proof)
 {
-	(void)proof;
-	(void)ctx, (void)index, (void)buf, (void)len_bytes; /* it lies where it belongs */
+	struct beam_stage *stage = ctx;
+
+	(void)buf, (void)len_bytes; /* it lies where it belongs */
+	stage->crc[index] = proof->crc;
 	return 0;
 }
 
@@ -195,10 +202,16 @@ static int stage_next(void *ctx, const uint8_t **base, uint32_t *len_bytes, int 
 {
 	struct beam_stage *stage = ctx;
 
+	uint32_t index = (uint32_t)(stage->fed_bytes / stage->segment_bytes);
+	uint32_t left = next_bytes(stage);
+
 	(void)timeout_ms;
+	if (!left)
+		return 0;
 	*base = stage->base + stage->fed_bytes;
-	*len_bytes = next_bytes(stage);
-	return *len_bytes ? 1 : 0;
+	*len_bytes = beam_trim_next(&stage->trim, stage->base + stage->fed_bytes, left, index,
+				    stage->crc[index]);
+	return 1;
 }
 
 static void stage_release(void *ctx)
@@ -208,10 +221,24 @@ static void stage_release(void *ctx)
 	stage->fed_bytes += next_bytes(stage);
 }
 
+static uint64_t sent_bytes(const struct beam_stage *stage)
+{
+	uint64_t sent = 0, at = 0;
+
+	for (uint32_t i = 0; at < stage->image_bytes; i++, at += stage->segment_bytes) {
+		uint64_t left = stage->image_bytes - at;
+
+		left = left < stage->segment_bytes ? left : stage->segment_bytes;
+		sent += beam_trim_bytes(stage->base + at, (uint32_t)left, i);
+	}
+	return sent;
+}
+
 void beam_stage_source(struct beam_stage *stage, struct beam_image_source *out)
 {
+	beam_trim_init(&stage->trim, stage->segment_bytes);
 	*out = (struct beam_image_source){.ctx = stage,
-					  .length_bytes = stage->image_bytes,
+					  .length_bytes = sent_bytes(stage),
 					  .next = stage_next,
 					  .release = stage_release};
 }

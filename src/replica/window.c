@@ -14,6 +14,7 @@
 #include "clock.h"
 #include "pages.h"
 #include "sockets.h"
+#include "trim.h"
 
 #define SLOTS_MIN 2
 #define SLOTS_MAX 1024
@@ -36,6 +37,8 @@ struct beam_window {
 	pthread_mutex_t lock;
 	pthread_cond_t changed;
 	uint32_t *len_bytes; /* of each slot, 0: not there yet */
+	uint64_t *crc;       /* of each slot */
+	struct beam_trim trim;
 	uint32_t fed;        /* segments given back by the feed */
 	uint32_t nsegments;  /* 0 until known */
 	int code;
@@ -79,6 +82,7 @@ void beam_window_close(struct beam_window **window)
 		return;
 	unmap_slots(w, w->base, (size_t)w->nslots * w->segment_bytes);
 	free(w->len_bytes);
+	free(w->crc);
 	beam_close(&w->fd);
 	beam_close(&w->wake);
 	pthread_cond_destroy(&w->changed);
@@ -139,13 +143,15 @@ static int window_begin(void *ctx, uint32_t segment_bytes)
 	if (err)
 		return err;
 	window->len_bytes = calloc(nslots, sizeof(*window->len_bytes));
-	if (!window->len_bytes) {
+	window->crc = calloc(nslots, sizeof(*window->crc));
+	if (!window->len_bytes || !window->crc) {
 		unmap_slots(window, base, nslots * segment_bytes);
 		return -ENOMEM;
 	}
 	window->base = base;
 	window->segment_bytes = segment_bytes;
 	window->nslots = (uint32_t)nslots;
+	beam_trim_init(&window->trim, segment_bytes);
 	return 0;
 }
 
@@ -173,11 +179,11 @@ static int window_room(void *ctx, uint32_t index, uint8_t **buf)
 static int window_take(void *ctx, uint32_t index, uint8_t *buf, uint32_t len_bytes,
 		       const struct beam_segment_proof *proof)
 {
-	(void)proof;
 	struct beam_window *window = ctx;
 
 	(void)buf;
 	pthread_mutex_lock(&window->lock);
+	window->crc[index % window->nslots] = proof->crc;
 	window->len_bytes[index % window->nslots] = len_bytes;
 	pthread_cond_signal(&window->changed);
 	pthread_mutex_unlock(&window->lock);
@@ -248,8 +254,12 @@ int beam_window_look(struct beam_window *window, uint32_t index, const uint8_t *
 static int window_next(void *ctx, const uint8_t **base, uint32_t *len_bytes, int timeout_ms)
 {
 	struct beam_window *window = ctx;
+	int rc = wait_for(window, &window->fed, base, len_bytes, timeout_ms);
 
-	return wait_for(window, &window->fed, base, len_bytes, timeout_ms);
+	if (rc == 1)
+		*len_bytes = beam_trim_next(&window->trim, slot_at(window, window->fed), *len_bytes,
+					    window->fed, window->crc[window->fed % window->nslots]);
+	return rc;
 }
 
 void beam_window_shape(const struct beam_window *window, struct beam_window_shape *out)

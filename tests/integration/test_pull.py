@@ -389,6 +389,19 @@ def test_target_with_too_few_databases_is_refused(make):
     assert target.client.ping() and target.value("replication", "role") == "master"
 
 
+@pytest.mark.parametrize("held", [0, 100])
+def test_small_image_is_loaded_without_its_filler(make, held):
+    primary = make("primary")
+    data.fill_strings(primary.client, 1000, 100)
+    replica = make("replica", module=False)
+    data.fill_strings(replica.client, held, 100)
+    said = pull(primary, replica, *(["--force"] if held else []))
+    assert said["full_resyncs"] == 0 and said["image_bytes"] > 8 * MIB, said
+    same_data(primary, replica)
+    assert replica.number("stats", "total_net_repl_input_bytes") < MIB
+    assert "checksum" not in replica.log()
+
+
 def test_replica_of_this_primary_needs_no_force(make):
     primary = make("primary")
     data.fill_strings(primary.client, 100, 100)

@@ -8,6 +8,9 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
+#include "crc64.h"
+#include "image_reader.h"
+#include "rdb.h"
 #include "rdbeam/error.h"
 #include "rdbeam/image_format.h"
 #include "stage.h"
@@ -257,6 +260,108 @@ static void test_window_takes_no_more_memory_than_is_of_use(void **state)
 	}
 }
 
+/* ---- what is sent of an image -------------------------------------------------------------- */
+
+#define BODY_BYTES 9u
+#define LAST_BYTES                                                                                 \
+	(BEAM_AUX_FIXED_BYTES + 8u + BEAM_MANIFEST_FOOTER_BYTES + BEAM_LAST_TAIL_BYTES)
+
+static void put_aux(uint8_t *at, uint32_t value_bytes)
+{
+	const uint8_t head[BEAM_AUX_FIXED_BYTES] = {BEAM_RDB_OP_AUX,
+						    0,
+						    0x80,
+						    (uint8_t)(value_bytes >> 24),
+						    (uint8_t)(value_bytes >> 16),
+						    (uint8_t)(value_bytes >> 8),
+						    (uint8_t)value_bytes};
+
+	memcpy(at, head, sizeof(head));
+}
+
+/* An image of one header chunk, nearly all of it filler. Its sum is wrong by `wrong`. */
+static void fill_small_image(struct beam_segment_sink *sink, uint64_t wrong)
+{
+	struct beam_chunk_footer footer = {.nsegments = 1, .body_bytes = BODY_BYTES};
+	struct beam_manifest_footer manifest = {.nsegments = 2, .segment_bytes = SEGMENT};
+	struct beam_segment_proof proof = {0};
+	uint8_t *buf;
+
+	assert_int_equal(sink->room(sink->ctx, 0, &buf), 0);
+	memset(buf, 0, SEGMENT);
+	memcpy(buf, "REDIS0010", BODY_BYTES);
+	put_aux(buf + BODY_BYTES, SEGMENT - BODY_BYTES - BEAM_AUX_FIXED_BYTES);
+	memcpy(footer.magic, BEAM_CHUNK_MAGIC, sizeof(footer.magic));
+	beam_chunk_footer_put(buf + SEGMENT - BEAM_CHUNK_FOOTER_BYTES, &footer);
+	proof.crc = beam_crc64(0, buf, SEGMENT);
+	assert_int_equal(sink->take(sink->ctx, 0, buf, SEGMENT, &proof), 0);
+
+	uint64_t crc = proof.crc;
+
+	assert_int_equal(sink->room(sink->ctx, 1, &buf), 0);
+	put_aux(buf, 8 + BEAM_MANIFEST_FOOTER_BYTES);
+	beam_put_le64(buf + BEAM_AUX_FIXED_BYTES, crc);
+	memcpy(manifest.magic, BEAM_MANIFEST_MAGIC, sizeof(manifest.magic));
+	beam_manifest_footer_put(buf + BEAM_AUX_FIXED_BYTES + 8, &manifest);
+	buf[LAST_BYTES - BEAM_LAST_TAIL_BYTES] = BEAM_RDB_OP_EOF;
+	beam_put_le64(buf + LAST_BYTES - 8, beam_crc64(crc, buf, LAST_BYTES - 8) ^ wrong);
+	proof.crc = beam_crc64(0, buf, LAST_BYTES);
+	assert_int_equal(sink->take(sink->ctx, 1, buf, LAST_BYTES, &proof), 0);
+}
+
+/* The server gets the header, the manifest, and a sum of these. That of a wrong image stays wrong. */
+static void expect_small_image(struct beam_image_source *source, uint64_t wrong)
+{
+	const uint8_t *base;
+	uint32_t len;
+
+	assert_int_equal(source->next(source->ctx, &base, &len, 0), 1);
+	assert_int_equal(len, BODY_BYTES);
+	assert_memory_equal(base, "REDIS0010", BODY_BYTES);
+	uint64_t crc = beam_crc64(0, base, len);
+
+	source->release(source->ctx);
+	assert_int_equal(source->next(source->ctx, &base, &len, 0), 1);
+	assert_int_equal(len, LAST_BYTES);
+	crc = beam_crc64(crc, base, len - 8);
+	assert_int_equal(beam_get_le64(base + len - 8) == crc, wrong == 0);
+	source->release(source->ctx);
+}
+
+static void test_filler_of_a_stage_is_not_sent(void **state)
+{
+	(void)state;
+	for (uint64_t wrong = 0; wrong < 2; wrong++) {
+		struct beam_stage *stage = NULL;
+		struct beam_segment_sink sink;
+		struct beam_image_source source;
+
+		assert_int_equal(beam_stage_open(4 * SEGMENT, "/tmp", &stage), 0);
+		beam_stage_sink(stage, &sink);
+		assert_int_equal(sink.begin(sink.ctx, SEGMENT), 0);
+		fill_small_image(&sink, wrong);
+		beam_stage_finish(stage, SEGMENT + LAST_BYTES);
+		beam_stage_source(stage, &source);
+		assert_int_equal(source.length_bytes, BODY_BYTES + LAST_BYTES);
+		expect_small_image(&source, wrong);
+		beam_stage_close(&stage);
+	}
+}
+
+static void test_filler_of_a_window_is_not_sent(void **state)
+{
+	(void)state;
+	for (uint64_t wrong = 0; wrong < 2; wrong++) {
+		struct window_ends *e;
+
+		open_window((void **)&e);
+		fill_small_image(&e->sink, wrong);
+		beam_window_finish(e->window, 2);
+		expect_small_image(&e->source, wrong);
+		close_window((void **)&e);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -266,6 +371,8 @@ int main(void)
 	    cmocka_unit_test(test_stage_asked_twice_gives_the_same_place),
 	    cmocka_unit_test(test_stage_without_room_is_an_error),
 	    cmocka_unit_test(test_stage_takes_the_addresses_it_may_have),
+	    cmocka_unit_test(test_filler_of_a_stage_is_not_sent),
+	    cmocka_unit_test(test_filler_of_a_window_is_not_sent),
 	    cmocka_unit_test_setup_teardown(test_window_is_bounded_and_keeps_room_for_the_next,
 					    open_window, close_window),
 	    cmocka_unit_test_setup_teardown(test_window_waits_and_can_be_aborted, open_window,

@@ -1,0 +1,57 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "trim.h"
+
+#include <stdbool.h>
+
+#include "image_reader.h"
+#include "rdb.h"
+
+#define SUM_BYTES 8u
+
+void beam_trim_init(struct beam_trim *trim, uint32_t segment_bytes)
+{
+	*trim = (struct beam_trim){0};
+	beam_crc64_shift_init(&trim->by_segment, segment_bytes);
+}
+
+uint32_t beam_trim_bytes(const uint8_t *base, uint32_t len_bytes, uint32_t index)
+{
+	struct beam_chunk chunk;
+
+	/* A chunk of several segments leaves less than one of them empty, and its items may end in any. */
+	if (beam_chunk_open(base, len_bytes, false, &chunk) || chunk.footer.nsegments != 1 ||
+	    chunk.footer.first_index != index)
+		return len_bytes;
+	return len_bytes - chunk.footer.body_bytes < len_bytes / 16
+		   ? len_bytes
+		   : (uint32_t)chunk.footer.body_bytes;
+}
+
+static bool is_last(const uint8_t *base, uint32_t len_bytes)
+{
+	const uint32_t tail = BEAM_MANIFEST_FOOTER_BYTES + BEAM_LAST_TAIL_BYTES;
+	struct beam_manifest_footer footer;
+
+	return len_bytes >= tail && beam_manifest_footer_get(base + len_bytes - tail, &footer) == 0;
+}
+
+uint32_t beam_trim_next(struct beam_trim *trim, uint8_t *base, uint32_t len_bytes, uint32_t index,
+			uint64_t crc)
+{
+	uint32_t sent = beam_trim_bytes(base, len_bytes, index);
+
+	if (is_last(base, len_bytes)) {
+		uint8_t *sum = base + len_bytes - SUM_BYTES;
+
+		/* A wrong sum stays wrong: the server shall refuse it. */
+		if (beam_crc64(trim->image_crc, base, len_bytes - SUM_BYTES) == beam_get_le64(sum))
+			beam_put_le64(sum,
+				      beam_crc64(trim->sent_crc, base, len_bytes - SUM_BYTES));
+		return len_bytes;
+	}
+	trim->image_crc = beam_crc64_append(trim->image_crc, crc, &trim->by_segment);
+	trim->sent_crc = sent < len_bytes
+			     ? beam_crc64(trim->sent_crc, base, sent)
+			     : beam_crc64_append(trim->sent_crc, crc, &trim->by_segment);
+	return sent;
+}
