@@ -71,6 +71,22 @@ void beam_manifest_footer_put(uint8_t *at, const struct beam_manifest_footer *fo
 	memcpy(at + 40, BEAM_MANIFEST_MAGIC, sizeof(footer->magic));
 }
 
+bool beam_chunk_padding(const uint8_t *end, uint32_t len_bytes, uint32_t *from, uint32_t *to)
+{
+	struct beam_chunk_footer f;
+
+	if (beam_chunk_footer_get(end - BEAM_CHUNK_FOOTER_BYTES, &f) || f.nsegments != 1)
+		return false;
+	uint64_t tail = (uint64_t)f.index_bytes + BEAM_CHUNK_FOOTER_BYTES;
+
+	if (tail + BEAM_AUX_FIXED_BYTES >= len_bytes ||
+	    f.body_bytes >= len_bytes - tail - BEAM_AUX_FIXED_BYTES)
+		return false;
+	*from = (uint32_t)f.body_bytes + BEAM_AUX_FIXED_BYTES;
+	*to = len_bytes - (uint32_t)tail;
+	return true;
+}
+
 /* Whether base[at..] starts an AUX record of ours (empty key, 32-bit length) that is `value_bytes`
  * long. The caller has checked that the fixed part lies inside. */
 static bool is_own_aux(const uint8_t *at, uint64_t value_bytes)

@@ -24,6 +24,10 @@ void beam_chunk_footer_put(uint8_t *at, const struct beam_chunk_footer *footer);
 int beam_manifest_footer_get(const uint8_t *at, struct beam_manifest_footer *footer);
 void beam_manifest_footer_put(uint8_t *at, const struct beam_manifest_footer *footer);
 
+/* Where the padding of a chunk that is one segment lies, by the end of it (at least a footer's bytes): base[*from..*to) of
+ * its len_bytes. False: there is none, or the end is no such chunk's. Nothing is said of the bytes. */
+bool beam_chunk_padding(const uint8_t *end, uint32_t len_bytes, uint32_t *from, uint32_t *to);
+
 /* A chunk's parts, after its shape was checked against `nsegments * segment_bytes` and its CRC. */
 struct beam_chunk {
 	struct beam_chunk_footer footer;

@@ -72,7 +72,9 @@ static int on_done(struct beam_fetch *fetch, uint64_t cookie)
 		return beam_fetch_bad(fetch, "data nobody asked for, segment", cookie);
 	if (--fetch->segments[cookie].pieces || fetch->posting == cookie)
 		return 0;
-	int rc = beam_fetch_give_check(fetch, (uint32_t)cookie);
+	int rc = fetch->segments[cookie].look == LOOKING
+		     ? beam_fetch_looked(fetch, (uint32_t)cookie)
+		     : beam_fetch_give_check(fetch, (uint32_t)cookie);
 
 	return rc ? beam_tell(fetch->error, rc, "out of memory") : 0;
 }
@@ -113,7 +115,7 @@ static int choose(struct beam_fetch *fetch)
 	/* Known from an earlier, trusted server: this one has yet to show the signature. */
 	if (fetch->trust->vouched && !beam_fetch_is_vouched(fetch, index))
 		return -EAGAIN;
-	int rc = fetch->sink.room(fetch->sink.ctx, index, &buf);
+	int rc = fetch->segments[index].buf ? 0 : fetch->sink.room(fetch->sink.ctx, index, &buf);
 
 	fetch->no_room = rc == -EAGAIN;
 	if (rc == -EAGAIN)
@@ -121,10 +123,13 @@ static int choose(struct beam_fetch *fetch)
 	if (rc)
 		return beam_fetch_tell_sink(fetch, rc, "no room for", index);
 	beam_index_heap_pop(&fetch->sealed);
-	fetch->segments[index].state = READING;
-	fetch->segments[index].buf = buf;
 	fetch->posting = index;
 	fetch->posted_bytes = 0;
+	fetch->segments[index].state = READING;
+	if (!fetch->segments[index].buf) {
+		fetch->segments[index].buf = buf;
+		beam_fetch_look(fetch, index);
+	}
 	return 0;
 }
 
@@ -139,10 +144,8 @@ static int post(struct beam_fetch *fetch)
 				return rc == -EAGAIN ? 0 : rc;
 		}
 		struct segment *segment = &fetch->segments[fetch->posting];
-		uint32_t len = segment->len_bytes - fetch->posted_bytes;
+		uint32_t len = beam_fetch_piece(fetch);
 
-		if (len > fetch->piece_bytes)
-			len = fetch->piece_bytes;
 		if (!fetch->counts.first_read_ms) {
 			mark_reads(fetch, true);
 			fetch->counts.first_read_ms = beam_now_ms();
@@ -157,7 +160,7 @@ static int post(struct beam_fetch *fetch)
 			return rc;
 		segment->pieces++;
 		fetch->posted_bytes += len;
-		if (fetch->posted_bytes == segment->len_bytes)
+		if (!beam_fetch_piece(fetch))
 			fetch->posting = BEAM_FETCH_NONE;
 	}
 }
@@ -272,14 +275,15 @@ void beam_fetch_detach(struct beam_fetch *fetch)
 		struct segment *segment = &fetch->segments[i];
 
 		segment->rereads = 0; /* the next server's own */
-		if (segment->state != READING)
+		if (segment->state != READING && (segment->state != SEALED || !segment->buf))
 			continue;
 		fetch->sink.back(fetch->sink.ctx, i, segment->buf);
 		segment->buf = NULL;
 		segment->pieces = 0;
-		segment->state = SEALED;
 		/* Cannot fail: the heap held this index before. */
-		beam_index_heap_push(&fetch->sealed, i);
+		if (segment->state != SEALED)
+			beam_index_heap_push(&fetch->sealed, i);
+		segment->state = SEALED;
 	}
 	fetch->posting = BEAM_FETCH_NONE;
 	fetch->reader = NULL;

@@ -17,10 +17,15 @@
 
 enum segment_state { UNKNOWN, SEALED, READING, CHECKING, DONE };
 
+/* What is done about a segment's filler: nothing; its end is read first; that tells where the filler is. */
+enum segment_look { LOOK_NOT, LOOKING, LOOKED };
+
 struct segment {
 	uint64_t crc;
-	uint8_t *buf; /* while reading and being checked */
+	uint8_t *buf; /* from the first read on, and while being checked */
 	uint32_t len_bytes;
+	uint32_t filler, filler_end; /* LOOKED: zeros that are not read, from and to */
+	uint8_t look;
 	uint32_t pieces; /* in flight */
 	uint8_t state;
 	uint8_t rereads;
@@ -61,6 +66,13 @@ struct beam_fetch {
 	beam_reads_fn *on_reads; /* NULL: nobody measures */
 	void *on_reads_arg;
 };
+
+/* A segment's first reading begins: whether its end is read first. */
+void beam_fetch_look(struct beam_fetch *fetch, uint32_t index);
+/* The end was read: lays the filler out, if there is any, and puts the segment back among the sealed ones. */
+int beam_fetch_looked(struct beam_fetch *fetch, uint32_t index);
+/* The next bytes to be read of the segment that is being posted, from posted_bytes on. 0: no more. */
+uint32_t beam_fetch_piece(struct beam_fetch *fetch);
 
 /* Writes the line for what the sink answered about segment `index`, and returns that code. */
 int beam_fetch_tell_sink(struct beam_fetch *fetch, int code, const char *what, uint32_t index);

@@ -45,8 +45,7 @@ uint32_t beam_trim_next(struct beam_trim *trim, uint8_t *base, uint32_t len_byte
 
 		/* A wrong sum stays wrong: the server shall refuse it. */
 		if (beam_crc64(trim->image_crc, base, len_bytes - SUM_BYTES) == beam_get_le64(sum))
-			beam_put_le64(sum,
-				      beam_crc64(trim->sent_crc, base, len_bytes - SUM_BYTES));
+			beam_put_le64(sum, beam_crc64(trim->sent_crc, base, len_bytes - SUM_BYTES));
 		return len_bytes;
 	}
 	trim->image_crc = beam_crc64_append(trim->image_crc, crc, &trim->by_segment);

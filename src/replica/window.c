@@ -39,8 +39,8 @@ struct beam_window {
 	uint32_t *len_bytes; /* of each slot, 0: not there yet */
 	uint64_t *crc;       /* of each slot */
 	struct beam_trim trim;
-	uint32_t fed;        /* segments given back by the feed */
-	uint32_t nsegments;  /* 0 until known */
+	uint32_t fed;       /* segments given back by the feed */
+	uint32_t nsegments; /* 0 until known */
 	int code;
 };
 

@@ -108,7 +108,7 @@ def test_one_relay_feeds_three_replicas(make, relay, binary):
             assert process.returncode == 0, err
             said = last_json(out)
             assert said["relay"] == one.name and said["full_resyncs"] == 0, said
-    assert settled(primary, 2) - before == size
+    assert size / 2 < settled(primary, 2) - before <= size, "filler is not sent"
     assert primary.number("rdbeam", "rdbeam_relay_tickets_total") == 3
     for replica in replicas:
         same_data(primary, replica)

@@ -1,10 +1,16 @@
 /* SPDX-License-Identifier: BSD-3-Clause
- * How long a pull bears a server that completes no read: by a clock of this test's own. */
+ * How long a pull bears a server that completes no read, by a clock of this test's own; what is read of
+ * segments that are filler for the most part. */
+#include <sched.h>
 #include <stdbool.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "clock.h"
+#include "crc64.h"
 #include "fetch.h"
+#include "image_reader.h"
+#include "rdb.h"
 #include "rdbeam/error.h"
 #include "redis.h"
 
@@ -100,11 +106,195 @@ static void a_slow_server_is_borne(void **state)
 	assert_int_equal(run(true, &ticks), BEAM_E_ABORTED);
 }
 
+/* ---- filler --------------------------------------------------------------------------------- */
+
+#define SEGMENT    BEAM_SEGMENT_ALIGN
+#define BODY_BYTES 1000u
+#define LAST_BYTES 16u
+#define EVENTS     64
+
+/* Serves an image of one chunk, and a last segment of which no more than its sum is looked at. */
+struct image_reader {
+	struct beam_reader base;
+	uint8_t *bytes; /* SEGMENT + LAST_BYTES */
+	struct beam_reader_event events[EVENTS];
+	uint32_t nevents, at;
+	uint64_t read_bytes;
+};
+
+static int image_next(struct beam_reader *base, struct beam_reader_event *event, int timeout_ms)
+{
+	struct image_reader *reader = (struct image_reader *)base;
+
+	(void)timeout_ms;
+	if (reader->at == reader->nevents)
+		return 0;
+	*event = reader->events[reader->at++];
+	return 1;
+}
+
+static int image_read(struct beam_reader *base, uint32_t index, uint32_t offset, void *buf,
+		      uint32_t len_bytes, uint64_t cookie)
+{
+	struct image_reader *reader = (struct image_reader *)base;
+
+	assert_in_range(reader->nevents, 0, EVENTS - 1);
+	memcpy(buf, reader->bytes + index * (size_t)SEGMENT + offset, len_bytes);
+	reader->read_bytes += len_bytes;
+	reader->events[reader->nevents++] =
+	    (struct beam_reader_event){.type = BEAM_READER_DONE, .cookie = cookie};
+	return 0;
+}
+
+static void image_memory(struct beam_reader *base, void *memory, uint64_t len_bytes)
+{
+	(void)base, (void)memory, (void)len_bytes;
+}
+
+static void image_taken(struct beam_reader *base, uint32_t index)
+{
+	(void)base, (void)index;
+}
+
+static const struct beam_reader_ops image_ops = {.name = "image",
+						 .next = image_next,
+						 .read = image_read,
+						 .memory = image_memory,
+						 .taken = image_taken,
+						 .check = slow_check,
+						 .fd = slow_fd};
+
+static void make_image(struct image_reader *reader)
+{
+	struct beam_chunk_footer footer = {.nsegments = 1, .body_bytes = BODY_BYTES};
+	uint8_t *last = reader->bytes + SEGMENT;
+
+	memset(reader->bytes, 'x', BODY_BYTES);
+	memcpy(footer.magic, BEAM_CHUNK_MAGIC, sizeof(footer.magic));
+	beam_chunk_footer_put(last - BEAM_CHUNK_FOOTER_BYTES, &footer);
+	memset(last, 'y', LAST_BYTES - 8);
+	uint64_t crc = beam_crc64(0, reader->bytes, SEGMENT);
+	uint64_t sum = beam_crc64(crc, last, LAST_BYTES - 8);
+
+	beam_put_le64(last + LAST_BYTES - 8, sum);
+	reader->events[0] =
+	    (struct beam_reader_event){.type = BEAM_READER_WELCOME,
+				       .welcome = {.segment_bytes = SEGMENT, .read_max = 1 << 20}};
+	reader->events[1] = (struct beam_reader_event){
+	    .type = BEAM_READER_SEALED, .sealed = {.index = 0, .len_bytes = SEGMENT, .crc = crc}};
+	reader->events[2] = (struct beam_reader_event){
+	    .type = BEAM_READER_SEALED,
+	    .sealed = {
+		.index = 1, .len_bytes = LAST_BYTES, .crc = beam_crc64(0, last, LAST_BYTES)}};
+	reader->events[3] = (struct beam_reader_event){
+	    .type = BEAM_READER_COMPLETE,
+	    .complete = {.nsegments = 2, .image_bytes = SEGMENT + LAST_BYTES, .file_crc = sum}};
+	reader->nevents = 4;
+}
+
+static int into_begin(void *ctx, uint32_t segment_bytes)
+{
+	(void)ctx;
+	assert_int_equal(segment_bytes, SEGMENT);
+	return 0;
+}
+
+static int into_room(void *ctx, uint32_t index, uint8_t **buf)
+{
+	*buf = (uint8_t *)ctx + index * (size_t)SEGMENT;
+	return 0;
+}
+
+static int into_take(void *ctx, uint32_t index, uint8_t *buf, uint32_t len_bytes,
+		     const struct beam_segment_proof *proof)
+{
+	(void)ctx, (void)index, (void)buf, (void)len_bytes, (void)proof;
+	return 0;
+}
+
+static void into_back(void *ctx, uint32_t index, uint8_t *buf)
+{
+	(void)ctx, (void)index, (void)buf;
+}
+
+static void *into_memory(void *ctx, uint64_t *len_bytes)
+{
+	*len_bytes = 0;
+	return ctx;
+}
+
+/* The sums are another thread's work. */
+static int let_check(void *arg)
+{
+	(void)arg;
+	sched_yield();
+	return 0;
+}
+
+/* Reads the image into memory that is not zero, and compares. Returns the bytes that were read. */
+static uint64_t fetch_image(struct image_reader *reader, struct beam_fetch_counts *counts)
+{
+	const struct beam_fetch_trust trust = {.vouched = false};
+	char error[BEAM_REDIS_ERROR_BYTES] = "";
+	uint8_t *into = malloc(2 * (size_t)SEGMENT);
+	struct beam_segment_sink sink = {.ctx = into,
+					 .begin = into_begin,
+					 .room = into_room,
+					 .take = into_take,
+					 .back = into_back,
+					 .memory = into_memory,
+					 .wake_fd = -1};
+	struct beam_fetch *fetch;
+
+	assert_non_null(into);
+	memset(into, 0xff, 2 * (size_t)SEGMENT);
+	assert_int_equal(beam_fetch_open(&sink, &fetch), 0);
+	assert_int_equal(beam_fetch_run(fetch, &reader->base, &trust, let_check, NULL, error), 0);
+	assert_memory_equal(into, reader->bytes, SEGMENT + LAST_BYTES);
+	beam_fetch_counts(fetch, counts);
+	beam_fetch_detach(fetch);
+	beam_fetch_close(&fetch);
+	free(into);
+	return reader->read_bytes;
+}
+
+static void filler_is_not_read(void **state)
+{
+	struct image_reader reader = {.base.ops = &image_ops,
+				      .bytes = calloc(1, SEGMENT + LAST_BYTES)};
+	struct beam_fetch_counts counts;
+
+	(void)state;
+	assert_non_null(reader.bytes);
+	make_image(&reader);
+	assert_in_range(fetch_image(&reader, &counts), BODY_BYTES, 3 * 4096);
+	assert_int_equal(counts.rereads, 0);
+	assert_int_equal(counts.bytes, SEGMENT + LAST_BYTES);
+	free(reader.bytes);
+}
+
+static void filler_that_is_none_is_read(void **state)
+{
+	struct image_reader reader = {.base.ops = &image_ops,
+				      .bytes = calloc(1, SEGMENT + LAST_BYTES)};
+	struct beam_fetch_counts counts;
+
+	(void)state;
+	assert_non_null(reader.bytes);
+	reader.bytes[SEGMENT / 2] = 1;
+	make_image(&reader);
+	assert_in_range(fetch_image(&reader, &counts), SEGMENT, SEGMENT + 3 * 4096);
+	assert_int_equal(counts.rereads, 1);
+	free(reader.bytes);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(a_silent_server_is_given_up),
 	    cmocka_unit_test(a_slow_server_is_borne),
+	    cmocka_unit_test(filler_is_not_read),
+	    cmocka_unit_test(filler_that_is_none_is_read),
 	};
 
 	return cmocka_run_group_tests_name("fetch", tests, NULL, NULL);

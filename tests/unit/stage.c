@@ -263,8 +263,7 @@ static void test_window_takes_no_more_memory_than_is_of_use(void **state)
 /* ---- what is sent of an image -------------------------------------------------------------- */
 
 #define BODY_BYTES 9u
-#define LAST_BYTES                                                                                 \
-	(BEAM_AUX_FIXED_BYTES + 8u + BEAM_MANIFEST_FOOTER_BYTES + BEAM_LAST_TAIL_BYTES)
+#define LAST_BYTES (BEAM_AUX_FIXED_BYTES + 8u + BEAM_MANIFEST_FOOTER_BYTES + BEAM_LAST_TAIL_BYTES)
 
 static void put_aux(uint8_t *at, uint32_t value_bytes)
 {

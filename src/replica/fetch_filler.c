@@ -1,0 +1,59 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * An image's first segments may be filler for the most part: the header's nearly always, the others in a small
+ * image. Their ends are read first and say where it is. What they say may be a lie: the segment's CRC is that
+ * of all its bytes, filler included, and one that does not fit is read once more, as it is. */
+#include <string.h>
+
+#include "fetch_state.h"
+#include "image_reader.h"
+
+#define LOOK_SEGMENTS                                                                              \
+	4 /* of an image: more would cost a large one more than the filler of some of them */
+#define END_BYTES 4096u
+
+void beam_fetch_look(struct beam_fetch *fetch, uint32_t index)
+{
+	struct segment *segment = &fetch->segments[index];
+
+	segment->look = LOOK_NOT;
+	if (index >= LOOK_SEGMENTS || segment->len_bytes < fetch->segment_bytes ||
+	    segment->rereads || fetch->piece_bytes < END_BYTES)
+		return;
+	segment->look = LOOKING;
+	fetch->posted_bytes = segment->len_bytes - END_BYTES;
+}
+
+int beam_fetch_looked(struct beam_fetch *fetch, uint32_t index)
+{
+	struct segment *segment = &fetch->segments[index];
+	uint32_t end = segment->len_bytes - END_BYTES;
+	uint32_t from, to;
+
+	segment->look = LOOKED;
+	segment->filler = segment->filler_end = end;
+	if (beam_chunk_padding(segment->buf + segment->len_bytes, segment->len_bytes, &from, &to)) {
+		to = to < end ? to : end;
+		if (from < to) {
+			memset(segment->buf + from, 0, to - from);
+			segment->filler = from;
+			segment->filler_end = to;
+		}
+	}
+	segment->state = SEALED;
+	return beam_index_heap_push(&fetch->sealed, index);
+}
+
+uint32_t beam_fetch_piece(struct beam_fetch *fetch)
+{
+	const struct segment *segment = &fetch->segments[fetch->posting];
+	uint32_t end = segment->len_bytes;
+
+	if (segment->look == LOOKED) {
+		if (fetch->posted_bytes == segment->filler)
+			fetch->posted_bytes = segment->filler_end;
+		end = fetch->posted_bytes < segment->filler ? segment->filler : end - END_BYTES;
+	}
+	uint32_t left = end - fetch->posted_bytes;
+
+	return left < fetch->piece_bytes ? left : fetch->piece_bytes;
+}
