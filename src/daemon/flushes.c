@@ -5,17 +5,20 @@
  */
 #include <sched.h>
 #include <stdio.h>
+#include <string.h>
 #include <sys/epoll.h>
 
 #include "clock.h"
 #include "daemon.h"
 #include "fault.h"
+#include "image_reader.h"
 #include "log.h"
 #include "rdbeam/error.h"
 #include "sockets.h"
 
-#define HOLD_MS   250
-#define HOLD_CPUS 4
+#define HOLD_MS     250
+#define BLOCK_BYTES 4096u
+#define HOLD_CPUS   4
 
 static void write_done(void *arg, uint64_t cookie, int result)
 {
@@ -77,6 +80,24 @@ static void flush_event(int fd, uint32_t events, void *arg)
 	flushes_pump(arg);
 }
 
+/* What is filler of a segment, by whole blocks, where it is worth it: a small image is filler for the most part. The
+ * bytes themselves are asked: the file must be the image, whatever a footer says. */
+static void find_hole(const uint8_t *base, uint32_t len_bytes, size_t *hole, size_t *hole_end)
+{
+	uint32_t from, to;
+
+	*hole = *hole_end = 0;
+	if (len_bytes % BLOCK_BYTES || !beam_chunk_padding(base + len_bytes, len_bytes, &from, &to))
+		return;
+	from += (BLOCK_BYTES - from % BLOCK_BYTES) % BLOCK_BYTES;
+	to -= to % BLOCK_BYTES;
+	if (to <= from || to - from < len_bytes / 16 || base[from] ||
+	    memcmp(base + from, base + from + 1, to - from - 1))
+		return;
+	*hole = from;
+	*hole_end = to;
+}
+
 void flushes_write(struct generation *gen, uint32_t index)
 {
 	const struct segment *segment = &gen->segments[index];
@@ -86,8 +107,13 @@ void flushes_write(struct generation *gen, uint32_t index)
 	if (!gen->flush_start_ms)
 		gen->flush_start_ms = beam_now_ms();
 	gen->nunwritten++;
-	int err = beam_flush_write(gen->flush, beam_region_at(gen->d->region, segment->slot),
-				   segment->len_bytes, (uint64_t)index * gen->segment_bytes, index);
+	const uint8_t *base = beam_region_at(gen->d->region, segment->slot);
+	size_t hole, hole_end;
+
+	find_hole(base, segment->len_bytes, &hole, &hole_end);
+	int err =
+	    beam_flush_write_around(gen->flush, base, segment->len_bytes,
+				    (uint64_t)index * gen->segment_bytes, hole, hole_end, index);
 
 	if (err)
 		write_done(gen, index, err);

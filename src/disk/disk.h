@@ -56,6 +56,11 @@ int beam_flush_fd(const struct beam_flush *flush);
 int beam_flush_write(struct beam_flush *flush, const void *buf, size_t len_bytes, uint64_t offset,
 		     uint64_t cookie);
 
+/* The same, but buf[hole..hole_end), which is zeros, is left out: the file is new, and there nothing was written yet.
+ * 0 < hole < hole_end < len_bytes, multiples of 4096; both 0: no hole. */
+int beam_flush_write_around(struct beam_flush *flush, const void *buf, size_t len_bytes,
+			    uint64_t offset, size_t hole, size_t hole_end, uint64_t cookie);
+
 /* After the last write was queued: once all are done, sets the file's size, fsyncs. Completion has
  * cookie BEAM_FLUSH_FINISHED. */
 int beam_flush_finish(struct beam_flush *flush, uint64_t file_bytes);

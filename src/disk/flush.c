@@ -34,8 +34,9 @@ struct beam_disk_write {
 	struct beam_disk_write *next;
 	const uint8_t *buf;
 	uint64_t offset, cookie;
-	size_t len_bytes; /* of the caller's data */
-	size_t padded;    /* what is written */
+	size_t len_bytes;      /* of the caller's data */
+	size_t padded;         /* what is written */
+	size_t hole, hole_end; /* but for what lies between */
 	size_t started;
 	uint32_t under_way;
 };
@@ -113,7 +114,8 @@ static void start_next(struct beam_flush *f)
 {
 	struct beam_disk_write *write = f->queue.first;
 	struct beam_disk_op *op = beam_disk_pop(&f->idle);
-	size_t left = write->padded - write->started;
+	size_t end = write->started < write->hole ? write->hole : write->padded;
+	size_t left = end - write->started;
 
 	*op = (struct beam_disk_op){
 	    .verb = BEAM_DISK_WRITE,
@@ -124,6 +126,10 @@ static void start_next(struct beam_flush *f)
 	    .write = write,
 	};
 	write->started += op->len_bytes;
+	if (write->started == write->hole) {
+		write->started = write->hole_end;
+		f->written += write->hole_end - write->hole;
+	}
 	write->under_way++;
 	if (write->started == write->padded)
 		pop_write(&f->queue);
@@ -358,6 +364,12 @@ int beam_flush_fd(const struct beam_flush *f)
 int beam_flush_write(struct beam_flush *f, const void *buf, size_t len_bytes, uint64_t offset,
 		     uint64_t cookie)
 {
+	return beam_flush_write_around(f, buf, len_bytes, offset, 0, 0, cookie);
+}
+
+int beam_flush_write_around(struct beam_flush *f, const void *buf, size_t len_bytes,
+			    uint64_t offset, size_t hole, size_t hole_end, uint64_t cookie)
+{
 	struct beam_disk_write *write = BEAM_FAULT("disk.queue") ? NULL : calloc(1, sizeof(*write));
 
 	if (!write)
@@ -368,6 +380,8 @@ int beam_flush_write(struct beam_flush *f, const void *buf, size_t len_bytes, ui
 	    .cookie = cookie,
 	    .len_bytes = len_bytes,
 	    .padded = len_bytes,
+	    .hole = hole,
+	    .hole_end = hole_end,
 	};
 	if (f->direct)
 		write->padded += (BLOCK_BYTES - len_bytes % BLOCK_BYTES) % BLOCK_BYTES;

@@ -270,11 +270,40 @@ static void failed_publish_leaves_nothing(void **state)
 	disk_run_end(&run);
 }
 
+/* Zeros that are left out stay zeros, in a file of the same size that takes no room for them. */
+static void hole_is_not_written(void **state)
+{
+	struct disk_run run;
+	const size_t hole = 4096, hole_end = IMAGE_SEGMENT - 8192;
+	struct stat st;
+
+	begin(&run, state, ODD_BYTES, (struct beam_flush_opts){.write_bytes = 64 << 10});
+	memset(run.image + hole, 0, hole_end - hole);
+	assert_int_equal(
+	    beam_flush_write_around(run.flush, run.image, IMAGE_SEGMENT, 0, hole, hole_end, 0), 0);
+	for (size_t at = IMAGE_SEGMENT; at < run.bytes; at += IMAGE_SEGMENT)
+		assert_int_equal(beam_flush_write(run.flush, run.image + at,
+						  run.bytes - at < IMAGE_SEGMENT ? run.bytes - at
+										 : IMAGE_SEGMENT,
+						  at, at / IMAGE_SEGMENT),
+				 0);
+	assert_int_equal(beam_flush_finish(run.flush, run.bytes), 0);
+	assert_true(disk_run_wait(&run, UINT32_MAX));
+	assert_int_equal(run.finish_result, 0);
+	assert_int_equal(run.nfailed, 0);
+	assert_int_equal(beam_flush_written(run.flush), run.bytes);
+	assert_int_equal(fstat(run.fd, &st), 0);
+	assert_in_range((size_t)st.st_blocks * 512, 0, run.bytes - (hole_end - hole) / 2);
+	assert_true(disk_run_same(&run));
+	disk_run_end(&run);
+}
+
 #define CASES(X)                                                                                   \
 	X(file_is_identical)                                                                       \
 	X(file_is_identical_one_at_a_time)                                                         \
 	X(file_is_identical_deep_and_small)                                                        \
 	X(file_is_identical_from_unregistered_memory)                                              \
+	X(hole_is_not_written)                                                                     \
 	X(file_of_one_byte)                                                                        \
 	X(empty_file)                                                                              \
 	X(nothing_ready_when_idle)                                                                 \

@@ -44,6 +44,17 @@ def test_mixed_data_loads_in_a_plain_server(make, loads, binary):
     assert server.temp_files() == []
 
 
+def test_small_dump_takes_no_room_for_its_filler(make, loads):
+    server = make("primary")
+    data.fill_strings(server.client, 1000, 100)
+    server.bgsave()
+    server.image_made()
+    same_after_load(server, loads)
+    stat = server.dump().stat()
+    assert stat.st_size > 8 << 20 and stat.st_blocks * 512 < 1 << 20
+    assert json.loads(harness.cli("verify", "--json", server.dump(), check=0).stdout)["keys"] == 1000
+
+
 def test_many_workers_write_each_key_once(make, loads):
     server = make("primary", options={"segment-size": "2mb", "workers": 4})
     data.fill_mixed(server, scale=20)
