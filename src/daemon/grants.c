@@ -14,7 +14,10 @@
 #include "log.h"
 #include "rdbeam/error.h"
 
-#define AHEAD 32 /* slots beyond what is claimed, once the estimate is used up */
+/* Slots beyond what is claimed, once the estimate is used up. A small image gets few: each of them is 4 MiB, held for
+ * rdbeam.retain. */
+#define AHEAD       32
+#define AHEAD_SHARE 16 /* of the estimate */
 
 static void send_extent(struct writer *writer, uint32_t extent)
 {
@@ -64,9 +67,11 @@ static uint32_t wanted(const struct generation *gen)
 	uint64_t claimed = atomic_load(&gen->table->next_index);
 	/* Each worker leaves a segment of its own unfinished. */
 	uint64_t want = (uint64_t)gen->need_segments + gen->begin.nworkers + 2;
+	uint64_t ahead = 1 + want / AHEAD_SHARE;
 
-	if (want < claimed + AHEAD)
-		want = claimed + AHEAD;
+	ahead = ahead < AHEAD ? ahead : AHEAD;
+	if (want < claimed + ahead)
+		want = claimed + ahead;
 	for (const struct writer *w = gen->d->writers; w; w = w->next)
 		if (w->gen == gen && w->waiting && want < (uint64_t)w->need + 1)
 			want = (uint64_t)w->need + 1;

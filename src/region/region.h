@@ -42,7 +42,7 @@ int beam_region_configure(struct beam_region *region, const struct beam_region_o
 int beam_region_fd(const struct beam_region *region);
 
 /* Asks the threads for memory until `want_free` slots are free, in extents sized to the need (at
- * least 16 segments, at most 1 GiB). Returns at once. */
+ * least 4 segments, 16 in a region that has as many; at most 1 GiB). Returns at once. */
 void beam_region_grow(struct beam_region *region, uint32_t want_free);
 
 /* Takes back what was asked for and not made yet; an extent that is being made is finished. */

@@ -13,7 +13,7 @@
 #include "rdbeam/error.h"
 #include "region_state.h"
 
-#define EXTENT_SEGMENTS   16          /* an extent has at least so many, if there is room */
+#define EXTENT_SEGMENTS   16          /* an extent has at least so many, once the region has */
 #define EXTENT_STEP_BYTES (64u << 20) /* first extents are small, so that slots come soon */
 #define FIRST_SEGMENTS    4           /* of the first: a saving child waits for it */
 
@@ -59,6 +59,8 @@ static uint64_t next_bytes(uint32_t segment_bytes, uint32_t todo, uint64_t held,
 	uint64_t first = (uint64_t)FIRST_SEGMENTS * segment_bytes;
 	uint64_t bytes = (uint64_t)todo * segment_bytes;
 
+	/* The region of a small image stays small. */
+	least = held > least ? least : held > first ? held : first;
 	bytes = bytes < step ? bytes : step;
 	bytes = bytes > least ? bytes : least;
 	bytes = held || bytes < first ? bytes : first;

@@ -55,6 +55,15 @@ def test_small_dump_takes_no_room_for_its_filler(make, loads):
     assert json.loads(harness.cli("verify", "--json", server.dump(), check=0).stdout)["keys"] == 1000
 
 
+def test_small_image_takes_little_memory(make):
+    server = make("primary", options={"segment-size": "4mb"})
+    data.fill_strings(server.client, 1000, 100)
+    for _ in range(3):
+        server.bgsave()
+        server.image_made()
+    assert server.number("rdbeam", "rdbeam_region_bytes") <= 32 << 20
+
+
 def test_many_workers_write_each_key_once(make, loads):
     server = make("primary", options={"segment-size": "2mb", "workers": 4})
     data.fill_mixed(server, scale=20)
