@@ -14,6 +14,7 @@
 #include "fault.h"
 #include "load_link.h"
 #include "load_sum.h"
+#include "load_value.h"
 #include "log.h"
 #include "rdbeam/error.h"
 #include "rdbeam/version.h"
@@ -53,6 +54,18 @@ static int set_age(RedisModuleKey *key, const struct beam_load_item *item)
 	return 0;
 }
 
+static int fill(RedisModuleKey *key, struct beam_load_item *item)
+{
+	RedisModuleString *value = item->value;
+
+	item->value = NULL;
+	if (!beam_load_value_set(key, value) ||
+	    (item->expire_ms >= 0 &&
+	     RedisModule_SetAbsExpire(key, item->expire_ms) != REDISMODULE_OK))
+		return BEAM_E_SERVER;
+	return set_age(key, item);
+}
+
 static int insert(struct beam_load_item *item)
 {
 	RedisModuleKey *key = RedisModule_OpenKey(load.ctx, item->key, REDISMODULE_WRITE);
@@ -62,16 +75,11 @@ static int insert(struct beam_load_item *item)
 		return -ENOMEM;
 	if (RedisModule_KeyType(key) != REDIS_KEY_EMPTY)
 		rc = BEAM_E_FORMAT; /* twice in the image */
-	else if (RedisModule_StringSet(key, item->value) != REDISMODULE_OK ||
-		 (item->expire_ms >= 0 &&
-		  RedisModule_SetAbsExpire(key, item->expire_ms) != REDISMODULE_OK))
-		rc = BEAM_E_SERVER;
 	else
-		rc = set_age(key, item);
+		rc = fill(key, item);
 	RedisModule_CloseKey(key);
 	RedisModule_FreeString(NULL, item->key);
-	RedisModule_FreeString(NULL, item->value);
-	item->key = item->value = NULL;
+	item->key = NULL;
 	return rc;
 }
 
@@ -132,6 +140,7 @@ static int begin(void)
 		return beam_load_link_say(BEAM_LOAD_REFUSED, why);
 	load.begun = true;
 	load.inserted = 0;
+	beam_load_value_begin(beam_config.fast_path);
 	beam_load_link_keep(true);
 	return beam_load_link_say(BEAM_LOAD_READY, "");
 }
