@@ -108,19 +108,19 @@ def sanitizer_env(leaks):
     if not SANITIZE:
         return {}
     return {
-        "ASAN_OPTIONS": f"detect_leaks={int(leaks)}:exitcode=99:allocator_may_return_null=1",
+        "ASAN_OPTIONS": f"detect_leaks={int(leaks)}:exitcode=99:allocator_may_return_null=1:verify_asan_link_order=0",
         "UBSAN_OPTIONS": "print_stacktrace=1:halt_on_error=1",
     }
 
 
 def runtime_libraries():
-    """LD_PRELOAD of a stock server that is to load a sanitized module: ASan's runtime, and what
-    servers call of jemalloc beside malloc."""
+    """LD_PRELOAD of a stock server that is to load a sanitized module: what servers call of jemalloc beside
+    malloc, and ASan's runtime."""
     compiler = cached("CMAKE_C_COMPILER") or "cc"
     name = "libclang_rt.asan-x86_64.so" if "clang" in compiler else "libasan.so"
     path = subprocess.run([compiler, f"-print-file-name={name}"], capture_output=True, text=True,
                           check=True).stdout.strip()
-    return f"{os.path.realpath(path)}:{artifact('rdbeam-jemalloc-shim.so')}"
+    return f"{artifact('rdbeam-jemalloc-shim.so')}:{os.path.realpath(path)}"
 
 
 def children(pid):

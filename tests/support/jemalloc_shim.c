@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause
- * For sanitized builds, preloaded behind ASan's runtime: jemalloc's own calls, which that does not take
+ * For sanitized builds, preloaded before ASan's runtime: jemalloc's own calls, which that does not take
  * over as it does malloc. Redis 8 gets memory by them that it then frees, or measures, by malloc's;
- * Valkey the other way round. */
+ * Valkey the other way round. And Valkey from 8.1 on loads modules in a way that ASan ends a process for. */
+#include <dlfcn.h>
 #include <stddef.h>
 #include <stdlib.h>
 
@@ -49,4 +50,12 @@ EXPORTED size_t nallocx(size_t len, int flags)
 {
 	(void)flags;
 	return len;
+}
+
+EXPORTED void *dlopen(const char *path, int flags)
+{
+	void *(*next)(const char *, int);
+
+	*(void **)&next = dlsym(RTLD_NEXT, "dlopen");
+	return next(path, flags & ~RTLD_DEEPBIND);
 }
