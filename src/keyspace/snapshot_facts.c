@@ -181,7 +181,8 @@ bool beam_facts_replica_waits(RedisModuleServerInfoData *replication)
 	for (int64_t i = 0; i < nreplicas; i++) {
 		snprintf(field, sizeof(field), "slave%lld", (long long)i);
 		info_text(replication, field, text, sizeof(text));
-		if (strstr(text, "state=wait_bgsave"))
+		/* By two connections (Redis 8) the stream begins before the child does. */
+		if (strstr(text, "state=wait_bgsave") || strstr(text, "state=send_bulk_and_stream"))
 			return true;
 	}
 	return false;

@@ -296,6 +296,14 @@ def test_only_subscribers_of_everything_hear_of_a_save(make):
         server.connect(username="app", password="any").execute_command("PSUBSCRIBE", "*")
 
 
+def test_cut_is_not_marked_for_a_sync_of_the_servers_own(make):
+    """The replica gets the offset that it would get without us, also by two connections (Redis 8)."""
+    primary = make("primary", repl_diskless_sync_delay="0")
+    replica = make("replica", module=False, replicaof=f"127.0.0.1 {primary.port}")
+    wait_for(lambda: replica.value("replication", "master_link_status") == "up", "the replica is in sync")
+    assert "cmdstat_publish" not in primary.info("commandstats")
+
+
 def in_sync(primary, replica):
     return replica.number("replication", "slave_repl_offset") == \
         primary.number("replication", "master_repl_offset")
