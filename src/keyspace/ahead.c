@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause
- * The serializer's iterator goes through the buckets in order, table 0 and then table 1, and so do the
- * steps here, two parts ahead: entries first, what they point to one step later. */
+ * Prefetching of hashes and sets. The server's iterator visits the buckets in order, first those of
+ * table 0, then those of table 1. Each step here does the same, two parts ahead of the serializer:
+ * it prefetches the entries of the next buckets, and what the entries of the buckets before those
+ * point to. */
 #include "ahead.h"
 
 #include <string.h>
@@ -10,22 +12,23 @@
 #include "peek_layout.h"
 
 #define PROOFS        8
-#define LEAST         32768 /* elements: fewer stay in the caches */
+#define LEAST         32768 /* elements; smaller collections stay in the processor's caches */
 #define STEP_BUCKETS  64
 #define PROOF_BUCKETS 64
-#define NUMBER_MAX    11             /* characters of an integer of 32 bits */
-#define CHAIN_MAX     32             /* a longer one is waited for */
-#define SET_TABLE     (2u | 2u << 4) /* server.h: type, encoding */
+#define NUMBER_MAX    11             /* characters of a 32-bit integer */
+#define CHAIN_MAX     32             /* of a chain; the serializer waits for the rest */
+#define SET_TABLE     (2u | 2u << 4) /* server.h: type | encoding << 4 */
 #define HASH_TABLE    (4u | 2u << 4)
 #define SORTED_SET    (3u | 7u << 4)
-#define USED_WORD     3 /* of a dict: type, tables, used */
+#define USED_WORD     3 /* of a dict: type, two table pointers, two counts of used entries */
 
-/* dict.c: of entries without value (sets since Redis 7.2) the lower bits tell the form. A server has one
- * of two marks for them (`bare`). */
+/* dict.c: entries without a value (sets since Redis 7.2) have their form in the low bits of the
+ * pointer to them. A server uses one of two tags for an entry with a key and a next pointer; `bare`
+ * holds the one that was seen. */
 #define TAG_MASK 7u
-#define TAG_KEY  1u /* no entry: the key itself */
-#define BARE_7   2u /* key, next: Redis 7.2 and 7.4, Valkey before 8.1 */
-#define BARE_8   4u /* Redis 8 */
+#define TAG_KEY  1u /* no entry: the pointer is the key itself */
+#define BARE_7   2u /* key and next: Redis 7.2 and 7.4, Valkey before 8.1 */
+#define BARE_8   4u /* the same in Redis 8 */
 
 struct element {
 	uintptr_t key, value, next;
@@ -62,7 +65,8 @@ static struct element element_at(uintptr_t at)
 	return element_from(at, entry_of(at));
 }
 
-/* An entry by reads that cannot fault. The first one without value shows how the server marks them. */
+/* Checks an entry with reads that cannot fault. The first entry without a value tells which tag
+ * this server uses. */
 static bool entry_looks_right(struct beam_ahead *ahead, uintptr_t at)
 {
 	unsigned tag = at & TAG_MASK;
@@ -78,12 +82,13 @@ static bool entry_looks_right(struct beam_ahead *ahead, uintptr_t at)
 	}
 	struct element element = element_from(at, words);
 
-	/* A string has its kind in front and an end; with a value, entries follow entries. */
+	/* A string has its type byte in front of it and a terminator. An entry with a value must be
+	 * followed by an aligned pointer to the next entry. */
 	return element.key && beam_memory_there((const char *)element.key - 1, 2) &&
 	       (tag || element.next % sizeof(void *) == 0) && known_entry(ahead, element.next);
 }
 
-/* Some buckets from the end: a rehash empties them last. */
+/* Checks buckets at the end of the table, because a rehash empties these last. */
 static bool looks_right(struct beam_ahead *ahead)
 {
 	uint64_t n = ahead->nbuckets[0];
@@ -109,8 +114,8 @@ static bool prove(struct beam_ahead *ahead, uintptr_t dict)
 	return looks_right(ahead);
 }
 
-/* A proof takes system calls, and small tables are many: once some were what they are taken for, the
- * number of elements is read straight from where it was found. */
+/* A proof takes system calls, and most collections are small. After PROOFS successful proofs the
+ * number of elements is read directly. */
 static bool is_large(struct beam_ahead *ahead, uintptr_t dict)
 {
 	const uintptr_t *words = (const uintptr_t *)dict;
@@ -152,7 +157,7 @@ void beam_ahead_close(struct beam_ahead *ahead)
 	beam_ahead_list_close(&ahead->list);
 }
 
-/* As the serializer has it: what fits an integer of 32 bits is written as one. */
+/* Whether the serializer writes the string as an integer: it does so for what fits in 32 bits. */
 static bool is_number(uintptr_t string)
 {
 	const char *text = (const char *)string, *at = text + (*text == '-');
@@ -175,7 +180,8 @@ static void mark(struct beam_ahead *ahead, uintptr_t key, uintptr_t value)
 		ahead->marks[ahead->nmarks++] = value;
 }
 
-/* Returns how many elements may still be looked at. Their strings are on their way. */
+/* Marks the strings of a chain, which have been prefetched by now. Returns how many more elements
+ * may be marked. */
 static unsigned mark_chain(struct beam_ahead *ahead, uintptr_t at, unsigned left)
 {
 	for (; at && left; left--) {
@@ -203,7 +209,8 @@ static void read_chain(struct beam_ahead *ahead, uintptr_t at)
 	}
 }
 
-/* When it is time for more: by what was read last, or, if that is numbers, after what was read before. */
+/* Decides what triggers the next step: a marked string of the part just read or, if that part has
+ * numbers only, the number of writes that the part before it takes. */
 static void set_due(struct beam_ahead *ahead, uint64_t part)
 {
 	uint64_t before = ahead->part;

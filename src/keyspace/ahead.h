@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * Memory of a large collection, fetched ahead of the server's serializer. That one goes through a hash
- * table element by element and waits for each entry, each field and each value; who knows the table can
- * ask for the next ones meanwhile. Nothing that is written depends on it. Tables of chained entries
- * (peek_chain.c): hashes and sets of Redis and of Valkey before 8.1; sorted sets are in ahead_list.h. In a
- * forked child; one thread.
+ * Prefetches the memory of large collections for the server's serializer. The serializer visits a
+ * hash table element by element and waits for memory at each entry, field and value. Code that
+ * knows the table's layout can prefetch the next elements meanwhile. This only saves time: what is
+ * written does not depend on it. It works for tables of chained entries (peek_chain.c): hashes and
+ * sets of Redis, and of Valkey before 8.1; ahead_list.h does the same for sorted sets. Used in a
+ * forked child, by one thread.
  */
 #ifndef BEAM_AHEAD_H
 #define BEAM_AHEAD_H
@@ -17,46 +18,50 @@
 
 #define BEAM_AHEAD_MARKS 8
 
-/* Starts zeroed, and lasts for all collections of a walk. */
+/* Zero it before the first use; one is used for all collections of a walk. */
 struct beam_ahead {
 	bool on;
 	bool disproved;
 	unsigned proofs;
-	uint8_t bare; /* how entries without value are marked; 0: none seen */
+	uint8_t bare; /* tag of entries without a value; 0: none seen yet */
 	uintptr_t buckets[2];
 	uint64_t nbuckets[2];
 	int table;
-	uint64_t asked; /* buckets of the table whose entries are on their way */
-	uint64_t read;  /* of those whose elements are, too */
-	/* Strings at the beginning of what was read last: when one of them is written, it is time for
-	 * more. Numbers are written from elsewhere: where all are, writes are counted. */
+	uint64_t asked; /* buckets of this table whose entries have been prefetched */
+	uint64_t read;  /* of these, buckets whose keys and values have been prefetched as well */
+	/* Strings at the start of the part that was read last; when the serializer writes one of
+	 * them, the next step is due. Numbers are written from another buffer, so for a part that
+	 * has only numbers the writes are counted instead. */
 	uintptr_t marks[BEAM_AHEAD_MARKS];
 	unsigned nmarks;
-	uint64_t part;          /* elements that were read last */
-	uint64_t due;           /* writes until there is time for more; 0: not counted */
-	unsigned number_writes; /* for an element of numbers */
-	uint64_t elements;      /* fetched so far, without those of lists */
+	uint64_t part;          /* elements in the part that was read last */
+	uint64_t due;           /* writes until the next step; 0: writes are not counted */
+	unsigned number_writes; /* writes per element if it consists of numbers */
+	uint64_t elements;      /* prefetched so far, not counting sorted sets */
 	struct beam_ahead_list list;
 };
 
-/* Looks at the collection. What is small, or no table of a kind that is known, is not fetched ahead. */
+/* Begins with another collection. Does nothing for small ones, and for layouts that are not
+ * known. */
 void beam_ahead_open(struct beam_ahead *ahead, const void *object);
+/* Frees what the walk's collections needed. Idempotent. */
 void beam_ahead_close(struct beam_ahead *ahead);
 
-/* Fetched so far, of all kinds. */
+/* Elements prefetched so far, of all kinds of collections. */
 static inline uint64_t beam_ahead_elements(const struct beam_ahead *ahead)
 {
 	return ahead->elements + ahead->list.elements;
 }
 
-/* Fetches the next part. */
+/* Prefetches the next part. */
 void beam_ahead_step(struct beam_ahead *ahead);
 
 #define BEAM_AHEAD_SCORE_BYTES 8
 #define BEAM_AHEAD_STACK_BYTES ((uintptr_t)64 << 10)
 
-/* Tells of bytes that the serializer writes, and where they come from. Of an element of a sorted set only
- * the score comes from the serializer's stack with that length. */
+/* Call it for every write of the serializer, with the address of the bytes. Of a sorted set's
+ * elements only the score is written from the serializer's stack with this length, so the scores
+ * count the elements. */
 static inline void beam_ahead_wrote(struct beam_ahead *ahead, const void *from, size_t len_bytes)
 {
 	uintptr_t frame = (uintptr_t)__builtin_frame_address(0);

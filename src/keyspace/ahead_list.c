@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause
- * Skip lists (source: server.h, t_zset.c of Redis 7.0.15, 7.4.1, Valkey 8.0.1; zskiplist.h of Valkey 9).
- * Which one it is, is found by the links: the list's end is walked back by reads that cannot fault, and
- * each node must be the next one of the node before it. */
+ * Prefetching of skip lists (source: server.h, t_zset.c of Redis 7.0.15, 7.4.1, Valkey 8.0.1;
+ * zskiplist.h of Valkey 9). Which of their layouts a server has is found by checking links: the
+ * list is walked backward from its end with reads that cannot fault, and each node must be the
+ * successor of the node before it. */
 #include "ahead_list.h"
 
 #include <stdlib.h>
@@ -10,22 +11,23 @@
 #include "object.h"
 #include "own_memory.h"
 
-#define PROOFS      8    /* lists */
-#define PROOF_NODES 64   /* of each, from its end, and as many of the level above */
-#define LOOKS       4096 /* at lists too short for a proof */
-#define LEAST       1024 /* elements */
-#define LEVEL       3    /* every 64th node reaches it, by chance */
-#define STREAMS     32   /* parts of the list that are fetched side by side */
-#define EARLY       64   /* elements before the end of what is fetched */
+#define PROOFS      8    /* lists to check before the layout is taken for granted */
+#define PROOF_NODES 64   /* nodes to check per list, from its end; as many on the upper level */
+#define LOOKS       4096 /* attempts with lists too short for a proof before giving up */
+#define LEAST       1024 /* elements; shorter lists are not prefetched */
+#define LEVEL       3    /* about every 64th node has this level */
+#define STREAMS     32   /* sections of the list that are walked side by side */
+#define EARLY       64   /* elements left of the prefetched ones when the next step begins */
 #define LIST_WORDS  4
-#define LIST_TAIL   1 /* in either kind */
+#define LIST_TAIL   1 /* in all layouts */
 
-/* In words. A level is a pointer and a number. */
+/* Offsets in words. A level is two words: a pointer and a number. */
 struct beam_list_layout {
 	unsigned backward, level;
-	unsigned length; /* of what the sorted set points to */
-	bool has_header; /* which points to the header in its first word; else it is the header */
-	bool elements_outside; /* the node's first word points to its element */
+	unsigned length; /* within what the sorted set points to */
+	bool has_header; /* its first word points to the header node; else it is the header */
+	/* the node's first word points to its element */
+	bool elements_outside;
 };
 
 static const struct beam_list_layout layouts[] = {
@@ -36,7 +38,7 @@ static const struct beam_list_layout layouts[] = {
 
 #define NLAYOUTS (sizeof(layouts) / sizeof(layouts[0]))
 
-/* What a sorted set says of its list. */
+/* A sorted set's list, as its header describes it. */
 struct view {
 	uintptr_t header, tail;
 	uint64_t length;
@@ -62,13 +64,14 @@ static bool read_words(uintptr_t at, uintptr_t *words, unsigned n)
 	return at && at % sizeof(*words) == 0 && beam_read_memory(at, words, n * sizeof(*words));
 }
 
-/* One word of a node: not more of it is there for sure. */
+/* Reads one word of a node. More words are not certain to be there, since nodes differ in
+ * length. */
 static bool read_word(uintptr_t at, unsigned word, uintptr_t *out)
 {
 	return at && read_words(at + word * sizeof(*out), out, 1);
 }
 
-/* Whether the node before it says that it is the next one. */
+/* Whether the node's predecessor (*before) points back to it. */
 static bool is_linked(const struct beam_list_layout *layout, uintptr_t node, uintptr_t *before)
 {
 	uintptr_t next;
@@ -93,7 +96,7 @@ static bool prove(const struct beam_list_layout *layout, const struct view *view
 			return false;
 		if (!node)
 			break;
-		/* The first of all has none before it. */
+		/* The first node of the list has no predecessor. */
 		if (!is_linked(layout, node, &before) && before)
 			return false;
 	}
@@ -118,7 +121,7 @@ static bool find_layout(struct beam_ahead_list *list, uintptr_t at,
 	return false;
 }
 
-/* Some lists are looked at with care; then the number of elements is read straight from where it was found. */
+/* The first PROOFS lists are checked. After that the header is read directly. */
 static bool is_known(struct beam_ahead_list *list, uintptr_t zset, struct view *view)
 {
 	uintptr_t words[LIST_WORDS], at;
@@ -200,8 +203,8 @@ struct stream {
 	uintptr_t at, stop;
 };
 
-/* Asks for what the serializer reads of the node in front of this one, which has come by now, and for this
- * one's element. */
+/* Prefetches what the serializer reads of the previous node, and this node's element. This node
+ * itself is in the cache by now. */
 static uintptr_t fetch_before(const struct beam_list_layout *layout, uintptr_t node)
 {
 	const uintptr_t *words = (const uintptr_t *)node;
@@ -218,7 +221,8 @@ static uintptr_t fetch_before(const struct beam_list_layout *layout, uintptr_t n
 	return before;
 }
 
-/* All parts to their ends. More nodes than there can be are none of a list. */
+/* Walks all sections to their ends, in turn. If there are more nodes than the list has elements, it
+ * is not a list. */
 static uint64_t fetch(const struct beam_list_layout *layout, struct stream *streams, unsigned n,
 		      uint64_t most)
 {
@@ -235,7 +239,8 @@ static uint64_t fetch(const struct beam_list_layout *layout, struct stream *stre
 	return nodes;
 }
 
-/* The parts between marks, the last ones of what is left: each from its last node on. */
+/* Prefetches the next STREAMS sections. A section ends at a mark; each is walked backward from its
+ * last node. */
 void beam_ahead_list_step(struct beam_ahead_list *list)
 {
 	struct stream streams[STREAMS] = {{0, 0}};

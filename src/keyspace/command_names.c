@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause
- * What a name means, by ACL, and the lines of rename-command in the server's configuration files. */
+ * Finds the new names of renamed commands. The server's ACL tells whether a name stands for a
+ * certain command; candidates come from the rename-command lines of the server's configuration
+ * files. */
 #include "command_names.h"
 
 #include <fcntl.h>
@@ -15,19 +17,19 @@
 #include "sockets.h"
 
 #define NAME_BYTES   256
-#define LINE_BYTES   4096 /* what is longer holds no name that is taken */
+#define LINE_BYTES   4096 /* longer lines cannot hold a name that is used */
 #define WORDS        3
-#define DEPTH_MOST   8   /* of include */
-#define FILES_MOST   256 /* read */
+#define DEPTH_MOST   8   /* nested includes */
+#define FILES_MOST   256 /* files read at most */
 #define LISTED_BYTES 128
 
 static struct command {
 	const char *const name;
-	int nwords;             /* of a call of it */
-	char found[NAME_BYTES]; /* "" : none */
+	int nwords;             /* words of a call of it */
+	char found[NAME_BYTES]; /* its new name; "": not found */
 	bool is_renamed;
-	bool by_users; /* not called here: whether a user may is asked (access.c) */
-	bool by_api;   /* its work is done by a call of the module API, where there is one */
+	bool by_users; /* never called here; access.c checks whether a user may call it */
+	bool by_api;   /* the module API can do the same, on servers that have that call */
 } commands[] = {
     {.name = "acl", .nwords = 2},
     {.name = "bgsave", .nwords = 1, .by_users = true},
@@ -48,7 +50,7 @@ static char hidden[LISTED_BYTES];
 
 struct search {
 	RedisModuleCtx *ctx;
-	const char *file; /* of the server */
+	const char *file; /* the server's configuration file */
 	unsigned nfiles;
 };
 
@@ -62,9 +64,10 @@ static bool may(RedisModuleUser *user, RedisModuleString **argv, const struct co
 	       REDISMODULE_OK;
 }
 
-/* A user's rights are given by a command's own name, and asked for by the name that it has: who may nothing
- * but this command may what means it. Some (AUTH) everybody may. Nothing is called, which MONITOR or SLOWLOG
- * would tell of. */
+/* Rules of an ACL user name commands by their original names, but the permission check takes a
+ * command's current name. So a user that may call nothing but `command` may call exactly the name
+ * that means it. Commands that every user may call (AUTH) are told apart first. No command is run,
+ * as MONITOR and SLOWLOG would show that. */
 static enum meaning meaning(RedisModuleCtx *ctx, const char *called, const struct command *command)
 {
 	const char *const words[WORDS] = {called, "HELP", ""};
@@ -102,7 +105,7 @@ static int hex_digit(char c)
 	return at ? (int)(at - digits) : -1;
 }
 
-/* One character of a quoted word, as the server reads its file. */
+/* Reads one escape sequence of a quoted word as the server does. */
 static char unescape(const char **at)
 {
 	static const char letters[] = "nrtba", bytes[] = "\n\r\t\b\a";
@@ -116,7 +119,7 @@ static char unescape(const char **at)
 	return letter ? bytes[letter - letters] : *c;
 }
 
-/* False: there is none, or it does not fit or end. */
+/* False if there is no further word, or if it is too long or its quotes are not closed. */
 static bool next_word(const char **line, char word[NAME_BYTES])
 {
 	const char *at = *line + strspn(*line, " \t\r\n");
@@ -166,8 +169,9 @@ static void read_all(struct search *search, const char *pattern, unsigned depth)
 	globfree(&found);
 }
 
-/* A relative one was meant as seen from where the server was when it read it. That is not known any more, and
- * no name is taken unproved: both likely places are looked at. */
+/* The server resolved a relative path against the directory it was in when it read the file, which
+ * is not known any more. So both likely places are searched; this is safe, because no name is used
+ * before the ACL has confirmed it. */
 static void include(struct search *search, const char *pattern, unsigned depth)
 {
 	const char *slash = strrchr(search->file, '/');
@@ -194,8 +198,8 @@ static void take_line(struct search *search, const char *line, unsigned depth)
 	explicit_bzero(words, sizeof(words));
 }
 
-/* NULL also for what is no file: the server may have read its configuration from a pipe, which nobody writes
- * to any more. */
+/* Returns NULL for anything but a regular file, too: the server may have read its configuration
+ * from a pipe that nobody writes to any more. */
 static FILE *open_file(const char *path)
 {
 	int fd = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
@@ -212,7 +216,7 @@ static FILE *open_file(const char *path)
 static void read_file(struct search *search, const char *path, unsigned depth)
 {
 	FILE *file = depth < DEPTH_MOST && search->nfiles < FILES_MOST ? open_file(path) : NULL;
-	char buffer[LINE_BYTES], line[LINE_BYTES]; /* there may be passwords in them */
+	char buffer[LINE_BYTES], line[LINE_BYTES]; /* may hold passwords: zeroed below */
 	bool whole = true;
 
 	if (!file)
@@ -256,7 +260,7 @@ static bool is_hidden(const struct command *command)
 	return command->is_renamed && !command->found[0];
 }
 
-/* Nothing is lost without it. */
+/* Whether nothing fails if this command cannot be called. */
 static bool is_spared(const struct command *command)
 {
 	return command->by_users || (command->by_api && RedisModule_ConfigGet);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause
- * RM_GetExpire tells what is left. While the clock stands still for the question, that is a time. */
+ * Expiry times. RM_GetExpire returns the time that is left. Read while the clock shows the same
+ * millisecond before and after, it can be converted to an absolute time. */
 #include "expire.h"
 
 #include "clock.h"
@@ -19,8 +20,9 @@ mstime_t beam_key_expire(RedisModuleKey *key)
 	return left_ms == REDISMODULE_NO_EXPIRE ? left_ms : (mstime_t)now_ms + left_ms;
 }
 
-/* While its clients are paused a server deletes none. It would tell other modules of each, which are not made to be
- * called in a child: one that takes a lock there that a thread held at the fork never ends. */
+/* A server does not delete expired keys while its clients are paused. Each deletion would notify
+ * other modules, and these are not written to run in a child: one that takes a lock which some
+ * thread held at the fork would hang forever. */
 void beam_keep_expired(RedisModuleCtx *ctx)
 {
 	RedisModuleCallReply *reply =

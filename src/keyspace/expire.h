@@ -1,15 +1,16 @@
 /* SPDX-License-Identifier: BSD-3-Clause
- * When a key ends, of any server, and what becomes of it then in a child. */
+ * When a key expires, on any version of the server, and how to keep expired keys in a child. */
 #ifndef BEAM_EXPIRE_H
 #define BEAM_EXPIRE_H
 
 #include "redis_api.h"
 
-/* Unix time in milliseconds, or REDISMODULE_NO_EXPIRE. Of a server before Redis 7.0.5, and of a key that has
- * ended there, the present: how long ago that was such a server does not say. */
+/* Unix time in milliseconds, or REDISMODULE_NO_EXPIRE. Servers before Redis 7.0.5 do not tell how
+ * long ago a key expired: for an expired key of theirs this returns the current time. */
 mstime_t beam_key_expire(RedisModuleKey *key);
 
-/* Lookups by name delete no key that has expired from now on, and show none. Child only. */
+/* From now on lookups by name in this process do not delete expired keys, nor do they return them.
+ * Call it in a forked child only. */
 void beam_keep_expired(RedisModuleCtx *ctx);
 
 #endif

@@ -98,7 +98,9 @@ static bool is_owned(const struct beam_aux_types *types, const void *type)
 
 bool beam_module_aux_owns(const struct beam_aux_types *types, RedisModuleKey *key)
 {
-	/* Of the key before, mostly the same: to find out anew takes a quarter of the time. A child has one list of types. */
+	/* Consecutive keys mostly have the same type, and finding the owner anew for each key would
+	 * take a quarter of the time. The answer can be kept in static variables, since a child has
+	 * only one list of types. */
 	static const void *asked;
 	static bool owned;
 

@@ -9,17 +9,17 @@
 #define FLAGS_AT         4
 #define FLAG_EXPIRE      (1u << 0)
 #define FLAG_KEY         (1u << 1)
-#define FLAG_SHORT_VALUE (1u << 2) /* only where there is a short form: else a bit of the count */
+#define FLAG_SHORT_VALUE (1u << 2) /* if there is no short form: a bit of the count */
 #define POINTER_BYTES    8
 #define EXPIRE_BYTES     8
-#define VALUE_HEAD_BYTES 3 /* a string header with lengths of one byte */
+#define VALUE_HEAD_BYTES 3 /* header of a string whose length fits in one byte */
 #define PROBE            "short"
 
-/* Redis 8.2: two flags, then the reference count. */
+/* Redis 8.2: two flags in the low bits of the word that holds the reference count. */
 #define KV_BEHIND_FLAG   (1u << 0)
 #define KV_BEHIND_EXPIRE (1u << 1)
 #define KV_BEHIND_ONE    4u
-/* Redis 8.6: the reference count behind the type, then a flag, then a byte of bits. */
+/* Redis 8.6: the reference count follows the type, then a flag, then a byte of metadata bits. */
 #define KV_BEFORE_FLAG_AT 3
 #define KV_BEFORE_FLAG    0x80u
 #define KV_BEFORE_ONE     1u
@@ -52,7 +52,7 @@ static const unsigned char *behind_words(const unsigned char *object)
 	return object + BEAM_OBJECT_HEAD_BYTES + (has_short_value(object) ? 0 : POINTER_BYTES);
 }
 
-/* A byte with the size of the key's header stands before it. */
+/* The key is preceded by one byte, which holds the size of the key's string header. */
 static bool key_at(const unsigned char *at, const char **key)
 {
 	const unsigned char *bytes = at + 1 + at[0];

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * What lies inside a value object by private layout (source: object.c, server.h of Valkey 8.1 and
- * object_internals.h of Valkey 9.1): in a keyspace of buckets the key, and the time it expires, are
- * behind the object's own words; from 9.1 on a short string lies behind these, in the place of the
- * pointer to it ("short form"). Redis since 8.2 has key and time there, too; since 8.6 the time, and what
- * modules keep of the key, is in front of the object (source: object.h, object.c of Redis 8.6.3). Pure reads;
- * the object must be one of the server's.
+ * What is embedded in a value object, by its private layout (source: object.c, server.h of Valkey
+ * 8.1 and object_internals.h of Valkey 9.1). On servers with tables of buckets the key and its
+ * expiry time follow the object's own words; from Valkey 9.1 on, a short string follows these and
+ * replaces the pointer to it ("short form"). Redis embeds key and time there, too, since 8.2; since
+ * 8.6 the time, and what modules attach to the key, precede the object (source: object.h, object.c
+ * of Redis 8.6.3). These functions only read. The object must be one of the server's.
  */
 #ifndef BEAM_OBJECT_H
 #define BEAM_OBJECT_H
@@ -15,30 +15,31 @@
 #include <stdint.h>
 
 #define BEAM_OBJECT_HEAD_BYTES 8  /* type, encoding, lru; flags and reference count */
-#define BEAM_OBJECT_NEAR_BYTES 48 /* all that is read of an object before a length is known */
+#define BEAM_OBJECT_NEAR_BYTES 48 /* bytes of an object that are read before any length is known */
 
-/* Whether this server keeps short strings in the short form: asked of a string that it makes. Not in
- * a thread of its own; the answer is kept. */
+/* Whether this server keeps short strings in the short form. Finds out by creating a string, and
+ * caches the answer. Call it on the server's main thread. */
 bool beam_object_short_form(void);
 
-/* The embedded key. expire_ms: -1 for none. False where there is no key of such a form. */
+/* Gets the embedded key and its expiry time (-1: none). False if the object has no embedded key. */
 bool beam_object_key(const unsigned char *object, const char **key, int64_t *expire_ms);
 
-/* Where Redis marks an object as one with a key inside. */
+/* Where Redis marks an object that has an embedded key. */
 enum beam_kv_form {
-	BEAM_KV_NONE,   /* it has none, or this is not known */
-	BEAM_KV_BEHIND, /* in front of the reference count; the time is between object and key */
-	BEAM_KV_BEFORE, /* behind the reference count; the time is in front of the object */
+	BEAM_KV_NONE,   /* no embedded keys, or it is not known where */
+	BEAM_KV_BEHIND, /* before the reference count; the expiry time is between object and key */
+	BEAM_KV_BEFORE, /* after the reference count; the expiry time precedes the object */
 };
 
-/* Which of them it is, as far as an object without a key shows: that the server makes for it. Not in a
- * thread of its own; the answer is kept. Valkey 8.1 looks like the first. */
+/* The form that this server uses, as far as an object without a key shows it: creates one, and
+ * caches the answer. Call it on the server's main thread. Valkey 8.1 is taken for
+ * BEAM_KV_BEHIND. */
 enum beam_kv_form beam_object_kv_form(void);
 
-/* The key inside an object of that form. False where there is none. */
+/* Gets the key embedded in an object of this form. False if there is none. */
 bool beam_object_kv_key(enum beam_kv_form form, const unsigned char *object, const char **key);
 
-/* The bytes of a string object in the short form, or NULL when it is of another. */
+/* The bytes of a string object in the short form, or NULL if it is not in that form. */
 const char *beam_object_short_value(const unsigned char *object);
 
 #endif

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause
- * A key as a walk of the keyspace finds it. */
+ * A key as a walk of the keyspace passes it on. */
 #ifndef BEAM_OPEN_KEY_H
 #define BEAM_OPEN_KEY_H
 
@@ -9,14 +9,14 @@
 #include "redis_api.h"
 
 struct beam_open_key {
-	RedisModuleKey *handle; /* open for reading, as a scan's callback gets it */
+	RedisModuleKey *handle; /* open for reading, as in a scan's callback */
 	const char *name;       /* raw bytes, valid during the call */
 	size_t name_bytes;
-	RedisModuleString *string; /* the name as the scan gave it, or NULL */
-	bool may_expire;           /* false: the database has no key with a TTL */
-	bool knows_expire;         /* expire_ms was found beside the key: nobody need be asked */
+	RedisModuleString *string; /* the name as the scan passed it, or NULL */
+	bool may_expire;           /* false: no key of this database has a TTL */
+	bool knows_expire;         /* expire_ms was found next to the key */
 	mstime_t expire_ms;        /* REDISMODULE_NO_EXPIRE: none */
-	const void *object;        /* the value, where that is known without the handle */
+	const void *object;        /* the value, if known without the handle; else NULL */
 };
 
 #endif

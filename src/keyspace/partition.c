@@ -6,8 +6,7 @@
 #include "rdbeam/error.h"
 
 #define PARTS_PER_WORKER 8
-#define KEYS_PER_BUCKET                                                                            \
-	16 /* a table has at least keys/16 buckets, with a margin for delayed resizing */
+#define KEYS_PER_BUCKET  16 /* a table has at least keys/16 buckets; allows for delayed resizing */
 
 uint32_t beam_partition_parts(enum beam_partition method, uint64_t keys, uint32_t nworkers)
 {
@@ -42,7 +41,7 @@ static void cursor_set(RedisModuleScanCursor *cursor, uint64_t value)
 	memcpy(cursor, &value, sizeof(value));
 }
 
-/* Place of a cursor in scan order, comparable within one method. */
+/* Position of a cursor in scan order; comparable within one method. */
 static uint64_t scan_order(enum beam_partition method, uint64_t cursor)
 {
 	if (method == BEAM_PARTITION_BITS)
@@ -58,9 +57,10 @@ static void nothing(RedisModuleCtx *ctx, RedisModuleString *name, RedisModuleKey
 	(void)arg;
 }
 
-/* How far one step of the scan goes, in scan order: 0 is all of it. In mid-rehash there are two tables, and a step is
- * a bucket of the smaller one with all of the larger that it splits into. That one may be of few buckets: most
- * keys were deleted, and what came since is in them. */
+/* How far one step of the scan advances, in scan order; 0: a single step covers everything. In
+ * mid-rehash there are two tables, and a step covers one bucket of the smaller table and all
+ * buckets of the larger one that it splits into. The smaller table may have few buckets: after most
+ * keys were deleted, keys added since are in it. */
 static uint64_t scan_step(RedisModuleCtx *ctx, RedisModuleScanCursor *cursor)
 {
 	uint64_t step = 0;
@@ -72,8 +72,9 @@ static uint64_t scan_step(RedisModuleCtx *ctx, RedisModuleScanCursor *cursor)
 	return step;
 }
 
-/* Where a part begins and ends in scan order; 0: not before the end of all. False: it is empty, since it would
- * begin within a step, which has all of its keys from wherever it is begun. */
+/* Bounds of a part in scan order; *end of 0: up to the end of the scan. False: the part is empty,
+ * because it would begin inside a step, and a step returns all its keys wherever the cursor enters
+ * it. */
 static bool part_bounds(enum beam_partition method, uint64_t least, uint32_t part, uint32_t parts,
 			uint64_t *first, uint64_t *end)
 {

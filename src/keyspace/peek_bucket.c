@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause
- * Tables whose buckets are a cache line each: a byte of flags, a byte of hash for each of seven
- * places, then the places, each an object with its key inside; the last place of a full bucket may
- * be a further bucket (source: hashtable.c of Valkey 8.1 and 9.1). */
+ * Layout of tables whose buckets are a cache line each: a byte of flags, a byte of hash for each
+ * of seven entries, then the entries, which are pointers to objects with their keys embedded.
+ * The last entry of a full bucket may point to another bucket (source: hashtable.c of Valkey 8.1
+ * and 9.1). */
 #include <assert.h>
 #include <string.h>
 
@@ -10,13 +11,13 @@
 #include "peek_layout.h"
 
 #define PLACES        7
-#define FLAG_CHAINED  1u /* bit 0: the last place is another bucket; bits 1-7: places in use */
+#define FLAG_CHAINED  1u /* bit 0: the last entry is another bucket; bits 1-7: entries in use */
 #define CHAIN_MAX     1024
-#define AHEAD_BUCKETS 16 /* a table is read from front to back: its own lines are fetched ahead */
+#define AHEAD_BUCKETS 16 /* buckets that are prefetched ahead of the walk */
 
 struct hashtable_view {
 	uintptr_t type;
-	int64_t rehash_at; /* -1: none under way */
+	int64_t rehash_at; /* -1: no rehash under way */
 	uintptr_t table[2];
 	uint64_t used[2];
 	int8_t exponent[2];
@@ -62,7 +63,8 @@ static bool in_use(const struct bucket *bucket, unsigned place)
 	return bucket->flags >> (place + 1) & 1 && !(is_chained(bucket) && place == PLACES - 1);
 }
 
-/* Goes through a chain with a copy of each bucket. False at its end, or where it cannot be read. */
+/* Copies the next bucket of a chain. False at the end of the chain, or if the bucket cannot be
+ * read. */
 static bool next_safely(struct bucket *bucket, uintptr_t *at)
 {
 	if (!*at || *at % sizeof(void *) || !beam_read_memory(*at, bucket, sizeof(*bucket)))
@@ -121,7 +123,8 @@ struct batch {
 	unsigned n;
 };
 
-/* The objects are on their way since they were put in: now what they point to, then all of them. */
+/* The objects have been prefetched since they were added. Prefetches what they point to, then hands
+ * out all of them. */
 static int batch_run(struct beam_peek_table *table, struct batch *batch, beam_open_key_fn *each,
 		     void *arg)
 {
@@ -135,14 +138,14 @@ static int batch_run(struct beam_peek_table *table, struct batch *batch, beam_op
 		if (!beam_object_key((const unsigned char *)entry->value, &entry->name,
 				     &entry->expire_ms))
 			return -1;
-		/* For an integer or a short value this is no address: that does no harm. */
+		/* Integers and short values have no address here; prefetching one does no harm. */
 		__builtin_prefetch((const void *)(data - 8));
 		__builtin_prefetch((const void *)(data + 56));
 	}
 	return peek_emit(table, batch->entry, n, each, arg);
 }
 
-/* A bucket and those chained to it. */
+/* Adds the entries of a bucket and of the buckets chained to it. */
 static int chain_walk(struct beam_peek_table *table, const struct bucket *bucket,
 		      struct batch *batch, beam_open_key_fn *each, void *arg)
 {

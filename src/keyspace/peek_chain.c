@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause
- * Tables of chained entries (source: dict.h, dict.c of Redis 7.0.15, 7.2.6, 7.4.1, Valkey 8.0.1). */
+ * Layout of tables whose buckets are chains of entries (source: dict.h, dict.c of Redis 7.0.15,
+ * 7.2.6, 7.4.1, Valkey 8.0.1). */
 #include <string.h>
 
 #include "own_memory.h"
@@ -13,7 +14,7 @@ struct dict_view {
 	uintptr_t type;
 	uintptr_t table[2];
 	uint64_t used[2];
-	int64_t rehash_at; /* -1: none under way */
+	int64_t rehash_at; /* -1: no rehash under way */
 	int16_t paused;
 	int8_t exponent[2];
 	int32_t rest;
@@ -49,7 +50,7 @@ static bool chain_open(uintptr_t at, struct beam_peek_table *table)
 	return true;
 }
 
-/* Takes a tagged pointer apart. False for a kind of entry that is not known. */
+/* Decodes a tagged pointer. False for an unknown kind of entry. */
 static inline bool entry_read(uintptr_t tagged, struct entry *entry)
 {
 	const uintptr_t *words = (const uintptr_t *)(tagged & ~(uintptr_t)TAG_MASK);
@@ -93,7 +94,7 @@ static bool chain_has(const struct beam_peek_table *table, int t, uint64_t b, ui
 	for (unsigned depth = 0; at && depth < PEEK_BUCKET; depth++, at = entry.next) {
 		if (!entry_read_safely(at, &entry))
 			return false;
-		/* Small integers are objects that many keys share. */
+		/* The name must match, too: many keys share the objects of small integers. */
 		if (entry.value == value && peek_is_name((uintptr_t)entry.key, name, name_bytes))
 			return true;
 	}
@@ -116,8 +117,8 @@ static unsigned chain_count(const struct beam_peek_table *table, int t, uint64_t
 
 /* ---- the walk ------------------------------------------------------------------------------- */
 
-/* Keys under way: entries first, then their keys and value objects, then the values' bytes are
- * fetched, each step for the whole batch before the next. */
+/* Keys in flight. Their entries are prefetched first, then their keys and value objects, then the
+ * bytes of the values; each stage is done for the whole batch before the next one. */
 struct batch {
 	uintptr_t at[PEEK_BATCH];
 	struct entry entry[PEEK_BATCH];
@@ -135,7 +136,8 @@ static int batch_emit(struct beam_peek_table *table, const struct batch *batch,
 	return peek_emit(table, entries, batch->n, each, arg);
 }
 
-/* Runs the batch; chained entries become the next batch. Negative on an unknown entry. */
+/* Hands out the batch; the entries chained to it become the next batch. Negative for an unknown
+ * kind of entry. */
 static int batch_run(struct beam_peek_table *table, struct batch *batch, beam_open_key_fn *each,
 		     void *arg)
 {
@@ -156,7 +158,7 @@ static int batch_run(struct beam_peek_table *table, struct batch *batch, beam_op
 		for (unsigned i = 0; i < batch->n; i++) {
 			uintptr_t data = ((const uintptr_t *)batch->entry[i].value)[1];
 
-			/* For an integer this is no address: fetching it ahead does no harm. */
+			/* Integers have no address here; prefetching one does no harm. */
 			__builtin_prefetch((const void *)(data - 8));
 			__builtin_prefetch((const void *)(data + 56));
 		}

@@ -1,25 +1,26 @@
 /* SPDX-License-Identifier: BSD-3-Clause
- * Tables of objects with their keys inside (source: dict.h, dict.c, object.h, object.c of Redis 8.6.3): a
- * bucket's word is an object, marked as one, or leads to an entry of two words, which is in front of the
- * rest of its bucket. */
+ * Layout of tables of objects with their keys embedded (source: dict.h, dict.c, object.h, object.c
+ * of Redis 8.6.3). The word of a bucket is either a tagged pointer to an object or a pointer to an
+ * entry of two words: an object, and the rest of the bucket. */
 #include "object.h"
 #include "own_memory.h"
 #include "peek_layout.h"
 
 #define TAG_MASK     7u
 #define TAG_ENTRY    0u /* next, object */
-#define TAG_OBJECT   2u /* no entry: the bucket's last object itself */
-#define TAG_BARE     4u /* object, next: entries without value in tables of Redis 8.0 */
+#define TAG_OBJECT   2u /* no entry: the last object of the bucket itself */
+#define TAG_BARE     4u /* object, next: entries without a value in tables of Redis 8.0 */
 #define CHAIN_MAX    1024
-#define AHEAD_BYTES  48 /* of an object: most small ones end before, and begin in the line before */
+#define AHEAD_BYTES  48 /* of an object: most small ones end before this */
 #define EXPIRE_BYTES 8  /* in front of an object */
 
 struct dict_view {
 	uintptr_t type;
 	uintptr_t table[2];
 	uint64_t used[2];
-	int64_t rehash_at; /* -1: none under way */
-	union {            /* how often a rehash was paused, then the exponents */
+	int64_t rehash_at; /* -1: no rehash under way */
+	/* A count of paused rehashes, then the exponents of the table sizes. */
+	union {
 		struct {
 			uint16_t paused;
 			int8_t exponent[2];
@@ -51,7 +52,7 @@ static bool kvobj_open(uintptr_t at, struct beam_peek_table *table)
 	table->here = dict.used[0] + dict.used[1];
 	table->rehash_at = dict.rehash_at;
 	n = !table->here ? 0 : dict.rehash_at == -1 ? 1 : 2;
-	/* Where the one has its exponents, the other has zeros. */
+	/* Where one layout has its exponents, the other has zeros. */
 	exponent = exponents_ok(dict.wide.exponent, n) ? dict.wide.exponent : dict.narrow.exponent;
 	if (!exponents_ok(exponent, n))
 		return false;
@@ -68,7 +69,7 @@ struct link {
 	uintptr_t object, next;
 };
 
-/* Takes what stands in a bucket, or behind an entry, apart. False for a kind that is not known. */
+/* Decodes the word of a bucket or of an entry. False for an unknown kind. */
 static inline bool link_read(uintptr_t tagged, struct link *link)
 {
 	const uintptr_t *words = (const uintptr_t *)(tagged & ~(uintptr_t)TAG_MASK);
@@ -143,7 +144,7 @@ static unsigned kvobj_count(const struct beam_peek_table *table, int t, uint64_t
 
 /* ---- the walk ------------------------------------------------------------------------------- */
 
-/* Objects found, which are on their way, and entries that lead to more, which are on theirs. */
+/* Objects and entries that have been found and prefetched. The entries lead to more objects. */
 struct walk {
 	struct beam_peek_table *table;
 	enum beam_kv_form form;
@@ -166,7 +167,8 @@ static int emit_objects(struct walk *walk)
 		if (!beam_object_kv_key(walk->form, (const unsigned char *)entry->value,
 					&entry->name))
 			return -1;
-		/* For an integer this is no address, and a short string has come with its object. */
+		/* Integers have no address here, and short strings were prefetched with their
+		 * objects. */
 		__builtin_prefetch((const void *)(data - 8));
 		__builtin_prefetch((const void *)(data + 56));
 	}
@@ -179,13 +181,14 @@ static int add_object(struct walk *walk, uintptr_t object)
 	__builtin_prefetch((const void *)(object + AHEAD_BYTES));
 	if (walk->table->may_expire)
 		__builtin_prefetch((const void *)(object - EXPIRE_BYTES));
-	/* The server tells the time from the object itself, by a handle on it: that is as quick as to
-	 * look, and needs no proof. */
+	/* The server reads the expiry time from the object itself through a handle: that is as fast
+	 * as reading it here, and needs no proof. */
 	walk->objects[walk->nobjects++] = (struct peek_entry){.value = object};
 	return walk->nobjects < PEEK_BATCH ? 0 : emit_objects(walk);
 }
 
-/* What stands in a bucket, or behind an entry. There is room for one more entry. */
+/* Adds what the word of a bucket or of an entry points to. There must be room for one more
+ * entry. */
 static int add(struct walk *walk, uintptr_t tagged)
 {
 	uintptr_t at = tagged & ~(uintptr_t)TAG_MASK;
@@ -197,7 +200,7 @@ static int add(struct walk *walk, uintptr_t tagged)
 	return 0;
 }
 
-/* One link of the chain of each entry that waits. */
+/* Advances by one link in the chain of each pending entry. */
 static int follow_entries(struct walk *walk)
 {
 	unsigned n = walk->nentries;

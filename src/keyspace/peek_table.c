@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause
- * Finding the table, proving it against RM_Scan, and handing out its keys. */
+ * Finds a database's hash table, proves its layout against RM_Scan, and hands out its keys. */
 #include "peek_table.h"
 
 #include <string.h>
@@ -10,18 +10,18 @@
 #include "rdbeam/error.h"
 #include "sds_length.h"
 
-#define PROOF_KEYS   48   /* compared with RM_Scan before the layout is believed */
-#define SHORT_KEYS   4    /* the same, where another database's table has been believed */
-#define PROOF_STEPS  4096 /* buckets looked at for them, at most */
-#define PROOF_RATIO  1024 /* buckets of one table in mid-rehash to one of the other, at most */
-#define STORE_WORDS  96   /* of a kvstore, in which its list of tables is looked for */
+#define PROOF_KEYS   48   /* keys to compare with RM_Scan before a layout is trusted */
+#define SHORT_KEYS   4    /* the same, once another database's table has been proved */
+#define PROOF_STEPS  4096 /* buckets to look at for these keys, at most */
+#define PROOF_RATIO  1024 /* largest ratio of the two tables' sizes in mid-rehash */
+#define STORE_WORDS  96   /* words of a kvstore that are searched for its list of tables */
 #define VALUE_WORD   3    /* of a key handle: ctx, db, name, value, iterator, mode */
 #define NAME_WORD    2
 #define DB_WORD      1
 #define HANDLE_WORDS 6
-#define COMING       8 /* keys between the word of a value and its turn */
+#define COMING       8 /* how many keys ahead a value is announced */
 
-/* The first one looks like the second, and tells itself from it. */
+/* peek_kvobj resembles peek_chain, but can tell itself from it, so it is tried first. */
 static const struct peek_layout *const layouts[] = {&peek_kvobj, &peek_chain, &peek_bucket};
 
 /* ---- finding -------------------------------------------------------------------------------- */
@@ -40,7 +40,7 @@ static bool open_at(uintptr_t at, struct beam_peek_table *table)
 	return false;
 }
 
-/* One so much larger that a proof would take long. */
+/* In mid-rehash with such different sizes a proof would take too long. */
 static bool too_unequal(const struct beam_peek_table *table)
 {
 	return table->nbuckets[1] && (table->nbuckets[0] / PROOF_RATIO > table->nbuckets[1] ||
@@ -53,7 +53,7 @@ static bool holds_all(uintptr_t at, uint64_t keys, struct beam_peek_table *table
 	return open_at(at, table) && table->here == keys && !too_unequal(table);
 }
 
-/* The table of a slot: none for one that has no keys. */
+/* Opens the table of a slot. A slot without keys may have none. */
 static bool open_slot(struct beam_peek_table *table, uint32_t slot)
 {
 	uintptr_t at = table->slots[slot];
@@ -62,7 +62,8 @@ static bool open_slot(struct beam_peek_table *table, uint32_t slot)
 	return !at || (at % sizeof(void *) == 0 && table->layout->open(at, table));
 }
 
-/* Whether that is the list of a cluster's tables: as many as it has slots, with all keys in them. */
+/* Whether there is the list of a cluster's tables at this address: one per slot, with all keys in
+ * them. */
 static bool holds_slots(uintptr_t at, uint64_t keys, struct beam_peek_table *table)
 {
 	uint64_t total = 0;
@@ -93,7 +94,8 @@ static bool find_slots(uintptr_t at, uint64_t keys, struct beam_peek_table *tabl
 	return false;
 }
 
-/* Of a store (7.4, Valkey 8): its list of tables is what is looked for, or the one in it. */
+/* Whether a word of a kvstore (Redis 7.4, Valkey 8) points to its list of tables; without cluster
+ * mode the list's only table is opened. */
 static bool is_in_store(uintptr_t word, const struct beam_peek_facts *facts,
 			struct beam_peek_table *table)
 {
@@ -105,7 +107,7 @@ static bool is_in_store(uintptr_t word, const struct beam_peek_facts *facts,
 			      : holds_all(first, facts->keys, table);
 }
 
-/* A database's first word is its table, or a store. */
+/* The first word of a database points to its table or to a kvstore. */
 static bool find_table(uintptr_t db, const struct beam_peek_facts *facts,
 		       struct beam_peek_table *table)
 {
@@ -130,8 +132,9 @@ static bool find_table(uintptr_t db, const struct beam_peek_facts *facts,
 
 struct proof {
 	struct beam_peek_table *table;
-	uint64_t bucket; /* of the smaller table; its step also covers all those of the larger
-			  * table that it splits into */
+	/* of the smaller table; a step also covers all buckets of the larger one that it splits
+	 * into */
+	uint64_t bucket;
 	unsigned seen, total;
 	bool failed, have_handle;
 };
@@ -202,8 +205,8 @@ static void on_proof_key(RedisModuleCtx *ctx, RedisModuleString *name, RedisModu
 		proof->failed = true;
 }
 
-/* Where a step of the scan begins, by its cursor: in a bucket; of a cluster's slot, which the lowest bits
- * tell. */
+/* Finds the bucket at which a step of the scan begins, by the cursor. In a cluster the lowest bits
+ * of the cursor are the slot. */
 static bool go_to(struct proof *proof, const RedisModuleScanCursor *cursor)
 {
 	struct beam_peek_table *table = proof->table;
@@ -220,7 +223,8 @@ static bool go_to(struct proof *proof, const RedisModuleScanCursor *cursor)
 	return true;
 }
 
-/* Steps through buckets by RM_Scan and compares each with what the layout says of it. */
+/* Steps through the scan and compares the keys of each step with the buckets according to the
+ * layout. */
 static bool prove(RedisModuleCtx *ctx, RedisModuleScanCursor *cursor, struct proof *proof,
 		  unsigned want)
 {
@@ -246,7 +250,7 @@ bool beam_peek_table_open(RedisModuleCtx *ctx, RedisModuleScanCursor *cursor,
 
 	memset(table, 0, sizeof(*table));
 	table->nbuckets[0] = 1;
-	if (!prove(ctx, cursor, &proof, 1)) /* the first key shows the database */
+	if (!prove(ctx, cursor, &proof, 1)) /* the first key's handle leads to the database */
 		return false;
 	if (!find_table((uintptr_t)table->handle[DB_WORD], facts, table))
 		return false;
@@ -308,7 +312,7 @@ static bool is_large(const struct beam_peek_table *table, uint32_t slot)
 	return false;
 }
 
-/* Opens the next table of a part. 1, 0 when there are no more, or -1. */
+/* Opens the next table of a part. 1; 0 if there are no more; -1 if it cannot be opened. */
 static int next_table(struct beam_peek_table *table, struct peek_part *part)
 {
 	uint32_t slot;
@@ -347,7 +351,8 @@ int peek_next_range(struct beam_peek_table *table, struct peek_part *part, struc
 	}
 }
 
-/* Servers that have a table for each slot leave it alone in a child. */
+/* Whether the table did not move during the walk. Servers with one table per slot do not rehash in
+ * a child. */
 static bool is_still(const struct beam_peek_table *table)
 {
 	struct beam_peek_table now = {.at = table->at};
@@ -362,7 +367,7 @@ int beam_peek_table_walk(struct beam_peek_table *table, uint32_t number, uint32_
 	struct peek_part part = {.number = number, .parts = parts, .shared = true};
 
 	if (table->slots) {
-		part.t = 2; /* no table is open */
+		part.t = 2; /* no table is open yet */
 		part.slot = BEAM_CLUSTER_SLOTS * number / parts;
 		part.end = BEAM_CLUSTER_SLOTS * (number + 1) / parts;
 	}

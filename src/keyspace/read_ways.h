@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * By which ways the keys of a snapshot were read. An image does not tell: all ways write the same, and
- * each falls back to the next without a word. So they are counted.
+ * Counts by which ways the keys of a snapshot were read. An image does not show it: all ways write
+ * the same bytes, and each falls back to the next one silently.
  */
 #ifndef BEAM_READ_WAYS_H
 #define BEAM_READ_WAYS_H
 
 #include <stdint.h>
 
-/* How a database's table was walked. Bits, since databases may differ. */
+/* How a database's table was walked. Bits, because databases may differ. */
 enum beam_table_walk {
 	BEAM_TABLE_SCANNED = 1, /* RM_Scan */
 	BEAM_TABLE_CHAINED = 2, /* peek_chain.c */
@@ -17,11 +17,11 @@ enum beam_table_walk {
 };
 
 struct beam_read_ways {
-	uint64_t by_layout;     /* values taken from where they lie */
-	uint64_t by_serializer; /* collections, by the server's own code called directly */
-	uint64_t by_api;        /* GET and DUMP, and long strings that the module API shows */
-	uint64_t ahead;  /* elements of collections, fetched before the serializer came to them */
-	unsigned tables; /* enum beam_table_walk */
+	uint64_t by_layout;     /* values read directly from memory */
+	uint64_t by_serializer; /* collections, by the server's serializer */
+	uint64_t by_api;        /* GET and DUMP, and long strings through the module API */
+	uint64_t ahead;         /* elements of collections prefetched for the serializer */
+	unsigned tables;        /* of enum beam_table_walk */
 };
 
 static inline void beam_read_ways_add(struct beam_read_ways *sum, const struct beam_read_ways *more)

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause
- * Keys to records: the head is composed here, long values are passed on where they lie. */
+ * Turns keys into records. The head of a record (metadata, type, key) is composed here; long values
+ * are passed on in place, without a copy. */
 #include "record.h"
 
 #include <errno.h>
@@ -20,9 +21,9 @@
 #include "value_proof.h"
 
 #define BATCH_KEYS   256
-#define PROOFS       8 /* values of each layout that are compared before it is believed */
+#define PROOFS       8 /* values to compare per layout before it is trusted */
 #define DISPROVED    UINT8_MAX
-#define INLINE_BYTES 512 /* longer values are passed on where they lie */
+#define INLINE_BYTES 512 /* longer values are not copied here */
 
 struct held_key {
 	RedisModuleString *name;
@@ -39,13 +40,12 @@ struct beam_record_reader {
 	size_t head_cap;
 	bool lookups_quiet;
 	bool disproved;
-	uint8_t proofs[256]; /* by layout; DISPROVED: not used any more */
+	uint8_t proofs[256]; /* per layout; DISPROVED: not used any more */
 	struct held_key held[BATCH_KEYS];
 	RedisModuleString *names[BATCH_KEYS];
 	size_t nheld;
-	struct beam_serializer *serializer; /* of collections; NULL: none */
-	struct beam_key_metadata
-	    *metadata; /* NULL: there is none, or DUMP shows it (`all_by_dump`) */
+	struct beam_serializer *serializer; /* for collections; NULL: none */
+	struct beam_key_metadata *metadata; /* NULL: none, or DUMP shows it */
 	bool all_by_dump;
 };
 
@@ -111,8 +111,8 @@ int beam_record_select(struct beam_record_reader *reader, uint32_t db)
 	return err;
 }
 
-/* The server updates a key's LRU field at every lookup, but not while a child of its own runs: from
- * then on lookups leave memory alone. Other modules would be told of it, by the server and by fork(). */
+/* Lookups update a key's LRU field, except while the server has a child: so it gets one. Other
+ * modules would be told of it, by the server and by fork(). */
 static int quiet_lookups(struct beam_record_reader *reader)
 {
 	if (reader->lookups_quiet)
@@ -124,7 +124,7 @@ static int quiet_lookups(struct beam_record_reader *reader)
 	return err;
 }
 
-/* Room for `more` bytes in reader->head behind a key of key_bytes. */
+/* Ensures room in reader->head for `more` bytes after a key of key_bytes. */
 static uint8_t *head_reserve(struct beam_record_reader *reader, size_t key_bytes, size_t more)
 {
 	size_t need = BEAM_RECORD_META_BYTES + BEAM_RDB_LEN_MAX_BYTES + key_bytes + more;
@@ -140,7 +140,7 @@ static uint8_t *head_reserve(struct beam_record_reader *reader, size_t key_bytes
 	return reader->head;
 }
 
-/* Composes meta, type and key. Returns the position behind them, or NULL without memory. */
+/* Composes metadata, type and key. Returns the position after them, or NULL without memory. */
 static uint8_t *head_begin(struct beam_record_reader *reader, const struct beam_record_meta *meta,
 			   uint8_t type, const char *name, size_t name_bytes, size_t more)
 {
@@ -156,7 +156,7 @@ static uint8_t *head_begin(struct beam_record_reader *reader, const struct beam_
 	return at + name_bytes;
 }
 
-/* As rdb-key-save-delay is in the server: microseconds, or one in -n for a negative number. */
+/* As the server's rdb-key-save-delay: microseconds; -n: one microsecond for one key in n. */
 static void save_delay(long delay_us)
 {
 	if (delay_us < 0)
@@ -180,7 +180,7 @@ static int put(struct beam_record_reader *reader, const uint8_t *head_end, const
 				(size_t)(head_end - reader->head), body, body_bytes);
 }
 
-/* A string, or a small collection's block behind `prefix`. */
+/* Writes a string, or `prefix` and the block of a small collection. */
 static int put_bytes(struct beam_record_reader *reader, const struct beam_record_meta *meta,
 		     const char *name, size_t name_bytes, const struct beam_value *value)
 {
@@ -218,7 +218,7 @@ static int put_number(struct beam_record_reader *reader, const struct beam_recor
 	return put(reader, at + len, NULL, 0);
 }
 
-/* In a cluster commands may be refused, and none shows what has expired. */
+/* In a cluster commands may be refused, and no command returns an expired value. */
 static bool asks_serializer(const struct beam_record_reader *reader,
 			    const struct beam_record_meta *meta)
 {
@@ -237,7 +237,7 @@ static bool is_proved(const struct beam_record_reader *reader, const struct beam
 	return beam_value_proved(reader->ctx, key, value);
 }
 
-/* One more of the values that a layout is believed for. False: it is not read by layout. */
+/* Compares one more value of an untrusted layout. False: do not read it by its layout. */
 static bool prove(struct beam_record_reader *reader, const struct beam_open_key *key,
 		  const struct beam_record_meta *meta, const struct beam_value *value)
 {
@@ -254,7 +254,7 @@ static bool prove(struct beam_record_reader *reader, const struct beam_open_key 
 	return false;
 }
 
-/* 1: written. 0: this way is closed, take another. Negative: an error. */
+/* 1: written. 0: cannot be read this way. Negative: an error. */
 static int read_by_peek(struct beam_record_reader *reader, const struct beam_open_key *key,
 			const struct beam_record_meta *meta)
 {
@@ -280,13 +280,13 @@ static int read_by_peek(struct beam_record_reader *reader, const struct beam_ope
 	return err ? err : 1;
 }
 
-/* A command that looks it up would delete it, from the table that is just walked. */
+/* Whether a command that looks this key up would delete it from the table being walked. */
 static bool is_late(const struct beam_record_reader *reader, const struct beam_record_meta *meta)
 {
 	return reader->opts.late && beam_record_has_expired(meta);
 }
 
-/* Keeps a short string for the next MGET. */
+/* Holds back a short string for the next MGET. */
 static int hold(struct beam_record_reader *reader, const struct beam_open_key *key,
 		const struct beam_record_meta *meta)
 {
@@ -326,7 +326,7 @@ static int flush_element(struct beam_record_reader *reader, const struct held_ke
 	return 0;
 }
 
-/* Keys `first` to `first + n` of those held back. */
+/* Reads `n` of the keys that are held back, from index `first` on. */
 static int read_held(struct beam_record_reader *reader, size_t first, size_t n)
 {
 	RedisModuleCallReply *reply =
@@ -346,7 +346,7 @@ static int read_held(struct beam_record_reader *reader, size_t first, size_t n)
 
 int beam_record_flush(struct beam_record_reader *reader)
 {
-	/* Of several slots a cluster takes no keys at once. */
+	/* A cluster refuses commands with keys of several slots. */
 	size_t step = reader->opts.cluster ? 1 : reader->nheld;
 	int err;
 
@@ -365,7 +365,7 @@ int beam_record_flush(struct beam_record_reader *reader)
 	return err;
 }
 
-/* `bytes`: an RDB type, then the value. */
+/* `bytes` is an RDB type, then the value. */
 static int put_payload(struct beam_record_reader *reader, const struct beam_open_key *key,
 		       const struct beam_record_meta *meta, const uint8_t *bytes, size_t len_bytes)
 {
@@ -434,7 +434,7 @@ static int read_dump(struct beam_record_reader *reader, const struct beam_open_k
 	return err;
 }
 
-/* By a lookup of its name. */
+/* Reads a key by looking up its name. */
 static int read_by_name(struct beam_record_reader *reader, const struct beam_open_key *key,
 			const struct beam_record_meta *meta, bool is_string)
 {
@@ -453,7 +453,7 @@ int beam_record_read_deferred(struct beam_record_reader *reader,
 	struct beam_record_meta meta = {.expire = key->expire_ms, .len = key->meta_bytes};
 
 	memcpy(meta.bytes, key->meta, key->meta_bytes);
-	reader->opts.late = NULL; /* no table is walked any more */
+	reader->opts.late = NULL; /* no table is being walked any more */
 	return read_by_name(reader, &open, &meta, key->is_string);
 }
 
@@ -463,7 +463,7 @@ void beam_record_coming(struct beam_record_reader *reader, const void *object)
 		beam_value_fetch(object);
 }
 
-/* Also where the object is not what the server says of the key: then nobody knows. */
+/* Also true if the object does not match what the server says of the key. */
 static bool has_metadata(const struct beam_record_reader *reader, const struct beam_open_key *key)
 {
 	const void *object = beam_value_object(key->handle);

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause
- *
- * What stands before a key in its record: when it expires, how long it was idle or how often it was used,
- * and room for its type. */
+ * The opcodes in front of a key in its record: its expiry time, and how long it was idle or how
+ * often it was used; with room for the type. */
 #ifndef BEAM_RECORD_META_H
 #define BEAM_RECORD_META_H
 
@@ -21,11 +20,13 @@ struct beam_record_meta {
 	size_t len;
 };
 
-/* Asks the server only for what the walk did not find beside the key. */
+/* Composes the opcodes of a key. Asks the server only for what the walk has not found next to the
+ * key. */
 void beam_record_meta_of(const struct beam_open_key *key, enum beam_eviction eviction,
 			 struct beam_record_meta *meta);
 
-/* By now. That is later than the time by which lookups by name go (the module's still.h). */
+/* Whether the key has expired by now. "Now" is later than the time that lookups by name use
+ * (still.h of the module). */
 bool beam_record_has_expired(const struct beam_record_meta *meta);
 
 #endif

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause
- * The function pointers, and how they are fetched. */
+ * The pointers to the module API's functions, and how they are fetched. */
 #include "redis_api.h"
 
 #define X(type, name, args) type(*RedisModule_##name) args;

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * The part of the module API that rdbeam uses, declared by ourselves: no package ships the server's
- * header. Names, argument types and constants are facts of the ABI (source: Redis 7.0.15 and 7.4.1,
- * Valkey 8.0.1 redismodule.h). Functions are fetched by name at load; optional ones may be NULL.
+ * The part of the module API that rdbeam uses. It is declared here because no package ships the
+ * server's header. Names, argument types and constants are facts of the ABI (source: redismodule.h
+ * of Redis 7.0.15 and 7.4.1, Valkey 8.0.1). Functions are fetched by name at load; optional ones
+ * may be NULL.
  */
 #ifndef BEAM_REDIS_API_H
 #define BEAM_REDIS_API_H
@@ -137,8 +138,8 @@ typedef int (*RedisModuleConfigSetEnumFunc)(const char *name, int value, void *d
 					    RedisModuleString **err);
 typedef int (*RedisModuleConfigApplyFunc)(RedisModuleCtx *, void *data, RedisModuleString **err);
 
-/* Version 2 of the struct: what stands behind is not read. A type must be able to say that it cannot
- * load a key, since anybody's RDB file may hold one. */
+/* Version 2 of the struct: the server does not read later members. A type must be able to report
+ * that it cannot load a key, since any RDB file may hold one. */
 typedef struct RedisModuleTypeMethods {
 	uint64_t version;
 	void *(*rdb_load)(RedisModuleIO *, int encver);
@@ -307,7 +308,7 @@ typedef struct {
 	X(int, EventLoopAddOneShot, (RedisModuleEventLoopOneShotFunc, void *))
 
 #define BEAM_REDIS_API_OPTIONAL(X)                                                                 \
-	X(mstime_t, GetAbsExpire, (RedisModuleKey *)) /* from 7.0.5 on, as SetAbsExpire */         \
+	X(mstime_t, GetAbsExpire, (RedisModuleKey *)) /* since 7.0.5, as SetAbsExpire */           \
 	X(int, SetAbsExpire, (RedisModuleKey *, mstime_t))                                         \
 	X(void, LatencyAddSample, (const char *, mstime_t))                                        \
 	X(int, SetCommandACLCategories, (RedisModuleCommand *, const char *))                      \
@@ -327,8 +328,9 @@ BEAM_REDIS_API_REQUIRED(X)
 BEAM_REDIS_API_OPTIONAL(X)
 #undef X
 
-/* Fetches all functions through the server's GetApi (the pointer behind ctx's first field).
- * NULL, or the name of a required function that this server does not have. */
+/* Fetches all functions through the server's GetApi, to which the first field of *ctx points.
+ * Returns NULL, or the name of a required function that this server lacks. Call it first of all, at
+ * load. */
 const char *beam_redis_api_load(RedisModuleCtx *ctx);
 
 #endif

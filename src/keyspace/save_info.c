@@ -11,10 +11,11 @@ struct save_info {
 	int has_id;
 	char id[ID_BYTES + 1];
 	long long offset;
-	uint8_t room[1024]; /* for a version that has more */
+	uint8_t room[1024]; /* for versions with more members */
 };
 
-/* What is for loading only is as at first, and nothing is behind it: so much tells that it is this structure. */
+/* Members that are only used for loading must still have their initial values, and the room after
+ * the struct must be untouched: that is enough to recognize it. */
 static bool is_known(const struct save_info *info, const struct save_info *before)
 {
 	static const char none[] = "0000000000000000000000000000000000000000";

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause
- * Length of a string of the server's, by the header in front of its bytes (source: sds.h of
+ * Length of one of the server's strings, from the header in front of its bytes (source: sds.h of
  * Redis 7.0.15 to 7.4.1 and Valkey 8.0.1). */
 #ifndef BEAM_SDS_LENGTH_H
 #define BEAM_SDS_LENGTH_H
@@ -11,7 +11,8 @@
 
 #define BEAM_SDS_HEAD_MAX 17
 
-/* Bytes of the header that ends in `kind`, the byte in front of the string; 0 for an unknown one. */
+/* Size of the header that ends in `kind`, the byte in front of the string; 0 for an unknown
+ * kind. */
 static inline size_t beam_sds_head_bytes(unsigned char kind)
 {
 	static const uint8_t bytes[8] = {1, 3, 5, 9, BEAM_SDS_HEAD_MAX};
@@ -19,7 +20,7 @@ static inline size_t beam_sds_head_bytes(unsigned char kind)
 	return bytes[kind & 7];
 }
 
-/* False for an unknown kind of header. */
+/* Gets the length. False for an unknown kind of header. */
 static inline bool beam_sds_length(const unsigned char *bytes, size_t *len)
 {
 	uint16_t len16;

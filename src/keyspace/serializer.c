@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause
- * Into a stream of ours; what comes is proved by the server's own count of it, and by DUMP. */
+ * Runs the server's serializer on a stream of ours. Its output is checked against the count of
+ * bytes that it returns, and the first few values against DUMP. */
 #include "serializer.h"
 
 #include <dlfcn.h>
@@ -13,18 +14,18 @@
 #include "rdbeam/error.h"
 #include "stream.h"
 
-#define FIRST_BYTES ((size_t)64 << 10)
-#define HUGE_BYTES                                                                                 \
-	((size_t)4 << 20)     /* from here on the buffer is of huge pages, if they can be had */
-#define PIECE_BYTES       256 /* on average: of shorter ones it is not worth to have them twice */
+#define FIRST_BYTES       ((size_t)64 << 10)
+#define HUGE_BYTES        ((size_t)4 << 20) /* larger buffers use huge pages if possible */
+#define PIECE_BYTES       256 /* average piece; shorter ones are too slow to produce twice */
 #define PROOFS            4
-#define PROOF_BYTES       ((size_t)1 << 20) /* longer ones are not compared: that takes a DUMP */
-#define UNSEEN            64 /* left to commands for want of a proof, which takes long; then counts must do */
+#define PROOF_BYTES       ((size_t)1 << 20) /* longer values are not compared */
+#define UNSEEN            64 /* expired values left to commands; then counts are proof enough */
 #define DUMP_FOOTER_BYTES 10
 
 struct beam_serializer {
 	struct beam_stream fresh, stream;
-	union { /* by `typed` */
+	/* Which of these is used depends on `typed`. */
+	union {
 		ssize_t (*save)(struct beam_stream *, const void *object, void *key, int db);
 		ssize_t (*save_as)(struct beam_stream *, const void *object, void *key, int db,
 				   unsigned char type);
@@ -33,21 +34,22 @@ struct beam_serializer {
 		int (*save_type)(struct beam_stream *, const void *object);
 		int (*type_of)(const void *object, int rdb_version);
 	};
-	bool typed; /* Valkey 9: who saves says as what */
+	bool typed; /* Valkey 9: the caller passes the type to save as */
 	int rdb_version;
 	struct beam_ahead ahead;
 	uint8_t *bytes;
 	size_t len, cap;
-	bool huge; /* `bytes` is from pages.h */
-	/* A long list is not held: its bytes are counted, and come once more for the image (`add`). */
+	bool huge; /* `bytes` comes from pages.h */
+	/* A long list is not buffered: its bytes are only counted, and are produced once more for
+	 * the image (`add`). */
 	bool may_count, counts;
 	const void *object; /* the last one */
 	size_t pieces;
 	int (*add)(void *to, const void *bytes, size_t len_bytes);
 	void *to;
 	int error;          /* of `add` */
-	unsigned proofs[2]; /* of values that are counted whole, and of others */
-	unsigned unseen;    /* that no command would show, and that were left to one all the same */
+	unsigned proofs[2]; /* values that the server counts whole, and other values */
+	unsigned unseen;    /* expired values left to commands, which do not show them */
 	bool in_cluster;
 	bool disproved;
 	bool lacks_memory;
@@ -61,8 +63,8 @@ static void free_bytes(struct beam_serializer *s)
 		free(s->bytes);
 }
 
-/* Most of the time of a large collection of long elements is the first access to this memory: a fault for each 4 KiB
- * took longer than the copy. */
+/* In large collections of long elements most of the time went to page faults on this buffer: one
+ * per 4 KiB took longer than the copy. */
 static bool grow_huge(struct beam_serializer *s, size_t cap)
 {
 	uint8_t *grown =
@@ -79,7 +81,7 @@ static bool grow_huge(struct beam_serializer *s, size_t cap)
 	return true;
 }
 
-/* Room for len_bytes more. */
+/* Ensures room for len_bytes more. */
 static bool reserve(struct beam_serializer *s, size_t len_bytes)
 {
 	size_t cap = s->cap ? s->cap : FIRST_BYTES;
@@ -99,7 +101,7 @@ static bool reserve(struct beam_serializer *s, size_t len_bytes)
 	return true;
 }
 
-/* The first byte is the type, which stands in front of the key. */
+/* Skips the first byte, the type: it is in front of the key in a record. */
 static size_t pass_on(struct beam_serializer *s, const uint8_t *from, size_t len_bytes)
 {
 	size_t skip = s->len == 0 && len_bytes;
@@ -134,8 +136,8 @@ static off_t told(struct beam_stream *stream)
 	return (off_t)((struct beam_serializer *)stream->owner)->len;
 }
 
-/* The types that a value is saved as depend on the RDB version since Valkey 9, so there are other functions
- * for it: which of them there is tells the arguments of the other. */
+/* Since Valkey 9 the type that a value is saved as depends on the RDB version, and other functions
+ * are used for it. Which of these a server has tells what arguments rdbSaveObject takes. */
 static bool find_savers(struct beam_serializer *s)
 {
 	*(void **)&s->save = dlsym(RTLD_DEFAULT, "rdbSaveObject");
@@ -176,7 +178,7 @@ uint64_t beam_serializer_ahead(const struct beam_serializer *serializer)
 	return serializer ? beam_ahead_elements(&serializer->ahead) : 0;
 }
 
-/* The object's own type must be what the server says of the key, and one that needs no key's name. */
+/* Whether the object is of a type whose serialization does not need the key's name. */
 static bool is_plain(const void *object)
 {
 	static const uint8_t list = 1, hash = 4, stream = 6; /* server.h */
@@ -185,7 +187,7 @@ static bool is_plain(const void *object)
 	return (type >= list && type <= hash) || type == stream;
 }
 
-/* Where DUMP does not answer nothing is known of it, which only a cluster may do. */
+/* If DUMP does not answer, nothing was proved; only a cluster may refuse it. */
 static bool same_as_dump(const struct beam_serializer *s, RedisModuleCtx *ctx,
 			 const struct beam_open_key *key)
 {
@@ -205,7 +207,8 @@ static bool same_as_dump(const struct beam_serializer *s, RedisModuleCtx *ctx,
 	return same;
 }
 
-/* Type and value. Returns the bytes that the server says the value took; negative: it would not. */
+/* Writes type and value. Returns the number of bytes that the server says the value took, or a
+ * negative number if it failed. */
 static ssize_t serialize(struct beam_serializer *s, const void *object)
 {
 	uint8_t byte;
@@ -221,7 +224,7 @@ static ssize_t serialize(struct beam_serializer *s, const void *object)
 	return s->save_as(&s->stream, object, NULL, 0, byte);
 }
 
-/* Redis 7.4 and 8 leave the time in front of a hash whose fields have ends out of their count. */
+/* For hashes whose fields have TTLs, Redis 7.4 and 8 do not count the time in front of them. */
 static size_t not_counted(const struct beam_serializer *s)
 {
 	uint8_t type = s->len ? s->bytes[0] : 0;
@@ -229,7 +232,7 @@ static size_t not_counted(const struct beam_serializer *s)
 	return type == BEAM_RDB_HASH_METADATA || type == BEAM_RDB_HASH_LISTPACK_EX ? 8 : 0;
 }
 
-/* Its own count of bytes tells that it is the function that is meant. */
+/* That the server's count of bytes matches shows that this is the function we take it for. */
 static bool run(struct beam_serializer *s, const void *object)
 {
 	beam_stream_renew(&s->stream, &s->fresh);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause
- * INFO, CONFIG and DUMP asked for what a snapshot needs to know. */
+ * Collects the facts through INFO, CONFIG and DUMP. */
 #include "snapshot_facts.h"
 
 #include <dlfcn.h>
@@ -14,7 +14,7 @@
 #include "rdbeam/error.h"
 #include "save_info.h"
 
-#define VALKEY_AS_REDIS   11 /* up to here Valkey's format is that of Redis 7.2 */
+#define VALKEY_AS_REDIS   11 /* up to this version Valkey's format is that of Redis 7.2 */
 #define DUMP_FOOTER_BYTES 10
 #define SLOT_TASK         "asmDumpActiveImportTask"
 
@@ -31,7 +31,8 @@ static bool copy_text(char *out, size_t cap, const char *text, size_t len)
 	return fits;
 }
 
-/* Newer Redis (8.6, not 8.0) answers a module without the command, too, and SLOWLOG tells of no name. */
+/* Newer Redis (8.6, but not 8.0) answers a module without running the command, so SLOWLOG does not
+ * show its new name. */
 static bool get_by_api(RedisModuleCtx *ctx, const char *name, char *out, size_t cap)
 {
 	RedisModuleString *value = NULL;
@@ -198,7 +199,8 @@ static void read_replication(RedisModuleCtx *ctx, struct beam_facts *facts)
 	facts->offset = info_number(info, "master_repl_offset");
 	facts->backlog_first = info_number(info, "repl_backlog_first_byte_offset");
 	facts->replica_waits = beam_facts_replica_waits(info);
-	/* While a replica waits, the cut is not marked (cut.c), so nothing goes on from this image. */
+	/* While a replica waits the cut is not marked (cut.c), so nothing can continue from this
+	 * image. */
 	if (info_number(info, "repl_backlog_active") && !facts->replica_waits)
 		info_text(info, "master_replid", facts->replid, sizeof(facts->replid));
 	RedisModule_FreeServerInfo(ctx, info);
@@ -234,7 +236,7 @@ static void read_policy(RedisModuleCtx *ctx, struct beam_facts *facts)
 	facts->key_metadata = facts->other_modules && beam_key_metadata_known();
 }
 
-/* A number of INFO's line on a database; 0 where there is none. */
+/* A number of INFO's line about a database; 0 if there is none. */
 static uint64_t keyspace_number(RedisModuleServerInfoData *keyspace, int db, const char *name)
 {
 	char text[128], field[16];
@@ -246,7 +248,8 @@ static uint64_t keyspace_number(RedisModuleServerInfoData *keyspace, int db, con
 	return at ? strtoull(at + strlen(name), NULL, 10) : 0;
 }
 
-/* The databases are counted by selecting them: CONFIG, which knows their number, may be renamed. */
+/* Counts the databases by selecting them, because CONFIG, which knows their number, may be
+ * renamed. */
 static int read_databases(RedisModuleCtx *ctx, struct beam_facts *facts)
 {
 	RedisModuleServerInfoData *info = RedisModule_GetServerInfo(ctx, "keyspace");
@@ -281,7 +284,8 @@ static int read_databases(RedisModuleCtx *ctx, struct beam_facts *facts)
 	return err;
 }
 
-/* FUNCTION DUMP answers even without functions: its footer tells the server's RDB version. */
+/* FUNCTION DUMP answers even if there are no functions. Its footer holds the server's RDB
+ * version. */
 static int read_functions(RedisModuleCtx *ctx, struct beam_facts *facts)
 {
 	RedisModuleCallReply *reply = RedisModule_Call(ctx, beam_command("FUNCTION"), "c", "DUMP");
@@ -367,7 +371,8 @@ static bool is_one_of(RedisModuleCallReply *reply, const char *const *names)
 	return false;
 }
 
-/* Fields and values of one migration in turn. What is not understood counts as under way. */
+/* A migration is a list of fields and values in turn. One that cannot be understood counts as under
+ * way. */
 static bool is_import_under_way(RedisModuleCallReply *migration)
 {
 	static const char *const operation[] = {"operation", NULL}, *const out[] = {"EXPORT", NULL};
@@ -386,7 +391,8 @@ static bool is_import_under_way(RedisModuleCallReply *migration)
 	return true;
 }
 
-/* Redis 8.4 exports what it writes of a migration into its dumps: nothing while there is none. */
+/* Redis 8.4 exports the function that writes a migration into its dumps; it returns NULL if there
+ * is none. */
 static bool has_slot_task(void)
 {
 	char *(*dump_task)(void);

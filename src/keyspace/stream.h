@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * The server's stream object (source: rio.h of Redis 7.0.15 to 8.6, Valkey 7.2.7 to 9.1) with a write of ours
- * in it, for what the server exports that writes to one. Its layout is proved by what the server puts into
- * one: its own functions in front, the string that it was given behind, zeros between. One thread.
+ * The server's stream object (source: rio.h of Redis 7.0.15 to 8.6, Valkey 7.2.7 to 9.1) with a
+ * write function of ours, for those functions exported by the server that write to a stream. The
+ * layout is proved by what the server fills in when it initializes one: its own functions first,
+ * then zeros, then the string that it was given. One thread.
  */
 #ifndef BEAM_STREAM_H
 #define BEAM_STREAM_H
@@ -25,13 +26,13 @@ struct beam_stream {
 	void *owner;
 };
 
-/* Fills one in. `write` returns 1, or 0 on failure; `tell` the bytes so far; `owner` is theirs. False: this
- * server's streams are others. */
+/* Fills in a stream. `write` returns 1, or 0 on failure; `tell` returns the number of bytes written
+ * so far; both find `owner` in the stream. False: this server's streams have another layout. */
 bool beam_stream_open(struct beam_stream *stream,
 		      size_t (*write)(struct beam_stream *, const void *, size_t),
 		      off_t (*tell)(struct beam_stream *), void *owner);
 
-/* Makes `stream` one that nothing was written to, from one that was opened. */
+/* Makes `stream` one to which nothing has been written, from one that was opened. */
 void beam_stream_renew(struct beam_stream *stream, const struct beam_stream *fresh);
 
 #endif

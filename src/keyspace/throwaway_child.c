@@ -12,8 +12,9 @@
 
 static volatile sig_atomic_t thrown_away;
 
-/* Within the server's fork(). Behind it Valkey 9.1 frees what it freed in this process already, when
- * it was forked: the clients' query buffers. What comes of that may be a crash or a child that hangs. */
+/* Runs in the child, inside the server's fork(). If the child returned from it, Valkey 9.1 would
+ * free the clients' query buffers, which it has already freed in this process when that was forked:
+ * the child might crash or hang. */
 static void end_at_once(void)
 {
 	if (thrown_away)
@@ -30,7 +31,7 @@ int beam_throwaway_child(void)
 	thrown_away = 1;
 	int pid = RedisModule_Fork(NULL, NULL);
 
-	if (pid == 0) /* a fork that calls no handlers */
+	if (pid == 0) /* if fork() has not called the handler */
 		_exit(0);
 	thrown_away = 0;
 	if (pid < 0)

@@ -7,8 +7,8 @@
 #include "sds_length.h"
 
 #define KEY_WORD_VALUE  3          /* ctx, db, name, value */
-#define BLOCK_MAX_BYTES (1u << 20) /* more is not looked through to see whether it is one */
-#define LOOK_BYTES      4096       /* of a long string: the server itself tells where it lies */
+#define BLOCK_MAX_BYTES (1u << 20) /* larger blocks are not used as proofs */
+#define LOOK_BYTES      4096       /* to check of a string; StringDMA proves long ones */
 
 #define LAYOUT(type, encoding) ((type) | (encoding) << 4)
 #define STRING_RAW             LAYOUT(0, 0)
@@ -20,13 +20,13 @@
 #define ZSET_LISTPACK          LAYOUT(3, 11)
 #define HASH_LISTPACK          LAYOUT(4, 11)
 
-#define LISTPACK_MIN_BYTES 7 /* total (4), number of elements (2), end mark */
+#define LISTPACK_MIN_BYTES 7 /* total size (4), number of elements (2), end mark */
 #define LISTPACK_END       0xff
-#define INTSET_HEAD_BYTES  8 /* bytes of an integer (4), number of them (4) */
+#define INTSET_HEAD_BYTES  8 /* size of an integer (4), number of integers (4) */
 
 #define LINE_BYTES    64
-#define FETCHED_BYTES 120  /* of a value, before its length is known */
-#define FETCH_BYTES   1024 /* of more, the processor sees by itself that it is read on and on */
+#define FETCHED_BYTES 120  /* of a value; prefetched before its length is known */
+#define FETCH_BYTES   1024 /* after that the hardware prefetcher has recognized the pattern */
 
 static size_t digits(int64_t number)
 {
@@ -85,7 +85,7 @@ static const unsigned char *object_of(RedisModuleKey *key)
 	return (uintptr_t)object % sizeof(void *) ? NULL : object;
 }
 
-/* The word behind the object's head: an integer, or where the value lies. */
+/* The word after the object's head: an integer, or the address of the value. */
 static uintptr_t data_of(const unsigned char *object)
 {
 	uintptr_t data;
@@ -127,7 +127,8 @@ bool beam_value_readable(uint8_t layout)
 
 const void *beam_value_object(RedisModuleKey *key)
 {
-	/* server.h: string, list, set, zset, hash, module, stream; redismodule.h: in another order. */
+	/* server.h: string, list, set, zset, hash, module, stream. redismodule.h has another
+	 * order. */
 	static const int types[] = {REDIS_KEY_STRING, REDIS_KEY_LIST, REDIS_KEY_SET,
 				    REDIS_KEY_ZSET,   REDIS_KEY_HASH, REDIS_KEY_MODULE,
 				    REDIS_KEY_STREAM};
@@ -147,7 +148,7 @@ static bool string_is_there(const char *bytes)
 	if (!bytes || !beam_read_memory((uintptr_t)bytes - 1, &kind, 1))
 		return false;
 	head_len = beam_sds_head_bytes(kind);
-	/* Behind a header of its own kind, so that the length can be taken from the copy. */
+	/* Copied with its header, so that the length can be taken from the copy. */
 	if (!head_len || !beam_read_memory((uintptr_t)bytes - head_len, head, head_len) ||
 	    !beam_sds_length(head + head_len, &len))
 		return false;
@@ -221,7 +222,7 @@ void beam_value_fetch(const void *object)
 	case LIST_LISTPACK:
 		fetch(bytes, beam_get_le32((const uint8_t *)bytes));
 		break;
-	default: /* the rest is short, and has come with the object */
+	default: /* other values are short, and were prefetched with the object */
 		break;
 	}
 }

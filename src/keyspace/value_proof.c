@@ -16,9 +16,9 @@ RedisModuleString *beam_open_key_string(const struct beam_open_key *key)
 	return key->string;
 }
 
-#define NUMBER_BYTES 24 /* room for a number's digits and an end */
+#define NUMBER_BYTES 24 /* room for the digits of a number and a terminator */
 
-/* A string's bytes; `room` is for those of a number. */
+/* The bytes of a string; a number is printed to `room`. */
 static const char *text_of(const struct beam_value *value, char room[NUMBER_BYTES],
 			   size_t *len_bytes)
 {
@@ -39,7 +39,7 @@ static bool same_string(RedisModuleCallReply *reply, const struct beam_value *va
 	return len == want_len && memcmp(got, want, len) == 0;
 }
 
-/* As it stands in an RDB record: numbers of 32 bits by a form of their own. */
+/* Compares with a string as in an RDB record, where 32-bit numbers have a form of their own. */
 static bool same_saved_string(const uint8_t *bytes, size_t len_bytes,
 			      const struct beam_value *value)
 {
@@ -63,7 +63,7 @@ static bool same_saved_string(const uint8_t *bytes, size_t len_bytes,
 	return len && len == len_bytes && memcmp(number, bytes, len) == 0;
 }
 
-/* Type and value, as in a record. */
+/* Compares with type and value as in a record. */
 static bool same_saved_block(const uint8_t *got, size_t len, const struct beam_value *value)
 {
 	uint8_t encoded[BEAM_RDB_LEN_MAX_BYTES];
