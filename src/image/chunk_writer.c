@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * Every segment's CRC is taken while its bytes are in the cache, and the segment is sealed as soon as the
- * next one is begun. With a pool, long pieces and the CRCs are left to its jobs, one for each segment;
- * segments are then sealed as the jobs come back, and what a chunk's end says of its CRC is put in there.
+ * Fills the segments of chunks. A segment's CRC is computed while its bytes are in the cache, and
+ * the segment is sealed when it is full. With a pool, long pieces and CRCs are left to the pool's
+ * jobs, one per segment. Segments are then sealed as the jobs come back, and the CRC at a chunk's
+ * end is filled in at that time.
  */
 #include "chunk_writer.h"
 
@@ -16,10 +17,9 @@
 #include "rdb.h"
 #include "rdbeam/error.h"
 
-#define CRC_STEP_BYTES                                                                             \
-	(32u << 10) /* small items: their CRC is taken each time this much has come */
-#define BODY_STEP_BYTES (4u << 10) /* a body of at least this is copied and summed in one go */
-#define CRC_BYTES       8          /* at a chunk's end */
+#define CRC_STEP_BYTES  (32u << 10) /* small items: the CRC is updated after this many bytes */
+#define BODY_STEP_BYTES (4u << 10)  /* bodies of this size are copied and summed in one go */
+#define CRC_BYTES       8           /* at a chunk's end */
 
 void chunk_writer_init(struct chunk_writer *writer, const struct beam_segment_source *source,
 		       struct beam_copy_pool *pool)
@@ -31,8 +31,8 @@ void chunk_writer_init(struct chunk_writer *writer, const struct beam_segment_so
 
 /* ---- segments by the pool ------------------------------------------------------------------- */
 
-/* A segment came back: its CRC is known now, and with it that of the chunk, which its last 8 bytes
- * tell. */
+/* Seals a segment that came back from the pool. Its CRC is known now; if it ends its chunk, so is
+ * the chunk's CRC, which goes into the last 8 bytes. */
 static int job_seal(struct chunk_writer *writer, struct beam_copy_job *job)
 {
 	uint64_t *chunk_crc = &writer->lane_crc[job->lane], crc = job->crc;
@@ -54,7 +54,8 @@ static int job_seal(struct chunk_writer *writer, struct beam_copy_job *job)
 	return source->seal(source->ctx, job->index, writer->segment_bytes, crc);
 }
 
-/* Takes back one job, waiting for it if told so. 1: there was one. Negative: its error. */
+/* Takes back one job; with `wait`, waits for it. 1 if there was one, 0 if not; negative: its
+ * error. */
 static int job_reap(struct chunk_writer *writer, bool wait)
 {
 	struct beam_copy_job *job = beam_copy_pool_reap(writer->pool, wait);
@@ -82,7 +83,7 @@ int chunk_writer_drain(struct chunk_writer *writer)
 	return writer->pool ? jobs_drain(writer, true) : 0;
 }
 
-/* Gives the current segment a job. */
+/* Gives the current segment a job. If all jobs are in use, waits for one to come back. */
 static int job_begin(struct chunk_writer *writer, struct chunk *chunk)
 {
 	int err = jobs_drain(writer, false);
@@ -104,7 +105,7 @@ static void job_submit(struct chunk_writer *writer, struct chunk *chunk)
 {
 	struct beam_copy_job *job = chunk->job;
 
-	/* A segment has its job from its begin on. NOLINTNEXTLINE(clang-analyzer-core.*) */
+	/* A segment has a job from its beginning. NOLINTNEXTLINE(clang-analyzer-core.*) */
 	job->ends_chunk = chunk->current + 1 == chunk->nsegments;
 	job->len_bytes = writer->segment_bytes - (job->ends_chunk ? CRC_BYTES : 0);
 	chunk->job = NULL;
@@ -113,8 +114,8 @@ static void job_submit(struct chunk_writer *writer, struct chunk *chunk)
 
 /* ---- chunks --------------------------------------------------------------------------------- */
 
-/* Finds memory for the current segment. Where it has to be waited for, what is under way is sealed
- * first: the memory may be one of those segments'. */
+/* Gets memory for the current segment. If that means waiting, first seals all segments that are in
+ * the pool: the memory to come may be that of one of them. */
 static int segment_begin(struct chunk_writer *writer, struct chunk *chunk)
 {
 	const struct beam_segment_source *source = writer->source;
@@ -159,7 +160,7 @@ static void catch_up_crc(struct chunk *chunk)
 	chunk->crc_pos = chunk->pos;
 }
 
-/* The current segment is full: seals it and moves on to the next of the run, if there is one. */
+/* Seals the current segment, which is full, and begins the next one of the run if there is one. */
 static int next_segment(struct chunk_writer *writer, struct chunk *chunk)
 {
 	const struct beam_segment_source *source = writer->source;
@@ -180,7 +181,7 @@ static int next_segment(struct chunk_writer *writer, struct chunk *chunk)
 	return chunk->current < chunk->nsegments ? segment_begin(writer, chunk) : 0;
 }
 
-/* Copies what fits the segment; what `stays` may be copied later. */
+/* Copies a piece that fits in the segment. The pool may copy it later if it `stays`. */
 static int append_piece(struct chunk_writer *writer, struct chunk *chunk, const uint8_t *from,
 			size_t len_bytes, bool stays)
 {
@@ -244,7 +245,7 @@ uint64_t chunk_left(const struct chunk_writer *writer, const struct chunk *chunk
 	return used < all ? all - used : 0;
 }
 
-/* Gives back whole segments at the chunk's end that its tail does not need. */
+/* Gives back the segments at the chunk's end that are not needed. */
 static void shrink(struct chunk_writer *writer, struct chunk *chunk)
 {
 	const struct beam_segment_source *source = writer->source;
@@ -256,7 +257,7 @@ static void shrink(struct chunk_writer *writer, struct chunk *chunk)
 		chunk->nsegments = keep;
 }
 
-/* Writes the AUX record that reaches to the chunk's end: padding, index, footer. */
+/* Writes the AUX record that fills the chunk to its end: padding, index, footer. */
 int chunk_end(struct chunk_writer *writer, struct chunk *chunk)
 {
 	uint8_t head[BEAM_AUX_FIXED_BYTES] = {BEAM_RDB_OP_AUX, 0, 0x80};
@@ -287,9 +288,9 @@ int chunk_end(struct chunk_writer *writer, struct chunk *chunk)
 	    (err = append(writer, chunk, chunk->index, chunk->index_bytes)) ||
 	    (err = append(writer, chunk, tail, sizeof(tail) - CRC_BYTES)))
 		return err;
-	/* The footer's CRC is that of the chunk so far, joined from its segments' CRCs; with a pool
-	 * it comes later. (The 8 bytes never straddle a boundary: the footer ends with the segment.)
-	 */
+	/* The CRC in the footer is that of the chunk up to it, combined from the CRCs of its
+	 * segments. With a pool it is filled in later. (The 8 bytes never straddle a boundary,
+	 * because the footer ends with the segment.) */
 	if (!writer->pool) {
 		catch_up_crc(chunk);
 		beam_crc64_shift_init(&shift, chunk->pos);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * One lock for all: a job is a segment, which takes a good part of a millisecond.
+ * A pool of copying threads. A single lock protects all of it, which is enough because a job is a
+ * whole segment and takes a good part of a millisecond. The states of a job:
  *
  *	free -> new: laid out -> submitted -> taken by a thread or the owner -> done -> reaped -> free
  */
@@ -21,10 +22,10 @@
 
 #define THREADS_MAX  64
 #define JOBS         (THREADS_MAX + 16)
-#define JOBS_AHEAD   4 /* laid out for each thread */
+#define JOBS_AHEAD   4 /* jobs that are laid out per thread */
 #define PIECES_FIRST 32
 #define STACK_BYTES  (256u << 10)
-#define LOOK_OUT_NS  5000000u /* before sleeping, by who has a processor to itself */
+#define LOOK_OUT_NS  5000000u /* busy-waiting before sleep, with a processor of one's own */
 #define LOOKS        64       /* between two looks at the clock */
 
 struct beam_copy_pool {
@@ -32,7 +33,7 @@ struct beam_copy_pool {
 	pthread_cond_t work, done;
 	pthread_t threads[THREADS_MAX];
 	uint32_t nthreads;
-	cpu_set_t cpus; /* the owner's, before it was bound to one; valid if spread */
+	cpu_set_t cpus; /* the owner's CPUs before it was bound to one; valid if `spread` */
 	bool spread;
 	atomic_bool stop;
 	struct beam_copy_job jobs[JOBS];
@@ -48,7 +49,7 @@ static void relax(void)
 #endif
 }
 
-/* Sums the range, and copies the pieces into it on the way. */
+/* Computes the CRC of the job's range, and copies the pieces into it on the way. */
 static int run_pieces(void *arg)
 {
 	struct beam_copy_job *job = arg;
@@ -64,12 +65,13 @@ static int run_pieces(void *arg)
 		at = piece->to + piece->len_bytes;
 	}
 	job->crc = beam_crc64(crc, at, (size_t)(end - at));
-	/* By whoever stored: the owner's fence before its seal orders only its own stores. */
+	/* The fence must be here: the owner's fence before its seal orders only the owner's own
+	 * stores. */
 	beam_copy_fence();
 	return 0;
 }
 
-/* With the lock, which it gives up meanwhile. */
+/* Takes the next job and runs it. Called with the lock held, which is released meanwhile. */
 static void run_next(struct beam_copy_pool *pool)
 {
 	struct beam_copy_job *job = pool->todo;
@@ -81,12 +83,13 @@ static void run_next(struct beam_copy_pool *pool)
 		job->error = beam_trap_run(run_pieces, job);
 	pthread_mutex_lock(&pool->lock);
 	job->done = true;
-	pthread_cond_signal(&pool->done); /* the owner alone waits for it */
+	pthread_cond_signal(&pool->done); /* only the owner waits for it */
 }
 
-/* With the lock, which it gives up meanwhile: waits for something to do or, with `job`, for its end, or
- * returns early. An idle processor of a virtual machine may come back only when the host thinks fit, 4 to
- * 27 ms later where this was measured, while all of the copy takes 60: so it is kept awake for a while. */
+/* Busy-waits for a while until there is a job to take or `job` (if not NULL) is done. Called with
+ * the lock held, which is released meanwhile. When a processor of a virtual machine goes idle, the
+ * host may take its time to run it again: 4 to 27 ms where this was measured, while the whole copy
+ * takes 60 ms. */
 static void look_out(struct beam_copy_pool *pool, const struct beam_copy_job *job)
 {
 	uint64_t until_ns = pool->spread ? beam_now_ns() + LOOK_OUT_NS : 0;
@@ -119,9 +122,10 @@ static void *run_thread(void *arg)
 	return NULL;
 }
 
-/* As many threads as processors, the owner among them, get one each. Left alone, a thread that is woken
- * often runs where its waker does, and has to wait for it while the other processor idles: up to half of
- * a copy's time was seen to go that way on two. */
+/* If there are as many processors as threads, including the owner, binds each thread to one. The
+ * scheduler would otherwise let a thread that is woken often run where its waker runs; it then
+ * waits for the waker while the other processor idles. On two processors this was seen to take up
+ * to half of a copy's time. */
 static void spread_owner(struct beam_copy_pool *pool, uint32_t nthreads)
 {
 	int cpu = sched_getcpu();
@@ -136,7 +140,7 @@ static void spread_owner(struct beam_copy_pool *pool, uint32_t nthreads)
 	pool->spread = sched_setaffinity(0, sizeof(own), &own) == 0;
 }
 
-/* The next processor behind `cpu` that the owner may use. */
+/* The next processor after `cpu` that the owner may use. */
 static int next_cpu(const struct beam_copy_pool *pool, int cpu)
 {
 	do {
@@ -145,8 +149,8 @@ static int next_cpu(const struct beam_copy_pool *pool, int cpu)
 	return cpu;
 }
 
-/* Signals are the owner's, but for faults, which come to who makes them. A thread that cannot be had is
- * done without: the owner works too. */
+/* Signals are left to the owner, except for faults, which are delivered to the thread that causes
+ * them. If a thread cannot be started the pool does without it: the owner works, too. */
 static void start_threads(struct beam_copy_pool *pool, uint32_t nthreads)
 {
 	int cpu = pool->spread ? sched_getcpu() : 0;
@@ -208,7 +212,7 @@ void beam_copy_pool_close(struct beam_copy_pool **poolp)
 	pthread_mutex_unlock(&pool->lock);
 	for (uint32_t i = 0; i < pool->nthreads; i++)
 		pthread_join(pool->threads[i], NULL);
-	/* What comes after the copy runs where it may. */
+	/* After the copy the owner may run on all its CPUs again. */
 	if (pool->spread)
 		sched_setaffinity(0, sizeof(pool->cpus), &pool->cpus);
 	for (uint32_t i = 0; i < JOBS; i++)

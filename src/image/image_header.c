@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause
- * The text of an image's header chunk: what an RDB file begins with. */
+ * Composes the header chunk of an image: what an RDB file begins with. */
 #include "image_header.h"
 
 #include <errno.h>

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause
- * The last segment: manifest, end mark, and the file's CRC64 joined from those of all segments. */
+ * Writes the last segment: the manifest, the end mark, and the file's CRC64, combined from the CRCs
+ * of all segments. */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -10,7 +11,7 @@
 #include "rdb.h"
 #include "rdbeam/error.h"
 
-/* Lays the manifest out in `base`, all but the file's CRC. Returns its length. */
+/* Writes everything but the file's CRC to `base`. Returns the length including that CRC. */
 static uint32_t build_last(const struct beam_segment_source *source, uint8_t *base,
 			   const uint64_t *crcs, uint32_t index,
 			   const struct beam_image_totals *totals)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause
- * Chunks and manifests: the footers' fields, the shape checks that make every later read safe, and
- * the walk over a chunk's items. Nothing here logs: the caller knows which segment of which image
- * it was looking at. */
+ * Decodes and encodes the footers of chunks and manifests, checks their shapes, which makes all
+ * later reads safe, and walks the items of a chunk. Nothing here logs, because only the caller
+ * knows which segment of which image it is looking at. */
 #include "image_reader.h"
 
 #include <assert.h>
@@ -14,7 +14,7 @@
 static_assert(BEAM_CHUNK_FOOTER_BYTES == 8 + 16 + 4 * 4 + 2 * 8, "chunk footer's fields");
 static_assert(BEAM_MANIFEST_FOOTER_BYTES == 2 * 8 + 2 * 4 + 16 + 8, "manifest footer's fields");
 
-/* The CRC field ends the footer and the chunk. */
+/* The CRC is the last field of the footer, and so ends the chunk. */
 #define CHUNK_CRC_BYTES 8
 
 int beam_chunk_footer_get(const uint8_t *at, struct beam_chunk_footer *footer)
@@ -87,8 +87,8 @@ bool beam_chunk_padding(const uint8_t *end, uint32_t len_bytes, uint32_t *from, 
 	return true;
 }
 
-/* Whether base[at..] starts an AUX record of ours (empty key, 32-bit length) that is `value_bytes`
- * long. The caller has checked that the fixed part lies inside. */
+/* Whether there is an AUX record of ours at `at` (empty key, 32-bit length) with a value of
+ * value_bytes. The caller has checked that the fixed part lies inside. */
 static bool is_own_aux(const uint8_t *at, uint64_t value_bytes)
 {
 	uint64_t stored =
@@ -97,7 +97,7 @@ static bool is_own_aux(const uint8_t *at, uint64_t value_bytes)
 	return at[0] == BEAM_RDB_OP_AUX && at[1] == 0 && at[2] == 0x80 && stored == value_bytes;
 }
 
-/* Whether the footer's numbers fit each other and the chunk's length. */
+/* Whether the footer's numbers are consistent with each other and with the chunk's length. */
 static bool chunk_shape_ok(const struct beam_chunk_footer *f, const uint8_t *base, size_t len_bytes)
 {
 	uint64_t tail = (uint64_t)BEAM_CHUNK_TAIL_BYTES + f->index_bytes;
@@ -107,7 +107,8 @@ static bool chunk_shape_ok(const struct beam_chunk_footer *f, const uint8_t *bas
 		return false;
 	if (tail > len_bytes || f->body_bytes > len_bytes - tail)
 		return false;
-	/* Chunk 0 is the header and has no items; another one's body is its items, or AUX data of modules. */
+	/* Chunk 0 is the header and has no items; the body of other chunks is their items, or AUX
+	 * data of modules. */
 	if (f->nitems ? f->first_index == 0 || f->body_bytes == 0
 		      : f->first_index && f->body_bytes && base[0] != BEAM_RDB_OP_MODULE_AUX)
 		return false;
@@ -123,8 +124,7 @@ int beam_chunk_open(const uint8_t *base, size_t len_bytes, bool check_crc, struc
 	if (len_bytes < BEAM_CHUNK_TAIL_BYTES ||
 	    beam_chunk_footer_get(base + len_bytes - BEAM_CHUNK_FOOTER_BYTES, &footer))
 		return BEAM_E_FORMAT;
-	/* Before the shape: of a damaged chunk we say that it is damaged, not what it looks like.
-	 */
+	/* The CRC is checked before the shape, so that a damaged chunk is reported as damaged. */
 	if (check_crc && beam_crc64(0, base, len_bytes - CHUNK_CRC_BYTES) != footer.crc)
 		return BEAM_E_CRC;
 	if (!chunk_shape_ok(&footer, base, len_bytes))
@@ -175,7 +175,7 @@ static int get_item_opcodes(const uint8_t *buf, size_t len_bytes, size_t *pos,
 	return 0;
 }
 
-/* One item, buf[0..len_bytes) exactly. */
+/* Parses one item, which is exactly buf[0..len_bytes). */
 static int parse_item(const uint8_t *buf, size_t len_bytes, bool needs_db, struct beam_item *item)
 {
 	struct beam_rdb_string key;
@@ -196,7 +196,7 @@ static int parse_item(const uint8_t *buf, size_t len_bytes, bool needs_db, struc
 	if (err)
 		return err;
 	if (key.enc == BEAM_RDB_ENC_LZF)
-		return BEAM_E_FORMAT;        /* our writer leaves keys as they are */
+		return BEAM_E_FORMAT;        /* our writer does not compress keys */
 	beam_rdb_item_key(&key, NULL, item); /* neither raw bytes nor a number can fail */
 	item->value = buf + pos;
 	item->value_bytes = len_bytes - pos;
@@ -238,7 +238,8 @@ int beam_chunk_next(const struct beam_chunk *chunk, struct beam_chunk_cursor *cu
 	return 1;
 }
 
-/* A chunk ends where a footer says that it began here and is this long; its CRC settles it. */
+/* The chunk ends with a footer that gives this beginning and length. A value may look like one, but
+ * not have the chunk's CRC. */
 int beam_chunk_find(const uint8_t *base, uint32_t nsegments, uint32_t segment_bytes, uint32_t first,
 		    struct beam_chunk *out)
 {
@@ -281,7 +282,7 @@ int beam_manifest_parse(const uint8_t *base, size_t len_bytes, struct beam_manif
 	return 0;
 }
 
-/* The file's CRC as the manifest's own numbers give it: nothing but the last segment is read. */
+/* The file's CRC as the manifest's numbers give it; only the last segment is read. */
 static uint64_t manifest_file_crc(const struct beam_manifest *m, const uint8_t *base,
 				  size_t len_bytes)
 {

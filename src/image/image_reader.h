@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * Reads what the image writer wrote, and plain RDB files as far as they go. Input is hostile: each
- * length is checked, nothing is allocated by a peer's number beyond a cap, nothing asserts. Reads
- * from memory that the caller maps; no I/O. Pure functions and small structs, any thread, one
- * thread each.
+ * Reads images, and plain RDB files as far as they have the same records. Input is hostile: every
+ * length is checked, no allocation trusts a number from a peer beyond a cap, and nothing asserts.
+ * Reads memory that the caller maps; does no I/O. Pure functions and small structs: any thread may
+ * use them, but one thread at a time each struct.
  */
 #ifndef BEAM_IMAGE_READER_H
 #define BEAM_IMAGE_READER_H
@@ -17,56 +17,60 @@
 
 /* ---- chunks ------------------------------------------------------------------------------- */
 
-/* Decodes a footer from the last BEAM_CHUNK_FOOTER_BYTES bytes at `at`. BEAM_E_FORMAT if it is
- * none. */
+/* Decodes a footer of BEAM_CHUNK_FOOTER_BYTES bytes at `at`. 0, or BEAM_E_FORMAT if it is not a
+ * footer. */
 int beam_chunk_footer_get(const uint8_t *at, struct beam_chunk_footer *footer);
+/* Encodes a footer to BEAM_CHUNK_FOOTER_BYTES bytes; writes the magic itself. */
 void beam_chunk_footer_put(uint8_t *at, const struct beam_chunk_footer *footer);
+/* The same for a manifest's footer, of BEAM_MANIFEST_FOOTER_BYTES. */
 int beam_manifest_footer_get(const uint8_t *at, struct beam_manifest_footer *footer);
 void beam_manifest_footer_put(uint8_t *at, const struct beam_manifest_footer *footer);
 
-/* Where the padding of a chunk that is one segment lies, by the end of it (at least a footer's bytes): base[*from..*to) of
- * its len_bytes. False: there is none, or the end is no such chunk's. Nothing is said of the bytes. */
+/* Finds the padding of a chunk that consists of one segment of len_bytes: base[*from..*to). `end`
+ * is the end of the segment, of which at least the footer's bytes must be in memory. False if there
+ * is no padding, or if the segment does not end such a chunk. The bytes of the padding are not
+ * looked at. */
 bool beam_chunk_padding(const uint8_t *end, uint32_t len_bytes, uint32_t *from, uint32_t *to);
 
-/* A chunk's parts, after its shape was checked against `nsegments * segment_bytes` and its CRC. */
+/* Parts of a chunk whose shape has been checked. */
 struct beam_chunk {
 	struct beam_chunk_footer footer;
 	const uint8_t *base;
 	const uint8_t *index;
 };
 
-/* Opens the chunk whose bytes are base[0..len_bytes). `check_crc` false: the caller has checked the
- * segments. 0, BEAM_E_FORMAT, BEAM_E_CRC. */
+/* Opens the chunk base[0..len_bytes), and checks its shape. Its CRC is checked if `check_crc`;
+ * false: the caller has checked the segments. 0, BEAM_E_FORMAT, or BEAM_E_CRC. */
 int beam_chunk_open(const uint8_t *base, size_t len_bytes, bool check_crc, struct beam_chunk *out);
 
-/* One key of an image. Pointers go into the chunk. */
+/* A key of an image. The pointers are into the chunk. */
 struct beam_item {
 	uint32_t db;
-	int64_t expire_ms; /* absolute, -1: none */
+	int64_t expire_ms; /* absolute; -1: none */
 	int64_t idle_s;    /* -1: none */
 	int freq;          /* -1: none */
 	uint8_t type;
-	const uint8_t *key; /* raw bytes, or NULL when the key is integer-encoded: then key_text */
+	const uint8_t *key; /* raw bytes; NULL if the key is stored as an integer: see key_text */
 	size_t key_bytes;
 	char key_text[24];
-	const uint8_t *value; /* as in the RDB, without the type byte */
+	const uint8_t *value; /* as in the RDB file, without the type byte */
 	size_t value_bytes;
 };
 
 struct beam_chunk_cursor {
-	uint32_t next; /* item number */
+	uint32_t next; /* number of the next item */
 	size_t index_pos;
 	size_t body_pos;
 	uint32_t db;
 };
 
-/* Next item of a chunk, found by the index, so that unknown value types do no harm. `cursor` starts
- * zeroed. 1 with *item, 0 at the end, BEAM_E_FORMAT / BEAM_E_TORN. */
+/* Gets the next item of a chunk. It is found by the index, so value types need not be known. Zero
+ * `cursor` at the start. 1 with *item, 0 at the end, BEAM_E_FORMAT or BEAM_E_TORN. */
 int beam_chunk_next(const struct beam_chunk *chunk, struct beam_chunk_cursor *cursor,
 		    struct beam_item *item);
 
 /* Opens the chunk that begins with segment `first` of an image's `nsegments` full segments at
- * `base`, and checks its CRC. 0, BEAM_E_FORMAT when no chunk begins there, BEAM_E_CRC. */
+ * `base`, and checks its CRC. 0, BEAM_E_FORMAT if no chunk begins there, or BEAM_E_CRC. */
 int beam_chunk_find(const uint8_t *base, uint32_t nsegments, uint32_t segment_bytes, uint32_t first,
 		    struct beam_chunk *out);
 
@@ -78,16 +82,18 @@ struct beam_manifest {
 	uint64_t file_crc;
 };
 
-/* Opens the last segment, base[0..len_bytes) exactly. BEAM_E_FORMAT when it is not one; BEAM_E_CRC
- * when the CRCs it lists do not join to the file's, so that a damaged manifest is never believed. */
+/* Opens the last segment, which is exactly base[0..len_bytes). 0, BEAM_E_FORMAT if it is not one,
+ * or BEAM_E_CRC if the CRCs that it lists do not combine to the file's CRC: a damaged manifest is
+ * never trusted. */
 int beam_manifest_open(const uint8_t *base, size_t len_bytes, struct beam_manifest *out);
 
 /* ---- whole files -------------------------------------------------------------------------- */
 
-/* What is said of each problem found; return 0 to go on, not 0 to stop. */
+/* Called with each problem found, at `offset` in the file. Returns 0 to go on; anything else
+ * stops. */
 typedef int beam_verify_problem_fn(void *arg, int code, uint64_t offset, const char *text);
 
-/* Called for each key in the file's order; what `item` points to is valid during the call only. */
+/* Called for each key, in the file's order. What `item` points to is valid during the call only. */
 typedef void beam_verify_key_fn(void *arg, const struct beam_item *item);
 
 enum beam_verify_type {
@@ -104,7 +110,7 @@ enum beam_verify_type {
 };
 
 struct beam_verify_report {
-	bool is_image; /* made by rdbeam: manifest found */
+	bool is_image; /* made by rdbeam: a manifest was found */
 	int rdb_version;
 	uint64_t file_bytes;
 	uint32_t segment_bytes; /* 0 for a plain file */
@@ -113,9 +119,9 @@ struct beam_verify_report {
 	struct beam_gen gen;
 	uint64_t keys, expires, functions;
 	uint64_t keys_by_type[BEAM_VERIFY_TYPES];
-	uint64_t nexpired; /* left out, by the manifest */
+	uint64_t nexpired; /* keys left out as expired, according to the manifest */
 	uint32_t ndbs;
-	bool crc_ok; /* of the whole file; true too when the file has none (0) */
+	bool crc_ok; /* of the whole file; also true if the file has none (0) */
 	bool crc_absent;
 	uint64_t problems;
 	char repl_id[41];
@@ -128,22 +134,24 @@ extern const char *const beam_verify_type_names[BEAM_VERIFY_TYPES];
 /* The data type that an RDB value type encodes. */
 enum beam_verify_type beam_verify_type(uint8_t rdb_type);
 
-/* Checks a whole file in memory: for an image every segment's CRC, every chunk, item counts against
- * the manifest, and the file's CRC; for a plain RDB file every record's shape and the file's CRC;
- * both walk all records. 0 when nothing was found wrong; else the first problem's code. */
+/* Checks a whole file in memory. For an image: the CRC of every segment, every chunk, the number of
+ * items against the manifest, and the file's CRC. For a plain RDB file: the shape of every record
+ * and the file's CRC. Both walk all records. 0 if nothing is wrong; otherwise the code of the first
+ * problem. */
 int beam_verify(const uint8_t *base, size_t len_bytes, beam_verify_problem_fn *problem, void *arg,
 		struct beam_verify_report *report);
 
-/* The same, and tells each key that can be read. */
+/* The same, and passes each key that can be read to `key`. */
 int beam_verify_keys(const uint8_t *base, size_t len_bytes, beam_verify_problem_fn *problem,
 		     beam_verify_key_fn *key, void *arg, struct beam_verify_report *report);
 
-/* Walks one value of an RDB record without decoding it: *pos (at the value) moves behind it.
- * 0, BEAM_E_TORN, BEAM_E_FORMAT, BEAM_E_UNSUPPORTED for a type that is not known. */
+/* Skips a value of an RDB record without decoding it: moves *pos from the value to what follows it.
+ * 0, BEAM_E_TORN, BEAM_E_FORMAT, or BEAM_E_UNSUPPORTED for an unknown type; after an error *pos is
+ * unchanged. */
 int beam_rdb_skip_value(const uint8_t *buf, size_t len_bytes, size_t *pos, uint8_t type);
 
-/* Moves *pos behind a record of module AUX data, and tells its type. 0, BEAM_E_TORN, or BEAM_E_FORMAT, also where
- * none begins at *pos. */
+/* Moves *pos past a record of module AUX data, and gets its type. 0, BEAM_E_TORN, or BEAM_E_FORMAT,
+ * which is also returned if there is no such record at *pos; after an error *pos is unchanged. */
 int beam_rdb_skip_module_aux(const uint8_t *buf, size_t len_bytes, size_t *pos, uint64_t *type_id);
 
 #endif

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * Records into chunks. A writer keeps two chunks open: one for small items, a segment at a time,
- * and one for items that would waste a good part of a segment, in runs long enough that they cross
- * the inner boundaries. An item that fits neither gets a chunk of its own.
+ * Puts records into chunks. A writer keeps two chunks open: one for small items, which is a single
+ * segment, and one for items that would waste a good part of a segment, which is a run of segments
+ * long enough that its items cross the inner boundaries. An item that fits in neither gets a chunk
+ * of its own.
  */
 #include "image_writer.h"
 
@@ -52,11 +53,11 @@ struct item {
 	uint32_t db;
 	const void *head, *body;
 	size_t head_bytes, body_bytes;
-	beam_image_pieces_fn *pieces; /* not NULL: the body comes from there */
+	beam_image_pieces_fn *pieces; /* not NULL: it produces the body */
 	void *arg;
 };
 
-/* Upper bound of what an item takes in a chunk, index included. */
+/* Upper bound of the bytes that an item takes in a chunk, including the index. */
 static uint64_t item_bound(const struct item *item)
 {
 	return 1 + BEAM_RDB_LEN_MAX_BYTES + (uint64_t)item->head_bytes + item->body_bytes +
@@ -110,8 +111,9 @@ static int item_write(struct beam_image_writer *writer, struct chunk *chunk,
 	return 0;
 }
 
-/* Segments of a run for items of about `bytes`: the length that wastes least. Runs grow with what has
- * been written, since the end of a writer's last run may have to be filled. */
+/* Length in segments of a run for items of about `bytes`: the one that wastes least. The longest
+ * run allowed grows with what has been written, because the end of a writer's last run may remain
+ * unused. */
 static uint32_t best_run(const struct beam_image_writer *writer, uint64_t bytes)
 {
 	uint64_t segment = writer->chunks.segment_bytes;
@@ -169,7 +171,7 @@ static int item_put(struct beam_image_writer *writer, const struct item *item)
 
 	if (bound < writer->chunks.segment_bytes / 16)
 		return put_in(writer, &writer->small, item, 1);
-	/* A run with much room left is not closed for one item that is too large for such a run. */
+	/* A run with much room left is not ended for one item that is too large for such a run. */
 	uint64_t run = (uint64_t)large->nsegments * writer->chunks.segment_bytes;
 
 	if (large->open && bound > run && chunk_left(&writer->chunks, large) > run / 8)
@@ -178,7 +180,7 @@ static int item_put(struct beam_image_writer *writer, const struct item *item)
 		return put_alone(writer, item);
 	int err = put_in(writer, large, item, best_run(writer, bound));
 
-	if (!err && large->nitems == 1) /* begun with this item */
+	if (!err && large->nitems == 1) /* this item began the run */
 		writer->large_segments += large->nsegments;
 	return err;
 }
@@ -213,7 +215,7 @@ int beam_image_writer_flush(struct beam_image_writer *writer)
 {
 	int err = 0;
 
-	/* The newest claim first: only that can be given back. */
+	/* End the newest claim first: only that one can be given back. */
 	if (writer->large.open)
 		err = chunk_end(&writer->chunks, &writer->large);
 	if (!err && writer->small.open)

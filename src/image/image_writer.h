@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
  * Writes records into chunks of segments (rdbeam/image_format.h). Each worker has a writer; the
- * coordinator writes the header chunk first and the last segment at the end. Memory: a small index
- * buffer for each writer; payload is copied once, straight into the slot, its CRC taken on the way.
- * Not thread-safe.
+ * coordinator writes the header chunk first and the last segment at the end. A writer allocates a
+ * small index buffer only: payload is copied once, straight into the segment, and its CRC is
+ * computed on the way. Not thread-safe.
  */
 #ifndef BEAM_IMAGE_WRITER_H
 #define BEAM_IMAGE_WRITER_H
@@ -16,30 +16,32 @@
 struct beam_image_writer;
 struct beam_copy_pool;
 
-/* With a pool (NULL: none), which must outlive the writer, long pieces are copied by its threads. */
+/* Creates a writer. With a pool (NULL: none), which must outlive the writer, the pool's threads
+ * copy long pieces. 0 or -ENOMEM. */
 int beam_image_writer_open(const struct beam_segment_source *source, struct beam_copy_pool *pool,
 			   struct beam_image_writer **out);
-/* Frees; an open chunk is left unsealed. NULL-safe, clears the pointer. */
+/* Frees the writer; an open chunk is left unsealed. Accepts NULL, clears the pointer. */
 void beam_image_writer_close(struct beam_image_writer **writer);
 
-/* Appends one item. `head`: opcodes, type, key, and the value's first bytes; `body`: the rest of
- * the value, straight from where it lies; with a pool it must stay there until the flush. The writer
- * puts SELECTDB in front where it is needed. 0 or the source's code. */
+/* Appends an item. `head` is opcodes, type, key, and the first bytes of the value; `body` is the
+ * rest of the value, in place: with a pool it must stay valid until the flush. The writer adds
+ * SELECTDB where needed. 0 or the source's code. */
 int beam_image_writer_put(struct beam_image_writer *writer, uint32_t db, const void *head,
 			  size_t head_bytes, const void *body, size_t body_bytes);
 
-/* Takes a piece of a value. 0 or a code, which ends it. */
+/* Receives a piece of a value. 0, or a negative code, which ends the value. */
 typedef int beam_image_add_fn(void *to, const void *bytes, size_t len_bytes);
-/* Gives a value's bytes to `add`, with `to`, in pieces. 0 or a code. */
+/* Passes a value's bytes to `add`, with `to`, in pieces. 0 or a negative code. */
 typedef int beam_image_pieces_fn(void *arg, beam_image_add_fn *add, void *to);
 
-/* The same for a body of body_bytes that `pieces` gives during the call. BEAM_E_COUNT if it gives more or less: the image
- * cannot be gone on with then, nor after another code. */
+/* The same for a body of body_bytes, which `pieces` produces during the call. BEAM_E_COUNT if it
+ * produces more or less. After this or any other error the image cannot be continued. */
 int beam_image_writer_put_pieces(struct beam_image_writer *writer, uint32_t db, const void *head,
 				 size_t head_bytes, uint64_t body_bytes,
 				 beam_image_pieces_fn *pieces, void *arg);
 
-/* Seals the open chunk, if there is one; the writer can be used again. */
+/* Ends the open chunks, and waits for the pool. The writer can be used again. 0 or a negative
+ * code. */
 int beam_image_writer_flush(struct beam_image_writer *writer);
 
 struct beam_image_db_size {
@@ -47,7 +49,7 @@ struct beam_image_db_size {
 	uint64_t keys, expires;
 };
 
-/* An AUX field of the header; value is text. */
+/* An AUX field of the header; both are text. */
 struct beam_image_aux {
 	const char *key;
 	const char *value;
@@ -57,33 +59,35 @@ struct beam_image_header {
 	uint16_t rdb_version; /* that of the server's DUMP payloads */
 	const struct beam_image_aux *aux;
 	size_t naux;
-	const void
-	    *module_aux; /* records of module AUX data that come before the keys; may be NULL */
+	/* Records of module AUX data that precede the keys; may be NULL. */
+	const void *module_aux;
 	size_t module_aux_bytes;
 	const void *functions; /* FUNCTION DUMP payload without its 10-byte footer; may be NULL */
 	size_t functions_bytes;
-	const struct beam_image_db_size *dbs; /* databases that hold keys */
+	const struct beam_image_db_size *dbs; /* databases with keys */
 	size_t ndbs;
 };
 
-/* Writes and seals the header chunk: must be the first claim of the generation (index 0). */
+/* Writes and seals the header chunk. It must be the first claim of the generation (index 0). 0 or a
+ * negative code. */
 int beam_image_write_header(const struct beam_segment_source *source,
 			    const struct beam_image_header *header);
 
-/* After all writers have flushed: a chunk of records of module AUX data that come behind the keys. */
+/* Writes a chunk of module AUX data records that follow the keys. Call it after all writers have
+ * flushed. 0 or a negative code. */
 int beam_image_write_module_aux(const struct beam_segment_source *source, const void *bytes,
 				size_t len_bytes);
 
 struct beam_image_totals {
 	uint64_t nitems, nexpired; /* in */
-	uint32_t nsegments;        /* out: of the file, the last included */
+	uint32_t nsegments;        /* out: of the file, including the last one */
 	uint64_t image_bytes;      /* out */
 	uint64_t file_crc;         /* out */
 };
 
-/* After all writers have flushed: claims and seals the last segment (manifest, FF, CRC64).
- * `before_seal` (may be NULL) is called with the total number of segments just before the last
- * seal. BEAM_E_FULL when the manifest does not fit a segment. */
+/* Claims and seals the last segment (manifest, FF, CRC64), after all writers have flushed.
+ * `before_seal` (may be NULL) is called with the total number of segments just before the seal. 0,
+ * BEAM_E_FULL if the manifest does not fit in a segment, -ENOMEM, or the source's code. */
 int beam_image_write_last(const struct beam_segment_source *source,
 			  struct beam_image_totals *totals,
 			  void (*before_seal)(void *arg, uint32_t nsegments), void *arg);

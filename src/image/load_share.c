@@ -1,15 +1,16 @@
 /* SPDX-License-Identifier: BSD-3-Clause
- * Who takes which item, and the AUX record (source: rdbSaveModulesAux and moduleTypeEncodeId of
- * Redis 7.0.15). */
+ * Decides which side takes an item, and writes the AUX records (source: rdbSaveModulesAux and
+ * moduleTypeEncodeId of Redis 7.0.15). */
 #include "load_share.h"
 
 #include <string.h>
 
-/* The server makes a number of a text of up to 20 digits, and keeps one of up to 44 bytes within
- * the object: as it loads them itself, cheaper than they can be handed over. */
+/* The server stores text of up to 20 digits as a number, and text of up to 44 bytes within the
+ * object. It loads such values itself at less cost than they could be handed over. */
 #define VALUE_LEAST_BYTES 64
-/* On average, of a whole chunk. With items of 85 bytes the server's thread still spends a quarter less by
- * way of us; where they are smaller, most are numbers and short texts, which we leave to it anyhow. */
+/* Average of a whole chunk. With items of 85 bytes handing them over still saves the server's
+ * thread a quarter of its time; of smaller ones most are numbers and short texts, which are left to
+ * the server anyway. */
 #define ITEM_LEAST_BYTES 64
 
 enum module_opcode { MODULE_EOF = 0, MODULE_UINT = 2, MODULE_STRING = 5 };

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * How a pull and the module of the target server share the load of an image; both are of one
- * version, on one host. The pull keeps the segments in a memfd that the module maps, and names
- * chunks; threads of the module make the values that they take; what they do not take goes into the
- * RDB stream of an ordinary full resync, in which an AUX record of the module's stands where those
- * keys would be.
+ * How a pull and the module of the target server share the work of loading an image. Both are of
+ * one version and on one host. The pull keeps the segments in a memfd, which the module maps, and
+ * names chunks in it. Threads of the module create the values that they take. Everything else goes
+ * into the RDB stream of an ordinary full resync, where an AUX record of the module's replaces the
+ * keys that were taken.
  *
  *	pull                              module
  *	RDBEAM.LOAD (Redis command) --->
@@ -13,12 +13,13 @@
  *	AUX BEGIN                   --->          in the RDB stream
  *	        <--- READY                        or REFUSED: then all goes into the stream
  *	JOB, for each shared chunk  --->
- *	        <--- DECODED                      the chunk's memory is the pull's again
+ *	        <--- DECODED                      the pull may reuse the chunk's memory
  *	AUX CHUNK                   --->          in the RDB stream: the main thread inserts the keys
- *	AUX WAIT                    --->          nothing has come yet: the server looks after its clients
- *	AUX END                     --->          before the FF: the count of all
+ *	AUX WAIT                    --->          nothing to send yet: the server serves its clients
+ *	AUX END                     --->          before the FF: the count of all keys
  *
- * Native byte order: both run on one machine. AUX: unsigned kind, number, count; string nonce.
+ * Native byte order, since both run on one machine. An AUX record holds unsigned kind, number and
+ * count, and the nonce as a string.
  */
 #ifndef BEAM_LOAD_SHARE_H
 #define BEAM_LOAD_SHARE_H
@@ -28,7 +29,7 @@
 
 #include "image_reader.h"
 
-#define BEAM_LOAD_TYPE_NAME    "rdbeam-ld" /* the server wants nine characters */
+#define BEAM_LOAD_TYPE_NAME    "rdbeam-ld" /* the server requires nine characters */
 #define BEAM_LOAD_TYPE_VERSION 1
 #define BEAM_LOAD_SECRET_BYTES 16
 #define BEAM_LOAD_AUX_MAX      80           /* bytes of one AUX record */
@@ -36,7 +37,8 @@
 
 enum beam_load_aux { BEAM_LOAD_BEGIN = 1, BEAM_LOAD_CHUNK, BEAM_LOAD_END, BEAM_LOAD_WAIT };
 
-/* pull -> module, with the memfd: sealed against shrinking, so that reading it cannot raise SIGBUS */
+/* pull -> module, with the memfd, which is sealed against shrinking so that reading it cannot raise
+ * SIGBUS */
 struct beam_load_hello {
 	uint8_t secret[BEAM_LOAD_SECRET_BYTES];
 	uint64_t memory_bytes;
@@ -47,7 +49,7 @@ struct beam_load_job {
 	uint64_t offset; /* of the chunk, in the memfd */
 	uint64_t len_bytes;
 	uint32_t number; /* 0, 1, ... as in the AUX CHUNK records */
-	uint32_t first;  /* the pull's: its first segment */
+	uint32_t first;  /* first segment; only the pull uses it */
 };
 
 enum beam_load_word { BEAM_LOAD_READY = 1, BEAM_LOAD_REFUSED, BEAM_LOAD_DECODED };
@@ -61,13 +63,14 @@ struct beam_load_news {
 	char text[124]; /* REFUSED: why */
 };
 
-/* True when the module takes the item, false when it goes into the stream. Both sides ask. */
+/* Whether the module takes the item; otherwise it goes into the stream. Both sides decide by this
+ * function. */
 bool beam_load_takes(const struct beam_item *item);
 
-/* False: the chunk's items are too small on average for handing them over to pay. */
+/* Whether the chunk's items are large enough on average for handing them over to pay. */
 bool beam_load_worth(const struct beam_chunk_footer *footer);
 
-/* Writes an AUX record to `out` (BEAM_LOAD_AUX_MAX). Returns its length. */
+/* Writes an AUX record to `out` (room for BEAM_LOAD_AUX_MAX bytes). Returns its length. */
 size_t beam_load_put_aux(uint8_t *out, enum beam_load_aux kind, uint64_t number, uint64_t count,
 			 const uint8_t nonce[BEAM_LOAD_SECRET_BYTES]);
 

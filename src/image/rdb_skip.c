@@ -1,10 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  * Walks RDB values and records by their shape (source: rdbLoadObject and rdbLoadRioWithLoadingCtx
- * in rdb.c of Redis 7.0.15, 7.4.1 and 8.6.3, and Valkey 8.0.1). Shapes are data: a value is a head and then
- * a count of items, each a row of fields:
+ * in rdb.c of Redis 7.0.15, 7.4.1 and 8.6.3, and Valkey 8.0.1). Shapes are data: a value is a head
+ * and then a count of items, each of which is a row of fields:
  *	s string	l length	8 eight bytes	6 sixteen bytes	d double as text
- * Every item takes at least one byte, so a hostile count ends with the bytes.
-*/
+ * Every item takes at least one byte, so a hostile count cannot loop past the end of the bytes. */
 #include "rdb_walk.h"
 
 #include <string.h>
@@ -28,10 +27,10 @@ enum module_opcode {
 
 struct shape {
 	const char *head;
-	const char *items; /* NULL: the value is the head alone */
+	const char *items; /* NULL: the value is only the head */
 };
 
-/* Streams and modules have code of their own. */
+/* Streams and modules have functions of their own. */
 static const struct shape shapes[] = {
     [BEAM_RDB_STRING] = {"s", NULL},
     [BEAM_RDB_LIST] = {"", "s"},
@@ -75,7 +74,7 @@ static int get_number(struct walk *w, uint64_t *number)
 	return beam_rdb_get_number(w->buf, w->len_bytes, &w->pos, number);
 }
 
-/* A double as text: one byte of length, 253 and above standing for nan, +inf, -inf. */
+/* A double as text: one byte of length; 253 and above mean nan, +inf, -inf. */
 static int skip_text_double(struct walk *w)
 {
 	if (w->pos >= w->len_bytes)
@@ -103,7 +102,7 @@ static int skip_fields(struct walk *w, const char *fields)
 	return err;
 }
 
-/* A count, and that many items. */
+/* A count, then that many items. */
 static int skip_items(struct walk *w, const char *fields)
 {
 	uint64_t count;
@@ -114,7 +113,8 @@ static int skip_items(struct walk *w, const char *fields)
 	return err;
 }
 
-/* Name, last id, [entries read]; pending entries; consumers with their own pending ids. */
+/* Name, last ID, [entries read]; pending entries; consumers with the IDs of their pending
+ * entries. */
 static int skip_stream_group(struct walk *w, uint8_t type)
 {
 	uint64_t nconsumers;
@@ -132,8 +132,8 @@ static int skip_stream_group(struct walk *w, uint8_t type)
 	return err;
 }
 
-/* How long and how many; producers, each with its messages' own ids and those of their entries; how many
- * there have been, and how many came twice. */
+/* Duration and maximum; producers, each with the IDs of its messages and of their entries; then two
+ * totals: messages with an ID, and duplicates. */
 static int skip_stream_producers(struct walk *w)
 {
 	uint64_t nproducers;
@@ -154,7 +154,7 @@ static int skip_stream(struct walk *w, uint8_t type)
 	uint64_t ngroups;
 	int err = skip_items(w, "ss");
 
-	/* Length and last id; from version 2 first id, greatest deleted id, entries added. */
+	/* Length and last ID; from version 2 also first ID, greatest deleted ID, entries added. */
 	if (!err)
 		err = skip_fields(w, type == BEAM_RDB_STREAM_LISTPACKS ? "lll" : "llllllll");
 	if (!err)
@@ -234,7 +234,7 @@ static int read_selectdb(struct walk *w, struct beam_rdb_record *record)
 	return 0;
 }
 
-/* Module id, "when" as an unsigned integer, and the module's fields. */
+/* Module ID, "when" as an unsigned integer, and the module's fields. */
 static int skip_module_aux(struct walk *w, uint64_t *type_id)
 {
 	uint64_t opcode, when;
@@ -269,7 +269,7 @@ static int skip_slot_import(struct walk *w)
 	return err ? err : skip_items(w, "ll");
 }
 
-/* Of each class its name and version in four bytes, and what its module has written. */
+/* For each class its name and version in four bytes, then what its module has written. */
 static int skip_key_metadata(struct walk *w)
 {
 	uint64_t nclasses;
@@ -283,7 +283,7 @@ static int skip_key_metadata(struct walk *w)
 	return err;
 }
 
-/* The same number for both: the file's beginning tells whose it is. */
+/* Redis and Valkey use the same opcode; the beginning of the file tells which of them wrote it. */
 static int skip_slot_import_or_metadata(struct walk *w)
 {
 	return beam_rdb_get_magic(w->buf, w->len_bytes) >= BEAM_RDB_VALKEY_FIRST
@@ -384,7 +384,7 @@ int beam_rdb_next_record(const uint8_t *buf, size_t len_bytes, size_t *pos,
 	struct walk w = {.buf = buf, .len_bytes = len_bytes, .pos = *pos};
 
 	if (record->kind == BEAM_RDB_IS_KEY || !record->begun) {
-		record->has_expire = false; /* it was that key's */
+		record->has_expire = false; /* these were the last key's */
 		record->expire_ms = record->idle_s = record->freq = -1;
 		record->begun = true;
 	}

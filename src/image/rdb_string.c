@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause
- * Strings and lengths of an RDB file, and the three forms that a key can be stored in: as it is, as
- * a number, compressed by LZF. */
+ * Reads strings and lengths of an RDB file. A key can be stored in three forms: as it is, as a
+ * number, or compressed by LZF. */
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
@@ -87,9 +87,9 @@ int beam_rdb_get_string(const uint8_t *buf, size_t len_bytes, size_t *pos,
 	return 0;
 }
 
-/* LZF: a control byte below 32 starts a run of literals; another one names an earlier piece of the
- * output, 3 bytes or longer and at most 8 KiB back. False when the data is damaged or `out` is not
- * filled exactly. */
+/* LZF: a control byte below 32 starts a run of literals; others refer to earlier output, at
+ * least 3 bytes long and at most 8 KiB back. False if the data is damaged or does not fill `out`
+ * exactly. */
 static bool lzf_expand(const uint8_t *in, size_t in_bytes, uint8_t *out, size_t out_bytes)
 {
 	size_t i = 0, o = 0;
@@ -118,7 +118,7 @@ static bool lzf_expand(const uint8_t *in, size_t in_bytes, uint8_t *out, size_t 
 
 		if (back > o || n > out_bytes - o)
 			return false;
-		/* Byte by byte: the piece may overlap what it makes. */
+		/* Byte by byte, since the source may overlap the bytes being written. */
 		for (; n; n--, o++)
 			out[o] = out[o - back];
 	}
@@ -143,7 +143,8 @@ void beam_rdb_string_text(const struct beam_rdb_string *string, char *out, size_
 	out[len] = 0;
 }
 
-/* Three bytes of LZF stand for 264 at most: a longer claim is a lie, and no memory is asked for. */
+/* Three bytes of LZF expand to 264 at most, so a longer claim is false; no memory is allocated for
+ * it. */
 #define LZF_EXPANDS 128
 
 int beam_rdb_item_key(const struct beam_rdb_string *key, struct beam_rdb_buffer *buffer,

@@ -7,7 +7,8 @@
 #include "rdb.h"
 #include "rdbeam/error.h"
 
-/* Whether the file ends with a manifest; a damaged one is an error, not a plain file. */
+/* Checks whether the file ends with a manifest. A damaged manifest is an error; it does not make
+ * the file a plain one. */
 static int open_manifest(struct beam_records *r)
 {
 	const size_t tail = BEAM_MANIFEST_FOOTER_BYTES + BEAM_LAST_TAIL_BYTES;
@@ -61,7 +62,7 @@ static int next_in_image(struct beam_records *r, struct beam_item *item)
 	const struct beam_manifest_footer *m = &r->manifest.footer;
 
 	for (;;) {
-		/* No chunk is open before the first; the header chunk has no items. */
+		/* No chunk is open before the first one. The header chunk has no items. */
 		int err = r->chunk.base ? beam_chunk_next(&r->chunk, &r->cursor, item) : 0;
 
 		if (err)

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause
- * beam_verify: tells images from plain RDB files, and has each walked in its way. */
+ * beam_verify: tells images from plain RDB files, and calls the walk for either. */
 #include "verify.h"
 
 #include <inttypes.h>
@@ -9,7 +9,7 @@
 #include "rdb.h"
 #include "rdbeam/error.h"
 
-/* Whether the file ends as an image does; true only with *manifest filled. */
+/* Whether the file ends as an image does. *manifest is filled in only if true. */
 static bool find_manifest(struct beam_verify_run *run, struct beam_manifest *manifest)
 {
 	const size_t tail = BEAM_MANIFEST_FOOTER_BYTES + BEAM_LAST_TAIL_BYTES;

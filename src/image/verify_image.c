@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause
- * beam_verify for images. One pass: each segment's CRC is taken, and the CRCs of chunk and file are
- * joined from those; when a chunk is complete its records are walked while they are in the cache. A
- * damaged segment costs the chunk it lies in and nothing else: the next chunk is found by its
- * footer, at a segment's end. */
+ * beam_verify for images, in one pass. Each segment's CRC is computed, and those of chunks and file
+ * are combined from these. When a chunk is complete its records are walked while they are in the
+ * cache. A damaged segment costs the chunk it belongs to and no other: the next chunk is found by
+ * its footer, at the end of a segment. */
 #include <inttypes.h>
 #include <string.h>
 
@@ -18,9 +18,9 @@ struct image_walk {
 	size_t segment_bytes;
 	struct beam_crc64_shift by_segment, by_head; /* a segment; one without its last 8 bytes */
 	uint64_t file_crc;
-	uint32_t first;     /* segment after the last chunk's end */
+	uint32_t first;     /* segment after the end of the last chunk */
 	uint64_t chunk_crc; /* of the segments from there on */
-	bool lost;          /* a chunk could not be read: counts do not hold */
+	bool lost;          /* a chunk could not be read: do not compare counts */
 };
 
 static uint64_t offset_of(const struct image_walk *w, uint32_t segment)
@@ -37,14 +37,14 @@ static void tell_gap(struct image_walk *w, uint32_t end)
 			 w->first, end - 1);
 }
 
-/* Walks one item's value; the index says where the next item is, whatever is found here. */
+/* Checks the value of one item. The index tells where the next item is, whatever is found here. */
 static void check_value(struct image_walk *w, const struct beam_item *item)
 {
 	size_t pos = 0;
 	int err = beam_rdb_skip_value(item->value, item->value_bytes, &pos, item->type);
 
 	if (err == BEAM_E_UNSUPPORTED)
-		return; /* a newer server's type: the index is all we need */
+		return; /* a newer server's type: the index is enough */
 	if (!err && pos == item->value_bytes)
 		return;
 	beam_verify_tell(w->run, err ? err : BEAM_E_FORMAT, (uint64_t)(item->value - w->run->base),
@@ -72,7 +72,7 @@ static void walk_items(struct image_walk *w, const struct beam_chunk *chunk)
 			 cursor.next, chunk->footer.nitems, chunk->footer.first_index);
 }
 
-/* Records of a chunk without items, which is everything but keys. */
+/* Walks the records of a chunk without items, which are everything but keys. */
 static void walk_records(struct image_walk *w, const struct beam_chunk *chunk, size_t pos)
 {
 	struct beam_rdb_record record = {0};
@@ -96,7 +96,7 @@ static void walk_records(struct image_walk *w, const struct beam_chunk *chunk, s
 	}
 }
 
-/* What was never written must be zero: a slot's older bytes do not belong into an image. */
+/* Padding must be zero: what was in the slot before must not get into an image. */
 static void check_padding(struct image_walk *w, const struct beam_chunk *chunk)
 {
 	const uint8_t *at = chunk->base + chunk->footer.body_bytes + BEAM_AUX_FIXED_BYTES;
@@ -107,7 +107,7 @@ static void check_padding(struct image_walk *w, const struct beam_chunk *chunk)
 				 "the padding before a chunk's index is not zero");
 }
 
-/* A chunk ends with segment `last`; `crc` is its CRC if it begins at w->first. */
+/* Checks a chunk that ends with segment `last`. `crc` is its CRC if it begins at w->first. */
 static void take_chunk(struct image_walk *w, const struct beam_chunk_footer *footer, uint32_t last,
 		       uint64_t crc)
 {
@@ -140,8 +140,8 @@ static void take_chunk(struct image_walk *w, const struct beam_chunk_footer *foo
 		walk_records(w, &chunk, BEAM_RDB_MAGIC_BYTES);
 }
 
-/* Whether a chunk of this image ends with the segment. The generation is a random number, so that
- * no stored value looks like a footer by accident or on purpose. */
+/* Whether a chunk of this image ends with the segment. The generation is random, so no stored value
+ * looks like a footer, either by accident or on purpose. */
 static bool chunk_ends(const struct image_walk *w, uint32_t segment, const uint8_t *segment_end,
 		       struct beam_chunk_footer *footer)
 {
@@ -158,7 +158,7 @@ static void take_segment(struct image_walk *w, uint32_t segment)
 	const uint8_t *base = w->run->base + offset_of(w, segment);
 	uint64_t stored = beam_get_le64(w->manifest->crcs + 8 * (size_t)segment);
 	struct beam_chunk_footer footer;
-	/* The chunk's CRC leaves out the last 8 bytes, which hold it. */
+	/* The chunk's CRC does not cover the last 8 bytes, which hold it. */
 	uint64_t head_crc = beam_crc64(0, base, w->segment_bytes - CRC_BYTES);
 	uint64_t crc = beam_crc64(head_crc, base + w->segment_bytes - CRC_BYTES, CRC_BYTES);
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause
- * beam_verify for plain RDB files: a walk with the CRC taken just ahead of it, so that each byte
- * comes from memory once. */
+ * beam_verify for plain RDB files: a walk with the CRC computed just ahead of it, so that each byte
+ * is fetched from memory only once. */
 #include <inttypes.h>
 
 #include "crc64.h"
@@ -9,12 +9,12 @@
 #include "verify.h"
 
 #define CRC_BYTES   8
-#define VERSION_CRC 5 /* RDB files end with a CRC from this version on */
+#define VERSION_CRC 5 /* from this version on RDB files end with a CRC */
 
-/* The CRC and the walk take turns by this much, so that both find it in the L2 cache. */
+/* CRC and walk take turns in steps of this size, so that both find it in the L2 cache. */
 #define CRC_STEP_BYTES (256u << 10)
 
-/* CRC of a file's bytes so far, following the walk. */
+/* CRC of the file's bytes up to `done`, ahead of the walk. */
 struct crc_follower {
 	uint64_t crc;
 	size_t done;
@@ -30,7 +30,7 @@ static void follow(struct crc_follower *crc, const struct beam_verify_run *run, 
 	crc->done = upto;
 }
 
-/* The key that ended at `end`. Its name is read where somebody asks for it only. */
+/* Counts the key that ended at `end`. Its name is decoded only if there is a callback. */
 static void book_plain_key(struct beam_verify_run *run, const struct beam_rdb_record *record,
 			   size_t end)
 {
@@ -44,13 +44,14 @@ static void book_plain_key(struct beam_verify_run *run, const struct beam_rdb_re
 	beam_verify_book_key(run, &item);
 }
 
-/* Walks all records. 0 and *pos behind the FF, or the walk's error, told. */
+/* Walks all records. 0 with *pos after the FF, or the error, which has been reported. */
 static int walk_plain(struct beam_verify_run *run, struct crc_follower *crc, size_t *pos)
 {
 	struct beam_rdb_record record = {0};
 
 	while (!run->stopped) {
-		/* Large values go through the CRC at once, small ones a step ahead of the walk. */
+		/* The CRC of a large value is computed after it, that of small ones a step ahead of
+		 * the walk. */
 		if (*pos >= crc->done)
 			follow(crc, run, *pos + CRC_STEP_BYTES);
 		int err = beam_rdb_next_record(run->base, run->len_bytes, pos, &record);
@@ -79,7 +80,7 @@ static void check_plain_crc(struct beam_verify_run *run, struct crc_follower *cr
 		follow(crc, run, at);
 		actual = crc->crc;
 	} else {
-		actual = beam_crc64(0, run->base, at); /* the CRC ran ahead, into what follows */
+		actual = beam_crc64(0, run->base, at); /* the CRC ran ahead, past `at` */
 	}
 	run->report->crc_absent = stored == 0;
 	run->report->crc_ok = stored == 0 || stored == actual;
@@ -107,7 +108,7 @@ void beam_verify_plain(struct beam_verify_run *run)
 	size_t trailer = has_crc ? CRC_BYTES : 0;
 
 	if (err == BEAM_E_UNSUPPORTED || err == BEAM_E_FORMAT)
-		pos = run->len_bytes - CRC_BYTES; /* if the end is there, the CRC still tells */
+		pos = run->len_bytes - CRC_BYTES; /* the CRC at the end may still be valid */
 	else if (err)
 		return;
 	if (!has_crc) {

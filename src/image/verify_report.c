@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause
- * beam_verify's report: what both walks book in it, and the problems that they tell. */
+ * The report of beam_verify: what both walks count in it, and the problems that they report. */
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -79,7 +79,7 @@ void beam_verify_tell(struct beam_verify_run *run, int code, uint64_t offset, co
 		run->stopped = true;
 }
 
-/* Databases above BEAM_VERIFY_DBS count once for each run of keys in them. */
+/* Databases from BEAM_VERIFY_DBS on count once for each run of keys in them. */
 static void book_db(struct beam_verify_run *run, uint32_t db)
 {
 	if (run->last_db == (int64_t)db)
@@ -118,7 +118,7 @@ static void book_aux(struct beam_verify_run *run, const struct beam_rdb_record *
 		return;
 	}
 	beam_rdb_string_text(&record->value, text, sizeof(text));
-	beam_text_plain(text); /* any bytes may stand there */
+	beam_text_plain(text); /* it may hold any bytes */
 	if (strcmp(name, "repl-id") == 0 && strlen(text) < sizeof(report->repl_id))
 		memcpy(report->repl_id, text, strlen(text) + 1);
 	else if (strcmp(name, "repl-offset") == 0)
