@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause
- * Packing and checking of the control messages. */
+ * Sends and checks the control messages. */
 #include "ctl.h"
 
 #include <stdio.h>

@@ -1,32 +1,32 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * Messages between the module, its fork child (with workers and the waiter) and the daemon, over
- * unix SEQPACKET sockets on one machine: fixed structs, native byte order, one message a packet,
- * fds beside.
+ * Control messages between the module, its forked child (with its workers and the waiter) and the
+ * daemon, over unix SEQPACKET sockets on one machine. Messages are fixed structs in native byte
+ * order, one per packet; file descriptors are passed along.
  *
  * The module spawns rdbeamd with two inherited fds: BEAM_FD_CONTROL (a connected socketpair) and
  * BEAM_FD_LISTEN (an abstract listening socket for children). It then sends HELLO and CONFIG. The
- * daemon answers READY, and from then on pushes OPENED, STATUS and LOG. Numbers that merely move it
- * writes to the page that came with HELLO (status_page.h), if one did. EOF on the control socket ends
- * the daemon.
+ * daemon answers READY, and from then on sends OPENED, STATUS and LOG. If HELLO came with a page
+ * (status_page.h), numbers that merely move are written there instead. EOF on the control socket
+ * ends the daemon.
  *
  *	child             daemon
  *	BEGIN  ------>               secret, cut, estimate; fd: the file to write, if durable
  *	       <------ GENERATION    table size; fd: the table (or REFUSED)
- *	       <------ EXTENT        one for each extent, also later as it grows; fd: its memfd
- *	NEED   ------>               this writer waits for a slot of `index`
+ *	       <------ EXTENT        one per extent, also later as the region grows; fd: its memfd
+ *	NEED   ------>               this writer waits for a slot for `index`
  *	       <------ GRANTED       it has one
  *	SEALED ------>               entry `index` was sealed; sent by whoever sealed it
  *	COPIED ------>               all sealed, `total` set; the child becomes the waiter
- *	WAITING ----->               the waiter runs: the server's memory was given back
- *	       <------ PROGRESS      each second, so that silence means a dead or stopped daemon; also
- *	                             to a writer that waits for memory to be used again
+ *	WAITING ----->               the waiter runs: the server's memory has been released
+ *	       <------ PROGRESS      every second, so silence means a dead or stopped daemon; also
+ *	                             to a writer that waits for memory to be reused
  *	       <------ DURABLE       or FAILED (a memory snapshot's COPIED gets DURABLE at once)
- *	ABORT  ------>               instead of COPIED: the slots go back, nobody writes any more
+ *	ABORT  ------>               instead of COPIED: no writer is left, the slots can be freed
  *
- * A worker makes a connection of its own and says JOIN first; it gets the EXTENTs it does not have.
- * A coordinator that closes without COPIED or ABORT has died: the daemon revokes the generation and
- * reuses its slots once the pids of all its writers are gone.
+ * A worker makes its own connection and sends JOIN first; it then gets the EXTENTs that it does not
+ * have. A coordinator that closes its connection without COPIED or ABORT has died: the daemon
+ * revokes the generation, and reuses its slots once the processes of all its writers are gone.
  */
 #ifndef BEAM_CTL_H
 #define BEAM_CTL_H
@@ -38,8 +38,8 @@
 
 #define BEAM_FD_CONTROL 3
 #define BEAM_FD_LISTEN  4
-/* Of the process that the module has spawned, once the daemon has left it: 0, or this where a filter of system
- * calls ends who changes a priority or processors. */
+/* Exit code of the spawned process once the daemon has detached from it: 0, or this if a system
+ * call filter kills processes that change their priority or CPU affinity. */
 #define BEAM_EXIT_FIXED 5
 
 #define BEAM_CTL_MAX_BYTES    8192
@@ -48,29 +48,30 @@
 #define BEAM_TICKET_KEY_BYTES 32
 #define BEAM_TEXT_BYTES       256
 #define BEAM_ADDR_BYTES       64 /* text of an IPv4 or IPv6 address, NUL-terminated */
-#define BEAM_REPLID_BYTES     41 /* 40 hex digits, NUL */
+#define BEAM_REPLID_BYTES     41 /* 40 hex digits and a NUL */
 #define BEAM_PUBLIC_BYTES     32 /* Ed25519 */
 
-/* The longest that RDBEAM.TICKET and RDBEAM.SNAPSHOT wait for an image to begin: for other children of the
- * server to end, and for the fork. */
+/* How long RDBEAM.TICKET and RDBEAM.SNAPSHOT wait, at most, for an image to begin: for other
+ * children of the server to end, and for the fork. */
 #define BEAM_BEGIN_WAIT_MS 60000
 
-/* A relay's tickets: their first 4 bytes are the time of their end, in ticks since the relay joined;
- * then 2 of the generation's counter. */
+/* The ID of a relay's ticket begins with its expiry time (4 bytes, in ticks since the relay
+ * joined), then 2 bytes of the generation's counter. */
 #define BEAM_RELAY_TICK_MS   100
 #define BEAM_RELAY_TICKET_MS 5000
 
 enum beam_ctl_type {
 	/* module -> daemon */
-	BEAM_CTL_HELLO = 1, /* struct beam_ctl_hello + the status page's fd, where there is one */
-	BEAM_CTL_CONFIG,    /* struct beam_ctl_config: at start and after each CONFIG SET */
-	BEAM_CTL_TICKET,    /* struct beam_ctl_ticket: register a ticket */
+	BEAM_CTL_HELLO = 1,    /* struct beam_ctl_hello, and the status page's fd if there is one */
+	BEAM_CTL_CONFIG,       /* struct beam_ctl_config: at start and after each CONFIG SET */
+	BEAM_CTL_TICKET,       /* struct beam_ctl_ticket: register a ticket */
 	BEAM_CTL_RELAY_TICKET, /* struct beam_ctl_relay_ticket: compute a relay's */
 	/* daemon -> module */
 	BEAM_CTL_READY = 20, /* struct beam_ctl_ready */
-	BEAM_CTL_STATUS, /* struct beam_ctl_status: at every change of state; without a page also when
-			    numbers move, <= 10 a second */
-	BEAM_CTL_LOG,    /* struct beam_ctl_text: code is the enum beam_log_level */
+	/* struct beam_ctl_status: at every change of state; without a page also when numbers move,
+	 * at most 10 times a second */
+	BEAM_CTL_STATUS,
+	BEAM_CTL_LOG,       /* struct beam_ctl_text: code is the enum beam_log_level */
 	BEAM_CTL_OPENED,    /* struct beam_ctl_opened: a child began a generation */
 	BEAM_CTL_RELAY_KEY, /* struct beam_ctl_relay_key: answer to RELAY_TICKET */
 	/* child -> daemon */
@@ -88,31 +89,30 @@ enum beam_ctl_type {
 	BEAM_CTL_REFUSED,         /* struct beam_ctl_text */
 	BEAM_CTL_DURABLE,         /* struct beam_ctl_durable */
 	BEAM_CTL_FAILED,          /* struct beam_ctl_text */
-	BEAM_CTL_PROGRESS, /* struct beam_ctl_progress: each second from COPIED on; the waiter takes
-			      5 s of silence for the daemon's death. The outcome is repeated so,
-			      too. */
+	/* struct beam_ctl_progress: every second from COPIED on. The waiter takes 5 s of silence
+	 * for the daemon's death. The outcome is repeated every second, too. */
+	BEAM_CTL_PROGRESS,
 };
 
 struct beam_ctl_head {
 	uint32_t type;
-	uint32_t len_bytes; /* of the whole message, this head included */
+	uint32_t len_bytes; /* of the whole message, including this head */
 };
 
-/* The point in the replication stream that an image stands for. */
+/* The point in the replication stream that an image corresponds to. */
 struct beam_cut {
-	char replid[BEAM_REPLID_BYTES]; /* "" when the server has no backlog: cannot be continued
-					   from */
+	char replid[BEAM_REPLID_BYTES]; /* "" without a backlog: no replica can continue */
 	uint8_t is_replica;             /* role of the server at the fork */
 	uint8_t pad[6];
 	int64_t offset;          /* master_repl_offset at the fork */
-	int64_t stream_db;       /* database selected in the stream at the cut; -1 unknown */
+	int64_t stream_db;       /* database selected in the stream at the cut; -1: unknown */
 	uint64_t wall_ms;        /* ctime */
 	char server[16];         /* "redis" or "valkey" */
 	char server_version[16]; /* "7.0.15" */
 };
 
 enum beam_snapshot_kind {
-	BEAM_SNAPSHOT_DISK = 1,   /* BGSAVE: durable is part of the job */
+	BEAM_SNAPSHOT_DISK = 1,   /* BGSAVE: must become durable */
 	BEAM_SNAPSHOT_MEMORY = 2, /* RDBEAM.SNAPSHOT, a pull, rdbeam.durable no */
 };
 
@@ -120,7 +120,7 @@ struct beam_ctl_hello {
 	struct beam_ctl_head head;
 	uint32_t protocol; /* BEAM_CTL_PROTOCOL */
 	int32_t server_pid;
-	uint8_t secret[BEAM_SECRET_BYTES]; /* children prove themselves with it */
+	uint8_t secret[BEAM_SECRET_BYTES]; /* children authenticate with it */
 };
 #define BEAM_CTL_PROTOCOL 8
 
@@ -134,22 +134,22 @@ enum beam_transport_choice {
 
 struct beam_ctl_config {
 	struct beam_ctl_head head;
-	uint64_t region_bytes; /* most bytes of table; 0: up to half of MemAvailable */
+	uint64_t region_bytes; /* limit of the region's memory; 0: half of what is available */
 	uint32_t segment_bytes;
 	uint32_t hugepages; /* enum beam_hugepages */
 	uint32_t transport; /* enum beam_transport_choice */
 	uint32_t port;      /* where pulls connect; 0 with transport off */
 	uint32_t retain_s;
 	uint32_t max_pulls;
-	uint64_t rate_limit;       /* bytes per second of all pulls; 0: none */
-	uint64_t flush_rate_limit; /* bytes per second; 0: none */
+	uint64_t rate_limit;       /* bytes per second of all pulls together; 0: no limit */
+	uint64_t flush_rate_limit; /* bytes per second; 0: no limit */
 	uint32_t stall_timeout_s;
 	uint8_t must_tls;     /* pulls over TCP only, and only by TLS */
 	uint8_t is_protected; /* Redis' protected mode: connections from loopback only */
 	uint8_t pad[2];
-	uint32_t number; /* counts them; READY says which one is in force */
+	uint32_t number; /* of this CONFIG; READY tells which one is in force */
 	uint32_t nbind;
-	char bind[8][BEAM_ADDR_BYTES]; /* "*" and "::*" as in redis.conf; leading "-" is stripped */
+	char bind[8][BEAM_ADDR_BYTES]; /* "*" and "::*" as in redis.conf; "-" prefix stripped */
 };
 
 struct beam_ctl_ticket {
@@ -162,11 +162,11 @@ struct beam_ctl_ticket {
 	char addr[BEAM_ADDR_BYTES]; /* the only address that may use it */
 };
 
-/* The module links no cryptography, so the daemon computes this for it. */
+/* The daemon computes this key for the module, which links no cryptography. */
 struct beam_ctl_relay_ticket {
 	struct beam_ctl_head head;
 	uint8_t id[BEAM_TICKET_ID_BYTES];
-	uint8_t relay_key[BEAM_TICKET_KEY_BYTES]; /* what primary and relay have in common */
+	uint8_t relay_key[BEAM_TICKET_KEY_BYTES]; /* shared by primary and relay */
 	struct beam_gen gen;
 	char addr[BEAM_ADDR_BYTES]; /* of the reader */
 };
@@ -175,7 +175,7 @@ struct beam_ctl_relay_key {
 	struct beam_ctl_head head;
 	uint8_t id[BEAM_TICKET_ID_BYTES];
 	uint8_t key[BEAM_TICKET_KEY_BYTES];
-	int32_t code; /* 0, or why there is none */
+	int32_t code; /* 0, or why there is no key */
 	uint32_t pad;
 };
 
@@ -183,15 +183,15 @@ struct beam_ctl_ready {
 	struct beam_ctl_head head;
 	int32_t pid;
 	uint32_t port;   /* that the listeners got; 0: none */
-	uint32_t config; /* the number of the CONFIG that is in force */
+	uint32_t config; /* number of the CONFIG that is in force */
 	uint32_t pad;
 	uint64_t nonce;
-	uint8_t public_key[BEAM_PUBLIC_BYTES]; /* its signatures' (transport/vouch.h) */
-	char transports[32];                   /* that listen, the best first: "verbs,tcp" */
+	uint8_t public_key[BEAM_PUBLIC_BYTES]; /* for its signatures (transport/vouch.h) */
+	char transports[32];                   /* that listen, best first: "verbs,tcp" */
 	char error[BEAM_TEXT_BYTES]; /* why there is no listener (port in use, ...), or "" */
 };
 
-/* States of the newest generation, as INFO names them. */
+/* States of the newest generation; INFO uses the same names. */
 enum beam_state {
 	BEAM_STATE_IDLE,
 	BEAM_STATE_COPYING,
@@ -200,7 +200,7 @@ enum beam_state {
 	BEAM_STATE_FAILED,
 };
 
-/* The RDMA device that pulls are served from. */
+/* The RDMA device that serves pulls. */
 struct beam_ctl_device {
 	char name[32]; /* "": none */
 	char gid[48];
@@ -209,14 +209,14 @@ struct beam_ctl_device {
 };
 
 /* A pull that is being served. */
-#define BEAM_CTL_PULLS 16 /* of more, the oldest are told */
+#define BEAM_CTL_PULLS 16 /* if there are more, the oldest ones */
 struct beam_ctl_pull {
-	uint64_t number;   /* its own as long as it runs, within its transport */
+	uint64_t number;   /* unique within its transport while it runs */
 	char transport[8]; /* "tcp" */
 	char peer[BEAM_ADDR_BYTES];
-	uint64_t bytes;       /* that it has; over verbs as of its last word */
-	uint64_t image_bytes; /* of its image; 0: not known yet, it is being made */
-	uint64_t ms;          /* since it has its place */
+	uint64_t bytes;       /* received so far; over verbs, as last reported */
+	uint64_t image_bytes; /* of its image; 0: not known yet, the image is being made */
+	uint64_t ms;          /* since it got its place */
 };
 
 struct beam_ctl_status {
@@ -228,10 +228,10 @@ struct beam_ctl_status {
 	uint64_t page_bytes;   /* 2 MiB hugetlb or THP, or 4096 */
 	uint64_t keys, expired;
 	uint64_t image_bytes;
-	uint64_t copy_ms;         /* fork (as the child saw it) to COPIED */
-	uint64_t cow_window_ms;   /* fork to the waiter's start (without one: to COPIED) */
-	uint64_t flush_ms;        /* first write to fsync done */
-	uint64_t last_durable_ms; /* wall clock, 0: never in this daemon's life */
+	uint64_t copy_ms;         /* from the fork (as the child saw it) to COPIED */
+	uint64_t cow_window_ms;   /* from the fork to the waiter's start (or to COPIED) */
+	uint64_t flush_ms;        /* from the first write to the end of fsync */
+	uint64_t last_durable_ms; /* wall clock; 0: never in this daemon's life */
 	uint64_t flushed_bytes;
 	uint64_t progress_permille;
 	uint64_t pulls_active, pulls_waiting, pulls_total, pull_bytes_total;
@@ -257,10 +257,10 @@ struct beam_ctl_begin {
 	uint8_t secret[BEAM_SECRET_BYTES];
 	uint32_t kind; /* enum beam_snapshot_kind */
 	uint32_t nworkers;
-	uint64_t estimate_bytes; /* of the image: how far ahead to fault */
+	uint64_t estimate_bytes; /* of the image; determines how much memory is prepared */
 	uint64_t keys_expected;
 	uint64_t fork_ns;   /* beam_now_ns() at the fork */
-	uint32_t direct_io; /* the file fd was opened O_DIRECT */
+	uint32_t direct_io; /* the file was opened with O_DIRECT */
 	uint32_t pad;
 	int64_t backlog_first; /* offset of the oldest byte in the server's backlog; 0: not known */
 	struct beam_cut cut;
@@ -322,14 +322,14 @@ struct beam_ctl_text {
 static_assert(sizeof(struct beam_ctl_config) <= BEAM_CTL_MAX_BYTES, "fits a packet");
 static_assert(sizeof(struct beam_ctl_status) <= BEAM_CTL_MAX_BYTES, "fits a packet");
 
-/* Fills in the head and sends. `fd` may be -1. As beam_packet_send. */
+/* Fills in the head and sends the message. `fd` may be -1. Returns as beam_packet_send. */
 int beam_ctl_send(int sock, enum beam_ctl_type type, void *message, uint32_t len_bytes, int fd);
 
-/* Checks that a received packet is a whole message of its type: head length = packet length = the
- * type's struct. 0 or BEAM_E_PROTO. */
+/* Checks that a received packet is a complete message of its type: the length in the head, the
+ * packet's length and the size of the type's struct must be equal. 0 or BEAM_E_PROTO. */
 int beam_ctl_check(const void *packet, uint32_t packet_bytes);
 
-/* Sends a struct beam_ctl_text with `text` cut to fit. */
+/* Sends a struct beam_ctl_text with `text`, truncated to fit. Returns as beam_packet_send. */
 int beam_ctl_send_text(int sock, enum beam_ctl_type type, int code, const char *text);
 
 #endif

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause
- * Making and mapping the region's memory. The order is what keeps SIGBUS away: allocate (fallocate
- * or MADV_POPULATE_WRITE, which fail with an errno), cut the file to what was got, then seal its
- * size. Work goes segment by segment so that a stop is heeded soon. */
+ * Makes and maps the memory of the region. The order of the steps is what prevents SIGBUS: first
+ * allocate (by fallocate or MADV_POPULATE_WRITE, which fail with an errno), then truncate the file
+ * to what was allocated, then seal its size. This is done segment by segment, so that a stop is
+ * noticed soon. */
 #include "extent.h"
 
 #include <errno.h>
@@ -106,7 +107,7 @@ static int allocate(int fd, uint64_t offset, uint64_t len_bytes)
 	return 0;
 }
 
-/* memfd of `bytes`; the pages come later. */
+/* Creates a memfd of `bytes`, without pages yet. */
 static int open_memfd(unsigned flags, uint64_t bytes, int *fd)
 {
 	int err = BEAM_FAULT("extent.memfd");
@@ -126,8 +127,8 @@ static int open_memfd(unsigned flags, uint64_t bytes, int *fd)
 	return 0;
 }
 
-/* Cuts the file to the `bytes` that were allocated, and forbids every later change of its size:
- * what can be truncated under a mapping is a SIGBUS in waiting. */
+/* Truncates the file to the `bytes` that were allocated, and seals its size: if anybody could
+ * truncate it later, accesses to the mapping could raise SIGBUS. */
 static int settle(int fd, uint64_t bytes)
 {
 	int err = BEAM_FAULT("extent.settle");
@@ -165,8 +166,8 @@ int beam_extent_make_hugetlb(uint64_t bytes, uint32_t segment_bytes, const atomi
 	err = beam_extent_map(extent.fd, got, &extent.base);
 	if (err)
 		goto close_fd;
-	/* The pages exist: only page tables are left to fill, and a kernel that cannot do it at
-	 * once does it at the first touch. */
+	/* The pages exist; only the page tables have to be filled. A kernel that cannot do that in
+	 * advance does it on first access. */
 	err = beam_extent_populate(extent.base, got);
 	if (err && err != -EINVAL) {
 		beam_extent_free(&extent);
@@ -179,7 +180,7 @@ close_fd:
 	return err == -ENOMEM ? -ENOSPC : err;
 }
 
-/* True if the file says that the kernel may give huge pages to shared memory that asks for them. */
+/* Whether the file says that the kernel may use huge pages for shared memory that asks for them. */
 static bool thp_file_allows(const char *name)
 {
 	char path[128], text[128] = "";
@@ -196,7 +197,7 @@ static bool thp_file_allows(const char *name)
 			 strstr(text, "[advise]") || strstr(text, "[force]"));
 }
 
-/* Bytes of the mapping at `base` that are mapped by huge pages, as the kernel counts them. */
+/* How much of the mapping at `base` is mapped by huge pages, according to the kernel. */
 static uint64_t thp_bytes(const uint8_t *base)
 {
 	FILE *smaps = fopen("/proc/self/smaps", "re");
@@ -218,10 +219,11 @@ static uint64_t thp_bytes(const uint8_t *base)
 	return found;
 }
 
-/* Allocates a range as huge pages whatever shmem_enabled says: one that holds any page can be asked to
- * become a huge one. It is also several times faster than faulting 512 small ones. Each call makes the
- * kernel wait for a worker on every CPU, which takes long where other processes want them: so the range
- * is more than one page. False: not all of it, faulting does the rest. */
+/* Allocates a range as huge pages, whatever shmem_enabled says: a range that holds any page can be
+ * collapsed into a huge page. This is also several times faster than faulting in 512 small ones.
+ * Each call makes the kernel wait for a worker on every CPU, which takes long if other processes
+ * keep the CPUs busy; so the range should be larger than one page. False: part of it is left, to be
+ * faulted in. */
 static bool collapse(const struct beam_extent *extent, uint64_t offset, uint64_t len_bytes)
 {
 	uint8_t *base = extent->base + offset;
@@ -232,9 +234,9 @@ static bool collapse(const struct beam_extent *extent, uint64_t offset, uint64_t
 	return !err && !madvise(base, len_bytes, MADV_COLLAPSE);
 }
 
-/* Allocates one segment and maps it. Kernels without MADV_POPULATE_WRITE allocate by fallocate,
- * which also fails cleanly, and then touch; it comes second because fallocate does not see the
- * mapping's wish for huge pages. */
+/* Allocates and maps one segment. On kernels without MADV_POPULATE_WRITE it uses fallocate, which
+ * also fails cleanly, and then touches the pages. That is the second choice because fallocate
+ * ignores the mapping's request for huge pages. */
 static int fault_segment(const struct beam_extent *extent, uint64_t offset)
 {
 	int err = beam_extent_populate(extent->base + offset, extent->segment_bytes);
@@ -270,7 +272,7 @@ int beam_extent_make_shmem(uint64_t bytes, uint32_t segment_bytes, int thp, cons
 	bool collapses = thp && (!by_fault || madvise(extent.base, bytes, MADV_HUGEPAGE));
 
 	while (!err && got < bytes) {
-		/* The first that fails is the last: memory is in pieces, or the kernel too old. */
+		/* Stop at the first failure: memory is fragmented, or the kernel is too old. */
 		if (collapses && got == huge) {
 			huge += step < bytes - got ? step : bytes - got;
 			collapses = collapse(&extent, got, huge - got);

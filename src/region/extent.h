@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * An extent: one memfd of the region, all of its pages faulted in. Made by a thread of the region's,
- * mapped by the daemon and, through the passed fd, by the lanes. Any thread, no shared state.
+ * An extent is a memfd of the region with all its pages allocated. A thread of the region makes it;
+ * the daemon maps it, and so do the lanes, through the fd passed to them. Any thread; no shared
+ * state.
  */
 #ifndef BEAM_EXTENT_H
 #define BEAM_EXTENT_H
@@ -13,38 +14,40 @@ enum beam_pages { BEAM_PAGES_HUGETLB, BEAM_PAGES_THP, BEAM_PAGES_SMALL };
 
 struct beam_extent {
 	int fd;
-	uint32_t segment_bytes; /* what it is cut into */
+	uint32_t segment_bytes; /* size of its slots */
 	uint8_t *base;          /* 2 MiB aligned */
 	uint64_t bytes;
-	enum beam_pages pages; /* what the kernel gave */
+	enum beam_pages pages; /* what the kernel provided */
 };
 
-/* "2 MiB hugetlb pages" ... */
+/* For the log: "2 MiB hugetlb pages" ... */
 const char *beam_pages_name(enum beam_pages pages);
-/* 2 MiB or 4096. */
+/* Page size in bytes: 2 MiB or 4096. */
 uint64_t beam_pages_bytes(enum beam_pages pages);
 
-/* Makes an extent of `bytes` (a multiple of segment_bytes), or of as many whole segments as there
- * is memory for, from the hugetlb pool. Every page is allocated before the mapping is touched, so
- * that a short pool is an error here and not a SIGBUS later. 0; -ENOSPC when the pool has not even
- * one segment, -ENOSYS when the kernel has no hugetlb; -ECANCELED when *stop became true; -errno.
- */
+/* Makes an extent of `bytes` (a multiple of segment_bytes) from the hugetlb pool, or of as many
+ * whole segments as there is memory for. Every page is allocated before the mapping is touched, so
+ * a lack of memory is an error here, and no SIGBUS later. 0; -ENOSPC if the pool does not have even
+ * one segment, -ENOSYS if the kernel has no hugetlb, -ECANCELED if *stop became true, or -errno.
+ * *out is valid only if 0. */
 int beam_extent_make_hugetlb(uint64_t bytes, uint32_t segment_bytes, const atomic_bool *stop,
 			     struct beam_extent *out);
 
-/* The same from shared memory: transparent huge pages if `thp` and the kernel is willing, else
- * 4 KiB pages. The caller has checked that so much memory is available. */
+/* The same from shared memory: transparent huge pages if `thp` and the kernel grants them, else 4
+ * KiB pages. The caller has checked that so much memory is available. */
 int beam_extent_make_shmem(uint64_t bytes, uint32_t segment_bytes, int thp, const atomic_bool *stop,
 			   struct beam_extent *out);
 
-/* Unmaps and closes; the memory goes when the last mapping of other processes goes. */
+/* Unmaps the extent and closes its fd. The memory is freed when no other process maps it any
+ * more. */
 void beam_extent_free(struct beam_extent *extent);
 
-/* Maps fd[0..bytes) shared, writable, at a 2 MiB boundary, left out of core dumps. 0 or -errno. */
+/* Maps fd[0..bytes) shared and writable, at a 2 MiB boundary, and excludes it from core dumps. 0 or
+ * -errno. */
 int beam_extent_map(int fd, uint64_t bytes, uint8_t **base);
 
-/* Fills the page tables of [at, at + len_bytes) so that writing takes no faults. 0; -EINVAL when
- * the kernel (before 5.14) cannot; -errno where a touch would have been a SIGBUS. */
+/* Fills the page tables of [at, at + len_bytes) so that writes cause no faults. 0; -EINVAL if the
+ * kernel (before 5.14) cannot do it; or -errno where an access would have raised SIGBUS. */
 int beam_extent_populate(uint8_t *at, uint64_t len_bytes);
 
 #endif

@@ -1,10 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * One lane belongs to one process and blocks freely: the process is a fork child with nothing else
- * to do. What the daemon sends is read only when a slot is asked for; until then it waits in the
- * socket. Every EXTENT is sent before a slot of it is granted, so draining the socket after the slot
- * was seen is enough to know its extent - also when an extent's number now means other memory than
- * before.
+ * A lane belongs to one process and may block, because that is a forked child with nothing else to
+ * do. The daemon's messages stay in the socket until a slot is needed. Every EXTENT is sent before
+ * a slot of it is granted, so once a slot is seen in the table it is enough to drain the socket to
+ * know its extent. This holds even if an extent's number now means other memory than before.
  */
 #include "lane.h"
 
@@ -28,8 +27,8 @@
 #include "rdbeam/error.h"
 #include "sockets.h"
 
-/* Sends, and waits while the socket is full. A socket that the daemon has closed still holds what
- * it said last, which is the better reason. */
+/* Sends a message, and waits while the socket is full. If the daemon has closed the connection, its
+ * last message may still be in the socket and is the better reason to report. */
 static int tell(struct beam_lane *lane, enum beam_ctl_type type, void *message, uint32_t len_bytes)
 {
 	int err = beam_ctl_send(lane->sock, type, message, len_bytes, -1);
@@ -39,7 +38,7 @@ static int tell(struct beam_lane *lane, enum beam_ctl_type type, void *message, 
 	return err;
 }
 
-/* 0, or why nobody may write any more. */
+/* 0, or why writers must stop. */
 static int check_alive(const struct beam_lane *lane)
 {
 	if (lane->failure)
@@ -61,8 +60,8 @@ static int lane_claim(void *ctx, uint32_t count, uint32_t *first)
 		return err;
 	uint32_t next = atomic_load_explicit(&table->next_index, memory_order_relaxed);
 
-	/* Not a plain fetch_add: a claim beyond the table would have to be taken back, and others
-	 * could have claimed behind it. */
+	/* A plain fetch_add would not do: a claim beyond the table would have to be undone, and by
+	 * then others could have claimed more. */
 	do {
 		if (next > table->capacity || count > table->capacity - next) {
 			beam_log(BEAM_LOG_WARNING,
@@ -96,8 +95,8 @@ static bool lane_has_slot(void *ctx, uint32_t index)
 	       atomic_load_explicit(&lane->table->entry[index].slot, memory_order_acquire) != 0;
 }
 
-/* Waits until entry `index` has a slot. Messages are the only thing waited for: the daemon answers
- * NEED by GRANTED once it has granted the index, or by FAILED. */
+/* Waits until entry `index` has a slot. It is enough to wait for messages: the daemon answers NEED
+ * with GRANTED once it has granted the index, or with FAILED. */
 static int wait_granted(struct beam_lane *lane, uint32_t index)
 {
 	struct beam_ctl_index need = {.index = index};
@@ -115,7 +114,7 @@ static int wait_granted(struct beam_lane *lane, uint32_t index)
 	return err;
 }
 
-/* Address of slot `slot`. */
+/* Gets the address of a slot. Waits for the extent if it is not known yet. */
 static int find_slot(struct beam_lane *lane, uint32_t slot, uint8_t **base)
 {
 	uint32_t number = BEAM_SLOT_EXTENT(slot);
@@ -152,8 +151,8 @@ static int lane_slot(void *ctx, uint32_t index, uint8_t **base)
 	err = err ? err : find_slot(lane, lane->table->entry[index].slot, base);
 	if (err)
 		return err;
-	/* Page tables at once are cheaper than a fault for each page during the copy. The pages are
-	 * there; kernels that cannot do it take the faults. */
+	/* Filling the page tables at once is cheaper than a fault per page during the copy. The
+	 * pages exist already; kernels that cannot do this take the faults. */
 	err = beam_extent_populate(*base, lane->source.segment_bytes);
 	if (err && err != -EINVAL) {
 		beam_log(BEAM_LOG_WARNING, "lane: memory of segment %" PRIu32 ": %s", index,
@@ -179,7 +178,7 @@ static int lane_seal(void *ctx, uint32_t index, uint32_t len_bytes, uint64_t crc
 
 	if (err == BEAM_FAULT_FLIP && !find_slot(lane, entry->slot, &base))
 		base[len_bytes / 2] ^= 1;
-	/* Non-temporal stores pass the release store unless they are fenced. */
+	/* Without a fence, non-temporal stores may become visible after the release store. */
 	beam_copy_fence();
 	entry->crc = crc;
 	entry->len_bytes = len_bytes;
@@ -215,7 +214,7 @@ static int lane_crcs(void *ctx, uint32_t count, uint64_t *crcs)
 
 /* --- begin, join, end --------------------------------------------------------------------- */
 
-/* Maps the table that came as `fd` (kept) and checks that it is the one that was told. */
+/* Maps the table from `fd` (kept), and checks that it is the one announced. */
 static int open_table(struct beam_lane *lane, const struct beam_ctl_generation *told, int fd)
 {
 	struct stat st;
@@ -266,7 +265,7 @@ static int connect_daemon(struct beam_lane *lane)
 		return sock;
 	}
 	lane->sock = sock;
-	/* A stopped daemon must not hold a save for ever: sends end as waits do. */
+	/* A stopped daemon must not block a save forever, so sends time out like waits. */
 	setsockopt(sock, SOL_SOCKET, SO_SNDTIMEO, &silence, sizeof(silence));
 	return 0;
 }
@@ -325,7 +324,7 @@ int beam_lane_begin(const struct beam_lane_begin *opts, char *reason, struct bea
 	return 0;
 }
 
-/* Extents 0..n-1 that are all known. */
+/* Number n such that extents 0..n-1 are all known. */
 static uint32_t known_prefix(const struct beam_lane *lane)
 {
 	uint32_t n = 0;
@@ -343,8 +342,8 @@ int beam_lane_join(struct beam_lane **parent, uint32_t worker, struct beam_lane 
 
 	*parent = NULL;
 	memcpy(join.secret, lane->secret, sizeof(join.secret));
-	/* First of all: while this process holds the coordinator's socket, its death goes
-	 * unnoticed. */
+	/* Do this first: while this process holds the coordinator's socket, the daemon does not
+	 * notice the coordinator's death. */
 	beam_close(&lane->sock);
 	int err = connect_daemon(lane);
 

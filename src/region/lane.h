@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * A lane: one writing process's (the child's, a worker's) way into a generation's slots. It claims
- * segment indices, maps extents on demand from the fds that the daemon sends, seals, and announces.
- * Not thread-safe: one process, one lane.
+ * A lane gives a writing process (the child or a worker) access to the slots of a generation. It
+ * claims segment indices, maps extents on demand from the fds that the daemon sends, seals segments
+ * and announces them. Not thread-safe: one process, one lane.
  */
 #ifndef BEAM_LANE_H
 #define BEAM_LANE_H
@@ -19,44 +19,48 @@ struct beam_lane;
 struct beam_lane_begin {
 	const uint8_t *daemon_name; /* address of beam_packet_listen */
 	size_t daemon_name_len;
-	const struct beam_ctl_begin *begin; /* head is filled in */
-	int file_fd;                        /* passed to the daemon, stays the caller's; -1: none */
+	const struct beam_ctl_begin *begin; /* head is filled in by the lane */
+	int file_fd;                        /* passed to the daemon; stays open here; -1: none */
 	int timeout_ms;                     /* for the daemon's answer */
 };
 
-/* The coordinator's lane: asks the daemon for a generation. On refusal `reason` (room for
- * BEAM_TEXT_BYTES) says why. 0; BEAM_E_GONE, -ECONNREFUSED (no daemon), -ETIMEDOUT, or the daemon's
- * code. */
+/* Opens the coordinator's lane: asks the daemon for a generation. On failure `reason` (room for
+ * BEAM_TEXT_BYTES) says why; it is "" for -EINVAL (bad name) and -ENOMEM. 0; BEAM_E_GONE,
+ * -ECONNREFUSED (no daemon), -ETIMEDOUT, the daemon's code, or another negative code. */
 int beam_lane_begin(const struct beam_lane_begin *opts, char *reason, struct beam_lane **out);
 
-/* In a process forked after beam_lane_begin: a lane of its own in the same generation, on a
- * connection of its own; the inherited lane's socket is closed in this process and `parent` is
- * consumed. */
+/* In a process forked after beam_lane_begin: opens a lane of its own in the same generation, with
+ * its own connection. The inherited lane's socket is closed in this process, and `parent` is
+ * consumed, also on failure. 0 or a negative code. */
 int beam_lane_join(struct beam_lane **parent, uint32_t worker, struct beam_lane **out);
 
-/* The segments a writer fills; valid as long as the lane. Calls return BEAM_E_ABORTED when the
- * generation was aborted, BEAM_E_GONE when the daemon died, BEAM_E_FULL when the region is at its
- * limit (the FAILED message's code). */
+/* The segments for a writer to fill; valid as long as the lane. Its calls return BEAM_E_ABORTED if
+ * the generation was aborted, BEAM_E_GONE if the daemon died, and BEAM_E_FULL if the region is at
+ * its limit (the code of the FAILED message). */
 const struct beam_segment_source *beam_lane_source(struct beam_lane *lane);
 
+/* The generation's table; valid as long as the lane. */
 struct beam_table *beam_lane_table(struct beam_lane *lane);
 
-/* Tells the daemon that all is sealed (`total` and the last seal are in the table). 0 or an error.
- */
+/* Tells the daemon that all segments are sealed (`total` and the last seal are in the table). 0 or
+ * a negative code. */
 int beam_lane_copied(struct beam_lane *lane, const struct beam_ctl_copied *copied);
 
-/* What the daemon has said of the image's failure, "" if nothing. Valid as long as the lane. */
+/* Why the image failed according to the daemon; "" if it has not said so. Valid as long as the
+ * lane. */
 const char *beam_lane_failure(struct beam_lane *lane);
 
-/* Gives up: nobody writes any more (the caller has reaped the workers). Best effort. */
+/* Gives the image up: nobody writes any more (the caller has reaped the workers). Best effort. */
 void beam_lane_abort(struct beam_lane *lane, int code, const char *why);
 
-/* Prepares to become the waiter: receives the extents still under way, so that every extent of the
- * image can be inherited. fds[0..*nfds): table first, then extents by number (-1: never seen); the
- * socket is *sock. They stay the lane's and CLOEXEC; the caller clears that flag before exec. */
+/* Prepares to become the waiter: receives the extents that are still under way, so that every
+ * extent of the image can be inherited. Stores up to `cap` fds in fds[0..*nfds): first the table,
+ * then the extents by number (-1: never seen), and the socket in *sock. They still belong to the
+ * lane and are CLOEXEC; the caller clears that flag before exec. 0, -E2BIG for more fds than `cap`,
+ * or the lane's failure. */
 int beam_lane_inherit(struct beam_lane *lane, int *sock, int *fds, int cap, int *nfds);
 
-/* Unmaps and closes. Says nothing to the daemon. NULL-safe, clears the pointer. */
+/* Unmaps and closes everything, without telling the daemon. Accepts NULL, clears the pointer. */
 void beam_lane_close(struct beam_lane **lane);
 
 #endif

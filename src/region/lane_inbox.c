@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause
- * Messages of the daemon to a lane. The daemon is ours, but a child of the server must not crash
- * because it is not well: everything is checked before it is used. */
+ * Handles the daemon's messages to a lane. The daemon is ours, but a child of the server must not
+ * crash when the daemon misbehaves, so everything is checked before use. */
 #include "lane_inbox.h"
 
 #include <errno.h>
@@ -31,14 +31,14 @@ void beam_lane_forget(struct beam_lane_extent *extent)
 	beam_close(&extent->fd);
 }
 
-/* Takes over `fd`. Only memory that cannot be truncated is mapped. */
+/* Takes ownership of `fd`. Maps only memory that cannot be truncated. */
 static int learn_extent(struct beam_lane *lane, const struct beam_ctl_extent *message, int fd)
 {
 	struct beam_lane_extent extent = {.fd = fd, .bytes = message->bytes};
 	struct stat st;
 	int err = BEAM_FAULT("lane.extent");
 
-	/* The kernel leaves out what this process has no number for. */
+	/* The kernel drops an fd if this process has reached its limit of open files. */
 	if (!err && fd < 0)
 		err = -EMFILE;
 	if (err)
@@ -56,7 +56,8 @@ static int learn_extent(struct beam_lane *lane, const struct beam_ctl_extent *me
 	extent.ino = st.st_ino;
 	struct beam_lane_extent *known = &lane->extents[message->extent];
 
-	/* Told twice (by JOIN): slots of it may be in use here, so the mapping stays. */
+	/* Announced twice (because of JOIN). Slots of it may be in use here, so keep the
+	 * mapping. */
 	if (known->fd >= 0 && known->ino == extent.ino) {
 		beam_close(&fd);
 		return 0;
@@ -117,7 +118,7 @@ int beam_lane_handle(struct beam_lane *lane, int timeout_ms)
 			err = beam_lane_code(&m.text);
 			memcpy(lane->failure_text, m.text.text, sizeof(lane->failure_text));
 		} else if (m.head.type != BEAM_CTL_GRANTED && m.head.type != BEAM_CTL_PROGRESS &&
-			   m.head.type != BEAM_CTL_DURABLE) /* the waiter is told these again */
+			   m.head.type != BEAM_CTL_DURABLE) /* sent to the waiter again */
 			err = beam_lane_break("a message that is not for a writer");
 	}
 	if (err)

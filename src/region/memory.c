@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause
- * Reads /proc/meminfo, the control groups and the hugetlb counters. Shared memory that cannot be
- * had does not fail: it calls the OOM killer. So the region asks here before it faults. */
+ * Reads /proc/meminfo, the control groups and the hugetlb counters. Allocating shared memory that
+ * does not exist does not fail, but wakes the OOM killer. So the region looks here before it faults
+ * in memory. */
 #include "memory.h"
 
 #include <fcntl.h>
@@ -15,9 +16,9 @@
 #include "sockets.h"
 
 #define HUGE_BYTES     (2ull << 20)
-#define NO_LIMIT_BYTES (1ull << 62) /* version 1 says none by a number about twice as large */
+#define NO_LIMIT_BYTES (1ull << 62) /* version 1 has "no limit" as a number about twice as large */
 
-/* Where a version of control groups keeps what we read. */
+/* Where each version of control groups keeps what is read here. */
 struct cgroup_layout {
 	const char *tag; /* of the line in /proc/self/cgroup, between the colons */
 	const char *root;
@@ -31,7 +32,7 @@ static const struct cgroup_layout layouts[] = {
      "\ntotal_inactive_file ", "\ntotal_active_file "},
 };
 
-/* The whole of a small text file, NUL-terminated; false if there is none. */
+/* Reads all of a small text file, NUL-terminated. False if there is none. */
 static bool read_text(const char *path, char *text, size_t cap)
 {
 	int fd = open(path, O_RDONLY | O_CLOEXEC);
@@ -51,7 +52,7 @@ static bool read_text(const char *path, char *text, size_t cap)
 	return len > 0;
 }
 
-/* The number behind `key` in `text`; `none` when it is not there. */
+/* The number after `key` in `text`; `none` if the key is not there. */
 static uint64_t number_after(const char *text, const char *key, uint64_t none)
 {
 	const char *at = strstr(text, key);
@@ -65,11 +66,12 @@ static uint64_t read_number(const char *dir, const char *file, uint64_t none)
 
 	snprintf(path, sizeof(path), "%s/%s", dir, file);
 	if (!read_text(path, text, sizeof(text)) || text[0] < '0' || text[0] > '9')
-		return none; /* "max" is a limit that is none */
+		return none; /* "max" means no limit */
 	return strtoull(text, NULL, 10);
 }
 
-/* Short is what a save may not take (beam_region_room), and no more than a server can grow by in two seconds. */
+/* "Short" is what a save may not take (beam_region_room), and no more than a server can grow by in
+ * two seconds. */
 #define SHORT_BYTES (1ull << 30)
 #define NEAR_BYTES  (8 * SHORT_BYTES)
 
@@ -79,9 +81,9 @@ static void judge(struct beam_memory_left *left, uint64_t room, uint64_t limit)
 	left->is_short |= room < SHORT_BYTES && room < limit / 16;
 }
 
-/* What one group leaves; its page cache counts as free as it does in MemAvailable, also what was read more than
- * once: the kernel takes it before it ends anybody. Above memory.high it makes every process of the group
- * wait, the server first of all: it is a limit as well. */
+/* What one group leaves. Its page cache counts as free, as in MemAvailable, even if it was read
+ * more than once: the kernel reclaims it before it kills anybody. Above memory.high all processes
+ * of the group are slowed down, the server first of all, so that counts as a limit as well. */
 static void look_at_group(const struct cgroup_layout *layout, const char *dir,
 			  struct beam_memory_left *left)
 {
@@ -109,7 +111,7 @@ static void look_at_group(const struct cgroup_layout *layout, const char *dir,
 	}
 }
 
-/* Looks at all groups from `layout`'s own up to the root. */
+/* Looks at all groups of `layout`, from the process's own up to the root. */
 static void look_at_groups(const struct cgroup_layout *layout, const char *root, const char *groups,
 			   struct beam_memory_left *left)
 {
@@ -141,8 +143,8 @@ void beam_memory_in_groups(const char *root, const char *groups, struct beam_mem
 		look_at_groups(&layouts[i], root, groups, left);
 }
 
-/* Where /proc has nothing but processes (ProcSubset=pid of a systemd unit). What page cache could give back is
- * not in it: less than there is. */
+/* Used where /proc shows nothing but processes (ProcSubset=pid of a systemd unit). Does not count
+ * the page cache, so it is less than could be used. */
 static uint64_t free_memory(void)
 {
 	struct sysinfo info;
@@ -159,7 +161,7 @@ void beam_memory_look(pid_t pid, struct beam_memory_left *left)
 		left->bytes = number_after(text, "\nMemAvailable:", 0) << 10;
 		judge(left, left->bytes, number_after(text, "MemTotal:", 0) << 10);
 	} else {
-		left->bytes = free_memory(); /* too little of it is no sign */
+		left->bytes = free_memory(); /* a low value does not mean short of memory */
 	}
 	if (pid)
 		snprintf(path, sizeof(path), "/proc/%d/cgroup", (int)pid);

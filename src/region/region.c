@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause
- * The owner's side of the region. An extent's number is not used again while others are left: a
- * lane that has not heard of the exchange yet would find the old memory under it. */
+ * The owner's side of the region. The number of a freed extent is not reused while there are other
+ * free numbers: a lane that has not yet heard of the change would find the old memory under it. */
 #include "region.h"
 
 #include <assert.h>
@@ -43,8 +43,8 @@ static int start_thread(struct beam_region *r)
 	return err;
 }
 
-/* One for each processor that we may use, but for one: a thread that clears pages does not make way for
- * a server that wakes up before the next tick. */
+/* One per processor that we may use, except for one: a thread that is clearing pages does not give
+ * way to a server that wakes up before the next tick. */
 static int wanted_threads(const struct beam_region_opts *opts)
 {
 	cpu_set_t cpus;
@@ -56,7 +56,7 @@ static int wanted_threads(const struct beam_region_opts *opts)
 	return n > 1 ? n : 1;
 }
 
-/* Fewer than wanted do as well. They take no signals: those are the loop's. */
+/* Fewer threads than wanted will do. They block all signals, which belong to the loop. */
 static int start_threads(struct beam_region *r)
 {
 	sigset_t all, old;
@@ -145,7 +145,8 @@ void beam_region_close(struct beam_region **region)
 
 /* --- the owner's table of extents --------------------------------------------------------- */
 
-/* A number for a new extent: the next one in a row, around, so that numbers rest before reuse. */
+/* Picks a number for a new extent: the next free one, cyclically, so that numbers are reused as
+ * late as possible. */
 static uint32_t pick_number(struct beam_region *r)
 {
 	while (r->holders[r->next_number])
@@ -168,7 +169,7 @@ static void add_holder(struct beam_region *r, struct beam_holder *holder)
 	r->page_bytes = beam_pages_bytes(holder->extent.pages);
 }
 
-/* Gives an extent without held slots to the thread, to be freed there. With the lock. */
+/* Passes an extent without held slots to the threads, which free it. Call it with the lock held. */
 static void drop_holder(struct beam_region *r, uint32_t number)
 {
 	struct beam_holder *holder = r->holders[number];

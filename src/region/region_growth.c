@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause
- * The faulting threads: how much memory the region may take, in which pieces, of which pages. */
+ * The threads that make memory: how much the region may take, in which pieces, of which pages. */
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
@@ -13,15 +13,15 @@
 #include "rdbeam/error.h"
 #include "region_state.h"
 
-#define EXTENT_SEGMENTS   16          /* an extent has at least so many, once the region has */
+#define EXTENT_SEGMENTS   16          /* least size of an extent, once the region has as many */
 #define EXTENT_STEP_BYTES (64u << 20) /* first extents are small, so that slots come soon */
-#define FIRST_SEGMENTS    4           /* of the first: a saving child waits for it */
+#define FIRST_SEGMENTS    4           /* of the first extent, for which a saving child waits */
 
 static void signal_owner(struct beam_region *r)
 {
 	uint64_t one = 1;
 
-	/* A full counter is readable already. */
+	/* If the counter is full the fd is readable already. */
 	if (write(r->event, &one, sizeof(one)) < 0 && errno != EAGAIN)
 		beam_log(BEAM_LOG_WARNING, "region: eventfd: %s", strerror(errno));
 }
@@ -41,10 +41,10 @@ uint64_t beam_region_room(const struct beam_region_opts *opts, uint64_t held, ui
 	uint64_t limit = opts->max_bytes ? opts->max_bytes : (held + pool + memory) / 2;
 	uint64_t left = minus(limit, held + making);
 
-	/* What of it is there already is not known, nor where it comes from. */
+	/* How much of it exists already is not known, nor whether it comes from the pool. */
 	pool = minus(pool, making);
 	memory = minus(memory, making);
-	/* Never the last of the memory: the server next door would pay with the OOM killer. */
+	/* Never take the last of the memory: the OOM killer might kill the server next to us. */
 	uint64_t most = pool + memory - memory / 16;
 
 	*hugetlb = pool;
@@ -84,7 +84,7 @@ static void say_pages(struct beam_region *r, const struct beam_extent *extent)
 		     : " (the hugetlb pool is empty or too small: see vm.nr_hugepages)");
 }
 
-/* Makes an extent of at most `bytes`, of the best pages there are. Without the lock. */
+/* Makes an extent of at most `bytes`, of the best pages available. Call it without the lock. */
 static int make_extent(struct beam_region *r, const struct beam_region_opts *opts, uint64_t bytes,
 		       uint64_t pool, struct beam_extent *out)
 {
@@ -98,7 +98,7 @@ static int make_extent(struct beam_region *r, const struct beam_region_opts *opt
 		if (!err || err == -ECANCELED || opts->hugepages == BEAM_HUGEPAGES_REQUIRE)
 			return err;
 	}
-	uint64_t memory = beam_memory_available() / 16 * 15; /* the pool was not part of it */
+	uint64_t memory = beam_memory_available() / 16 * 15; /* it does not include the pool */
 
 	bytes = bytes < memory ? bytes : memory - memory % opts->segment_bytes;
 	if (bytes == 0 || opts->hugepages == BEAM_HUGEPAGES_REQUIRE)
@@ -107,7 +107,7 @@ static int make_extent(struct beam_region *r, const struct beam_region_opts *opt
 				      opts->hugepages == BEAM_HUGEPAGES_TRY, &r->stop, out);
 }
 
-/* With the lock: the growth ends here. */
+/* Ends the growth. Call it with the lock held. */
 static void fail_growth(struct beam_region *r, int code, const char *why)
 {
 	r->todo = 0;
@@ -150,7 +150,8 @@ static void fail_for_room(struct beam_region *r, const struct beam_region_opts *
 	fail_growth(r, BEAM_E_FULL, why);
 }
 
-/* With the lock: hands a new extent to the owner, or drops it if the segment size has changed. */
+/* Passes a new extent to the owner, or drops it if the segment size has changed. Call it with the
+ * lock held. */
 static void hand_over(struct beam_region *r, struct beam_holder *holder, uint32_t epoch)
 {
 	struct beam_holder **tail = &r->made;
@@ -173,7 +174,8 @@ static void hand_over(struct beam_region *r, struct beam_holder *holder, uint32_
 	signal_owner(r);
 }
 
-/* With the lock, which it gives up while it works: one extent, which others count as on its way. */
+/* Makes one extent, which counts as `making` meanwhile. Called with the lock held, which is
+ * released while it works. */
 static int make_claimed(struct beam_region *r, const struct beam_region_opts *opts, uint64_t bytes,
 			uint64_t pool, struct beam_holder *holder)
 {
@@ -189,11 +191,11 @@ static int make_claimed(struct beam_region *r, const struct beam_region_opts *op
 	r->claimed -= segments;
 	r->making -= bytes;
 	r->nmaking--;
-	pthread_cond_broadcast(&r->wake); /* who waits to see how much room it left */
+	pthread_cond_broadcast(&r->wake); /* for those who wait to see how much room is left */
 	return err;
 }
 
-/* With the lock, which it gives up while it works. */
+/* Called with the lock held, which is released while it works. */
 static void grow_once(struct beam_region *r)
 {
 	struct beam_region_opts opts = r->opts;
@@ -230,7 +232,7 @@ static void grow_once(struct beam_region *r)
 	fail_growth(r, BEAM_E_FULL, why);
 }
 
-/* With the lock, which it gives up while it works: frees one dead extent. */
+/* Frees one dead extent. Called with the lock held, which is released while it works. */
 static void bury_once(struct beam_region *r)
 {
 	struct beam_holder *holder = r->dead;

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * The region's state, for its two halves only. region.c, on the loop's thread, keeps the table of
- * extents and their slots; region_growth.c, the faulting threads, makes extents and frees them,
- * which takes long, and knows only byte counts.
+ * The state of the region, private to its two halves. region.c, on the loop's thread, keeps the
+ * table of extents and their slots. region_growth.c has the threads that make and free extents,
+ * which takes long; they only know byte counts.
  *
  *	grow: todo += segments       a thread: makes an extent, todo -= its segments, -> made, eventfd
  *	collect: made -> holders[]   trim: holders[] -> dead          a thread: frees dead
@@ -15,12 +15,12 @@
 #include "extent.h"
 #include "region.h"
 
-/* Memory that the system has to find and clear comes as fast as there are processors to do it. */
+/* The kernel finds and clears memory faster the more processors do it. */
 #define BEAM_GROWTH_THREADS 4
 
 #define SLOTS_MAX (BEAM_EXTENT_MAX_BYTES / BEAM_SEGMENT_ALIGN) /* of one extent */
 
-/* An extent with its slots, or on its way from or to the thread. */
+/* An extent with its slots, or one on its way from or to a thread. */
 struct beam_holder {
 	struct beam_holder *next;
 	struct beam_extent extent;
@@ -29,12 +29,12 @@ struct beam_holder {
 };
 
 struct beam_region {
-	/* the loop's thread */
+	/* loop's thread only */
 	struct beam_holder *holders[BEAM_EXTENTS_MAX];
 	uint32_t nnumbers; /* numbers below it may be in use */
 	uint32_t next_number;
 	uint32_t nfree, nslots;
-	uint32_t want_free; /* of the last growth asked for */
+	uint32_t want_free; /* of the last beam_region_grow */
 	uint64_t bytes, page_bytes;
 	char error[BEAM_TEXT_BYTES];
 	/* shared */
@@ -45,27 +45,28 @@ struct beam_region {
 	int event;
 	atomic_bool stop; /* set under the lock; read without it between segments */
 	struct beam_region_opts opts;
-	uint32_t todo;     /* segments to make, those being made included */
-	uint32_t claimed;  /* segments that threads are making; not less when todo is taken back */
-	uint32_t nmaking;  /* extents that they are in */
-	uint64_t making;   /* bytes of those */
-	uint32_t nburying; /* extents that threads are freeing */
-	uint32_t epoch;    /* counts changes of segment_bytes */
-	uint32_t nextents; /* collected, made and dead */
-	uint64_t held;     /* their bytes */
-	uint32_t nmade;    /* slots in `made` */
+	uint32_t todo;            /* segments to make, including those being made */
+	uint32_t claimed;         /* segments that threads are making; unlike todo, not cancelled */
+	uint32_t nmaking;         /* extents that consist of these */
+	uint64_t making;          /* bytes of these */
+	uint32_t nburying;        /* extents that threads are freeing */
+	uint32_t epoch;           /* counts changes of segment_bytes */
+	uint32_t nextents;        /* collected, made and dead */
+	uint64_t held;            /* bytes of these */
+	uint32_t nmade;           /* slots in `made` */
 	struct beam_holder *made; /* oldest first */
 	struct beam_holder *dead;
 	int failure; /* of the last growth, until collected */
 	char failure_text[BEAM_TEXT_BYTES];
-	unsigned said; /* bit for each enum beam_pages that the log has named */
+	unsigned said; /* a bit for each enum beam_pages that has been logged */
 };
 
-/* Body of a faulting thread; `arg` is the region. Returns when `stop` is set. */
+/* Body of a thread that makes and frees extents; `arg` is the region. Returns when `stop` is
+ * set. */
 void *beam_region_growth(void *arg);
 
-/* Bytes that may still be added to `held`, while `making` are on their way: too few rather than too
- * many then. The free hugetlb pool has *hugetlb of them. */
+/* Bytes that may be added to the `held` ones while `making` more are on their way; errs on the low
+ * side then. *hugetlb is how many of them the hugetlb pool has. */
 uint64_t beam_region_room(const struct beam_region_opts *opts, uint64_t held, uint64_t making,
 			  uint64_t *hugetlb);
 

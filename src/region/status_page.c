@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause
- * A memfd that cannot shrink, so that reading it raises no SIGBUS whatever the daemon does. */
+ * The page is a memfd that cannot shrink, so that reading it never raises SIGBUS, whatever the
+ * daemon does. */
 #include "status_page.h"
 
 #include <errno.h>
@@ -17,7 +18,7 @@
 #define LOOKS_MAX 3
 
 struct beam_status_page {
-	_Atomic uint64_t count; /* of what was published: the slot of count % 2 is whole */
+	_Atomic uint64_t count; /* number of publications; the slot of count % 2 is valid */
 	struct beam_ctl_status slots[2];
 };
 
@@ -70,7 +71,8 @@ void beam_status_page_close(struct beam_status_page **page)
 	*page = NULL;
 }
 
-/* Nothing is written into the slot before everybody can see that it is not the one to read. */
+/* The fence makes the current count visible to readers before anything is written to the other
+ * slot. */
 struct beam_ctl_status *beam_status_page_next(struct beam_status_page *page)
 {
 	uint64_t count = atomic_load_explicit(&page->count, memory_order_relaxed);
@@ -86,7 +88,8 @@ void beam_status_page_publish(struct beam_status_page *page)
 	atomic_store_explicit(&page->count, count + 1, memory_order_release);
 }
 
-/* Whoever is overtaken twice by one that writes ten times a second is not served by a third look. */
+/* The daemon writes ten times a second: a reader that was overtaken twice gains nothing from
+ * further attempts. */
 bool beam_status_page_read(const struct beam_status_page *page, uint64_t *seen,
 			   struct beam_ctl_status *out)
 {
