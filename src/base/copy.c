@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: BSD-3-Clause
- * Copy and CRC in blocks that stay in the first-level cache. The copy comes first: it fetches ahead and
- * so hides what the memory takes; the CRC then reads from the cache. Streaming stores keep the
- * destination from pushing the source out.
+ * Copies and computes the CRC in blocks that stay in the first-level cache. Each block is copied
+ * first, with prefetching, which hides the memory's latency; the CRC then reads it from the cache.
+ * Streaming stores keep the destination from evicting the source.
  *
- * Pages are asked for further ahead, some at a time. After a fork every page table entry of the child is
- * "not accessed yet", and the first access to each 4 KiB page makes the processor write that down, which
- * takes it 0.3 us when a load waits for it and 0.13 us when several fetches do. Without it that is half
- * of the time of the copy. */
+ * Pages are prefetched further ahead, several at a time. After a fork every page table entry of the
+ * child is marked as "not accessed", and the first access to each 4 KiB page makes the processor
+ * set the bit. That takes 0.3 us if a load waits for it, and 0.13 us if several prefetches do; if
+ * left to the loads it takes half of the time of the copy. */
 #include "copy.h"
 
 #include <string.h>
@@ -15,14 +15,14 @@
 
 #define BLOCK_BYTES  ((size_t)4 << 10)
 #define AHEAD_BYTES  1024
-#define PAGES_BYTES  ((size_t)32 << 10) /* as many are asked for at a time, that far ahead */
+#define PAGES_BYTES  ((size_t)32 << 10) /* prefetched in groups of this, one group ahead */
 #define PAGE_BYTES   4096
-#define STREAM_BYTES ((size_t)64 << 10) /* below, the destination is better left in the cache */
+#define STREAM_BYTES ((size_t)64 << 10) /* shorter destinations are better left in the cache */
 
 #ifdef __SSE2__
 #include <immintrin.h>
 
-/* Behind the source's end too: a fetch that finds no memory is dropped. */
+/* May go past the end of the source: prefetches of missing memory are dropped. */
 #define FETCH_AHEAD(s)                                                                             \
 	_mm_prefetch((const char *)(uintptr_t)((uintptr_t)(s) + AHEAD_BYTES), _MM_HINT_T0)
 
@@ -43,7 +43,7 @@ static void stream_sse2(uint8_t *d, const uint8_t *s, size_t len_bytes)
 	memcpy(d, s, len_bytes);
 }
 
-/* A fifth to a third faster than the other, where memory is. */
+/* A fifth to a third faster than SSE2, where available. */
 __attribute__((target("avx2"))) static void stream_avx2(uint8_t *d, const uint8_t *s,
 							size_t len_bytes)
 {
@@ -87,7 +87,7 @@ void beam_copy_fence(void)
 }
 #endif
 
-/* Behind the source's end too: a fetch that finds no memory is dropped. */
+/* May go past the end of the source: prefetches of missing memory are dropped. */
 static void ask_for_pages(const uint8_t *from)
 {
 	for (size_t i = 0; i < PAGES_BYTES; i += PAGE_BYTES)

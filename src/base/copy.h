@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause
- * The copy of payload into the table: one pass over the source for both the bytes and their CRC. */
+ * Copies payload into the table: one pass over the source for both the bytes and their CRC. */
 #ifndef BEAM_COPY_H
 #define BEAM_COPY_H
 
@@ -7,8 +7,8 @@
 #include <stdint.h>
 
 /* Copies src[0..len_bytes) to dst and returns beam_crc64(crc, src, len_bytes). Large copies bypass
- * the cache (non-temporal stores where the machine has them): the caller needs a store fence before
- * it publishes dst to another processor or device. Pure, any thread. */
+ * the cache (by non-temporal stores if the machine has them), so the caller must issue a store
+ * fence before it publishes dst to another processor or device. Pure; any thread. */
 uint64_t beam_copy_crc(void *dst, const void *src, size_t len_bytes, uint64_t crc);
 
 /* Orders non-temporal stores before later stores. */

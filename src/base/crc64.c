@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause
- * CRC64 by ISA-L, and the arithmetic that joins the CRCs of parts: in GF(2)[x] mod P, appending n
+ * CRC64 by ISA-L, and the arithmetic to combine the CRCs of parts: in GF(2)[x] mod P, appending n
  * bytes multiplies the CRC by x^(8n). Numbers are bit-reflected: bit 63 is x^0. */
 #include "crc64.h"
 
@@ -10,7 +10,7 @@
 
 uint64_t beam_crc64(uint64_t crc, const void *buf, size_t len_bytes)
 {
-	/* ISA-L inverts before and after, Redis does not. */
+	/* ISA-L inverts before and after; Redis does not. */
 	return ~crc64_jones_refl(~crc, buf, len_bytes);
 }
 

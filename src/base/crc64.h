@@ -9,10 +9,11 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* CRC of the bytes so far (`crc`, 0 at the start) followed by buf[0..len_bytes). */
+/* Continues a CRC: `crc` is that of the bytes so far (0 at the start); returns that of these bytes
+ * and buf[0..len_bytes). */
 uint64_t beam_crc64(uint64_t crc, const void *buf, size_t len_bytes);
 
-/* A shift by a fixed number of bytes, made once and used for many beam_crc64_append calls. */
+/* A shift by a fixed number of bytes, prepared once for many calls of beam_crc64_append. */
 struct beam_crc64_shift {
 	uint64_t factor; /* x^(8 len) mod P, reflected */
 };
@@ -20,7 +21,7 @@ struct beam_crc64_shift {
 /* Prepares the shift by `len_bytes` bytes; O(log len). */
 void beam_crc64_shift_init(struct beam_crc64_shift *shift, uint64_t len_bytes);
 
-/* CRC of A|B from crc(A), crc(B) and the shift by B's length. */
+/* CRC of the concatenation A|B, from crc(A), crc(B) and the shift by B's length. */
 uint64_t beam_crc64_append(uint64_t crc_a, uint64_t crc_b, const struct beam_crc64_shift *len_b);
 
 #endif

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause
- * Error texts, generated from the one list in rdbeam/error.h. */
+ * Texts and scopes of error codes, generated from the list in rdbeam/error.h. */
 #include "rdbeam/error.h"
 
 #include <string.h>

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause
- * The one armed fault of this process, read from the environment at its first passage. */
+ * The fault point armed in this process. The environment is read at each passage. */
 #include "fault.h"
 
 #ifdef RDBEAM_FAULTS
@@ -59,7 +59,7 @@ static int act(const char *action)
 	return -atoi(action + 6);
 }
 
-/* True at the wanted passage of a wanted point; *action is filled. */
+/* True at the wanted passage of a wanted point; then *action is filled in. */
 static bool is_due(const char *spec, const char *name, char action[32])
 {
 	char wanted[64];
@@ -94,7 +94,7 @@ static int from_file(const char *path, const char *name)
 	bool due = is_due(spec, name, action);
 
 	pthread_mutex_unlock(&lock);
-	/* Of several processes that come here at once the one fires that takes the file away. */
+	/* Several processes may get here at once; the one that removes the file fires. */
 	if (!due || unlink(path))
 		return 0;
 	snprintf(fired, sizeof(fired), "%s.fired", path);

@@ -44,7 +44,7 @@ static struct beam_job *get(struct queue *queue)
 	return job;
 }
 
-/* With the lock held: the next job, or NULL when the thread is to end. */
+/* Returns the next job, or NULL if the thread is to end. Called with the lock held. */
 static struct beam_job *next_job(struct beam_jobs *jobs)
 {
 	for (;;) {
@@ -68,7 +68,7 @@ static void *run(void *arg)
 		job->work(job);
 		pthread_mutex_lock(&jobs->lock);
 		put(&jobs->done, job);
-		/* Fails only when the counter is full: then it is readable anyhow. */
+		/* Fails only if the counter is full; then the fd is readable anyway. */
 		if (write(jobs->wake, &one, sizeof(one)) < 0)
 			errno = 0;
 	}
@@ -76,7 +76,7 @@ static void *run(void *arg)
 	return NULL;
 }
 
-/* Signals are the program's, not these threads'. */
+/* The threads block all signals, which belong to the program. */
 static int start(struct beam_jobs *jobs, uint32_t nthreads)
 {
 	sigset_t all, before;
@@ -165,7 +165,7 @@ struct beam_job *beam_jobs_done(struct beam_jobs *jobs)
 	pthread_mutex_lock(&jobs->lock);
 	struct beam_job *job = get(&jobs->done);
 
-	/* Cleared under the lock, so that the next one signals again. */
+	/* Cleared under the lock, so that the next job to finish signals again. */
 	if (!job && read(jobs->wake, &count, sizeof(count)) < 0)
 		errno = 0;
 	pthread_mutex_unlock(&jobs->lock);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause
- * The process's log sink. */
+ * The log sink of the process. */
 #include "log.h"
 
 #include <errno.h>
@@ -34,7 +34,7 @@ void beam_log(enum beam_log_level level, const char *fmt, ...)
 	va_start(args, fmt);
 	vsnprintf(text, sizeof(text), fmt, args);
 	va_end(args);
-	beam_text_plain(text); /* some of it may be a peer's */
+	beam_text_plain(text); /* parts of it may come from a peer */
 	if (process_sink)
 		process_sink(level, text, process_sink_arg);
 	else

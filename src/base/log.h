@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * One log call for every process; where it goes is the program's choice: the module hands it to the
- * server's log, the daemon to the module, the command line to stderr. An error is logged once,
- * where it is born: operation, object, sizes, errno. Secrets never.
+ * One log function for all processes. The program decides where the lines go: the module passes
+ * them to the server's log, the daemon to the module, the command line tool to stderr. An error is
+ * logged once, where it occurs, with operation, object, sizes and errno. Secrets are never logged.
  */
 #ifndef BEAM_LOG_H
 #define BEAM_LOG_H
@@ -14,22 +14,22 @@ enum beam_log_level { BEAM_LOG_DEBUG, BEAM_LOG_INFO, BEAM_LOG_NOTICE, BEAM_LOG_W
 
 typedef void beam_log_sink(enum beam_log_level level, const char *text, void *arg);
 
-/* Sets the process's sink (NULL: stderr) and the least level that reaches it (default NOTICE).
- * Call before threads start. The sink must be thread-safe where the program has threads. */
+/* Sets the process's sink (NULL: stderr) and the least level that reaches it (default NOTICE). Call
+ * it before threads start. The sink must be thread-safe if the program has threads. */
 void beam_log_init(beam_log_sink *sink, void *arg, enum beam_log_level least);
 
-/* Formats one line (no newline, cut at 1 KiB) and gives it to the sink. Preserves errno. Any
- * thread. */
+/* Formats one line (without newline, truncated to 1 KiB) and passes it to the sink. Preserves
+ * errno. Any thread. */
 void beam_log(enum beam_log_level level, const char *fmt, ...)
     __attribute__((format(printf, 2, 3)));
 
-/* For lines that strangers can provoke, lest they fill the disk. */
+/* Limits lines that strangers can provoke, so that they cannot fill the disk. */
 struct beam_log_limit {
 	uint64_t since_ms;
 	uint32_t said, left_out;
 };
 
-/* Whether one more line may be written: the first ten of each minute. Says how many were left out
+/* Whether one more line may be written: ten per minute. Also logs how many lines were suppressed
  * before. One thread. */
 bool beam_log_may(struct beam_log_limit *limit);
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause
- * Watches live in a list and are freed between rounds, so that a callback may remove any of them
- * while epoll's batch still points at it. Timers are a list ordered by time: a daemon has a
- * handful. */
+ * Watches are kept in a list and freed between rounds, so that a callback may remove any of them
+ * while the current batch of epoll events still points to it. Timers are a sorted list, since a
+ * daemon has only a handful. */
 #include "loop.h"
 
 #include <errno.h>

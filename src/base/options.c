@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * Options as data: parser and help from one table. Errors are "what: value: remedy", so that each
+ * Options as data: parser and help from one table. Error texts are "what: value: remedy", so a
  * program only has to put its name in front.
  */
 #include "options.h"
@@ -92,7 +92,7 @@ static int set_int(const struct beam_option *option, const char *text, int64_t *
 
 	errno = 0;
 	value = strtoll(text, &end, 10);
-	/* strtoll would skip leading space and take "+5"; a command line has neither. */
+	/* strtoll would skip leading space and accept "+5", which are not allowed here. */
 	if (errno || *end || !(isdigit((unsigned char)text[0]) || text[0] == '-') ||
 	    !in_range(option, value))
 		return refuse_number(option, text, "a whole number", error, error_cap);
@@ -142,7 +142,8 @@ static int set_value(const struct beam_option *option, void *target, const char 
 	return -EINVAL;
 }
 
-/* The option that `arg` names; *inline_value points behind the '=' of "--name=value", else NULL. */
+/* Finds the option that `arg` names. *inline_value points to what follows the '=' of
+ * "--name=value", or is NULL. */
 static const struct beam_option *find_option(const struct beam_option *table, size_t noptions,
 					     const char *arg, const char **inline_value)
 {
@@ -161,7 +162,7 @@ static const struct beam_option *find_option(const struct beam_option *table, si
 	return NULL;
 }
 
-/* Takes the option at argv[at] and its value. Returns how many arguments it was, or -EINVAL. */
+/* Takes the option at argv[at] and its value. Returns the number of arguments used, or -EINVAL. */
 static int take_option(const struct beam_option *table, size_t noptions, void *target, int argc,
 		       char **argv, int at, char *error, size_t error_cap)
 {
@@ -171,7 +172,8 @@ static int take_option(const struct beam_option *table, size_t noptions, void *t
 
 	option = find_option(table, noptions, argv[at], &value);
 	if (!option) {
-		/* A value after '=' may be a secret of a mistyped option: it is not repeated. */
+		/* The value after '=' is not repeated: it may be a secret meant for another
+		 * option. */
 		snprintf(error, error_cap, "unknown option: %.*s: --help lists the options",
 			 (int)strcspn(argv[at], "="), argv[at]);
 		return -EINVAL;
@@ -226,7 +228,7 @@ int beam_options_parse(const struct beam_option *table, size_t noptions, void *t
 	return 0;
 }
 
-/* Prints `text` from `column` on, wrapped; later lines start at HELP_TEXT_COLUMN. */
+/* Prints `text` from `column` on, wrapped; further lines start at HELP_TEXT_COLUMN. */
 static void print_wrapped(const char *text, int column, FILE *out)
 {
 	while (*text) {

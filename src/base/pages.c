@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause
- * Huge pages of the pool are reserved by mmap itself (no MAP_NORESERVE), so that a pool which is
- * empty fails there and not by SIGBUS at the first touch. */
+ * Huge pages of the hugetlb pool are reserved by mmap itself (no MAP_NORESERVE), so an empty pool
+ * makes mmap fail instead of raising SIGBUS on first access. */
 #include "pages.h"
 
 #include <errno.h>
@@ -25,8 +25,8 @@ void *beam_pages_map(size_t len_bytes)
 	return beam_pages_map_growing(len_bytes);
 }
 
-/* A place for it, aligned, of which nothing can be used yet: more than wanted, and the rest goes back. What is more than there
- * is fails when it is made usable. */
+/* Reserves an aligned range of addresses, not accessible yet: maps more than wanted and unmaps the
+ * rest. If there is not enough memory, making the range accessible fails. */
 static uint8_t *reserve(size_t bytes)
 {
 	uint8_t *base =
@@ -53,7 +53,7 @@ void *beam_pages_map_growing(size_t len_bytes)
 		munmap(base, bytes);
 		return NULL;
 	}
-	madvise(base, bytes, MADV_HUGEPAGE); /* a wish: small pages do too */
+	madvise(base, bytes, MADV_HUGEPAGE); /* only a hint: small pages will do */
 	return base;
 }
 
@@ -64,7 +64,7 @@ void *beam_pages_grow(void *base, size_t len_bytes, size_t longer_bytes)
 
 	if (!place)
 		return NULL;
-	/* To an aligned place huge pages move as they are. */
+	/* To an aligned address huge pages are moved without being split. */
 	if (mremap(base, whole(len_bytes), bytes, MREMAP_MAYMOVE | MREMAP_FIXED, place) !=
 	    MAP_FAILED)
 		return place;
@@ -86,7 +86,7 @@ void *beam_ring_map(int fd, size_t len_bytes, bool writable)
 		errno = EOVERFLOW;
 		return NULL;
 	}
-	/* The place for both, which each then takes a half of. */
+	/* Reserve the range for both halves, which the mappings below then replace. */
 	uint8_t *base = mmap(NULL, 2 * len_bytes, PROT_NONE,
 			     MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * Private memory for large buffers, in huge pages where that is possible: fewer faults, and fewer
- * entries in a device's table once it is registered. And rings.
+ * Private memory for large buffers, in huge pages if possible: this saves page faults, and entries
+ * in a device's table once the memory is registered. Also ring buffers that are mapped twice.
  */
 #ifndef BEAM_PAGES_H
 #define BEAM_PAGES_H
@@ -9,22 +9,24 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-/* Zeroed memory, aligned to 2 MiB: of the pool of huge pages (hugetlb) if that has enough of them,
- * else transparent huge pages if the kernel gives them, else small ones. NULL when there is none.
- * Any thread. */
+/* Returns zeroed memory, aligned to 2 MiB: from the pool of huge pages (hugetlb) if it has enough
+ * of them, else transparent huge pages if the kernel provides them, else small pages. NULL without
+ * memory. Any thread. */
 void *beam_pages_map(size_t len_bytes);
-/* The same, but never of the pool, so that it can grow. */
+/* The same, but never from the hugetlb pool, so that it can grow. */
 void *beam_pages_map_growing(size_t len_bytes);
-/* Makes what beam_pages_map_growing or this has returned for len_bytes longer, by moving it, not by copying. NULL: the
- * old one stays as it is. Given back by beam_pages_unmap. Any thread. */
+/* Enlarges memory from beam_pages_map_growing or from an earlier call of this function, from
+ * len_bytes to longer_bytes, by moving pages instead of copying. Returns the new address; NULL: the
+ * old memory is unchanged. Free it by beam_pages_unmap. Any thread. */
 void *beam_pages_grow(void *base, size_t len_bytes, size_t longer_bytes);
-/* Gives back what beam_pages_map returned for the same length; nothing for NULL. */
+/* Frees memory from beam_pages_map, of the same length. Accepts NULL. */
 void beam_pages_unmap(void *base, size_t len_bytes);
 
-/* Maps the first len_bytes (whole pages) of a memfd twice, the second time right behind the first, so
- * that what goes round a ring's end lies in one piece. NULL, with errno. Any thread. */
+/* Maps the first len_bytes (whole pages) of a memfd twice, one mapping right after the other, so
+ * that data that wraps around the end of a ring is contiguous. NULL on failure, with errno. Any
+ * thread. */
 void *beam_ring_map(int fd, size_t len_bytes, bool writable);
-/* Nothing for NULL. */
+/* Unmaps both. Accepts NULL. */
 void beam_ring_unmap(void *base, size_t len_bytes);
 
 #endif

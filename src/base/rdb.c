@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause
- * RDB numbers, little-endian fields and varints: bytes in, bytes out. */
+ * Encodes and decodes RDB lengths and integers, little-endian fields and varints. */
 #include "rdb.h"
 
 #include <string.h>
@@ -10,7 +10,7 @@
 
 void beam_rdb_put_magic(uint8_t out[BEAM_RDB_MAGIC_BYTES], unsigned version)
 {
-	/* Bytes, not a text. NOLINTNEXTLINE(bugprone-not-null-terminated-result) */
+	/* Bytes, not a C string. NOLINTNEXTLINE(bugprone-not-null-terminated-result) */
 	memcpy(out, version < BEAM_RDB_VALKEY_FIRST ? "REDIS0000" : "VALKEY000",
 	       BEAM_RDB_MAGIC_BYTES);
 	for (size_t i = BEAM_RDB_MAGIC_BYTES; version && i-- > BEAM_RDB_MAGIC_BYTES - 3;

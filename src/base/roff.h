@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * Text for man pages: for programs that print their own.
+ * Text of man pages, for programs that print their own.
  */
 #ifndef BEAM_ROFF_H
 #define BEAM_ROFF_H
 
 #include <stdio.h>
 
-/* Prints text with what roff would take for its own escaped: backslashes, hyphens of options, and a
- * period or quote that begins a line. */
+/* Prints text, and escapes what roff would interpret: backslashes, hyphens of options, and a period
+ * or quote at the beginning of a line. */
 void beam_roff_put(const char *text, FILE *out);
 
 #endif

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause
- * Not by vfork: on kernels before 5.17 a process that dies by SIGSYS takes all along that share its memory. */
+ * fork, not vfork: on kernels before 5.17 a process killed by SIGSYS takes all processes with it
+ * that share its memory. */
 #include "schedule.h"
 
 #include <errno.h>
@@ -16,7 +17,7 @@
 #include "fault.h"
 #include "sockets.h"
 
-/* True also where the kernel does not tell. */
+/* Also true if the kernel does not tell. */
 static bool is_filtered(void)
 {
 	static const char field[] = "\nSeccomp:";
@@ -31,7 +32,7 @@ static bool is_filtered(void)
 	return !at || strtol(at + sizeof(field) - 1, NULL, 10) != 0;
 }
 
-/* Sets what is set already, which nobody needs a right for. */
+/* Sets what is set already, which needs no privileges. */
 static void try_calls(void)
 {
 	cpu_set_t cpus;
@@ -51,7 +52,7 @@ int beam_may_call(void (*calls)(void))
 	pid_t pid = err ? -1 : fork();
 
 	if (pid == 0) {
-		prctl(PR_SET_DUMPABLE, 0); /* its end is no crash */
+		prctl(PR_SET_DUMPABLE, 0); /* its death is no crash */
 		calls();
 		_exit(0);
 	}

@@ -1,18 +1,19 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * Whether a process here lives on when it changes its priority or its processors. A filter of system calls
- * (seccomp) may refuse these, which does no harm, or end whoever makes them.
+ * Whether processes here survive a change of their priority or CPU affinity. A system call filter
+ * (seccomp) may refuse such calls, which does no harm, or kill the process that makes them.
  */
 #ifndef BEAM_SCHEDULE_H
 #define BEAM_SCHEDULE_H
 
-/* Tries it: where there is a filter by a process of its own, which it forks and waits for, a fraction of a
- * millisecond for a small program. The answer holds for all that this process starts, too. 1 or 0; -errno: no
- * process could be had, so nothing is known. */
+/* Finds out by trying. If there is a filter, the calls are made in a forked process, which this
+ * function waits for: a fraction of a millisecond for a small program. The answer also applies to
+ * all processes that this one starts. 1 or 0; -errno: no process could be forked, so nothing is
+ * known. */
 int beam_may_schedule(void);
 
-/* The same for any calls: 1 if a process that makes them lives on, or there is no filter. They are made in a
- * forked process, where there may be no other thread. */
+/* The same for any calls: 1 if a process that makes them survives, or if there is no filter.
+ * `calls` runs in a forked process, without the other threads. */
 int beam_may_call(void (*calls)(void));
 
 #endif

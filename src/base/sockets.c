@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause
- * Packets with file descriptors over unix sockets, whole transfers over streams. */
+ * Packets with file descriptors over unix sockets, complete transfers on streams, and small fd
+ * helpers. */
 #include "sockets.h"
 
 #include <errno.h>
@@ -17,7 +18,7 @@
 #include "clock.h"
 #include "rdbeam/error.h"
 
-#define ABSTRACT_NAME_BYTES 6 /* NUL and five hex digits, given by the kernel's autobind */
+#define ABSTRACT_NAME_BYTES 6 /* a NUL and five hex digits, assigned by the kernel's autobind */
 
 int beam_packet_listen(uint8_t name[6], size_t *name_len)
 {
@@ -137,8 +138,8 @@ int beam_wait_for(int fd, short events, int64_t timeout_ms)
 	}
 }
 
-/* A peer that closes before it has read all leaves an ECONNRESET here, which comes once, and before
- * the packets that it sent: those are asked for again. */
+/* If the peer closes before it has read everything, ECONNRESET is returned here, once, ahead of the
+ * packets that the peer has sent. So try again, to receive these. */
 static ssize_t receive(int sock, struct msghdr *msg, int flags)
 {
 	bool reset = false;
@@ -206,7 +207,7 @@ void beam_allow_files(void)
 	if (getrlimit(RLIMIT_NOFILE, &files))
 		return;
 	files.rlim_cur = files.rlim_max;
-	/* Refused, it is as it was. */
+	/* If it is refused, the limit stays as it was. */
 	(void)setrlimit(RLIMIT_NOFILE, &files);
 }
 

@@ -81,7 +81,7 @@ void beam_text_plain(char *text)
 			*at = '?';
 }
 
-/* Bytes of the character at `at`; 0: there is none. */
+/* Length in bytes of the character at `at`; 0 if it is not valid UTF-8. */
 static size_t utf8_bytes(const unsigned char *at)
 {
 	size_t n = at[0] < 0x80   ? 1
@@ -94,7 +94,7 @@ static size_t utf8_bytes(const unsigned char *at)
 	for (size_t i = 1; i < n; i++)
 		if ((at[i] & 0xc0) != 0x80)
 			return 0;
-	/* Longer than need be; half of a surrogate pair; above U+10FFFF. */
+	/* Overlong encodings, surrogates, and what is above U+10FFFF. */
 	if ((at[0] == 0xe0 && at[1] < 0xa0) || (at[0] == 0xf0 && at[1] < 0x90) ||
 	    (at[0] == 0xed && at[1] > 0x9f) || (at[0] == 0xf4 && at[1] > 0x8f))
 		return 0;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause
- * SIGSEGV and SIGBUS of a thread's own doing arrive in that thread, so its jump is found in
- * thread-local memory. A fault outside of any run is handed back: the old handler is put in and the
- * instruction faults once more. */
+ * SIGSEGV and SIGBUS that a thread causes are delivered to that thread, so its jump buffer is found
+ * in thread-local memory. A fault outside of beam_trap_run is passed on: the old handler is
+ * restored, and the instruction faults once more. */
 #include "trap.h"
 
 #include <errno.h>
@@ -24,7 +24,7 @@ void beam_traps_set(struct beam_traps *before)
 {
 	struct sigaction action = {.sa_handler = on_fault};
 
-	inside = NULL; /* touches the thread's memory now, and not first in the handler */
+	inside = NULL; /* allocates the thread's memory now, not in the handler */
 	sigemptyset(&action.sa_mask);
 	sigaction(SIGSEGV, NULL, &outside.segv);
 	sigaction(SIGBUS, NULL, &outside.bus);
