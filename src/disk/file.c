@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause
- * The dump's file: without a name while it is written, so that a crash leaves nothing; named only
- * by the process that may rename. Every step that fails takes the temporary name away again. */
+ * The dump's file. It has no name while it is written, so that a crash leaves nothing behind; only
+ * the process that may rename it gives it a name. If a later step fails, the temporary name is
+ * removed. */
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -12,9 +13,9 @@
 #include "fault.h"
 #include "log.h"
 
-#define FILE_MODE 0666 /* less the umask, as Redis makes its dump */
+#define FILE_MODE 0666 /* minus the umask, as Redis creates its dump */
 
-/* Opens with O_DIRECT, or without where the file system refuses it. Returns the fd or -errno. */
+/* Opens with O_DIRECT, or without it if the file system refuses it. Returns the fd or -errno. */
 static int open_direct(int dirfd, const char *name, int flags, bool *direct)
 {
 	int fd = openat(dirfd, name, flags | O_DIRECT, FILE_MODE);
@@ -25,9 +26,9 @@ static int open_direct(int dirfd, const char *name, int flags, bool *direct)
 	return fd < 0 ? -errno : fd;
 }
 
-/* A name with our pid in it that exists already is a dead process's: it goes. The third try is for
- * file systems that create the name before they refuse O_DIRECT, and so exist for the second open.
- */
+/* The name contains our pid, so an existing file is a dead process's and can be removed. The third
+ * try is for file systems that create the file before they refuse O_DIRECT, which makes the second
+ * open find it. */
 static int open_named(int dirfd, const char *name, bool *direct)
 {
 	int flags = O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW;
@@ -50,7 +51,8 @@ int beam_file_create(int dirfd, const char *fallback_name, int *fd, bool *direct
 	int made = BEAM_FAULT("file.tmpfile");
 
 	made = made ? made : open_direct(dirfd, ".", O_TMPFILE | O_RDWR | O_CLOEXEC, &is_direct);
-	/* EISDIR: a kernel or file system that takes O_TMPFILE for an open of the directory. */
+	/* EISDIR: a kernel or file system that does not know O_TMPFILE and takes it for an open of
+	 * the directory. */
 	if (made == -EOPNOTSUPP || made == -EISDIR || made == -ENOENT || made == -EINVAL) {
 		is_named = true;
 		made = open_named(dirfd, fallback_name, &is_direct);
@@ -77,7 +79,7 @@ static int link_file(int dirfd, int fd, const char *name)
 	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
 	if (!linkat(AT_FDCWD, path, dirfd, name, AT_SYMLINK_FOLLOW))
 		return 0;
-	/* The name is a dead process's: it carries the pid. */
+	/* The name contains our pid, so it is a dead process's. */
 	if (errno == EEXIST && !unlinkat(dirfd, name, 0) &&
 	    !linkat(AT_FDCWD, path, dirfd, name, AT_SYMLINK_FOLLOW))
 		return 0;

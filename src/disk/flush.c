@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * A flush over either engine. A write is cut into operations of at most write_bytes; an operation
- * that came out short or was refused for the moment goes again, before new ones.
+ * A flush on either engine. A write is split into operations of at most write_bytes. An operation
+ * that was short, or refused temporarily, is started again, before new ones.
  *
- *	queue -> (depth, tokens) -> operations under way -> done -> finished -> the callback
+ *	queue -> (depth, tokens) -> operations in flight -> done -> finished -> the callback
  *	                    again <-------- short, EAGAIN --'
- * After the first error nothing new is started; every write and the finish end with that error.
+ *
+ * After the first error nothing new is started; all writes and the finish complete with that error.
  */
 #include "disk.h"
 
@@ -27,7 +28,7 @@
 #define DEPTH_MAX           128u
 #define WRITE_BYTES_DEFAULT (4u << 20)
 #define WRITE_BYTES_MAX     (1u << 30)
-#define RETRIES_MAX         64u /* of one operation without any progress */
+#define RETRIES_MAX         64u /* of one operation, without any progress */
 #define RETRY_NS            1000000u
 
 struct beam_disk_write {
@@ -35,8 +36,8 @@ struct beam_disk_write {
 	const uint8_t *buf;
 	uint64_t offset, cookie;
 	size_t len_bytes;      /* of the caller's data */
-	size_t padded;         /* what is written */
-	size_t hole, hole_end; /* but for what lies between */
+	size_t padded;         /* bytes to write */
+	size_t hole, hole_end; /* not written: what lies between */
 	size_t started;
 	uint32_t under_way;
 };
@@ -53,15 +54,15 @@ struct beam_flush {
 	int fd;
 	struct beam_disk_pace pace;
 	bool direct;
-	int error; /* the first one, for good */
+	int error; /* the first one; permanent */
 	uint32_t write_bytes;
 	uint32_t under_way;
 	uint32_t depth;
-	struct beam_disk_op *slots; /* depth of them; an idle one has no write */
+	struct beam_disk_op *slots; /* `depth` of them; an idle one has no write */
 	struct beam_disk_fifo idle, again;
 	struct write_fifo queue, finished;
 	uint64_t written;
-	uint64_t end; /* file offset behind the last byte ever asked for, padding included */
+	uint64_t end; /* end of the last byte requested so far, including padding */
 	enum finish_state finish;
 	uint64_t file_bytes;
 };
@@ -109,7 +110,7 @@ static void start_op(struct beam_flush *f, struct beam_disk_op *op)
 	f->ops->start(f->engine, op);
 }
 
-/* Cuts the next operation off the first write of the queue. */
+/* Starts the next operation of the first write in the queue. */
 static void start_next(struct beam_flush *f)
 {
 	struct beam_disk_write *write = f->queue.first;
@@ -137,7 +138,7 @@ static void start_next(struct beam_flush *f)
 	start_op(f, op);
 }
 
-/* After an error: what was not started ends, what was is waited for. */
+/* After an error: completes what was not started. What is in flight is waited for. */
 static void give_up_queue(struct beam_flush *f)
 {
 	struct beam_disk_write *write;
@@ -155,8 +156,8 @@ static void give_up_queue(struct beam_flush *f)
 	}
 }
 
-/* All writes are done: the size, then fsync. Operations in a row write beyond the image's end only
- * where the last one was padded. */
+/* All writes are done: sets the file's size, then fsyncs. Operations write past the end of the
+ * image only if the last one was padded. */
 static void start_finish(struct beam_flush *f)
 {
 	int err = f->error ? f->error : BEAM_FAULT("disk.trim");
@@ -175,7 +176,7 @@ static void start_finish(struct beam_flush *f)
 	start_op(f, op);
 }
 
-/* Starts all that may start, and submits it. */
+/* Starts everything that may start, and submits it. */
 static void pump(struct beam_flush *f)
 {
 	struct beam_disk_op *op;
@@ -188,12 +189,13 @@ static void pump(struct beam_flush *f)
 		start_next(f);
 	if (f->finish == FINISH_WANTED && !f->queue.first && !f->under_way)
 		start_finish(f);
-	/* Completions call again; when none is to come, the clock has to. */
+	/* Completions trigger the next attempt; since there may be none to come, set a timer,
+	 * too. */
 	if (f->ops->submit(f->engine))
 		beam_disk_pace_wake_in(&f->pace, RETRY_NS);
 }
 
-/* The same outside of reap: what ended without an engine's completion has to wake the caller. */
+/* For calls outside of reap: what completes without the engine must wake the caller. */
 static void pump_and_wake(struct beam_flush *f)
 {
 	pump(f);
@@ -201,8 +203,8 @@ static void pump_and_wake(struct beam_flush *f)
 		beam_disk_pace_nudge(&f->pace);
 }
 
-/* The file system took O_DIRECT at open and refuses it now: the rest goes through the page cache.
- */
+/* The file system accepted O_DIRECT at open but refuses it now: the rest goes through the page
+ * cache. */
 static void drop_direct(struct beam_flush *f)
 {
 	int flags = fcntl(f->fd, F_GETFL);
@@ -217,8 +219,8 @@ static void drop_direct(struct beam_flush *f)
 					  "continuing with buffered writes");
 }
 
-/* What the operation came to: a count of bytes, or -errno. With O_DIRECT only whole blocks count:
- * the rest of a block has to be written again anyway. */
+/* The result of an operation: a number of bytes, or -errno. With O_DIRECT only whole blocks count,
+ * since the rest of a block must be written again anyway. */
 static int64_t outcome(const struct beam_disk_op *op)
 {
 	int64_t result = op->result;
@@ -237,7 +239,7 @@ static int64_t outcome(const struct beam_disk_op *op)
 	return result;
 }
 
-/* True if the operation must go again, as it is now. */
+/* True if the operation must be started again, as it is now. */
 static bool take_outcome(struct beam_flush *f, struct beam_disk_op *op)
 {
 	int64_t n = outcome(op);
@@ -443,7 +445,7 @@ static void free_writes(struct write_fifo *fifo)
 		free(write);
 }
 
-/* A write that has left the queue belongs to its operations: the last one given up frees it. */
+/* A write that has left the queue belongs to its operations: the last of these frees it. */
 static void free_started(struct beam_flush *f)
 {
 	for (uint32_t i = 0; i < f->depth; i++) {

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause
- * A token bucket and the fds that say when to look again. */
+ * A token bucket, and the fds that wake the flush. */
 #include "pace.h"
 
 #include <errno.h>
@@ -13,7 +13,7 @@
 #include "log.h"
 #include "sockets.h"
 
-#define RATE_MAX     (1ull << 40) /* bytes per second: beyond it, no limit */
+#define RATE_MAX     (1ull << 40) /* bytes per second; above it there is no limit */
 #define PIECE_MIN    (64u << 10)
 #define PIECES_PER_S 16u
 #define NS_PER_S     1000000000ull
@@ -93,7 +93,7 @@ static void fill_bucket(struct beam_disk_pace *pace)
 	    (unsigned __int128)pace->rate * (now - pace->filled_ns) / NS_PER_S;
 
 	if (grown == 0)
-		return; /* the time counts for the next call */
+		return; /* the time is counted in the next call */
 	pace->filled_ns = now;
 	if (grown > (unsigned __int128)(pace->burst - pace->tokens))
 		pace->tokens = pace->burst;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  * The engine for kernels and sandboxes without io_uring: one thread that calls pwrite and fsync in
- * the order of starting. */
+ * the order in which operations were started. */
 #include <errno.h>
 #include <pthread.h>
 #include <signal.h>
@@ -25,7 +25,7 @@ static int run(const struct beam_disk_op *op)
 {
 	ssize_t n;
 
-	/* Not so for fsync: the first try's failure is the only one that is told. */
+	/* fsync is not repeated: the kernel reports a failure only once. */
 	if (op->verb == BEAM_DISK_FSYNC)
 		return fsync(op->fd) ? -errno : 0;
 	do {
@@ -73,7 +73,7 @@ static int posix_open(int event, uint32_t depth, struct beam_disk_engine_state *
 	pthread_mutex_init(&engine->lock, NULL);
 	pthread_cond_init(&engine->work, NULL);
 	pthread_cond_init(&engine->done_one, NULL);
-	/* The thread takes no signals: they are the loop's. */
+	/* The thread blocks all signals, which belong to the loop. */
 	sigfillset(&all);
 	pthread_sigmask(SIG_SETMASK, &all, &old);
 	int err = -pthread_create(&engine->thread, NULL, worker, engine);
@@ -92,7 +92,7 @@ static int posix_open(int event, uint32_t depth, struct beam_disk_engine_state *
 
 static void posix_add_buffer(struct beam_disk_engine_state *engine, void *base, uint64_t len_bytes)
 {
-	(void)engine, (void)base, (void)len_bytes; /* nothing is registered for pwrite */
+	(void)engine, (void)base, (void)len_bytes; /* pwrite needs no registration */
 }
 
 static void posix_start(struct beam_disk_engine_state *engine, struct beam_disk_op *op)

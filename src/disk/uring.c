@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause
- * The io_uring engine: one ring for each flush, buffers registered into a sparse table so that the
- * kernel does not pin and unpin the same pages for each write. Closing a file descriptor cancels
- * nothing in flight: close reaps every completion. */
+ * The io_uring engine: one ring per flush. Buffers are registered in a sparse table, so that the
+ * kernel does not pin and unpin the same pages for each write. Closing a file descriptor does not
+ * cancel operations in flight, so close reaps every completion. */
 #include <errno.h>
 #include <inttypes.h>
 #include <liburing.h>
@@ -46,7 +46,7 @@ static int check_opcodes(struct io_uring *ring)
 	return good ? 0 : -ENOSYS;
 }
 
-/* Each call by itself may be what a filter of system calls ends a process for. */
+/* A system call filter may kill the process for any of these calls, so each is tried. */
 static void try_calls(void)
 {
 	struct io_uring_params params = {0};
@@ -74,7 +74,7 @@ static int uring_open(int event, uint32_t depth, struct beam_disk_engine_state *
 	if (!engine)
 		return -ENOMEM;
 	err = !err && deadly ? -EPERM : err;
-	/* One entry more than operations: the queue is never full. */
+	/* One more entry than there are operations, so the queue is never full. */
 	err = err ? err : io_uring_queue_init(depth + 1, &engine->ring, IORING_SETUP_CLAMP);
 	if (err) {
 		free(engine);
@@ -103,7 +103,8 @@ static void say_slow(struct beam_disk_engine_state *engine, uint64_t len_bytes, 
 		 len_bytes >> 20, strerror(-err));
 }
 
-/* Registering takes 5 ms a GB, which a copy under way would wait for: it is done by the first write. */
+/* Registering takes 5 ms per GB, which would delay a copy; so the first write from the buffer does
+ * it. */
 static void uring_add_buffer(struct beam_disk_engine_state *engine, void *base, uint64_t len_bytes)
 {
 	if (engine->fixed && engine->nbuffers < BUFFERS_MAX)
@@ -131,7 +132,7 @@ static bool is_registered(struct beam_disk_engine_state *engine, uint32_t number
 	return b->state == REGISTERED;
 }
 
-/* Index of the registered buffer that holds all of the operation's bytes, or -1. */
+/* Index of the registered buffer that contains all bytes of the operation, or -1. */
 static int find_buffer(struct beam_disk_engine_state *engine, const struct beam_disk_op *op)
 {
 	for (uint32_t i = 0; i < engine->nbuffers; i++) {
@@ -195,8 +196,8 @@ static void uring_close(struct beam_disk_engine_state *engine)
 {
 	while (uring_next_done(engine, true))
 		;
-	/* At once, for the kernel tears a ring down at leisure, with the pages pinned until then.
-	 */
+	/* Do this at once: the kernel destroys a ring lazily, and would keep the pages pinned until
+	 * then. */
 	if (engine->fixed)
 		io_uring_unregister_buffers(&engine->ring);
 	io_uring_queue_exit(&engine->ring);
