@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause
- * disk.h's contract, over each engine and on a disk and a memory file system. */
+ * The contract of disk.h, for each engine, on a disk and on a memory file system. */
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -17,9 +17,9 @@
 
 #include <cmocka.h>
 
-#define ODD_BYTES (5 * (size_t)IMAGE_SEGMENT + 1234567) /* its tail is no multiple of 4096 */
+#define ODD_BYTES (5 * (size_t)IMAGE_SEGMENT + 1234567) /* its size is not a multiple of 4096 */
 
-/* Begins a run, or skips where the kernel has no io_uring for us. */
+/* Begins a run; skips the test if io_uring is not available. */
 static void begin(struct disk_run *run, void **state, size_t bytes, struct beam_flush_opts opts)
 {
 	const struct disk_place *place = *state;
@@ -94,7 +94,7 @@ static void nothing_ready_when_idle(void **state)
 	assert_int_equal(poll(&pfd, 1, 0), 0);
 	disk_run_write(&run);
 	assert_true(disk_run_wait(&run, 6));
-	/* The last completion may come with one nudge too many, not more. */
+	/* After the last completion there may be one wake-up too many, but no more. */
 	beam_flush_reap(run.flush, NULL, NULL);
 	assert_int_equal(poll(&pfd, 1, 0), 0);
 	assert_int_equal(run.nfinished, 0);
@@ -121,14 +121,14 @@ static void rate_limit_is_kept(void **state)
 	assert_int_equal(disk_run_all(&run), 0);
 	uint64_t took = beam_now_ms() - start;
 
-	/* 8 MiB take 500 ms, less the bucket that is full at first (1/16 s) and the operation that
-	 * may overdraw it (1/16 s). */
+	/* 8 MiB take 500 ms, minus the bucket, which is full at first (1/16 s), and the last
+	 * operation, which may overdraw it (1/16 s). */
 	assert_in_range(took, 350, 5000);
 	assert_true(disk_run_same(&run));
 	disk_run_end(&run);
 }
 
-/* Bytes changed after close must never reach the file. */
+/* Bytes that change after close must never reach the file. */
 static void close_is_a_fence(void **state)
 {
 	struct disk_run run;
@@ -175,7 +175,7 @@ static void close_leaves_no_descriptors(void **state)
 	assert_int_equal(count_fds(), before);
 }
 
-/* A device that is full: real errors, from the first write on. */
+/* A full device: real errors, from the first write on. */
 static void full_device_fails_every_write(void **state)
 {
 	struct disk_run run;
@@ -194,7 +194,7 @@ static void full_device_fails_every_write(void **state)
 	disk_run_end(&run);
 }
 
-/* fsync of /dev/null is EINVAL: a finish that fails though all writes were good. */
+/* fsync of /dev/null is EINVAL: the finish fails although all writes succeeded. */
 static void failed_fsync_fails_the_finish(void **state)
 {
 	struct disk_run run;
@@ -210,7 +210,7 @@ static void failed_fsync_fails_the_finish(void **state)
 	disk_run_end(&run);
 }
 
-/* What the kernel says of memory that is not aligned: EINVAL, at the write. */
+/* The kernel refuses memory that is not aligned with EINVAL, at the write. */
 static void refused_direct_write_goes_on_buffered(void **state)
 {
 	struct disk_run run;
@@ -270,7 +270,8 @@ static void failed_publish_leaves_nothing(void **state)
 	disk_run_end(&run);
 }
 
-/* Zeros that are left out stay zeros, in a file of the same size that takes no room for them. */
+/* Zeros that are left out read as zeros, in a file of the same size that takes no space for
+ * them. */
 static void hole_is_not_written(void **state)
 {
 	struct disk_run run;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause
- * disk.h's contract when the kernel does not play along. Needs a build with RDBEAM_FAULTS; fault
- * points count per process, so each case runs in a child of its own. */
+ * The contract of disk.h when the kernel fails. Needs a build with RDBEAM_FAULTS. Fault points are
+ * counted per process, so each case runs in its own child. */
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -14,7 +14,7 @@
 
 #define ODD_BYTES (5 * (size_t)IMAGE_SEGMENT + 1234567)
 
-/* In the children. Says which check failed and ends the case. */
+/* For the children: prints which check failed, and ends the case. */
 #define CHECK(condition)                                                                           \
 	do {                                                                                       \
 		if (!(condition)) {                                                                \
@@ -40,7 +40,7 @@ static void start(struct disk_run *run, const struct disk_place *place)
 	beam_flush_add_buffer(run->flush, run->image, run->mapped);
 }
 
-/* The engine copes: the file is whole. */
+/* The engine recovers: the file is complete. */
 static void is_healed(const struct disk_place *place, int code)
 {
 	struct disk_run run;
@@ -54,7 +54,8 @@ static void is_healed(const struct disk_place *place, int code)
 	disk_run_end(&run);
 }
 
-/* The flush fails for good: each write is heard of, the finish too, and later writes as well. */
+/* The flush fails permanently: each write completes with the error, so does the finish, and so do
+ * later writes. */
 static void fails_for_good(const struct disk_place *place, int code)
 {
 	struct disk_run run;
@@ -70,7 +71,7 @@ static void fails_for_good(const struct disk_place *place, int code)
 	disk_run_end(&run);
 }
 
-/* All writes are good, the finish is not. */
+/* All writes succeed, the finish does not. */
 static void finish_fails(const struct disk_place *place, int code)
 {
 	struct disk_run run;
@@ -82,7 +83,7 @@ static void finish_fails(const struct disk_place *place, int code)
 	disk_run_end(&run);
 }
 
-/* Without io_uring: AUTO writes by pwrite, asking for io_uring is refused. */
+/* Without io_uring: AUTO writes with pwrite; a request for io_uring is refused. */
 static void falls_back(const struct disk_place *place, int code)
 {
 	struct disk_place automatic = *place;
@@ -110,7 +111,7 @@ static void is_refused(const struct disk_place *place, int code)
 	disk_run_end(&run);
 }
 
-/* What is left after a publish that fails. */
+/* Checks what is left after a failed publish. */
 static void publish(const struct disk_place *place, int code, const char *text)
 {
 	struct disk_run run;
@@ -139,7 +140,7 @@ static void publish_keeps_the_old(const struct disk_place *place, int code)
 	publish(place, code, "old");
 }
 
-/* The new file (empty: nothing was flushed) has the name, but nobody may call it durable. */
+/* The new file (empty: nothing was flushed) has the name, but must not be reported as durable. */
 static void publish_fails_late(const struct disk_place *place, int code)
 {
 	publish(place, code, "");

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: BSD-3-Clause
- *
- * Power loss, replayed: everything that a save does to its directory is recorded (the linker puts
- * this file's functions in the place of the system's), and after every step the disk is rebuilt as
- * a loss at that moment may leave it. Of what was not made durable by fsync anything may be there or
- * not: each write for itself, in any order; names in their order, as a journal keeps them. The dump
- * must then be the old one or the new one, whole, and once the save has said that it is done, the
- * new one. The posix engine is recorded; io_uring does the same steps in the same order (flush.c). */
+ * Power loss, replayed. Everything that a save does to its directory is recorded (the linker
+ * replaces the system's functions with those of this file). After every step the disk is rebuilt as
+ * a loss of power at that moment may leave it. Whatever was not made durable by fsync may be there
+ * or not: each write independently, in any order; names in their order, as a journal keeps them.
+ * The dump must then be the old one or the new one, complete; and once the save has reported
+ * success, the new one. The posix engine is recorded; io_uring does the same steps in the same
+ * order (flush.c). */
 #include <errno.h>
 #include <fcntl.h>
 #include <stdarg.h>
@@ -18,7 +18,7 @@
 #include "disk_fixture.h"
 
 #define STEPS_MAX 4096
-#define LOSSES    24 /* rebuilt after each step, with dice */
+#define LOSSES    24 /* rebuilt after each step, at random */
 
 enum verb { WRITE, TRIM, SYNC, LINK, RENAME, SYNC_DIR, SAID_DONE };
 
@@ -29,7 +29,7 @@ struct step {
 
 static struct step steps[STEPS_MAX];
 static uint32_t nsteps;
-static struct disk_run *recorded; /* NULL: not now */
+static struct disk_run *recorded; /* NULL: not recording */
 static uint64_t dice = 0x9e3779b97f4a7c15;
 
 static bool coin(void)
@@ -110,14 +110,14 @@ int __wrap_renameat(int from_dir, const char *from, int dir, const char *name)
 /* ---- a disk after the loss ------------------------------------------------------------------ */
 
 struct disk {
-	uint8_t *there; /* one byte for each block of the new file: its data is on the disk */
-	uint64_t bytes; /* the new file's size */
+	uint8_t *there; /* one byte per block of the new file: its data is on the disk */
+	uint64_t bytes; /* size of the new file */
 	bool renamed;
 };
 
 #define BLOCK 4096u
 
-/* The first `n` steps, then the loss. */
+/* Rebuilds the disk after the first `n` steps and a loss of power. */
 static void rebuild(uint32_t n, struct disk *disk)
 {
 	uint32_t synced = 0, named = 0;
@@ -131,7 +131,7 @@ static void rebuild(uint32_t n, struct disk *disk)
 		if (steps[i].verb == SYNC_DIR)
 			named = i;
 	}
-	bool journal = true; /* names that are not durable: a first part of them is there */
+	bool journal = true; /* of the names that are not durable the first ones are there */
 
 	for (uint32_t i = 0; i < n; i++) {
 		const struct step *step = &steps[i];
@@ -199,7 +199,7 @@ static int save(const struct disk_place *place)
 	bool ever_old = false, ever_new = false;
 	uint32_t broken = lose_power_everywhere(&ever_old, &ever_new);
 
-	/* The replay itself can tell: without the fsync of the file it finds the damage. */
+	/* The replay itself works: without the fsync of the file it finds damage. */
 	for (uint32_t i = 0; i < nsteps; i++)
 		if (steps[i].verb == SYNC)
 			steps[i].verb = TRIM, steps[i].offset = run.bytes;

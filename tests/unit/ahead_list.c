@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause
- * Lists built here as servers have them: each element is fetched once, and what is no list is left alone. */
+ * Skip lists, built here like servers have them: each element is prefetched once, and what is not a
+ * list is left alone. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -16,10 +17,10 @@
 #define LEVELS     32
 #define NODE_WORDS (3 + 2 * LEVELS)
 
-/* In words. */
+/* Offsets in words. */
 struct shape {
 	unsigned backward, level;
-	bool own_header; /* the list is its header */
+	bool own_header; /* the list's struct is its header node */
 };
 
 static const struct shape shapes[] = {{2, 3, false}, {1, 2, false}, {1, 2, true}};
@@ -28,7 +29,7 @@ static const struct shape shapes[] = {{2, 3, false}, {1, 2, false}, {1, 2, true}
 
 struct set {
 	const struct shape *shape;
-	uintptr_t *nodes; /* n and, behind them, the header */
+	uintptr_t *nodes; /* n nodes, then the header */
 	uintptr_t list[4], zset[2];
 	unsigned n;
 	uint8_t object[BEAM_OBJECT_HEAD_BYTES + sizeof(uintptr_t)];
@@ -39,7 +40,7 @@ static uintptr_t *node_of(const struct set *set, unsigned i)
 	return set->nodes + (size_t)i * NODE_WORDS;
 }
 
-/* The nodes in an order of memory that is not the list's. */
+/* The order of the nodes in memory differs from that of the list. */
 static unsigned place_of(const struct set *set, unsigned i)
 {
 	return (unsigned)((uint64_t)i * 7919 % set->n);
@@ -50,7 +51,7 @@ static uintptr_t *member(const struct set *set, unsigned i)
 	return node_of(set, place_of(set, i));
 }
 
-/* Node i has as many levels as i + 1 can be halved twice, and one more. */
+/* Node i has one level more than i + 1 can be divided by 4. */
 static unsigned levels_of(unsigned i)
 {
 	unsigned levels = 1;
@@ -97,8 +98,9 @@ static void build(struct set *set, const struct shape *shape, unsigned n)
 	memcpy(set->object + BEAM_OBJECT_HEAD_BYTES, &zset, sizeof(zset));
 }
 
-/* As the serializer writes it. Returns how many elements it was ahead by at least, but at the end. The score is known
- * by its place on the stack, as the server's is, so not on one that ASan makes up (gcc 13 and newer). */
+/* Writes the set as the serializer does. Returns by how many elements the prefetching was ahead at
+ * least, except at the end. The score is recognized by its place on the stack, as with the server;
+ * so it must not be on a fake stack of ASan (gcc 13 and newer). */
 __attribute__((no_sanitize_address)) static int64_t write_all(struct beam_ahead *ahead,
 							      const struct set *set)
 {
@@ -128,7 +130,7 @@ static void every_element_is_fetched_in_time(void **state)
 
 			build(&set, &shapes[i], n);
 			for (unsigned times = 1; times <= 10;
-			     times++) { /* more than proofs are made */
+			     times++) { /* more often than proofs are made */
 				int64_t least = write_all(&ahead, &set);
 
 				assert_int_equal(beam_ahead_elements(&ahead), (uint64_t)times * n);

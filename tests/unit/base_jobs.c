@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause
- * Jobs for threads: all come back, worked off or not as the end was asked for. */
+ * The pool of worker threads: all jobs come back, run or not, depending on how the pool was
+ * ended. */
 #include <poll.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -56,7 +57,7 @@ static void each_comes_back_worked_once(void **state)
 		assert_int_equal(poll(&pfd, 1, 20000), 1);
 		n += take_all(jobs);
 	}
-	assert_int_equal(poll(&pfd, 1, 0), 0); /* nothing is done that was not taken */
+	assert_int_equal(poll(&pfd, 1, 0), 0); /* all finished jobs have been taken */
 	beam_jobs_stop(jobs);
 	assert_null(beam_jobs_done(jobs));
 	beam_jobs_close(&jobs);
@@ -92,8 +93,8 @@ static void wait_to_end(struct beam_job *job)
 		continue;
 }
 
-/* Whether the others have begun when the stop comes is the scheduler's: they come back in any case,
- * and none was begun before one that was given earlier. */
+/* The scheduler decides whether the other jobs have begun when the stop comes. They come back in
+ * any case, and none was begun before an earlier one. */
 static void stop_gives_back_what_was_not_begun(void **state)
 {
 	struct counted counted[NJOBS], first = {.job.work = wait_to_end};

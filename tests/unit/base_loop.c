@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause
- * The event loop: order and time of timers, watches that come and go from callbacks. */
+ * The event loop: order and time of timers, and watches that are added and removed by callbacks. */
 #include <fcntl.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -23,7 +23,7 @@ struct fixture {
 	uint64_t started_ms;
 };
 
-/* A callback's argument: which of the fixture's things it is. */
+/* A callback's argument: identifies one of the fixture's watches or timers. */
 struct tag {
 	struct fixture *f;
 	unsigned number;
@@ -48,7 +48,7 @@ static int teardown(void **state)
 
 	beam_loop_close(&f->loop);
 	assert_null(f->loop);
-	beam_loop_close(&f->loop); /* NULL-safe */
+	beam_loop_close(&f->loop); /* accepts NULL */
 	for (int i = 0; i < 2; i++) {
 		close(f->pipes[i][0]);
 		close(f->pipes[i][1]);
@@ -93,7 +93,7 @@ static void test_timer_can_be_moved_and_cancelled(void **state)
 	assert_int_equal(beam_timer_set(f->loop, 1, on_timer, &tags[0], &f->timers[0]), 0);
 	assert_int_equal(beam_timer_set(f->loop, 2, on_timer, &tags[1], &f->timers[1]), 0);
 	assert_int_equal(beam_timer_set(f->loop, 10, on_timer, &tags[3], &f->timers[3]), 0);
-	/* Moved, not doubled: after 1 is done. */
+	/* The timer was moved, not added twice: it fires after 1. */
 	assert_int_equal(beam_timer_set(f->loop, 5, on_timer, &tags[0], &f->timers[0]), 0);
 	assert_int_equal(beam_timer_set(f->loop, 3, on_timer, &tags[2], &f->timers[2]), 0);
 	beam_timer_cancel(&f->timers[2]);
@@ -142,7 +142,7 @@ static void test_watch_is_level_triggered(void **state)
 
 	assert_int_equal(
 	    beam_watch_add(f->loop, f->pipes[0][0], EPOLLIN, on_byte, &tag, &f->watches[0]), 0);
-	/* One byte is read a call; what is left is seen again. */
+	/* Each call reads one byte; what is left is reported again. */
 	assert_int_equal(write(f->pipes[0][1], "xxs", 3), 3);
 	assert_int_equal(beam_loop_run(f->loop), 0);
 	assert_string_equal(f->order, "000");

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause
- * CRC64 and its joining, RDB lengths and integers, varints, error texts. */
+ * CRC64 and combining CRCs, RDB lengths and integers, varints, error texts. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -12,7 +12,7 @@
 
 #include <cmocka.h>
 
-/* Bit by bit, from the definition: nothing in common with the code under test. */
+/* Computes it bit by bit, from the definition: shares nothing with the code under test. */
 static uint64_t slow_crc(uint64_t crc, const uint8_t *buf, size_t len)
 {
 	for (size_t i = 0; i < len; i++) {
@@ -80,7 +80,7 @@ static void test_crc_shift_by_terabytes(void **state)
 	struct beam_crc64_shift one, two;
 
 	(void)state;
-	/* Shifting by n twice is shifting by 2n. */
+	/* Shifting by n twice equals shifting by 2n. */
 	for (uint64_t n = 1; n <= (uint64_t)1 << 42; n <<= 3) {
 		beam_crc64_shift_init(&one, n);
 		beam_crc64_shift_init(&two, 2 * n);

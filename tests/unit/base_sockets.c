@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause
- * Packets and the file descriptors they carry. */
+ * Packets and the file descriptors that they carry. */
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -100,7 +100,7 @@ static void test_fds_arrive_and_are_cloexec(void **state)
 		assert_int_equal(fstat(got[i], &st), 0);
 		assert_int_equal(st.st_size, 100 + i);
 		assert_true(fcntl(got[i], F_GETFD) & FD_CLOEXEC);
-		assert_int_not_equal(fcntl(sent[i], F_GETFD), -1); /* still the sender's */
+		assert_int_not_equal(fcntl(sent[i], F_GETFD), -1); /* still open here */
 		beam_close(&sent[i]);
 		beam_close(&got[i]);
 	}
@@ -119,13 +119,13 @@ static void test_unwanted_fds_are_closed(void **state)
 	assert_int_equal(beam_packet_send(pair->client, "f", 1, fds, 2), 0);
 	assert_int_equal(beam_packet_recv(pair->server, buf, sizeof(buf), NULL, NULL, 1000), 1);
 	assert_int_equal(count_fds(), before);
-	/* A packet that is too large is refused, and its fds do not stay. */
+	/* A packet that is too large is refused, and its fds are closed. */
 	assert_int_equal(beam_packet_send(pair->client, "toolarge", 8, fds, 2), 0);
 	assert_int_equal(beam_packet_recv(pair->server, buf, sizeof(buf), got, &nfds, 1000),
 			 BEAM_E_PROTO);
 	assert_int_equal(nfds, 0);
 	assert_int_equal(count_fds(), before);
-	/* An empty one looks like the end, and its fds do not stay either. */
+	/* An empty packet looks like the end; its fds are closed, too. */
 	assert_int_equal(beam_packet_send(pair->client, "", 0, fds, 2), 0);
 	assert_int_equal(beam_packet_recv(pair->server, buf, sizeof(buf), got, &nfds, 1000),
 			 BEAM_E_GONE);
@@ -145,11 +145,11 @@ static void test_timeout_and_close(void **state)
 	beam_close(&pair->client);
 	assert_int_equal(beam_packet_recv(pair->server, buf, sizeof(buf), NULL, NULL, 1000),
 			 BEAM_E_GONE);
-	/* No SIGPIPE: we are still here. */
+	/* No SIGPIPE: this process is still alive. */
 	assert_int_equal(beam_packet_send(pair->server, "x", 1, NULL, 0), BEAM_E_GONE);
 }
 
-/* A saving child that ends before it has read all: what it said last must not be lost. */
+/* A saving child may end before it has read everything: what it said last must not be lost. */
 static void test_last_words_of_a_peer_that_did_not_listen(void **state)
 {
 	struct pair *pair = *state;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause
- * Chunks: what is read from good ones, and that damaged and hostile ones are refused. */
+ * Chunks: what is read from valid ones; damaged and hostile ones are refused. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -18,7 +18,7 @@ static const struct beam_gen gen = {0x1122334455667788, 9};
 
 #define ITEM(items, bytes) build_item(items, bytes, sizeof(bytes) - 1)
 
-/* Items that between them use every opcode that may stand before a key. */
+/* Items that together use every opcode that may precede a key. */
 static void build_sample(uint8_t *base, struct build_items *items)
 {
 	struct build_chunk chunk = {.first_index = 3, .nsegments = 1};
@@ -38,7 +38,7 @@ static void build_sample(uint8_t *base, struct build_items *items)
 	build_chunk(base, CHUNK_BYTES, &gen, &chunk);
 }
 
-/* Walks all items. The number of items, or the error. */
+/* Walks all items. Returns their number, or the error. */
 static int walk(const struct beam_chunk *chunk)
 {
 	struct beam_chunk_cursor cursor = {0};
@@ -126,9 +126,8 @@ static void test_every_flipped_bit_is_caught(void **state)
 	assert_int_equal(open_and_walk(base, true), 5);
 }
 
-/* The same with the CRC made right again: the shape itself must not be believed. Bits of the AUX
- * header, the sizes and the counts make the chunk unreadable; generation, place and payload are
- * free. */
+/* The same with the CRC corrected: the shape itself must be checked. Bits of the AUX header, the
+ * sizes and the counts make the chunk unreadable; generation, place and payload may be anything. */
 static void test_every_flipped_shape_bit_is_caught_by_the_shape(void **state)
 {
 	uint8_t base[CHUNK_BYTES], good[CHUNK_BYTES];
@@ -163,7 +162,7 @@ static void test_every_cut_is_caught(void **state)
 	(void)state;
 	build_sample(base, &items);
 	for (size_t len = 0; len < sizeof(base); len++) {
-		/* A copy of just that length, so that a sanitizer sees a read beyond it. */
+		/* A copy of exactly that length, so that sanitizers catch reads past it. */
 		uint8_t *copy = malloc(len ? len : 1);
 
 		memcpy(copy, base, len);
@@ -172,7 +171,7 @@ static void test_every_cut_is_caught(void **state)
 	}
 }
 
-/* A chunk of one item given by its bytes, its CRC right. */
+/* A chunk of one item, given by its bytes, with a correct CRC. */
 static int one_item(const void *bytes, size_t len_bytes)
 {
 	uint8_t base[CHUNK_BYTES] = {0};
@@ -193,9 +192,9 @@ static void test_hostile_items_are_refused(void **state)
 {
 	(void)state;
 	assert_int_equal(ONE_ITEM("\xfe\x00\x00\x01k\x01v"), 1);
-	/* No database named in the chunk's first item. */
+	/* The chunk's first item names no database. */
 	assert_int_equal(ONE_ITEM("\x00\x01k\x01v"), BEAM_E_FORMAT);
-	/* Lengths of keys that reach beyond the item, up to 2^64 - 1. */
+	/* Keys with lengths that reach past the item, up to 2^64 - 1. */
 	assert_int_equal(ONE_ITEM("\xfe\x00\x00\x7f\xff"), BEAM_E_TORN);
 	assert_int_equal(ONE_ITEM("\xfe\x00\x00\x80\xff\xff\xff\xffk"), BEAM_E_TORN);
 	assert_int_equal(ONE_ITEM("\xfe\x00\x00\x81\xff\xff\xff\xff\xff\xff\xff\xffk"),
@@ -207,7 +206,7 @@ static void test_hostile_items_are_refused(void **state)
 	assert_int_equal(ONE_ITEM("\xfe\x00\x00\xc3\x02\x01\x00k"), BEAM_E_FORMAT);
 	assert_int_equal(ONE_ITEM("\xfe\x80\x80\x00\x00\x00\x00\x01k\x01v"), BEAM_E_FORMAT);
 	assert_int_equal(ONE_ITEM("\xfe\xc0\x01\x00\x01k\x01v"), BEAM_E_FORMAT);
-	/* Opcodes where a type should be, in the wrong order, twice. */
+	/* Opcodes in place of a type, in the wrong order, and twice. */
 	assert_int_equal(ONE_ITEM("\xfe\x00\xff\x01k\x01v"), BEAM_E_FORMAT);
 	assert_int_equal(ONE_ITEM("\xfe\x00\xf9\x01\xf8\x01\x00\x01k\x01v"), BEAM_E_FORMAT);
 	assert_int_equal(ONE_ITEM("\xfe\x00\xfe\x00\x00\x01k\x01v"), BEAM_E_FORMAT);
@@ -221,7 +220,7 @@ static void test_hostile_items_are_refused(void **state)
 	assert_int_equal(ONE_ITEM("\xfe\x00\xf8"), BEAM_E_TORN);
 }
 
-/* Footers whose numbers do not fit the bytes; everything else, the CRC too, is right. */
+/* Footers with numbers that do not fit the bytes; everything else is correct, including the CRC. */
 static void test_hostile_footers_are_refused(void **state)
 {
 	uint8_t good[CHUNK_BYTES], base[CHUNK_BYTES];
@@ -305,7 +304,8 @@ static void test_empty_and_header_chunks(void **state)
 	build_chunk(base, sizeof(base), &gen, &chunk);
 	assert_int_equal(open_and_walk(base, true), 0);
 
-	/* Only chunk 0, which must have no items, and AUX data of modules may have a body without items. */
+	/* Only chunk 0, which must not have items, and AUX data of modules may have a body without
+	 * items. */
 	memset(base, 0, sizeof(base));
 	chunk.body = (const uint8_t *)"REDIS0010";
 	chunk.body_bytes = 9;
@@ -336,7 +336,7 @@ static void test_smallest_chunk_has_no_padding(void **state)
 	assert_ptr_equal(chunk.index, base + BEAM_AUX_FIXED_BYTES);
 }
 
-/* Of 100 byte values a replica's module takes its share, of counters it does not. */
+/* A replica's module takes its share of values of 100 bytes, but not of counters. */
 static void test_chunks_worth_sharing(void **state)
 {
 	struct beam_chunk_footer footer = {.nitems = 1000, .body_bytes = 1000 * 115};

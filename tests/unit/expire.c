@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause
- * When a key ends, where the server says only what is left of it (Redis before 7.0.5). */
+ * When a key expires, on servers that only tell the time left (Redis before 7.0.5). */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -14,7 +14,7 @@
 
 static mstime_t ends;
 
-/* As such a server reckons: with the time of the moment, and never below nothing. */
+/* Computes it as such a server does: from the current time, and never below 0. */
 static mstime_t what_is_left(RedisModuleKey *key)
 {
 	mstime_t left = ends - (mstime_t)beam_wall_ms();
@@ -37,7 +37,7 @@ static int of_an_old_server(void **state)
 	return 0;
 }
 
-/* Over several milliseconds, whose ends fall between the questions. */
+/* Runs over several milliseconds, so that the clock ticks between the calls. */
 static void it_is_exact(void **state)
 {
 	(void)state;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause
- * What the image writer wrote, read back: every key once, with its value, by the index and by
+ * Reads back what the image writer has written: every key once, with its value, by the index and by
  * beam_verify; for items from one byte to several segments. */
 #include <dirent.h>
 #include <errno.h>
@@ -65,7 +65,8 @@ static bool has_slot(void *ctx, uint32_t index)
 {
 	const struct memory *m = ctx;
 
-	/* Some have to be waited for: then all before must have been sealed. */
+	/* For some slots the writer has to wait; all earlier segments must have been sealed
+	 * then. */
 	return index % 5 != 3 && m->sealed_bytes[index] == 0;
 }
 
@@ -104,8 +105,8 @@ static struct beam_segment_source source = {
     .crcs = crcs,
 };
 
-/* Value i: its length and its bytes follow from i. Mostly small; some of a good part of a segment,
- * some of more than one. */
+/* Length and bytes of value i follow from i. Most values are small; some take a good part of a
+ * segment, some more than one. */
 static size_t value_bytes(unsigned i)
 {
 	if (i % 1000 == 999)
@@ -120,7 +121,7 @@ static uint8_t value_byte(unsigned i, size_t at)
 	return (uint8_t)(i * 31 + at * 7 + (at >> 8));
 }
 
-static uint8_t *values[KEYS]; /* what was put: it stays until the flush */
+static uint8_t *values[KEYS]; /* what was put; must stay valid until the flush */
 
 struct value {
 	const uint8_t *bytes;
@@ -281,7 +282,7 @@ static void test_a_pool_writes_the_same(void **state)
 	beam_copy_pool_close(&pool);
 }
 
-/* A piece more or less than was told would be read as something else. */
+/* A piece more or less than announced would be misread as something else. */
 static void test_pieces_are_counted(void **state)
 {
 	static const uint8_t bytes[100];
@@ -305,7 +306,8 @@ static int cpus_of(pid_t tid, cpu_set_t *set)
 	return CPU_COUNT(set);
 }
 
-/* As many threads as processors, the owner one of them: each has its own, until the pool is closed. */
+/* With as many threads as processors, including the owner, each has its own processor until the
+ * pool is closed. */
 static void test_threads_have_a_processor_each(void **state)
 {
 	struct beam_copy_pool *pool;
@@ -320,7 +322,7 @@ static void test_threads_have_a_processor_each(void **state)
 
 	assert_non_null(tasks);
 	while ((entry = readdir(tasks))) {
-		/* A sanitizer's thread has them all. */
+		/* A sanitizer's own thread may run on all of them. */
 		if (entry->d_name[0] == '.' || cpus_of((pid_t)atoi(entry->d_name), &set) != 1)
 			continue;
 		CPU_OR(&used, &used, &set);
@@ -331,13 +333,13 @@ static void test_threads_have_a_processor_each(void **state)
 	assert_true(CPU_EQUAL(&used, &before));
 	beam_copy_pool_close(&pool);
 	assert_int_equal(cpus_of(0, &set), cpus);
-	/* More threads than processors run where the system wants them. */
+	/* If there are more threads than processors the scheduler decides. */
 	assert_int_equal(beam_copy_pool_open((uint32_t)cpus, true, &pool), 0);
 	assert_int_equal(cpus_of(0, &set), cpus);
 	beam_copy_pool_close(&pool);
 }
 
-/* The owner goes on, and so do the threads. */
+/* The owner continues, and so do the threads. */
 static void test_a_piece_that_cannot_be_read_fails_its_job(void **state)
 {
 	uint8_t *hole = mmap(NULL, SEGMENT, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -381,7 +383,7 @@ static int setup(void **state)
 	memory.base = malloc((size_t)SEGMENTS * SEGMENT);
 	if (!memory.base)
 		return -1;
-	memset(memory.base, 0xa5, (size_t)SEGMENTS * SEGMENT); /* slots are not clean in life */
+	memset(memory.base, 0xa5, (size_t)SEGMENTS * SEGMENT); /* as slots are not zeroed either */
 	return 0;
 }
 

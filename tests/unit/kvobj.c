@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause
- * Tables of objects with their keys inside, built here as Redis 8.2 and 8.6 have them: each object is found
- * once, and what is none is not believed. */
+ * Tables of objects with their keys embedded, built here like Redis 8.2 and 8.6 have them: each
+ * object is found once, and what is not such a table is not trusted. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -68,7 +68,8 @@ static size_t name_of(unsigned i, char name[16])
 	return (size_t)snprintf(name, 16, "key %u", i);
 }
 
-/* Every third one has room for a time: in front of it, or between its words and the key. */
+/* Every third object has room for an expiry time: in front of it, or between its words and the
+ * key. */
 static void make_object(unsigned i)
 {
 	uint8_t *object = objects[i], *at = object + 16;
@@ -237,7 +238,7 @@ static int run(enum beam_kv_form which)
 				    : cmocka_run_group_tests(with_keys, NULL, NULL);
 }
 
-/* A process for each form: what a server's form is, is asked once. */
+/* One process per form, because a server's form is looked up only once. */
 int main(void)
 {
 	int failed = 0;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause
- * Lanes against a daemon's half that is played by a thread over a real region: every message, real
- * forks, and a daemon that fails at each point. */
+ * Lanes against a thread that plays the daemon over a real region: every message, real forks, and a
+ * daemon that fails at each point. */
 #include "lane.h"
 
 #include <errno.h>
@@ -38,7 +38,7 @@
 #endif
 #endif
 
-/* The daemon's half: one connection per lane, all on one thread. */
+/* The daemon's part: one connection per lane, all on one thread. */
 struct host {
 	struct beam_region *region;
 	struct beam_table *table;
@@ -49,19 +49,19 @@ struct host {
 	int conns[CONNS];
 	uint32_t nconns, told_extents[CONNS];
 	/* behaviour */
-	uint32_t granted;    /* entries below have a slot */
-	uint32_t grant_step; /* slots granted at each NEED beyond the one asked for */
-	uint32_t fail_at;    /* NEED of this index or beyond is answered by FAILED */
-	uint32_t close_at;   /* ... by closing */
+	uint32_t granted;    /* entries below this have a slot */
+	uint32_t grant_step; /* slots granted at each NEED in addition to the one requested */
+	uint32_t fail_at;    /* NEED of this index or a higher one is answered by FAILED */
+	uint32_t close_at;   /* ... or by closing the connection */
 	bool refuse;
-	/* what was heard */
+	/* what was received */
 	_Atomic uint32_t nsealed, njoined, ncopied, naborted, extents_known;
 };
 
 static void die(const char *what)
 {
 	perror(what);
-	abort(); /* on the host's thread cmocka cannot unwind */
+	abort(); /* cmocka cannot unwind from the host's thread */
 }
 
 static void host_grow(struct host *h, uint32_t want)
@@ -80,7 +80,7 @@ static void tell_extents(struct host *h, uint32_t conn)
 	uint32_t n = beam_region_extents(h->region);
 
 	if (h->told_extents[conn] == UINT32_MAX)
-		return; /* has said neither BEGIN nor JOIN */
+		return; /* has sent neither BEGIN nor JOIN */
 	for (uint32_t i = h->told_extents[conn]; i < n; i++) {
 		struct beam_ctl_extent message = {.extent = i};
 		void *base;
@@ -91,7 +91,7 @@ static void tell_extents(struct host *h, uint32_t conn)
 		int err =
 		    beam_ctl_send(h->conns[conn], BEAM_CTL_EXTENT, &message, sizeof(message), fd);
 
-		/* A worker that is done is gone; what it said is still in the socket. */
+		/* A worker that has finished is gone; its messages are still in the socket. */
 		if (err && err != BEAM_E_GONE)
 			die("EXTENT");
 	}
@@ -174,7 +174,7 @@ static void on_message(struct host *h, uint32_t conn)
 	if (m.head.type == BEAM_CTL_JOIN) {
 		h->njoined++;
 		h->extents_known = m.join.extents_known;
-		h->told_extents[conn] = 0; /* more than it needs: it has to bear that */
+		h->told_extents[conn] = 0; /* more than it needs, which it must tolerate */
 		tell_extents(h, conn);
 	}
 }
@@ -200,7 +200,7 @@ static void *host_thread(void *arg)
 			h->conns[n] = accept4(h->listener, NULL, NULL, SOCK_CLOEXEC);
 			h->nconns++;
 		}
-		/* Last, so that all that was said before is heard. */
+		/* Handled last, so that everything sent before is received. */
 		if (pfds[0].revents && !pfds[1].revents) {
 			bool quiet = true;
 
@@ -273,7 +273,8 @@ static struct beam_lane *begin_good(struct host *h)
 	return lane;
 }
 
-/* Claims, fills and seals one segment; its bytes and CRC say which. 0 or the source's code. */
+/* Claims, fills and seals one segment, whose bytes and CRC depend on its index. 0 or the source's
+ * code. */
 static int write_segment(const struct beam_segment_source *source, uint32_t *index)
 {
 	uint8_t *base;
@@ -288,7 +289,7 @@ static int write_segment(const struct beam_segment_source *source, uint32_t *ind
 
 static bool segment_is_right(const struct host *h, uint32_t index)
 {
-	/* What the host's thread did before it granted is seen behind this. */
+	/* Acquire: makes visible what the host's thread did before it granted the slot. */
 	const struct beam_table_entry *entry = &h->table->entry[index];
 	uint32_t slot = atomic_load_explicit(&entry->slot, memory_order_acquire);
 
@@ -357,7 +358,7 @@ static void claims_stay_within_the_table(void **state)
 	host_stop(&h);
 }
 
-/* The thread sanitizer hangs in the child of a process with threads. */
+/* The thread sanitizer hangs in a forked child of a process with threads. */
 static void skip_forks_under_tsan(void **state)
 {
 	(void)state;
@@ -367,7 +368,7 @@ static void skip_forks_under_tsan(void **state)
 #endif
 }
 
-/* Four processes write at once; nothing is lost, doubled or mixed. */
+/* Four processes write at the same time; nothing is lost, duplicated or mixed up. */
 static void workers_share_the_image(void **state)
 {
 	skip_forks_under_tsan(state);
@@ -427,7 +428,8 @@ static void waiter_inherits_every_extent(void **state)
 	}
 	assert_int_equal(waitpid(pid, &status, 0), pid);
 	assert_int_equal(status, 0);
-	/* The coordinator has written nothing and asked for nothing: all is still in its socket. */
+	/* The coordinator has written nothing and asked for nothing, so all messages are still in
+	 * its socket. */
 	atomic_store(&h.table->total, 40);
 	int sock, fds[BEAM_EXTENTS_MAX + 1], nfds = 0;
 
@@ -484,7 +486,7 @@ static void full_region_is_the_daemons_word(void **state)
 	for (uint32_t i = 0; i < 3; i++)
 		assert_int_equal(write_segment(source, &index), 0);
 	assert_int_equal(write_segment(source, &index), BEAM_E_FULL);
-	/* For good. */
+	/* Permanently. */
 	assert_int_equal(write_segment(source, &index), BEAM_E_FULL);
 	beam_lane_abort(lane, BEAM_E_FULL, "test");
 	beam_lane_close(&lane);
@@ -527,7 +529,7 @@ static void aborted_generation_stops_writers(void **state)
 	host_stop(&h);
 }
 
-/* Memory that was trimmed and another extent that took its number: the slot is in the new one. */
+/* Memory was trimmed, and another extent got its number: the slot is in the new one. */
 static void renumbered_extent_is_mapped_anew(void **state)
 {
 	(void)state;
@@ -540,7 +542,7 @@ static void renumbered_extent_is_mapped_anew(void **state)
 
 	assert_int_equal(write_segment(source, &index), 0);
 	assert_int_equal(ftruncate(fd, 4 * SEGMENT), 0);
-	/* Not sealed: a lane does not map what could be truncated under it. */
+	/* Not sealed: a lane does not map memory that could be truncated. */
 	assert_int_equal(beam_ctl_send(h.conns[0], BEAM_CTL_EXTENT, &message, sizeof(message), fd),
 			 0);
 	struct beam_lane *other = NULL;

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause
- * Option tables: what is parsed, what is refused and with which words, and the help's layout. */
+ * Option tables: what is parsed, what is refused and with what message, and the layout of the help
+ * text. */
 #include "options.h"
 
 #include <errno.h>
@@ -61,7 +62,7 @@ static const struct beam_option table[] = {
 };
 #define NOPTIONS (sizeof(table) / sizeof(table[0]))
 
-/* Splits at spaces and parses. */
+/* Splits a command line at spaces and parses it. */
 struct parsed {
 	struct sample got;
 	int code;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause
- * Memory that grows: what is in it stays, and what comes is zeroed, aligned and usable. */
+ * Memory that grows: its contents stay, and what is added is zeroed, aligned and usable. */
 #include <stdint.h>
 #include <string.h>
 
@@ -14,7 +14,7 @@
 #define ALIGNED    (2 * MIB)
 #define PAGE       4096
 #define LONGEST    (96 * MIB)
-#define IMPOSSIBLE ((size_t)1 << 47) /* more than there are addresses */
+#define IMPOSSIBLE ((size_t)1 << 47) /* larger than the address space */
 
 static uint8_t mark(size_t at)
 {

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause
- * The walk over a cluster's tables, one for each slot, of a server that is played: it has what
- * Redis 7.4 has in memory, as far as the walk looks, and a scan that goes through it. */
+ * The walk over a cluster's tables, one per slot, of a simulated server. It has in memory what
+ * Redis 7.4 has, as far as the walk looks at it, and a scan over it. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -16,15 +16,15 @@
 #include "rdbeam/error.h"
 
 #define KEYS        6000
-#define LARGE_SLOT  777  /* has a third of them, and is in mid-rehash */
-#define EMPTY_SLOT  5    /* has a table and no keys */
-#define OTHER_SLOTS 3001 /* between two slots that have keys */
+#define LARGE_SLOT  777  /* has a third of the keys, and is in mid-rehash */
+#define EMPTY_SLOT  5    /* has a table without keys */
+#define OTHER_SLOTS 3001 /* between two slots with keys */
 #define STORE_WORDS 96
 #define LIST_WORD   13
 #define PARTS       8
 
 struct name {
-	uint8_t len, cap, kind; /* the server's string: 8 bits of length */
+	uint8_t len, cap, kind; /* string header with a length of 8 bits */
 	char text[29];
 };
 
@@ -53,11 +53,11 @@ static struct {
 	struct object values[KEYS];
 	struct entry entries[KEYS];
 	struct dict *slots[BEAM_CLUSTER_SLOTS];
-	struct dict *list[BEAM_CLUSTER_SLOTS]; /* of the same, for the walk to find */
+	struct dict *list[BEAM_CLUSTER_SLOTS]; /* for the walk to find */
 	uintptr_t store[STORE_WORDS];
 	uintptr_t db[4];
 	unsigned seen[KEYS]; /* by the walk */
-	unsigned hidden;     /* this key the scan leaves out; KEYS: none */
+	unsigned hidden;     /* the scan leaves this key out; KEYS: none */
 } server;
 
 struct handle {
@@ -81,7 +81,7 @@ static void put(unsigned slot, unsigned number)
 	struct name *name = &server.names[number];
 	struct entry *entry = &server.entries[number];
 	struct dict *dict = server.slots[slot];
-	/* What was put in before the rehash began, and has not been moved yet, is in the first. */
+	/* Keys added before the rehash began, and not moved yet, are in the first table. */
 	int t = dict->rehash_at >= 0 && number % 2;
 	uint64_t bucket = number / 3 & ((1u << dict->exponent[t]) - 1);
 
@@ -177,8 +177,8 @@ static void show(struct entry *entry, RedisModuleScanCB each, void *arg)
 		     arg);
 }
 
-/* A bucket of the smaller table, and those of the larger that it splits into. Returns the size of
- * the smaller one. */
+/* Shows a bucket of the smaller table, and those of the larger one that it splits into. Returns the
+ * size of the smaller table. */
 static uint64_t show_bucket(const struct dict *dict, uint64_t bucket, RedisModuleScanCB each,
 			    void *arg)
 {
@@ -222,7 +222,7 @@ static int scan_large(RedisModuleCtx *ctx, RedisModuleScanCursor *cursor, RedisM
 	return ++cursor->at < buckets;
 }
 
-/* What an object of its looks like: one reference, and no key inside. */
+/* An object as this server makes it: one reference, no embedded key. */
 static RedisModuleString *new_string(RedisModuleCtx *ctx, const char *bytes, size_t len)
 {
 	static struct object fresh = {.head = 1ull << 32};
@@ -238,7 +238,7 @@ static void free_string(RedisModuleCtx *ctx, RedisModuleString *string)
 
 /* ---- tests ---------------------------------------------------------------------------------- */
 
-/* Without a cluster: there is the large slot's table alone. */
+/* Without a cluster: only the large slot's table exists. */
 static const struct beam_peek_facts large = {.keys = KEYS / 3};
 
 static const struct beam_peek_facts all = {.keys = KEYS, .by_slot = true};
@@ -334,7 +334,7 @@ static void a_list_that_leads_nowhere_is_no_crash(void **state)
 	assert_true(open_table(&all, &table));
 }
 
-/* A key that is not where the scan finds it, of the first that the proof looks at. */
+/* Hides a key, one of the first that the proof looks at, from the scan. */
 static void a_scan_that_differs_is_believed(void **state)
 {
 	struct beam_peek_table table;
@@ -355,7 +355,7 @@ static void have_the_large_table_only(void)
 	server.store[LIST_WORD] = (uintptr_t)&server.list[LARGE_SLOT];
 }
 
-/* One step of a rehash, as a lookup takes it in Redis 7.0.0, in a child, too. */
+/* Moves one bucket of a rehash, as a lookup does in Redis 7.0.0, even in a child. */
 static int on_key_of_a_server_that_rehashes(void *arg, const struct beam_open_key *key)
 {
 	int err = on_key(arg, key);

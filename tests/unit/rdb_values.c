@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause
- * The walk over RDB values: one value of each shape, as the servers write it; each is walked to its
- * last byte and no further, and each cut of it is noticed. */
+ * The walk over RDB values: one value of each shape, as servers write it. Each is walked to its
+ * last byte and no further, and truncation is noticed at every byte. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -25,7 +25,7 @@ struct value {
 
 #define EIGHT   "\x00\x01\x02\x03\x04\x05\x06\x07"
 #define ID      EIGHT EIGHT
-#define STREAM1 "\x01\x10" ID "\x03lp.\x01\x05\x01" /* listpacks, length, last id */
+#define STREAM1 "\x01\x10" ID "\x03lp.\x01\x05\x01" /* listpacks, length, last ID */
 
 static const struct value values[] = {
     VALUE(BEAM_RDB_STRING, "\x05value"),
@@ -54,8 +54,8 @@ static const struct value values[] = {
     VALUE(BEAM_RDB_HASH_ZIPLIST, "\x02zl"),
     VALUE(BEAM_RDB_LIST_QUICKLIST, "\x02\x02zl\x02zl"),
     VALUE(BEAM_RDB_STREAM_LISTPACKS, STREAM1 "\x00"),
-    VALUE(BEAM_RDB_STREAM_LISTPACKS, STREAM1 "\x01\x01g\x05\x01"    /* group, its last id */
-					     "\x01" ID EIGHT "\x02" /* pending: id, time, count */
+    VALUE(BEAM_RDB_STREAM_LISTPACKS, STREAM1 "\x01\x01g\x05\x01"    /* group, its last ID */
+					     "\x01" ID EIGHT "\x02" /* pending: ID, time, count */
 					     "\x01\x05"
 					     "alice" EIGHT "\x01" ID), /* consumer */
     VALUE(BEAM_RDB_HASH_LISTPACK, "\x02lp"),
@@ -79,14 +79,14 @@ static const struct value values[] = {
     VALUE(BEAM_RDB_STREAM_LISTPACKS_4,
 	  STREAM1 "\x01\x01\x00\x00\x05"
 		  "\x00"                 /* groups */
-		  "\x40\x64\x40\x64\x01" /* seconds, most entries, producers */
+		  "\x40\x64\x40\x64\x01" /* seconds, maximum, producers */
 		  "\x01p\x02"
 		  "\x02i1\x05\x01\x02i2\x05\x02"
 		  "\x03\x01"),
 };
 #define NVALUES (sizeof(values) / sizeof(values[0]))
 
-/* Walks bytes that stand at the very end of an allocation, for the sanitizer to watch. */
+/* Walks bytes at the very end of an allocation, so that sanitizers catch reads past it. */
 static int walk_value(uint8_t type, const void *bytes, size_t len, size_t *pos)
 {
 	uint8_t *copy = malloc(len ? len : 1);
@@ -183,7 +183,7 @@ static void test_bad_forms_and_unknown_types(void **state)
 	}
 }
 
-/* Redis and Valkey mean different things by the same opcode, in front of a key's type. */
+/* In front of a key's type, Redis and Valkey use the same opcode for different things. */
 static void test_what_stands_before_a_key(void **state)
 {
 	static const struct {
@@ -220,7 +220,7 @@ static void test_what_stands_before_a_key(void **state)
 	}
 }
 
-/* Each as a string is stored: a form byte, lengths, bytes. */
+/* Stored form: a form byte, lengths, bytes. */
 #define STORED(text) (const uint8_t *)(text), sizeof(text) - 1
 
 static struct beam_rdb_string string_of(const uint8_t *bytes, size_t len_bytes)
@@ -247,7 +247,7 @@ static void test_keys_and_texts_of_each_form(void **state)
 	    {STORED("\xc0\xfb"), "-5"},
 	    {STORED("\xc1\x18\xfc"), "-1000"},
 	    {STORED("\xc2\x00\x00\x00\x80"), "-2147483648"},
-	    /* Literals, then pieces of 3 and of 9 bytes that overlap what they make. */
+	    /* Literals, then references of 3 and of 9 bytes that overlap their own output. */
 	    {STORED("\xc3\x06\x06\x02xyz\x20\x02"), "xyzxyz"},
 	    {STORED("\xc3\x07\x0c\x02xyz\xe0\x00\x02"), "xyzxyzxyzxyz"},
 	    {STORED("\xc3\x00\x00"), ""},
@@ -282,12 +282,12 @@ static void test_damaged_compression_is_refused(void **state)
 	} cases[] = {
 	    {STORED("\xc3\x02\x20\x1fx")},         /* more literals than bytes */
 	    {STORED("\xc3\x04\x02\x02xyz")},       /* more literals than room */
-	    {STORED("\xc3\x03\x0c\x00x\xe0")},     /* a long piece without its length */
-	    {STORED("\xc3\x03\x04\x00x\x20")},     /* a piece without its place */
-	    {STORED("\xc3\x04\x04\x00x\x20\x05")}, /* a piece from before the beginning */
-	    {STORED("\xc3\x04\x02\x00x\x20\x00")}, /* a piece longer than the room */
-	    {STORED("\xc3\x02\x05\x00x")},         /* too little */
-	    {STORED("\xc3\x02\x7f\xff\x00x")},     /* more than so few bytes can stand for */
+	    {STORED("\xc3\x03\x0c\x00x\xe0")},     /* a long reference without its length */
+	    {STORED("\xc3\x03\x04\x00x\x20")},     /* a reference without its distance */
+	    {STORED("\xc3\x04\x04\x00x\x20\x05")}, /* a reference to before the beginning */
+	    {STORED("\xc3\x04\x02\x00x\x20\x00")}, /* a reference longer than the room */
+	    {STORED("\xc3\x02\x05\x00x")},         /* too little output */
+	    {STORED("\xc3\x02\x7f\xff\x00x")},     /* more than so few bytes can expand to */
 	};
 	struct beam_rdb_buffer buffer = {0};
 	struct beam_item item = {0};

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause
- * The region as its owner sees it: growth, limits, slots, trimming, new segment sizes. */
+ * The region as its owner sees it: growth, limits, slots, trimming, changes of the segment size. */
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -23,7 +23,7 @@
 #define MIB     (1ull << 20)
 #define SEGMENT (2u << 20)
 
-/* All tests are run with one, and with the most. */
+/* All tests run with one thread and with the maximum. */
 static unsigned threads;
 
 static struct beam_region *open_region_of(uint64_t max_bytes, uint32_t segment_bytes,
@@ -44,7 +44,8 @@ static struct beam_region *open_region(uint64_t max_bytes, uint32_t segment_byte
 	return open_region_of(max_bytes, segment_bytes, BEAM_HUGEPAGES_TRY, threads);
 }
 
-/* Grows and waits until so many slots are free, or cannot be. What collect said, the worst of it. */
+/* Grows and waits until so many slots are free, or cannot be. Returns the worst result of
+ * beam_region_collect. */
 static int grow(struct beam_region *region, uint32_t want_free)
 {
 	struct pollfd pfd = {.fd = beam_region_fd(region), .events = POLLIN};
@@ -95,7 +96,7 @@ static void limit_is_never_passed(void **state)
 	assert_int_equal(grow(region, 13), BEAM_E_FULL);
 	assert_non_null(strstr(beam_region_error(region), "50 MiB"));
 	assert_false(beam_region_growing(region));
-	/* What there is, is offered. */
+	/* The memory that exists is offered. */
 	assert_int_equal(beam_region_free_slots(region), 12);
 	assert_int_equal(beam_region_bytes(region), 48 * MIB);
 	assert_int_equal(beam_region_could_hold(region, UINT64_MAX), 12);
@@ -106,7 +107,7 @@ static void limit_is_never_passed(void **state)
 	beam_region_close(&region);
 }
 
-/* Slots that are there are all that is told of, when they are enough. */
+/* If the free slots are enough, nothing else is counted. */
 static void enough_is_not_asked_for(void **state)
 {
 	(void)state;
@@ -152,8 +153,8 @@ static void first_slots_come_before_the_last(void **state)
 static void memory_is_resident_and_sealed(void **state)
 {
 	(void)state;
-	/* Extents are as large as is wanted: others take from the pool of huge pages, too. And they come
-	 * in a row: several threads finish when they do. */
+	/* No huge pages: others take from the pool, too, which makes extents smaller. And one
+	 * thread: several finish in any order. */
 	struct beam_region *region = open_region_of(64 * MIB, SEGMENT, BEAM_HUGEPAGES_NO, 1);
 	unsigned char *resident = malloc(32 * MIB / 4096);
 	struct stat st;
@@ -163,7 +164,7 @@ static void memory_is_resident_and_sealed(void **state)
 
 	assert_non_null(resident);
 	assert_int_equal(grow(region, 16), 0);
-	/* The first is small, because somebody waits for it; the second is the rest. */
+	/* The first extent is small, because somebody waits for it; the second is the rest. */
 	assert_true(beam_region_extent(region, 0, &fd, &base, &bytes));
 	assert_int_equal(bytes, 4 * SEGMENT);
 	assert_true(beam_region_extent(region, 1, &fd, &base, &bytes));
@@ -199,7 +200,7 @@ static void trim_keeps_what_is_held(void **state)
 	beam_region_trim(region);
 	assert_int_equal(beam_region_extents(region), BEAM_SLOT_EXTENT(slot) + 1);
 	assert_int_equal(*(uint8_t *)beam_region_at(region, slot), 7);
-	/* A number rests before it names other memory. */
+	/* A number is not reused soon for other memory. */
 	while (beam_region_take(region, &other) == 0)
 		;
 	assert_int_equal(grow(region, 1), 0);
@@ -235,7 +236,7 @@ static void segment_size_changes_when_empty(void **state)
 	assert_int_equal(beam_region_take(region, &slot), 0);
 	assert_int_equal(beam_region_configure(region, &opts), -EBUSY);
 	beam_region_give(region, slot);
-	beam_region_grow(region, 32); /* of the old size: must not turn up */
+	beam_region_grow(region, 32); /* of the old size: must not appear */
 	assert_int_equal(beam_region_configure(region, &opts), 0);
 	assert_int_equal(grow(region, 8), 0);
 	assert_int_equal(beam_region_free_slots(region), 8);
@@ -268,8 +269,8 @@ static void close_stops_a_growth(void **state)
 	assert_null(region);
 }
 
-/* Uses the machine's own pool: with none, `require` must say so and `try` must go on. What there was
- * before and after is what can be judged by, as others take from it meanwhile. */
+/* Uses the machine's own pool: if it is empty, `require` must fail and `try` must continue. Others
+ * may take pages meanwhile, so the test compares with what was free before and after. */
 static void hugepages_are_had_or_said_to_be_missing(void **state)
 {
 	(void)state;
@@ -306,7 +307,7 @@ static void hugepages_are_had_or_said_to_be_missing(void **state)
 	beam_region_close(&region);
 }
 
-/* Many growths and takings back in a row, which cross: the limit holds, and none is forgotten. */
+/* Many growths and cancellations that overlap: the limit holds, and no growth is lost. */
 static void growths_cross(void **state)
 {
 	(void)state;
@@ -339,7 +340,7 @@ static void available_memory_is_believable(void **state)
 	assert_in_range(available, MIB, pages * (uint64_t)sysconf(_SC_PAGESIZE));
 }
 
-/* A group's files below a directory of our own, as the kernel has them (NULL: not there). */
+/* A control group's files in a directory of our own, as the kernel has them (NULL: missing). */
 static void make_group(const char *dir, const char *max, const char *high, const char *usage)
 {
 	const char *const names[] = {"memory.max", "memory.high", "memory.current", "memory.stat"};

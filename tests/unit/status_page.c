@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause
- * The page of numbers: what is read is what was published last, whole, whatever else is being written. */
+ * The status page: a reader always gets the last status published, complete, whatever is being
+ * written meanwhile. */
 #include "status_page.h"
 
 #include <errno.h>
@@ -18,7 +19,7 @@ static void open_both(struct beam_status_page **module, struct beam_status_page 
 
 	assert_int_equal(beam_status_page_create(&fd, module), 0);
 	assert_int_equal(beam_status_page_open(fd, daemon), 0);
-	assert_true(ftruncate(fd, 1) < 0); /* nobody can take the memory away from a reader */
+	assert_true(ftruncate(fd, 1) < 0); /* nobody can truncate the memory under a reader */
 	close(fd);
 }
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause
- * A child that the server forks for us ends before the server's code goes on in it. */
+ * A child that the server forks for us exits before it runs any of the server's code. */
 #include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -15,7 +15,7 @@
 
 static int said[2];
 
-/* As a server forks: its code goes on in the child. */
+/* Forks like a server: its code continues in the child. */
 static int fork_of_a_server(RedisModuleForkDoneHandler done, void *data)
 {
 	int pid = fork();

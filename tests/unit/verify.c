@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause
- * beam_verify: an image laid out by hand and dumps of real servers pass with the right counts;
- * damaged ones are told, and what can still be read of them is read. */
+ * beam_verify: an image laid out by hand, and dumps of real servers, pass with the right counts.
+ * Damage is reported, and what can still be read is read. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -23,7 +23,7 @@ static uint8_t *image; /* header | one chunk | one chunk of two segments | one c
 
 #define ITEM(items, bytes) build_item(items, bytes, sizeof(bytes) - 1)
 
-/* The problems told by one run. */
+/* Problems reported by one run. */
 struct told {
 	int codes[64];
 	uint64_t offsets[64];
@@ -137,7 +137,7 @@ static void test_good_image(void **state)
 	assert_string_equal(report.server_version, "7.2.99");
 }
 
-/* A segment is damaged: it is named, its chunk is not read, all others are. */
+/* A segment is damaged: it is reported, its chunk is not read, all others are. */
 static void test_damage_costs_one_chunk(void **state)
 {
 	static const struct {
@@ -184,7 +184,7 @@ static void test_lost_footer_costs_one_chunk(void **state)
 	assert_int_equal(report.keys, 4);
 }
 
-/* Every bit of what is not payload: the chunks' heads and tails and the whole manifest. */
+/* Flips every bit that is not payload: heads and tails of the chunks, and the whole manifest. */
 static void test_every_flipped_header_bit_is_caught(void **state)
 {
 	const size_t first_tail = (size_t)SEGMENT - BEAM_CHUNK_FOOTER_BYTES;
@@ -217,7 +217,7 @@ static void test_every_flipped_header_bit_is_caught(void **state)
 	assert_int_equal(verify(&told, &report), 0);
 }
 
-/* Damage that the writer itself would have made: all CRCs are right. */
+/* Errors that the writer itself might make: all CRCs are correct. */
 static void test_wrong_contents_with_right_crcs(void **state)
 {
 	struct beam_verify_report report;
@@ -248,7 +248,7 @@ static void test_wrong_contents_with_right_crcs(void **state)
 	assert_int_equal(verify(&told, &report), BEAM_E_FORMAT);
 	assert_int_equal(told.n, 1);
 
-	/* A chunk of another generation is none of ours; a key in the header. */
+	/* A chunk of another generation is not one of this image; a key in the header. */
 	struct beam_gen other = {gen.nonce, gen.counter - 1};
 	struct build_chunk chunk = {.first_index = 4, .nsegments = 1};
 
@@ -260,7 +260,7 @@ static void test_wrong_contents_with_right_crcs(void **state)
 	assert_true(was_told(&told, BEAM_E_FORMAT, 4 * (uint64_t)SEGMENT));
 }
 
-/* A chunk without items: AUX data of a module, walked as far as a key. */
+/* A chunk without items: a module's AUX data, walked as far as a key. */
 static void test_aux_data_behind_the_keys(void **state)
 {
 	struct beam_verify_report report;
@@ -288,7 +288,7 @@ static void test_aux_data_behind_the_keys(void **state)
 	assert_true(was_told(&told, BEAM_E_FORMAT, 4 * (uint64_t)SEGMENT + 17));
 }
 
-/* One problem is enough for a caller that says so. */
+/* The callback can stop the run after one problem. */
 static void test_callback_stops_the_run(void **state)
 {
 	struct beam_verify_report report;
@@ -396,7 +396,7 @@ static void test_every_flip_and_cut_of_a_real_dump_is_caught(void **state)
 	free(bytes);
 }
 
-/* The repl-id as a server may store it: 40 bytes compressed. */
+/* A repl-id as a server may store it: 40 bytes, compressed. */
 static void test_compressed_aux_field_is_read(void **state)
 {
 	uint8_t file[128] = "REDIS0010\xfa\x07repl-id\xc3\x0a\x28\x03"
@@ -412,7 +412,7 @@ static void test_compressed_aux_field_is_read(void **state)
 	assert_string_equal(report.repl_id, "0123012301230123012301230123012301230123");
 }
 
-/* It goes to a terminal. */
+/* The text may go to a terminal. */
 static void test_control_bytes_of_a_file_are_not_repeated(void **state)
 {
 	uint8_t file[64] = "REDIS0010\xfa\x09redis-ver\x07"
