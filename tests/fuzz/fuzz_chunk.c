@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause
- * The input is a chunk's bytes. What is read from it must lie in it. */
+ * The input is the bytes of a chunk. What is read from it must lie inside it. */
 #include "fuzz.h"
 
 #include <string.h>

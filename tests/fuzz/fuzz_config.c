@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause
- * The input is words with NULs between: loadmodule's arguments, and the same words again as values of
- * CONFIG SET and as what the server answers to CONFIG GET and ACL GETUSER. No value may come out of its
- * row's bounds, a refusal must say why, and the daemon's message must be one that it accepts. */
+ * The input is words separated by NULs: arguments of loadmodule, and the same words again as values
+ * of CONFIG SET and as the server's answers to CONFIG GET and ACL GETUSER. No value may exceed the
+ * bounds in its row, a refusal must say why, and the daemon must accept the message that is sent to
+ * it. */
 #include "fuzz.h"
 
 #include <stdarg.h>
@@ -77,7 +78,7 @@ static void log_nothing(RedisModuleCtx *ctx, const char *level, const char *form
 	va_end(args);
 }
 
-/* An empty word stands for a command that is renamed. */
+/* An empty word stands for a renamed command. */
 static RedisModuleCallReply *call(RedisModuleCtx *ctx, const char *command, const char *format, ...)
 {
 	(void)ctx;
@@ -104,7 +105,7 @@ static size_t reply_length(RedisModuleCallReply *reply)
 
 static RedisModuleCallReply *reply_element(RedisModuleCallReply *reply, size_t at)
 {
-	/* ACL GETUSER's second element is an array itself: of this one, once. */
+	/* The second element of ACL GETUSER is an array itself: one level only. */
 	return reply->text || at > 1 ? NULL : &element;
 }
 

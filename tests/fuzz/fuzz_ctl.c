@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause
- * The input is one packet between module, saving child and daemon. What is accepted has its type's
- * size: any other length of the same packet is refused. */
+ * The input is a packet between module, saving child and daemon. An accepted packet has its type's
+ * size: the same packet with any other length is refused. */
 #include "fuzz.h"
 
 #include <string.h>
@@ -25,7 +25,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 }
 
 #ifdef RDBEAM_FUZZERS
-/* The length in the head follows the mutation: else next to nothing would be a packet. */
+/* The length in the head is adjusted after the mutation; otherwise hardly any input would be a
+ * packet. */
 size_t LLVMFuzzerCustomMutator(uint8_t *data, size_t size, size_t max_size, unsigned int seed)
 {
 	struct beam_ctl_head head;

@@ -20,7 +20,7 @@ struct input {
 	size_t left;
 };
 
-/* Zero between runs. */
+/* All zeros between runs. */
 static uint8_t image[(size_t)NFULL_MAX * SEGMENT + 4096];
 
 static uint64_t take(struct input *input, size_t n)
@@ -67,7 +67,7 @@ static uint32_t inflate(struct input *input, const struct beam_gen *gen, uint64_
 	return first;
 }
 
-/* Applies what is left of the input; returns whether the image differs from what it was. */
+/* Applies what is left of the input. Returns whether the image has changed. */
 static bool apply_patches(struct input *input, size_t image_bytes)
 {
 	size_t offset[PATCHES_MAX];
@@ -80,7 +80,7 @@ static bool apply_patches(struct input *input, size_t image_bytes)
 		was[n] = image[offset[n]];
 		image[offset[n]] ^= (uint8_t)take(input, 1);
 	}
-	/* The first patch of a place knows the byte as it was. */
+	/* The first patch of a place has the original byte. */
 	while (n--) {
 		bool first = true;
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause
- * The input is a last segment's bytes. */
+ * The input is the bytes of a last segment. */
 #include "fuzz.h"
 
 #include <string.h>
@@ -27,7 +27,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 }
 
 #ifdef RDBEAM_FUZZERS
-/* The file's CRC as a writer would join it from the manifest's. */
+/* The file's CRC as a writer would combine it from those in the manifest. */
 static uint64_t join(const uint8_t *data, size_t size, uint32_t nfull, uint32_t segment_bytes)
 {
 	struct beam_crc64_shift shift;

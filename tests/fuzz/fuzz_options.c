@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause
- * The input is a command line: words with NULs between. What is taken must be within what the table
- * allows, what is refused must say so in one line, and no word may be lost. The first word is also read
- * as a size and as a server's address. */
+ * The input is a command line: words separated by NULs. What is accepted must be within the limits
+ * of the table, a refusal must be one line that says why, and no word may be lost. The first word
+ * is also parsed as a size and as a server's address. */
 #include "fuzz.h"
 
 #include <errno.h>
@@ -128,7 +128,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
 	if (size == 0 || size > BYTES_MAX)
 		return 0;
-	text = malloc(size + 1); /* its own block: a step behind its end is seen */
+	text = malloc(size + 1); /* a block of its own, so that reads past its end are caught */
 	FUZZ_CHECK(text);
 	memcpy(text, data, size);
 	text[size] = 0;

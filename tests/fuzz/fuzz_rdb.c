@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause
- * The input is a whole file for beam_verify; as it is too small for an image, a plain RDB file. */
+ * The input is a whole file for beam_verify. It is too small for an image, so it is a plain RDB
+ * file. */
 #include "fuzz.h"
 
 #include "crc64.h"

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause
- * The input is what a replica sends to the pull that feeds it: commands one behind the other. Every
- * argument must lie in the input, and any part of a command must ask for more or be refused. */
+ * The input is what a replica sends to the pull that feeds it: a sequence of commands. Every
+ * argument must lie inside the input, and any prefix of a command must ask for more or be
+ * refused. */
 #include "fuzz.h"
 
 #include <string.h>

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause
- * The input is what a peer sends: messages one behind the other. One that is accepted must encode
- * to the bytes it came from (texts: to the same text), and any part of it must ask for more. */
+ * The input is what a peer sends: a sequence of messages. An accepted one must encode to the bytes
+ * it came from (texts: to the same text), and any prefix of it must ask for more. */
 #include "fuzz.h"
 
 #include <string.h>
@@ -18,7 +18,7 @@ static void check_message(const uint8_t *data, size_t size, const struct beam_wi
 	FUZZ_CHECK(beam_wire_encode(message, bytes) == size);
 	if (message->type == BEAM_WIRE_REFUSED || message->type == BEAM_WIRE_STALE ||
 	    message->type == BEAM_WIRE_FAILED) {
-		/* What stands behind the text's end is not sent again. */
+		/* What follows the end of the text is not encoded again. */
 		size_t text_end = BEAM_WIRE_HEAD_BYTES + 4 + strlen(message->text.text) + 1;
 
 		FUZZ_CHECK(text_end <= size);
@@ -44,12 +44,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	}
 	FUZZ_CHECK(n == 0 || n == BEAM_E_PROTO);
 	if (n == 0)
-		FUZZ_CHECK(size - at < BEAM_WIRE_MESSAGE_MAX); /* a session's buffer suffices */
+		FUZZ_CHECK(size - at < BEAM_WIRE_MESSAGE_MAX); /* fits in a session's buffer */
 	return 0;
 }
 
 #ifdef RDBEAM_FUZZERS
-/* Mutations, after which most messages have the length of their type again. */
+/* Mutates, and then gives most messages the length of their type again. */
 size_t LLVMFuzzerCustomMutator(uint8_t *data, size_t size, size_t max_size, unsigned int seed)
 {
 	static const uint8_t lengths[] = {56, 56, 4, 16, 24, 16, 8, 4, 4, 4, 16, 4, 4};

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause
- * Feeds files, or all files of directories, to a fuzz target once each. Exit 1 when there was
- * nothing to feed or a file could not be read. */
+ * Feeds files, or all files of directories, to a fuzz target once each. Exits with 1 if there was
+ * nothing to feed, or if a file could not be read. */
 #include <dirent.h>
 #include <errno.h>
 #include <string.h>
@@ -21,7 +21,7 @@ static int feed(const char *path)
 			fclose(file);
 		return 1;
 	}
-	/* Exactly as large as the input, so that a sanitizer sees each read beyond it. */
+	/* Exactly as large as the input, so that sanitizers catch reads past it. */
 	size_t size = (size_t)st.st_size;
 	uint8_t *data = malloc(size ? size : 1);
 	int failed = !data || fread(data, 1, size, file) != size;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause
- * Preloaded into a server by tests: the time of day is off by the seconds (a native int64_t) that the
- * file named by RDBEAM_CLOCK holds at that moment. Monotonic clocks are as they are. */
+ * Preloaded into a server by tests: the wall clock is off by the number of seconds (a native
+ * int64_t) that the file named by RDBEAM_CLOCK holds at that moment. Monotonic clocks are
+ * unchanged. */
 #include <fcntl.h>
 #include <stdint.h>
 #include <stdlib.h>

@@ -6,7 +6,7 @@
 
 #include "crc64.h"
 
-/* An assert that release builds keep: the callers are tests. */
+/* An assert that release builds keep, since the callers are tests. */
 static void require(int condition)
 {
 	if (!condition)
@@ -87,6 +87,7 @@ void build_last(uint8_t *image, uint32_t nfull, uint32_t segment_bytes, const st
 	beam_manifest_footer_put(at, &footer);
 	at += BEAM_MANIFEST_FOOTER_BYTES;
 	*at++ = 0xff;
-	/* Over all bytes, not joined from parts: what the reader does in parts is tested by it. */
+	/* Computed over all bytes, not combined from parts, because it is used to test the reader,
+	 * which combines parts. */
 	beam_put_le64(at, beam_crc64(0, image, (size_t)(at - image)));
 }

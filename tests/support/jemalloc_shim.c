@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause
- * For sanitized builds, preloaded before ASan's runtime: jemalloc's own calls, which that does not take
- * over as it does malloc. Redis 8 gets memory by them that it then frees, or measures, by malloc's;
- * Valkey the other way round. And Valkey from 8.1 on loads modules in a way that ASan ends a process for. */
+ * For sanitized builds, preloaded before ASan's runtime: jemalloc's own functions, which ASan does
+ * not replace as it does malloc. Redis 8 allocates memory with them that it then frees, or
+ * measures, with malloc's; Valkey does it the other way round. Also, Valkey from 8.1 on loads
+ * modules in a way for which ASan ends the process. */
 #include <dlfcn.h>
 #include <stddef.h>
 #include <stdlib.h>

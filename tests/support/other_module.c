@@ -1,10 +1,14 @@
 /* SPDX-License-Identifier: BSD-3-Clause
- * Another module beside rdbeam, for tests: with the arguments "aux [BYTES [TYPES]]" it keeps AUX data for each of its types, and has keys of the first (OTHER.KEEP
- * KEY NUMBER). With "keys" it is the module KEYS, with nothing but such keys (KEYS.KEEP); with "careless" it does not handle read errors either. With "told" their
- * numbers are saved as 0 until it has been told that a save begins, as RedisTimeSeries tells DUMP from a save (source: its rdb.c). With "threads" it waits after each fork, as
- * valkey-search does (source: its valkey_search.cc), for threads of its own to go on, which its process alone has. OTHER.NOTE KEY NUMBER attaches metadata to a key where the server has that (source: redismodule.h of Redis 8.6.3), OTHER.READ
- * KEY tells it. It logs each key that it is told the end of, and each time that it is asked for
- * its AUX data. OTHER.SAVE is SAVE, in a child of its own. */
+ * Another module loaded beside rdbeam, for tests. With the arguments "aux [BYTES [TYPES]]" it keeps
+ * AUX data for each of its types, and has keys of the first one (OTHER.KEEP KEY NUMBER). With
+ * "keys" it is the module KEYS, which only has such keys (KEYS.KEEP); with "careless" it does not
+ * handle read errors either. With "told" their numbers are saved as 0 until it has been notified
+ * that a save begins; RedisTimeSeries uses that to tell DUMP from a save (source: its rdb.c). With
+ * "threads" it waits after each fork, as valkey-search does (source: its valkey_search.cc), for
+ * threads of its own to continue, which exist only in the process that loaded it. OTHER.NOTE KEY
+ * NUMBER attaches metadata to a key if the server supports that (source: redismodule.h of Redis
+ * 8.6.3); OTHER.READ KEY returns it. It logs each key whose end it is notified of, and each time
+ * that it is asked for its AUX data. OTHER.SAVE is SAVE, in a child of its own. */
 #include <pthread.h>
 #include <stdint.h>
 #include <stdlib.h>
@@ -58,7 +62,7 @@ FUNCTIONS(X)
 static int class_id = -1;
 static RedisModuleType *kept;
 static size_t aux_bytes;
-static int saves = 1; /* begun, and not told to be over */
+static int saves = 1; /* saves begun and not reported as ended */
 
 static void save_aux(RedisModuleIO *io, int when)
 {
@@ -195,7 +199,7 @@ static int on_save(RedisModuleCtx *ctx, RedisModuleString **argv, int argc)
 		       : other_ReplyWithLongLong(ctx, pid);
 }
 
-/* As the server has it: functions that are not wanted are NULL. */
+/* As the server declares it: functions that are not wanted are NULL. */
 static struct {
 	uint64_t version, flags, reset_value;
 	void *copy, *rename, *move, *unlink, *free;
@@ -207,7 +211,7 @@ static struct {
 __attribute__((visibility("default"))) int RedisModule_OnLoad(RedisModuleCtx *ctx, void **argv,
 							      int argc);
 
-/* Nothing but a type of its own. */
+/* Registers a type of its own, and nothing else. */
 static int load_keys(RedisModuleCtx *ctx, RedisModuleTypeMethods *methods, const char *kind)
 {
 	RedisModuleEvent persistence = {REDISMODULE_EVENT_PERSISTENCE, 1};
