@@ -7,7 +7,7 @@
 
 #include "command_names.h"
 
-/* The caller's user; NULL for who has none: the server itself, another module. */
+/* Returns the calling user, or NULL if the caller has none: the server itself or another module. */
 static RedisModuleUser *caller(RedisModuleCtx *ctx)
 {
 	RedisModuleString *name =
@@ -24,7 +24,8 @@ static bool may_run(RedisModuleCtx *ctx, RedisModuleUser *user, const char *comm
 	const char *name = beam_command(command);
 	RedisModuleString *argv[] = {RedisModule_CreateString(ctx, name, strlen(name))};
 
-	/* Another errno: the command is hidden (rename-command), and nobody knows its name. */
+	/* With any other errno the command was hidden by rename-command, and no rule can name
+	 * it. */
 	bool may = RedisModule_ACLCheckCommandPermissions(user, argv, 1) == REDISMODULE_OK ||
 		   errno != EACCES;
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * Who may run the module's commands, where the server's ACL categories do not say it. Main thread.
+ * Decides who may run the module's commands on servers where ACL categories cannot say it. Main
+ * thread.
  */
 #ifndef BEAM_ACCESS_H
 #define BEAM_ACCESS_H
@@ -9,9 +10,10 @@
 
 #include "redis_api.h"
 
-/* Redis 7.0 puts no command of a module into a category, so that "+@all -@dangerous" leaves them to a user
- * who may not even run SYNC. There the caller must also be allowed `command`, the server's own of the same
- * power. False: it was refused, with an error that says what to grant. */
+/* Redis 7.0 puts no module command into a category, so "+@all -@dangerous" would leave ours to a
+ * user who may not even run SYNC. There, the caller must also be allowed to run `command`, the
+ * server's own command of equal power. Returns false after replying with an error that says what to
+ * grant. */
 bool beam_access_granted(RedisModuleCtx *ctx, const char *command);
 
 #endif

@@ -1,7 +1,10 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * The pull detaches by a fork of its own, so that the server never has a child that is not its own;
- * the other end of its stderr is held here: its lines go to the log, its end is the pull's. */
+ * Starts and follows the automatic pull.
+ *
+ * The pull detaches with a fork of its own, so that the server never gets a child that it does not
+ * know. We hold the read end of its stderr: its lines go to the server's log, and end of file means
+ * that the pull has ended. */
 #include "auto_pull.h"
 
 #include <errno.h>
@@ -28,20 +31,20 @@ struct primary {
 
 static struct {
 	RedisModuleCtx *ctx; /* detached */
-	bool own;            /* the REPLICAOF under way is a pull's */
+	bool own;            /* the REPLICAOF in progress was sent for a pull */
 	bool planned;
-	bool at_load; /* to be looked at in the server's first cron */
+	bool at_load; /* check in the server's first cron whether to pull */
 	RedisModuleTimerID timer;
 	struct beam_pull_process pull; /* fd -1: none */
-	char host[256];                /* whom it goes to */
+	char host[256];                /* the primary it pulls from */
 	long long port;
-	bool attached; /* the server follows the pull, not its primary */
-	bool lost;     /* it does, and there is no pull any more */
+	bool attached; /* the server follows the pull instead of its primary */
+	bool lost;     /* it still does, but the pull is gone */
 	char line[512];
 	size_t line_bytes;
 } auto_ = {.pull.fd = -1};
 
-/* False: this server is no replica. */
+/* Returns false if this server is not a replica. */
 static bool read_primary(struct primary *out)
 {
 	RedisModuleServerInfoData *info = RedisModule_GetServerInfo(auto_.ctx, "replication");
@@ -67,7 +70,7 @@ static void forget(void)
 	auto_.line_bytes = 0;
 }
 
-/* Its guard leaves a server alone that does not follow it any more. */
+/* Kills the pull. Its guard process leaves alone a server that no longer follows the pull. */
 static void call_off(const char *why)
 {
 	if (auto_.pull.fd < 0)
@@ -84,7 +87,8 @@ static void take_line(void)
 
 	auto_.line[auto_.line_bytes] = 0;
 	auto_.line_bytes = 0;
-	/* It says so once, before it has heard of anybody: later lines may hold a primary's words. */
+	/* The pull prints its pid once, before it has connected anywhere. Later lines may contain
+	 * text from the primary, and are not trusted. */
 	if (!auto_.pull.pid && sscanf(auto_.line, "pid %d", &pid) == 1)
 		auto_.pull.pid = pid;
 	else if (auto_.line[0])
@@ -109,7 +113,9 @@ static void on_output(int fd, void *arg, int mask)
 	if (n > 0)
 		return;
 	take_line();
-	/* Its guard would have led the server home: it was killed, too. Not here: a load may run. */
+	/* A pull's guard leads the server back to its primary. If the server still follows the
+	 * pull, the guard was killed as well. Leave the repair to the cron: a load may be running
+	 * right now. */
 	auto_.lost = auto_.attached;
 	forget();
 }
@@ -147,7 +153,7 @@ static void begin(RedisModuleCtx *ctx, void *arg)
 	int rc = beam_pull_process_start(auto_.ctx, primary.host, primary.port, &auto_.pull);
 
 	if (rc)
-		return; /* logged; the server's own sync goes on */
+		return; /* already logged; the server's own sync continues */
 	memcpy(auto_.host, primary.host, sizeof(auto_.host));
 	auto_.port = primary.port;
 	if (RedisModule_EventLoopAdd(auto_.pull.fd, REDISMODULE_EVENTLOOP_READABLE, on_output,
@@ -179,8 +185,9 @@ static void on_role(RedisModuleCtx *ctx, RedisModuleEvent event, uint64_t sub, v
 	bool same = auto_.pull.fd >= 0 && primary.port == auto_.port &&
 		    strcmp(primary.host, auto_.host) == 0;
 
-	/* Whoever repeats where to go (Sentinel, when it finds the server with the pull) has the
-	 * server's own sync; a pull that has not begun to feed is on its way there anyhow. */
+	/* A repeated order to follow the same primary (Sentinel sends one when it finds the server
+	 * following the pull) means the server's own sync. A pull that does not feed the server yet
+	 * is on its way to that primary anyway. */
 	if (same && !auto_.attached)
 		return;
 	call_off("REPLICAOF");
@@ -190,7 +197,7 @@ static void on_role(RedisModuleCtx *ctx, RedisModuleEvent event, uint64_t sub, v
 
 /* ---- RDBEAM.FOLLOW -------------------------------------------------------------------------- */
 
-/* NULL, or why a pull with this id may not lead the server to host:port. */
+/* Returns NULL, or why a pull with this id may not make the server follow host:port. */
 static const char *objection(const char *id, const char *host, long long port)
 {
 	struct primary primary;
@@ -227,7 +234,8 @@ int beam_auto_pull_follow(RedisModuleCtx *ctx, RedisModuleString **argv, int arg
 
 	auto_.own = false;
 	if (!reply)
-		/* As the server itself says it: who is told the name may go on by that. */
+		/* Starts like the server's own error, which clients recognize, and adds the
+		 * remedy. */
 		return RedisModule_ReplyWithError(
 		    ctx, "ERR unknown command 'REPLICAOF': it is renamed (rename-command), and no "
 			 "configuration file has its new name");
@@ -251,7 +259,7 @@ int beam_auto_pull_open(RedisModuleCtx *ctx)
 		return -ENOMEM;
 	if (RedisModule_SubscribeToServerEvent(ctx, role, on_role) != REDISMODULE_OK)
 		return -EINVAL;
-	auto_.at_load = true; /* a `replicaof` in the configuration file makes no event */
+	auto_.at_load = true; /* `replicaof` in the configuration file raises no event */
 	return 0;
 }
 

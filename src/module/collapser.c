@@ -1,12 +1,16 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * Each pass asks for huge pages on all of the heap (madvise), and then goes through it by 2 MiB: what
- * is mostly in use and in small pages is put together by MADV_COLLAPSE. That call may take long: it
- * waits for each processor to let go of the pages it has just allocated, and for memory to be
- * compacted; for the copy itself, a fraction of a millisecond, faults and forks of the server wait.
- * So it is one huge page a call, with pauses in which the server has its processor and its page
- * tables to itself, and at the server's own priority: a thread that is not let run while it holds
- * what the server waits for would stop the server.
+ * Collapses the heap's small pages into huge ones.
+ *
+ * Each pass marks the whole heap with MADV_HUGEPAGE, then walks it in steps of 2 MiB: what is
+ * mostly in use and in small pages is collapsed with MADV_COLLAPSE. That call may take long,
+ * because it waits for every processor to drain its per-CPU lists of pages, and for memory
+ * compaction. While the pages are copied, a fraction of a millisecond, page faults and forks of the
+ * server wait.
+ *
+ * Therefore each call collapses one huge page, with pauses in which the server has its processor
+ * and its page tables to itself. The thread runs at the server's own priority: one that is not
+ * scheduled while it holds what the server waits for would stop the server.
  */
 #include "collapser.h"
 
@@ -28,21 +32,21 @@
 #include "sockets.h"
 
 #ifndef MADV_COLLAPSE
-#define MADV_COLLAPSE 25 /* Linux 6.1 */
+#define MADV_COLLAPSE 25 /* since Linux 6.1 */
 #endif
 
 #define PAGE_BYTES    4096
-#define IN_MEMORY_BIT 63 /* of a page in /proc/PID/pagemap */
+#define IN_MEMORY_BIT 63 /* of an entry in /proc/PID/pagemap */
 #define HUGE_PAGES    512
-#define ENOUGH_PAGES  448 /* of 512 in use: a huge page may cost an eighth more memory, not more */
-#define BLOCK_PAGES   32  /* looked at by one call */
-#define PAUSES        3   /* times what a page took of a processor: at most a quarter of one */
+#define ENOUGH_PAGES  448 /* of 512 in use: collapsing costs an eighth of the memory at most */
+#define BLOCK_PAGES   32  /* huge pages examined by one call */
+#define PAUSES        3   /* pause in multiples of the CPU time spent: at most a quarter of a CPU */
 #define PAUSE_US      1000
 #define PASS_US       5000000
-#define SHORT_US      60000000 /* where there was no memory for a huge page */
+#define SHORT_US      60000000 /* after the kernel had no memory for a huge page */
 #define RANGES_MAX    4096
 
-/* PAGEMAP_SCAN of Linux 6.7, as its admin-guide/mm/pagemap.rst describes it. */
+/* The arguments of PAGEMAP_SCAN (Linux 6.7, Documentation/admin-guide/mm/pagemap.rst). */
 struct pages_found {
 	uint64_t from, to, categories;
 };
@@ -59,13 +63,13 @@ _Static_assert(sizeof(struct pages_wanted) == 96, "the kernel's size");
 
 struct beam_collapser {
 	pthread_t thread;
-	int wake;    /* eventfd: an order has changed */
-	int pagemap; /* -1: there is no /proc/self/pagemap */
+	int wake;    /* eventfd: `rests` or `ends` has changed */
+	int pagemap; /* -1: no /proc/self/pagemap */
 	atomic_bool rests, ends;
 	atomic_int refused;
 	_Atomic uint64_t bytes;
-	/* the thread's own */
-	bool tells; /* the kernel, which pages are huge */
+	/* used by the thread only */
+	bool tells; /* the kernel has PAGEMAP_SCAN, and so tells which pages are huge */
 	uint32_t nranges;
 	struct beam_heap_range ranges[RANGES_MAX];
 };
@@ -77,7 +81,7 @@ static bool may_go_on(struct beam_collapser *c)
 	return !atomic_load(&c->rests) && !atomic_load(&c->ends);
 }
 
-/* Less if there is an order; us < 0: until there is. */
+/* Sleeps, unless an order arrives earlier; us < 0: until one arrives. */
 static void pause_us(struct beam_collapser *c, int64_t us)
 {
 	struct pollfd order = {.fd = c->wake, .events = POLLIN};
@@ -89,7 +93,8 @@ static void pause_us(struct beam_collapser *c, int64_t us)
 		errno = 0;
 }
 
-/* Where there are huge pages within a block; returns how many places, or -1 if the kernel does not tell. */
+/* Finds the huge pages within a block. Returns the number of ranges, or -1 if the kernel has no
+ * PAGEMAP_SCAN. */
 static int scan(const struct beam_collapser *c, uint64_t from, uint64_t to,
 		struct pages_found found[BLOCK_PAGES])
 {
@@ -106,7 +111,7 @@ static int scan(const struct beam_collapser *c, uint64_t from, uint64_t to,
 	return c->pagemap < 0 ? -1 : ioctl(c->pagemap, SCAN_PAGES, &wanted);
 }
 
-/* A bit for each huge page of a block; none where the kernel does not tell. */
+/* One bit for each huge page of a block; 0 if the kernel does not tell. */
 static uint32_t which_are_huge(const struct beam_collapser *c, uint64_t from, uint64_t to)
 {
 	struct pages_found found[BLOCK_PAGES];
@@ -119,7 +124,7 @@ static uint32_t which_are_huge(const struct beam_collapser *c, uint64_t from, ui
 	return bits;
 }
 
-/* Not by mincore(): the filter of system calls of Debian's units ends a server that makes that call. */
+/* Does not use mincore(): the seccomp filter of Debian's units kills a server that calls it. */
 static bool mostly_used(const struct beam_collapser *c, uint64_t at)
 {
 	uint64_t pages[HUGE_PAGES];
@@ -143,7 +148,8 @@ static int collapse(struct beam_collapser *c, uint64_t at)
 	return err;
 }
 
-/* No huge page to be had, or the control group has reached its limit: each try costs the kernel a search. */
+/* There is no free huge page, or the cgroup is at its limit. Every further attempt would make the
+ * kernel search in vain. */
 static bool is_short(int err)
 {
 	return err == -ENOMEM || err == -EBUSY;
@@ -157,8 +163,9 @@ static uint64_t own_cpu_us(void)
 	return (uint64_t)time.tv_sec * 1000000 + (uint64_t)time.tv_nsec / 1000;
 }
 
-/* 0: the page at `at` is huge now. What the pauses are measured by is not how long the call took: it mostly
- * waits, where processors are busy, and takes nothing from anybody then. */
+/* Collapses the page at `at` if it is mostly used. Returns 0 if it is huge now. The pause depends
+ * on the CPU time that the call used, not on how long it took: on a busy machine it mostly waits,
+ * and takes nothing from anybody meanwhile. */
 static int mend(struct beam_collapser *c, uint64_t at)
 {
 	int err;
@@ -194,7 +201,7 @@ static int survey_block(struct beam_collapser *c, uint64_t from, uint64_t to, ui
 	return 0;
 }
 
-/* Calls fn for the heap block by block, until it returns anything but 0. */
+/* Calls fn for each block of the heap until it returns nonzero. */
 static int each_block(struct beam_collapser *c, uint64_t *bytes,
 		      int (*fn)(struct beam_collapser *, uint64_t, uint64_t, uint64_t *))
 {
@@ -211,8 +218,8 @@ static int each_block(struct beam_collapser *c, uint64_t *bytes,
 	return err;
 }
 
-/* Where the kernel tells what is huge, the figure for INFO follows what happens; else it is that of the
- * last whole pass. Returns how long to wait for the next. */
+/* Runs one pass, and returns how long to sleep before the next, in microseconds. With PAGEMAP_SCAN,
+ * INFO's figure is updated page by page, otherwise at the end of a complete pass. */
 static int64_t pass(struct beam_collapser *c)
 {
 	struct pages_found found[BLOCK_PAGES];
@@ -256,11 +263,11 @@ static int start(struct beam_collapser *c, const cpu_set_t *cpus)
 	pthread_attr_init(&attr);
 	if (cpus)
 		pthread_attr_setaffinity_np(&attr, sizeof(*cpus), cpus);
-	/* Signals are the server's. */
+	/* Signals are to be delivered to the server's own threads. */
 	sigfillset(&all);
 	pthread_sigmask(SIG_SETMASK, &all, &before);
 	err = -pthread_create(&c->thread, &attr, run, c);
-	if (err == -EINVAL && cpus) /* they may have been taken from this control group */
+	if (err == -EINVAL && cpus) /* these CPUs may have been removed from the cgroup */
 		err = -pthread_create(&c->thread, NULL, run, c);
 	pthread_sigmask(SIG_SETMASK, &before, NULL);
 	pthread_attr_destroy(&attr);
@@ -293,7 +300,7 @@ static void order(struct beam_collapser *c, atomic_bool *what, bool yes)
 	uint64_t one = 1;
 
 	atomic_store(what, yes);
-	/* Fails only when the counter is full: then it is readable anyhow. */
+	/* The write fails only if the counter is full, and then the thread wakes up anyway. */
 	if (write(c->wake, &one, sizeof(one)) < 0)
 		errno = 0;
 }

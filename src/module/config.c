@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause
- * Settings between the server and the table of them: registering, checking, telling the daemon. */
+ * Connects the table of settings with the server: registers them, checks values, and composes the
+ * daemon's CONFIG message. */
 #include "config.h"
 
 #include <dlfcn.h>
@@ -90,7 +91,7 @@ static int text_set(const struct setting *s, const char *text)
 	return 0;
 }
 
-/* Parses one value of loadmodule's arguments into the row's default. */
+/* Parses a value from loadmodule's arguments into the row's default. */
 static int parse_preset(struct setting *s, const char *text)
 {
 	uint64_t bytes;
@@ -203,7 +204,7 @@ static int set_number(const char *name, long long value, void *arg, RedisModuleS
 static RedisModuleString *get_text(const char *name, void *arg)
 {
 	const char *text = *(char **)((struct setting *)arg)->value;
-	static RedisModuleString *shown; /* the server borrows it */
+	static RedisModuleString *shown; /* the server borrows it until the next call */
 
 	(void)name;
 	if (shown)
@@ -212,7 +213,7 @@ static RedisModuleString *get_text(const char *name, void *arg)
 	return shown;
 }
 
-/* What split_bind below takes. */
+/* True if split_bind() below can take this text. */
 static bool bind_fits(const char *text)
 {
 	size_t n = 0;
@@ -235,8 +236,9 @@ static int set_text(const char *name, RedisModuleString *value, void *arg, Redis
 	struct setting *s = arg;
 
 	(void)name;
-	/* Not the server's own flag for it: setting what is set already is no error, as whoever writes
-	 * back all that CONFIG GET has shown expects (Redis's own tests do). */
+	/* The server's own flag for immutable settings is not used: it rejects even the current
+	 * value, and some clients write back all that CONFIG GET returned (Redis's own tests
+	 * do). */
 	if (registered && s->fixed && strcmp(text, *(char **)s->value) != 0) {
 		*err = RedisModule_CreateString(NULL, fixed, strlen(fixed));
 		return REDISMODULE_ERR;
@@ -309,12 +311,13 @@ int beam_config_load(RedisModuleCtx *ctx, RedisModuleString **argv, int argc,
 		}
 	}
 	if (RedisModule_LoadConfigs(ctx) != REDISMODULE_OK)
-		return -EINVAL; /* the server has said which value is wrong */
+		return -EINVAL; /* the server has logged which value is wrong */
 	registered = true;
 	return 0;
 }
 
-/* The server's port, and 20000 more or less. 0: it has none, or CONFIG is renamed. */
+/* The server's port plus 20000, or minus 20000 if that exceeds 65535. Returns 0 if the server has
+ * no port or CONFIG is renamed. */
 static uint32_t default_port(RedisModuleCtx *ctx)
 {
 	char text[32];
@@ -345,8 +348,8 @@ static void split_bind(const char *text, struct beam_ctl_config *message)
 	}
 }
 
-/* auto: as the server's own replication. With CONFIG renamed nothing is `known`: the safer is taken, here
- * and below. */
+/* auto means: as the server's own replication does. If the server's settings are not `known`
+ * (CONFIG is renamed), the safer value is assumed, here and below. */
 static bool must_tls(RedisModuleCtx *ctx, bool known)
 {
 	char text[8];
@@ -357,7 +360,7 @@ static bool must_tls(RedisModuleCtx *ctx, bool known)
 	return !known || strcmp(text, "yes") == 0;
 }
 
-/* Protected mode as the server applies it: on, and the default user without a password. */
+/* Protected mode as the server applies it: it is on, and the default user has no password. */
 static bool is_protected(RedisModuleCtx *ctx, bool known)
 {
 	char text[8];
@@ -400,7 +403,7 @@ void beam_config_message(RedisModuleCtx *ctx, struct beam_ctl_config *message)
 	message->stall_timeout_s = (uint32_t)beam_config.stall_timeout;
 	message->must_tls = must_tls(ctx, known);
 	message->is_protected = is_protected(ctx, known);
-	/* Where the server listens is not known: then nowhere, unless told. */
+	/* If it is unknown where the server listens, listen nowhere unless rdbeam.bind is set. */
 	if (beam_config.transport == BEAM_TRANSPORT_OFF || (!known && !beam_config.bind[0]))
 		return;
 	message->port = beam_config.port ? (uint32_t)beam_config.port : default_port(ctx);
@@ -411,7 +414,7 @@ void beam_config_message(RedisModuleCtx *ctx, struct beam_ctl_config *message)
 
 bool beam_config_is_of_message(const char *name)
 {
-	/* requirepass: the default user's, whom protected mode asks about. */
+	/* requirepass is the default user's password, which decides about protected mode. */
 	static const char *const names[] = {"bind",        "port",     "protected-mode",
 					    "requirepass", "tls-port", "tls-replication"};
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * rdbeam.* settings: registered with the server (CONFIG GET|SET|REWRITE, redis.conf), defaults
- * replaced by loadmodule's "--name value" arguments. One table; main thread only.
+ * The rdbeam.* settings: registered with the server (CONFIG GET|SET|REWRITE, redis.conf), with
+ * defaults that loadmodule's "--name value" arguments replace. Main thread only.
  */
 #ifndef BEAM_CONFIG_H
 #define BEAM_CONFIG_H
@@ -24,7 +24,7 @@ struct beam_config {
 	long long workers;
 	long long retain;
 	int transport;  /* enum beam_transport_choice */
-	char *bind;     /* "" : the server's */
+	char *bind;     /* "": the server's */
 	long long port; /* 0: the server's + 20000 */
 	long long max_pulls;
 	long long fanout;
@@ -35,34 +35,35 @@ struct beam_config {
 	int fork_thp;
 	int tls; /* enum beam_tls */
 	int auto_pull;
-	char *daemon; /* "": beside the module */
+	char *daemon; /* "": the rdbeamd beside the module */
 };
 
 extern struct beam_config beam_config;
 
 /* Reads loadmodule's arguments into the defaults and registers all settings. `on_change` is called
- * after each successful CONFIG SET. 0, or -EINVAL after a log line that names setting, value and
- * what is allowed. */
+ * after each successful CONFIG SET. Returns 0; -ENOMEM; or -EINVAL after logging the setting, its
+ * value and what is allowed. */
 int beam_config_load(RedisModuleCtx *ctx, RedisModuleString **argv, int argc,
 		     void (*on_change)(void));
 
-/* The settings as the daemon's CONFIG message (head not filled in): bind and port resolved against
- * the server's own. */
+/* Fills in the daemon's CONFIG message, except its head: bind and port are resolved with the
+ * server's own settings. */
 void beam_config_message(RedisModuleCtx *ctx, struct beam_ctl_config *message);
-/* Whether a setting of the server's own, by its name, has a part in that message. */
+/* True if the server's own setting `name` influences that message. */
 bool beam_config_is_of_message(const char *name);
 
-/* Path of rdbeamd as configured, or beside this shared object. */
+/* Writes the path of rdbeamd: as configured, or beside this shared object. */
 void beam_config_daemon_path(char *out, size_t cap);
 
-/* A setting as people read of it. */
+/* A setting in the form in which it is documented. */
 struct beam_config_text {
 	const char *name, *help; /* static */
 	char preset[32];
 	char allowed[256];
 };
 
-/* Row `i` of the table; false behind its end. Of use without a server too: for the man page. */
+/* Describes row `i` of the table; returns false past the end. Works without a server, for the man
+ * page. */
 bool beam_config_describe(size_t i, struct beam_config_text *out);
 
 const char *beam_config_mode_name(void);

@@ -1,5 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause
- * Two messages that nobody listens to, and a word of shared memory. */
+ * Marks the cut in the replication stream, and tells the forked child whether that worked.
+ *
+ * The parent puts the mark into the stream with two PUBLISH commands that have no subscriber. It
+ * then posts its result in a futex word of the memory it shares with its children; the child waits
+ * on that word. */
 #include "cut.h"
 
 #include <limits.h>
@@ -28,8 +32,8 @@ static const char renamed[] = "PUBLISH and SPUBLISH are renamed, and nobody coul
 			      "image; pull from a server that has "
 			      "one of them";
 
-static uint32_t ncuts;      /* that the parent has told of; a child has the count before its own */
-static bool publish_failed; /* at the last cut */
+static uint32_t ncuts;      /* cuts announced by the parent; a child's own is the next one */
+static bool publish_failed; /* during the last cut */
 
 static uint32_t told(uint32_t n, bool marked)
 {
@@ -48,8 +52,8 @@ static bool is_wanted(RedisModuleCtx *ctx)
 	return wanted;
 }
 
-/* A cluster's messages do not go the way of the stream. They are not needed there with one database,
- * which is all that a cluster has before Valkey 9. */
+/* In a cluster, PUBLISH does not travel in the replication stream. With a single database the mark
+ * is not needed there, and before Valkey 9 a cluster has only one. */
 static bool has_one_database(RedisModuleCtx *ctx)
 {
 	char text[16];
@@ -68,16 +72,18 @@ static bool call(RedisModuleCtx *ctx, const char *command)
 	return done;
 }
 
-/* Only by names that replicas have: the stream bears what was called, and a new name is a secret. */
+/* Uses only the stock names, which replicas have too: the stream carries the command as it was
+ * called, and a name set by rename-command is a secret. */
 static bool publish(RedisModuleCtx *ctx)
 {
 	return call(ctx, "PUBLISH") || call(ctx, "SPUBLISH");
 }
 
-/* Makes the stream say SELECT before the first write after the fork, whatever was selected before: two
- * messages in two databases. A stream without a backlog cannot be continued from and needs no mark. A
- * replica that waits for a sync must get the offset that it would get without us. While clients are
- * paused the server bears no traffic in the stream: it ends itself rather than send what we call for. */
+/* Makes the stream carry a SELECT before the first write after the fork, whatever database was
+ * selected before: it publishes one message in each of two databases. There is no mark
+ * - without a replication backlog, because nobody can resync partially from such a stream;
+ * - while a replica waits for a full resync, because the mark would change the offset it gets;
+ * - while clients are paused, because a server exits rather than propagate a command then. */
 static bool mark(RedisModuleCtx *ctx)
 {
 	bool done = is_wanted(ctx) && !RedisModule_AvoidReplicaTraffic();
@@ -98,8 +104,9 @@ static bool mark(RedisModuleCtx *ctx)
 void beam_cut_mark(RedisModuleCtx *ctx)
 {
 	bool is_replica = RedisModule_GetContextFlags(ctx) & REDISMODULE_CTX_FLAGS_SLAVE;
-	/* A primary's stream says SELECT anew after the mark: any database will do. A replica without a stream does
-	 * not know: who went on from there might write elsewhere. */
+	/* After the mark a primary's stream selects its database anew, so any number will do here.
+	 * A replica that does not know its primary's selected database cannot offer its cut:
+	 * whoever continued from there might apply writes to the wrong database. */
 	int64_t db = is_replica ? beam_facts_primary_stream_db(ctx) : 0;
 	bool marked = is_replica ? db >= 0 : mark(ctx);
 
@@ -127,7 +134,7 @@ bool beam_cut_is_marked(int64_t *stream_db)
 
 const char *beam_cut_obstacle(RedisModuleCtx *ctx)
 {
-	/* Its primary marks the stream. */
+	/* The mark is its primary's job. */
 	if (RedisModule_GetContextFlags(ctx) & REDISMODULE_CTX_FLAGS_SLAVE)
 		return NULL;
 	if (RedisModule_AvoidReplicaTraffic())

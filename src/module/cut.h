@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause
- * The mark in the replication stream at the place where a snapshot was made: without it nobody can go
- * on from there, as nothing says which database the next write is for. The parent marks, or cannot,
- * and the child goes by what it did. */
+ * The cut: the position in the replication stream at which a snapshot was taken. A partial resync
+ * can continue from there only if it is known which database the next write goes to, so the parent
+ * marks the cut in the stream where it can, and the child uses what the parent reports. */
 #ifndef BEAM_CUT_H
 #define BEAM_CUT_H
 
@@ -10,14 +10,18 @@
 
 #include "redis_api.h"
 
-/* In the main thread, when a child is born that makes a snapshot: marks the cut, and tells the child. */
+/* Marks the cut and publishes the result to the child. Main thread of the parent, right after it
+ * has forked a child that takes a snapshot. */
 void beam_cut_mark(RedisModuleCtx *ctx);
 
-/* In that child: whether one can go on from its cut, as it was marked, or is a replica's, whose stream is its
- * primary's: then *stream_db is the database selected there. Waits for the parent to say so, a second at most. */
+/* In that child: returns true if a partial resync can continue from its cut. *stream_db is then the
+ * database selected in the stream: any, for a primary's marked cut; on a replica, the one that its
+ * primary selected last. Blocks until the parent has reported, for one second at most; false if it
+ * does not. */
 bool beam_cut_is_marked(int64_t *stream_db);
 
-/* In the main thread: why nobody could go on from an image made now, or NULL. */
+/* Why nobody could continue from an image made now, as text for an error reply (static storage);
+ * NULL if nothing stands in the way. Main thread. */
 const char *beam_cut_obstacle(RedisModuleCtx *ctx);
 
 #endif

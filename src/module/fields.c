@@ -25,7 +25,7 @@ struct field {
 	void (*get)(const struct beam_ctl_status *status, struct value *out);
 };
 
-/* Rate of `bytes` in `ms`, in MB/s as operators read it (10^6). */
+/* `bytes` in `ms` as MB/s (10^6 bytes), the unit that operators use. */
 static uint64_t mb_per_s(uint64_t bytes, uint64_t ms)
 {
 	return ms ? bytes / 1000 / ms : 0;
@@ -35,7 +35,7 @@ static void set_text(struct value *out, const char *text)
 {
 	out->is_text = 1;
 	snprintf(out->text, sizeof(out->text), "%s", text);
-	/* INFO is a line format. */
+	/* INFO is a format of lines. */
 	for (char *c = out->text; *c; c++)
 		if (*c == '\r' || *c == '\n')
 			*c = ' ';
@@ -218,7 +218,7 @@ static void reply_pull(RedisModuleCtx *ctx, const struct beam_ctl_pull *pull)
 	}
 }
 
-/* INFO has no lists: its sums must do there. */
+/* A list of the active pulls. INFO has no lists, and only shows totals. */
 static void reply_pulls(RedisModuleCtx *ctx, const struct beam_ctl_status *status)
 {
 	RedisModule_ReplyWithCString(ctx, "pulls");

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * The setting and its self-test; the work is the collapser's. Nothing in here needs the allocator's
- * cooperation, and what it gives back (MADV_DONTNEED) merely splits a huge page, which the next pass
- * mends if enough of it is in use.
+ * Switches huge pages for the heap on and off, after a self-test; the collapser thread does the
+ * work. The allocator need not cooperate: memory that it returns (MADV_DONTNEED) only splits a huge
+ * page, and the next pass collapses it again if enough of it is in use.
  */
 #include "fork_thp.h"
 
@@ -35,11 +35,11 @@
 
 static struct {
 	RedisModuleCtx *ctx;
-	int was_disabled; /* PR_GET_THP_DISABLE before us */
+	int was_disabled; /* PR_GET_THP_DISABLE before we changed it */
 	char state[STATE_BYTES];
-	cpu_set_t cpus; /* before the server binds its main thread (server_cpulist) */
+	cpu_set_t cpus; /* before the server bound its main thread (server_cpulist) */
 	bool has_cpus;
-	int refused;                      /* the errno that was told */
+	int refused;                      /* the last errno logged */
 	struct beam_collapser *collapser; /* NULL: off */
 } thp = {.state = "off"};
 
@@ -67,7 +67,8 @@ static int run_test(char *path)
 	return WIFEXITED(status) ? WEXITSTATUS(status) : -ECHILD;
 }
 
-/* Whether huge pages make a fork cheaper here and nothing dearer; else thp.state says why not. */
+/* Runs the self-test: do huge pages make a fork cheaper on this kernel, and nothing more expensive?
+ * If not, thp.state says why. */
 static bool passes_test(void)
 {
 	char path[512];
@@ -100,7 +101,7 @@ static bool has_child(void)
 	return RedisModule_GetContextFlags(thp.ctx) & REDISMODULE_CTX_FLAGS_ACTIVE_CHILD;
 }
 
-/* A thread may not log. */
+/* Logs on behalf of the thread, which must not. */
 static void tell_refusal(void)
 {
 	int refused = beam_collapser_refused(thp.collapser);
@@ -137,7 +138,7 @@ static int start(void)
 static void switch_on(void)
 {
 	thp.was_disabled = prctl(PR_GET_THP_DISABLE, 0, 0, 0, 0) == 1;
-	/* Redis's own `disable-thp yes` has set it; the test's process inherits it. */
+	/* The server's `disable-thp yes` has set the flag; the test's process would inherit it. */
 	if (thp.was_disabled && prctl(PR_SET_THP_DISABLE, 0, 0, 0, 0)) {
 		snprintf(thp.state, sizeof(thp.state), "unavailable: prctl: %s", strerror(errno));
 	} else if (passes_test() && !start()) {
@@ -155,7 +156,7 @@ static void switch_off(void)
 	struct beam_heap_range *ranges = calloc(RANGES_MAX, sizeof(*ranges));
 
 	beam_collapser_close(&thp.collapser);
-	/* What is huge stays so until the kernel splits it; nothing new becomes it. */
+	/* Existing huge pages stay until the kernel splits them; no new ones are made. */
 	if (thp.was_disabled)
 		prctl(PR_SET_THP_DISABLE, 1, 0, 0, 0);
 	if (ranges)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * rdbeam.fork-thp: huge pages for the server's heap, so that a fork has a five-hundredth of the page
- * table entries to copy. Main thread only; the work is done by a thread of its own (collapser.h).
+ * rdbeam.fork-thp: huge pages for the server's heap, so that a fork copies a five-hundredth of the
+ * page table entries. Main thread only; a thread of its own does the work (collapser.h).
  */
 #ifndef BEAM_FORK_THP_H
 #define BEAM_FORK_THP_H
@@ -11,22 +11,24 @@
 
 #include "redis_api.h"
 
-/* Follows beam_config.fork_thp: at load and after each CONFIG SET. Switching on runs the self-test
- * (some milliseconds); where it fails, the log says why and the heap is left alone. */
+/* Applies beam_config.fork_thp, when the module is loaded and after each CONFIG SET. Switching it
+ * on runs the self-test, which takes some milliseconds. If that fails, the reason is logged and the
+ * heap is left alone. */
 void beam_fork_thp_configure(void);
-/* `ctx` must live as long as the module. */
+/* Called once, when the module is loaded. `ctx` must live as long as the module. */
 void beam_fork_thp_open(RedisModuleCtx *ctx);
-/* Stops, and leaves the heap as it would be without. */
+/* Stops the thread. Huge pages stay huge until they are split, but no new ones are made. */
 void beam_fork_thp_close(void);
 
-/* In the server's cron. */
+/* Called in the server's cron: logs refusals by the kernel, and pauses the work while a child
+ * runs. */
 void beam_fork_thp_on_cron(void);
-/* A child of the server was born, or has died. */
+/* Called when a child of the server was forked or has died: the thread rests while one lives. */
 void beam_fork_thp_on_child(bool died);
 
-/* For INFO: "off", "on", or "unavailable: " and why. */
+/* For INFO: "off", "on", or "unavailable: " with the reason. */
 const char *beam_fork_thp_state(void);
-/* Bytes of the heap that are in huge pages, as far as is known. */
+/* Bytes of the heap in huge pages, as far as known. */
 uint64_t beam_fork_thp_bytes(void);
 
 #endif

@@ -25,7 +25,7 @@ bool beam_heap_parse(const char *line, struct beam_heap_range *out)
 	return out->from < out->to;
 }
 
-/* Takes whole lines off the buffer; returns how many bytes were taken. */
+/* Consumes complete lines of the buffer; returns the number of bytes consumed. */
 static size_t take_lines(char *text, size_t len, struct beam_heap_range *out, uint32_t cap,
 			 uint32_t *n)
 {
@@ -43,7 +43,7 @@ static size_t take_lines(char *text, size_t len, struct beam_heap_range *out, ui
 uint32_t beam_heap_find(struct beam_heap_range *out, uint32_t cap)
 {
 	int fd = open("/proc/self/maps", O_RDONLY | O_CLOEXEC);
-	char text[8192]; /* a path has at most 4096 */
+	char text[8192]; /* a path has at most 4096 bytes */
 	size_t len = 0;
 	uint32_t n = 0;
 	ssize_t got;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * Where the server's heap is, by 2 MiB: anonymous private memory that can be written, as
- * /proc/self/maps lists it. Nothing in here allocates, takes a lock or logs. Any thread.
+ * Finds the server's heap, in units of 2 MiB: writable anonymous private memory, as listed in
+ * /proc/self/maps. Nothing here allocates, takes a lock or logs. Any thread.
  */
 #ifndef BEAM_HEAP_MAP_H
 #define BEAM_HEAP_MAP_H
@@ -15,13 +15,14 @@ struct beam_heap_range {
 	uint64_t from, to; /* multiples of BEAM_HUGE_BYTES, from < to */
 };
 
-/* Fills out[0..cap) and returns how many there are; what would be more is left out. By the time it is
- * looked at a range may be gone, or be something else. */
+/* Fills out[0..cap) and returns the number of ranges; further ones are left out. A range may be
+ * gone, or be used for something else, by the time the caller looks at it. */
 uint32_t beam_heap_find(struct beam_heap_range *out, uint32_t cap);
-/* madvise of all of them. */
+/* Calls madvise on all ranges and ignores errors. */
 void beam_heap_advise(const struct beam_heap_range *ranges, uint32_t n, int advice);
 
-/* One line of /proc/PID/maps without its end. True with *out if it is heap and holds a whole huge page. */
+/* Parses one line of /proc/PID/maps, without its newline. Returns true and *out if the line is heap
+ * and contains a whole huge page. */
 bool beam_heap_parse(const char *line, struct beam_heap_range *out);
 
 #endif

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * What RDBEAM.HELP says, and the man page of rdbeam.so with it.
+ * The text of RDBEAM.HELP, which also goes into rdbeam.so's man page.
  */
 #ifndef BEAM_HELP_H
 #define BEAM_HELP_H
 
-/* Lines; those of a command's text are indented by four. Ends with NULL. */
+/* Lines, ended by NULL; the text below a command is indented by four spaces. */
 extern const char *const beam_command_help[];
 
 #endif

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause
- * Events, and how a disk save is told from the children that are none of ours. */
+ * Listens to the server's events, and tells a BGSAVE's child from children that are not ours to
+ * change. */
 #include "hook.h"
 
 #include <dlfcn.h>
@@ -27,7 +28,7 @@ static int own_fork;
 static bool has_own_child;
 static beam_hook_child_fn *tell_child;
 
-/* True in any process forked from the server. */
+/* True in every process forked from the server. */
 static int in_child(void)
 {
 	return getpid() != server_pid;
@@ -43,8 +44,8 @@ bool beam_hook_has_own_child(void)
 	return has_own_child;
 }
 
-/* The process title begins with one of the names, of which the server has one for each kind of child; what follows is
- * proc-title-template's, as in "{title}:{port}". */
+/* True if the process title begins with one of the names. The server has one name for each kind of
+ * child; what follows it comes from proc-title-template, as in "{title}:{port}". */
 static bool has_title(const char *const *names, size_t nnames)
 {
 	char title[128];
@@ -68,7 +69,8 @@ static bool is_disk_save(void)
 	return has_title(names, sizeof(names) / sizeof(names[0]));
 }
 
-/* Nor is it any of ours what another module saves in a child of its own. */
+/* Children that send to replicas, and modules' forks: what another module saves in a child of its
+ * own is not ours to change. */
 static bool is_known_as_another(void)
 {
 	static const char *const names[] = {"redis-rdb-to-slaves",    "redis-rdb-to-replicas",
@@ -88,7 +90,8 @@ static bool replica_waits(RedisModuleCtx *ctx)
 	return waits;
 }
 
-/* rdbeam.durable no: the table alone, and the server books a save that made no file. */
+/* rdbeam.durable no: writes only the table; the server records a successful save although no file
+ * was written. */
 static void save_without_file(RedisModuleCtx *ctx, uint64_t now_ns)
 {
 	char temp[64];
@@ -138,7 +141,7 @@ static void on_persistence(RedisModuleCtx *ctx, RedisModuleEvent event, uint64_t
 		on_rdb_start(ctx);
 }
 
-/* Some save of their keys what they leave out of DUMP: once they were told. */
+/* Some modules save data of their keys that they omit from DUMP, once they have been told. */
 void beam_hook_tell_others(void)
 {
 	void (*fire)(uint64_t event, int sub, void *data);
@@ -163,7 +166,7 @@ static void on_fork_child(RedisModuleCtx *ctx, RedisModuleEvent event, uint64_t 
 	(void)event;
 	(void)data;
 	if (in_child())
-		return; /* a worker's quiet fork */
+		return; /* a worker, which the coordinator forked */
 	has_own_child = sub == REDISMODULE_FORK_CHILD_BORN && own_fork;
 	if (sub == REDISMODULE_FORK_CHILD_BORN && beam_config.mode != BEAM_MODE_OFF &&
 	    (own_fork || is_saving(ctx)))
@@ -178,8 +181,10 @@ static bool subscribe(RedisModuleCtx *ctx, uint64_t id, RedisModuleEventCallback
 	return RedisModule_SubscribeToServerEvent(ctx, event, callback) == REDISMODULE_OK;
 }
 
-/* The last one to be told that a save begins, as the others would not be told any more. What is taken out of the
- * server's list here may not be the next that it goes on with: that is on_fork_child. */
+/* Subscribes again, so that we are the last to be called when a save begins: we may not return, and
+ * modules after us would not be called. The server is walking its list of listeners here and has
+ * taken the next one already, so that one must not be removed. It is on_fork_child, which
+ * beam_hook_open() has subscribed right after this function. */
 static void on_module_change(RedisModuleCtx *ctx, RedisModuleEvent event, uint64_t sub, void *data)
 {
 	(void)event;

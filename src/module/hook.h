@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause
- * Where the server's forks are met: BGSAVE's child becomes ours, and the parent marks the cut in
+ * Catches the server's forks: the child of a BGSAVE becomes ours, and the parent marks the cut in
  * the replication stream. */
 #ifndef BEAM_HOOK_H
 #define BEAM_HOOK_H
@@ -8,17 +8,19 @@
 
 #include "redis_api.h"
 
-/* Called in the main thread when a fork child of the server's (any) was born or has died. */
+/* Called in the main thread when any child of the server was forked (0) or has died (1). */
 typedef void beam_hook_child_fn(int died);
 
-/* Subscribes to the events. 0 or -EINVAL. At load. */
+/* Subscribes to the server's events when the module is loaded. Returns 0 or -EINVAL. */
 int beam_hook_open(RedisModuleCtx *ctx, beam_hook_child_fn *on_child);
 
-/* The module forks for a snapshot in memory: the next fork is marked like a BGSAVE. */
+/* Tells the hook that the module itself is about to fork (1) for a snapshot in memory, or has done
+ * so (0): the cut of such a fork is marked as in a BGSAVE. */
 void beam_hook_own_fork(int yes);
-/* Whether a child of such a fork lives: the server calls the module when it ends. */
+/* True while the child of such a fork lives: the server calls the module when it ends. */
 bool beam_hook_has_own_child(void);
-/* In that child, before it reads: tells other modules that a save begins, as the server does in BGSAVE's. */
+/* Called in that child before it reads keys: tells other modules that a save begins, as the server
+ * does in a BGSAVE's child. */
 void beam_hook_tell_others(void);
 
 #endif

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause
- * What is here and in the daemon, and what relays still hold. */
+ * Keeps track of the images that can be served: by this server's daemon and by relays. */
 #include "images.h"
 
 #include <stdio.h>
@@ -11,7 +11,7 @@
 #include "save_file.h"
 #include "text.h"
 
-static struct beam_ctl_opened newest; /* the last generation begun */
+static struct beam_ctl_opened newest; /* the generation that was begun last */
 
 void beam_stream_read(RedisModuleCtx *ctx, struct beam_stream *facts)
 {

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause
- * A walk in the coordinator: what it sets for that is set back, since stock saving may come after it
- * in the same process, and its memory faults end the walk, not the process. */
+ * The walk in the coordinator. Stock saving may follow in the same process, so every setting is
+ * restored afterwards, and a memory fault ends the walk instead of the process. */
 #include "large.h"
 
 #include <errno.h>
@@ -14,7 +14,7 @@
 #include "trap.h"
 #include "walker.h"
 
-#define AVERAGE_BYTES (8u << 10) /* of memory for each key */
+#define AVERAGE_BYTES (8u << 10) /* of memory per key */
 
 bool beam_large_suits(const struct beam_workers_opts *opts)
 {
@@ -48,7 +48,7 @@ static int walk_alone(const struct beam_workers_opts *opts, const struct beam_wa
 	beam_traps_set(&before);
 	err = beam_trap_run(run, &lone);
 	beam_traps_restore(&before);
-	/* After a fault, what the walker owns may be in any state. */
+	/* After a fault, what the walker owns may be in any state: leak it. */
 	if (err == -EFAULT) {
 		atomic_store(&beam_shared->fast_path_off, 1);
 		return err;

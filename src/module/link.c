@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause
- * One daemon at a time. Its death is seen as EOF on the control socket. */
+ * The link to rdbeamd. There is one daemon at a time; its death shows as EOF on the control socket.
+ *
+ * The daemon's figures come by two ways: messages announce events, and a shared page holds numbers
+ * that change all the time, so that reading them takes no message. */
 #include "link.h"
 
 #include <errno.h>
@@ -23,11 +26,11 @@
 
 #define BACKOFF_FIRST_MS 100
 #define BACKOFF_LAST_MS  30000
-#define STABLE_MS        60000 /* a daemon that lived this long is started again at once */
-#define HIGH_FD          16    /* above what the child's fixed fds are moved to */
+#define STABLE_MS        60000 /* after this lifetime a daemon's death resets the back-off */
+#define HIGH_FD          16    /* lowest fd for ours, clear of the fixed ones that the child gets */
 
 static struct {
-	RedisModuleCtx *ctx; /* detached, for the life of the module */
+	RedisModuleCtx *ctx; /* detached, lives as long as the module */
 	struct beam_link_events events;
 	enum beam_link_state state;
 	int control;
@@ -36,15 +39,15 @@ static struct {
 	uint8_t secret[BEAM_SECRET_BYTES];
 	struct beam_ctl_ready ready;
 	struct beam_ctl_status status;
-	struct beam_status_page *page; /* NULL: there is none, and all comes by messages */
+	struct beam_status_page *page; /* NULL: no page, so everything comes by message */
 	uint64_t page_seen;
-	struct beam_ctl_config configured; /* as sent last, but for its number */
+	struct beam_ctl_config configured; /* as sent last, except its number */
 	uint32_t config_number;
-	bool unsent; /* the daemon has not got them: it is stopped, or there was no memory */
+	bool unsent; /* the last message was not sent: the daemon is stopped, or no memory */
 	uint64_t started_ms;
 	uint64_t backoff_ms;
-	uint64_t due_ms; /* when it is started again; 0: not */
-	bool greeted;    /* HELLO is answered; the settings may not be */
+	uint64_t due_ms; /* when to start the daemon again; 0: not planned */
+	bool greeted;    /* HELLO has been answered, the settings perhaps not yet */
 	bool may_schedule, told_fixed;
 	char error[BEAM_TEXT_BYTES];
 } link_ = {.control = -1};
@@ -71,8 +74,8 @@ void beam_link_on_cron(void)
 	start();
 }
 
-/* Takes over the daemon's numbers, unless a message is under way that says more than these: it comes
- * first, and what has happened is seen in its order. Then they are still there to be looked at. */
+/* Takes the figures from the page. If they include an event whose message is still under way, they
+ * are left for later: events must be seen in their order. */
 static void look(void)
 {
 	struct beam_ctl_status now;
@@ -98,7 +101,7 @@ static void disconnect(void)
 	link_.unsent = false;
 	link_.name_len = 0;
 	memset(&link_.ready, 0, sizeof(link_.ready));
-	/* What was in the region is gone with the daemon; totals and times of the past stay. */
+	/* The region is gone with the daemon. Totals and past times stay. */
 	link_.status.state = BEAM_STATE_IDLE;
 	link_.status.region_bytes = 0;
 	link_.status.pulls_active = link_.status.pulls_waiting = 0;
@@ -132,7 +135,7 @@ static void take(const void *packet)
 		link_.ready = *(const struct beam_ctl_ready *)packet;
 		link_.ready.error[BEAM_TEXT_BYTES - 1] = 0;
 		link_.ready.transports[sizeof(link_.ready.transports) - 1] = 0;
-		/* The answer to HELLO: nobody listens yet, by settings that come next. */
+		/* The first READY answers HELLO: nothing listens yet, the settings come next. */
 		if (link_.greeted)
 			link_.state = BEAM_LINK_UP;
 		link_.greeted = true;
@@ -193,8 +196,9 @@ static void tell_fixed(void)
 	link_.told_fixed = true;
 }
 
-/* Runs rdbeamd with its two fds. It detaches by itself: the process spawned here ends at once, and
- * is waited for, so that the server never has a child that is not its own. */
+/* Runs rdbeamd with its two fds. The process spawned here exits at once, after the daemon has
+ * detached itself, and is reaped, so that the server never gets a child that it does not know. Its
+ * exit status tells whether processes may change their priority and CPU affinity here. */
 static int spawn(int control, int listener)
 {
 	char path[512], program[512];
@@ -233,7 +237,7 @@ static int spawn(int control, int listener)
 	}
 	while (waitpid(pid, &status, 0) < 0) {
 		if (errno != EINTR)
-			return 0; /* reaped by the server: fine */
+			return 0; /* the server has reaped it: fine */
 	}
 	link_.may_schedule = WIFEXITED(status) && WEXITSTATUS(status) == 0;
 	if (link_.may_schedule)

@@ -1,8 +1,11 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * An AUX record says nothing that could be followed: it only means the link that RDBEAM.LOAD has
- * offered and a pull has taken up. Without one, or with another nonce (a crafted file, a file from
- * elsewhere), the load fails. */
+ * The server's side of loading by module: handles the AUX records that a pull puts into the stream,
+ * and inserts the keys that the decoder threads have made.
+ *
+ * A record holds no data and no address. It only refers to the link that RDBEAM.LOAD has offered
+ * and a pull has connected to, by its nonce. Without such a link, or with another nonce (a crafted
+ * file, a file from elsewhere), the load fails. */
 #include "load.h"
 
 #include <dlfcn.h>
@@ -22,14 +25,14 @@
 #include "snapshot_facts.h"
 
 #define LOOK_EVERY_MS  10
-#define YIELD_EVERY    256 /* keys between two looks at the clock */
+#define YIELD_EVERY    256 /* keys between two calls of RM_Yield */
 #define FIRST_STRICTER 0x070200
 
 static struct {
-	RedisModuleCtx *ctx; /* detached: has a client, which the context of an AUX record lacks */
+	RedisModuleCtx *ctx; /* detached: it has a client, which an AUX record's context lacks */
 	RedisModuleType *type;
-	bool from_primary; /* the load that runs is a replica's */
-	bool second_db;    /* into a second database, swapped in at the end */
+	bool from_primary; /* the current load is a full resync from a primary */
+	bool second_db;    /* it loads into a second database, swapped in at the end (swapdb) */
 	bool begun;
 	uint64_t inserted;
 } load;
@@ -49,7 +52,8 @@ static int set_age(RedisModuleKey *key, const struct beam_load_item *item)
 		rc = RedisModule_SetLRU(key, item->idle_s * 1000);
 	else if (item->freq >= 0)
 		rc = RedisModule_SetLFU(key, item->freq);
-	/* ERR: this server's maxmemory-policy keeps no such age. The stock loader drops it too. */
+	/* An error only means that this server's maxmemory-policy does not keep this kind of age.
+	 * The stock loader drops it, too. */
 	(void)rc;
 	return 0;
 }
@@ -74,7 +78,7 @@ static int insert(struct beam_load_item *item)
 	if (!key)
 		return -ENOMEM;
 	if (RedisModule_KeyType(key) != REDIS_KEY_EMPTY)
-		rc = BEAM_E_FORMAT; /* twice in the image */
+		rc = BEAM_E_FORMAT; /* the key is twice in the image */
 	else
 		rc = fill(key, item);
 	RedisModule_CloseKey(key);
@@ -107,7 +111,8 @@ static int insert_all(struct beam_load_batch *batch)
 
 /* ---- AUX records ---------------------------------------------------------------------------- */
 
-/* Where replicas take writes, keys with a TTL that a module sets count as the replica's own. */
+/* On a replica that accepts writes, a key to which a module gives a TTL counts as written by the
+ * replica itself. */
 static bool takes_writes(void)
 {
 	char text[8];
@@ -116,7 +121,7 @@ static bool takes_writes(void)
 	return strcmp(text, "yes") != 0;
 }
 
-/* NULL, or why this load cannot be shared. */
+/* Returns NULL, or the reason why this load cannot be done by module. */
 static const char *refusal(void)
 {
 	const int wanted = REDISMODULE_CTX_FLAGS_LOADING | REDISMODULE_CTX_FLAGS_SLAVE;
@@ -166,7 +171,8 @@ static int chunk(uint32_t number, uint64_t count)
 	return rc;
 }
 
-/* The server would wait for the next chunk in a read of its link, and answer nobody. */
+/* The pull sends these while the next chunk is not ready: otherwise the server would block in a
+ * read of its replication link and serve no client. */
 static int wait_for_more(void)
 {
 	yield();
@@ -232,7 +238,7 @@ static int aux_load(RedisModuleIO *io, int encver, int when)
 	return rc ? REDISMODULE_ERR : REDISMODULE_OK;
 }
 
-/* No key is of this type; one in a file or a RESTORE payload cannot be loaded. */
+/* No key has this type. One in a file or a RESTORE payload is an error. */
 static void *rdb_load(RedisModuleIO *io, int encver)
 {
 	(void)io;
@@ -263,8 +269,9 @@ static void on_async_load(RedisModuleCtx *ctx, RedisModuleEvent event, uint64_t 
 	load.second_db = sub == REDISMODULE_REPL_ASYNC_LOAD_STARTED;
 }
 
-/* With a type the server refuses MODULE UNLOAD. Where types can be made later (7.0), it is made by the
- * first RDBEAM.LOAD, so that other servers can still unload; 7.2 takes them at load only. */
+/* Once a module has a data type, the server refuses MODULE UNLOAD. Redis 7.0 lets a module create
+ * its type at any time, so there the first RDBEAM.LOAD does it, and servers that never load this
+ * way can still unload. Since 7.2 types can only be created while the module is loaded. */
 static bool make_type(RedisModuleCtx *ctx)
 {
 	RedisModuleTypeMethods methods = {.version = REDISMODULE_TYPE_METHODS_VERSION,
@@ -303,8 +310,9 @@ void beam_load_close(void)
 	RedisModule_FreeThreadSafeContext(load.ctx);
 }
 
-/* Else the server does not load from a socket, whatever its settings are (source: useDisklessLoad in replication.c of Redis
- * 7.0.15 to 8.6, Valkey 7.2.7 to 9.1). One that hides the function is tried. */
+/* If a module does not handle read errors, the server never loads from a socket, whatever its
+ * settings (source: useDisklessLoad in replication.c of Redis 7.0.15 to 8.6, Valkey 7.2.7 to 9.1).
+ * A server that does not export the function gets the benefit of the doubt. */
 static bool loads_from_socket(void)
 {
 	int (*all_handle_errors)(void);

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause
- * The kernel hands each packet of the socket to one thread: it is the queue of jobs. */
+ * Decoder threads. All of them receive from the pull's SEQPACKET socket, and the kernel gives each
+ * packet to one of them, so the socket is the job queue. Finished batches wait in a list until the
+ * main thread asks for them by number. */
 #include "load_decode.h"
 
 #include <errno.h>
@@ -20,7 +22,7 @@
 #include "sockets.h"
 
 #define THREADS_MAX 4
-#define AHEAD_MAX   16 /* batches made and not inserted: bounds the memory of their keys */
+#define AHEAD_MAX   16 /* batches decoded but not inserted: bounds the memory they take */
 
 struct beam_decoder {
 	int sock;
@@ -34,7 +36,7 @@ struct beam_decoder {
 	pthread_cond_t changed;
 	struct beam_load_batch *batches;
 	uint32_t nbatches;
-	int code; /* 0 while jobs may come */
+	int code; /* 0 while jobs may still come, then the reason for the end */
 };
 
 void beam_load_batch_free(struct beam_load_batch *batch)
@@ -61,7 +63,7 @@ static int fill(const struct beam_item *item, struct beam_load_item *out)
 
 	if (rc)
 		return rc;
-	/* The memory is the pull's: what was checked a moment ago is checked again. */
+	/* The pull can write to this memory at any time, so check again here. */
 	if (enc >= 0 || len != item->value_bytes - pos)
 		return BEAM_E_FORMAT;
 	out->expire_ms = item->expire_ms;
@@ -99,15 +101,15 @@ static int make_batch(const struct beam_decoder *d, const struct beam_load_job *
 	struct beam_load_batch *batch;
 	struct beam_chunk chunk;
 
-	/* What goes round the end lies in one piece: the memory is mapped twice. */
+	/* The ring is mapped twice in a row: a chunk that wraps around is contiguous, too. */
 	if (job->len_bytes > d->memory_bytes || job->offset >= d->memory_bytes)
 		return BEAM_E_PROTO;
-	/* The pull has checked the CRC of each segment. */
+	/* No CRC: the pull has verified each segment. */
 	int rc = beam_chunk_open(d->memory + job->offset, (size_t)job->len_bytes, false, &chunk);
 
 	if (rc)
 		return rc;
-	/* An item takes at least one byte of index, so this is bounded by the chunk. */
+	/* The chunk bounds this: each item takes at least one byte of its index. */
 	batch = malloc(sizeof(*batch) + chunk.footer.nitems * sizeof(batch->items[0]));
 	if (!batch)
 		return -ENOMEM;
@@ -123,8 +125,9 @@ static int make_batch(const struct beam_decoder *d, const struct beam_load_job *
 	return 0;
 }
 
-/* Waits, too, while the main thread is far behind. That ends: it is never behind a batch that is
- * not made, because jobs are taken in order and each thread gives its batch away before it waits. */
+/* Hands a batch to the main thread, and blocks while that is more than AHEAD_MAX batches behind.
+ * This cannot deadlock: the main thread asks for batches in the order of the jobs, threads take
+ * jobs in that order, and each gives its batch away before it waits. */
 static void give(struct beam_decoder *d, struct beam_load_batch *batch)
 {
 	pthread_mutex_lock(&d->lock);
@@ -184,7 +187,7 @@ static void *decoder_thread(void *arg)
 
 static int nthreads_wanted(void)
 {
-	long cpus = sysconf(_SC_NPROCESSORS_ONLN) - 1; /* the main thread has one */
+	long cpus = sysconf(_SC_NPROCESSORS_ONLN) - 1; /* one is for the main thread */
 
 	return cpus < 1 ? 1 : cpus > THREADS_MAX ? THREADS_MAX : (int)cpus;
 }
@@ -194,7 +197,7 @@ static int start_threads(struct beam_decoder *d)
 	sigset_t all, old;
 	int err = 0;
 
-	/* Signals are the main thread's. */
+	/* Signals are to be delivered to the main thread. */
 	sigfillset(&all);
 	pthread_sigmask(SIG_SETMASK, &all, &old);
 	while (!err && d->nthreads < nthreads_wanted()) {
@@ -203,7 +206,7 @@ static int start_threads(struct beam_decoder *d)
 			d->nthreads++;
 	}
 	pthread_sigmask(SIG_SETMASK, &old, NULL);
-	return d->nthreads ? 0 : -err; /* one will do */
+	return d->nthreads ? 0 : -err; /* one thread is enough */
 }
 
 int beam_decoder_open(int sock, int memory_fd, uint64_t memory_bytes, void (*ended)(void),
@@ -221,7 +224,7 @@ int beam_decoder_open(int sock, int memory_fd, uint64_t memory_bytes, void (*end
 		free(d);
 		return err;
 	}
-	/* A child of the server has no use for it, nor has a core dump. */
+	/* Neither a forked child nor a core dump needs the pull's memory. */
 	madvise(memory, 2 * memory_bytes, MADV_DONTFORK);
 	madvise(memory, 2 * memory_bytes, MADV_DONTDUMP);
 	d->sock = sock;

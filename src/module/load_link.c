@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause
- * offered (a listener) -> met (a connection that has not said HELLO) -> linked (a decoder) */
+ * The link between a pull and this server, for one load. It goes through three states:
+ *   offered: RDBEAM.LOAD was called, and a listener waits for the pull until a timer ends the offer
+ *   met: a pull has connected, but has not sent HELLO
+ *   linked: HELLO had the right secret, and a decoder reads jobs from the connection */
 #include "load_link.h"
 
 #include <errno.h>
@@ -24,7 +27,7 @@ static struct {
 	RedisModuleTimerID timer;
 	struct beam_decoder *decoder;
 	bool kept;
-	uint64_t life; /* a thread's notice of an earlier link does not close this one */
+	uint64_t life; /* counts links: a notice from an earlier link's thread does not match */
 } link_ = {.listener = -1, .sock = -1};
 
 static void unwatch(int *fd)
@@ -56,7 +59,7 @@ void beam_load_link_close(void)
 	explicit_bzero(link_.offer.nonce, sizeof(link_.offer.nonce));
 }
 
-/* ---- the pull comes ------------------------------------------------------------------------- */
+/* ---- the pull connects ---------------------------------------------------------------------- */
 
 static void on_ended_here(void *life)
 {
@@ -64,13 +67,13 @@ static void on_ended_here(void *life)
 		beam_load_link_close();
 }
 
-/* A thread. */
+/* Runs in a decoder thread. */
 static void on_ended(void)
 {
 	RedisModule_EventLoopAddOneShot(on_ended_here, (void *)(uintptr_t)link_.life);
 }
 
-/* Memory that could shrink could raise SIGBUS in the server. */
+/* If the pull could shrink the memory, reading it would raise SIGBUS in the server. */
 static int check_memory(int fd, uint64_t bytes)
 {
 	struct stat st;
@@ -130,7 +133,7 @@ static void on_hello(int fd, void *arg, int mask)
 		link_.sock = -1;
 		return;
 	}
-	end_offer(); /* one use */
+	end_offer(); /* an offer can be used once */
 }
 
 static void on_connect(int fd, void *arg, int mask)
@@ -143,7 +146,8 @@ static void on_connect(int fd, void *arg, int mask)
 	(void)mask;
 	if (sock < 0)
 		return;
-	/* Only root and the server's own user may hand it memory to read. */
+	/* The server is going to read memory that the peer supplies: accept only root and its own
+	 * user. */
 	if (link_.sock >= 0 || beam_packet_peer(sock, &pid, &uid) ||
 	    (uid != 0 && uid != geteuid()) ||
 	    RedisModule_EventLoopAdd(sock, REDISMODULE_EVENTLOOP_READABLE, on_hello, NULL) !=
@@ -196,7 +200,7 @@ int beam_load_link_arm(RedisModuleCtx *ctx, struct beam_load_offer *out)
 	return 0;
 }
 
-/* ---- while it loads ------------------------------------------------------------------------- */
+/* ---- during the load ------------------------------------------------------------------------ */
 
 bool beam_load_link_is(const char *nonce, size_t len_bytes)
 {

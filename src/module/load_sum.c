@@ -1,7 +1,10 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * The function that sums also counts, and at each max_chunk bytes lets the server look after its clients. It is
- * asked there, for the bytes up to that place. */
+ * Takes the server's checksum function out of the stream of one load (docs/adr/0100).
+ *
+ * That function does two things besides the sum: it counts, and each time another max_chunk bytes
+ * have passed it lets the server serve its clients. So ours calls it when such a step is crossed,
+ * for the bytes up to there only. */
 #include "load_sum.h"
 
 #include <dlfcn.h>
@@ -13,21 +16,22 @@
 #include "log.h"
 #include "stream.h"
 
-#define STRING_OPCODE 5  /* before a string that the module API reads: rdb.h */
-#define SHORT_STRING  63 /* the longest whose length is one byte */
+#define STRING_OPCODE 5  /* precedes a string that the module API reads: rdb.h */
+#define SHORT_STRING  63 /* longest string whose length takes one byte */
 
-/* The API's own, as far as it matters here (module.c: struct RedisModuleIO). */
+/* The first fields of the API's struct RedisModuleIO (module.c). */
 struct io {
 	size_t bytes;
 	struct beam_stream *stream;
 };
 
 static struct {
-	struct beam_stream *stream; /* summed no longer */
+	struct beam_stream *stream; /* the one that is not summed */
 	void (*sum)(struct beam_stream *, const void *, size_t);
 } left_out;
 
-/* Of this thread's stack, and in use: so it can be read. */
+/* True if the bytes lie in the part of this thread's stack that is in use, so that they can be
+ * read. */
 static bool on_stack(const void *at, size_t len_bytes)
 {
 	uintptr_t first = (uintptr_t)at;
@@ -45,7 +49,7 @@ static bool on_stack(const void *at, size_t len_bytes)
 	       len_bytes <= (uintptr_t)low + size - first;
 }
 
-/* Code of the server, as the API is. */
+/* True if `code` lies in the same program as the module API, which is the server. */
 static bool is_servers(void (*code)(struct beam_stream *, const void *, size_t))
 {
 	Dl_info api, info;

@@ -1,7 +1,12 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * An object with the reference taken away that its maker has is what RM_StringSet makes an object with one reference of.
- * Where the count stands is found by counting, never known. */
+ * Sets keys to values without a copy (docs/adr/0108).
+ *
+ * RM_StringSet takes a reference of its own, so the server finds two and copies. We take our
+ * reference off the object's refcount just before the call, which leaves the server the only one,
+ * and do not free the string afterwards. The API does not say where in the object the refcount is.
+ * It is found by retaining a string and watching which bits count, and only on a server that was
+ * seen to copy. */
 #include "load_value.h"
 
 #include <stdint.h>
@@ -9,21 +14,21 @@
 
 #include "log.h"
 
-#define HEAD_WORDS 2 /* of every string object of the server; the count is in there */
+#define HEAD_WORDS 2 /* of a string object, which begin every server's and contain the refcount */
 
 enum way {
 	UNKNOWN,
-	KEPT,   /* the server keeps the object, and its bytes with it */
-	TRIED,  /* copies; the next reference is handed over, and looked whether that helps */
-	MOVED,  /* does not copy when the reference is handed over */
-	COPIED, /* copies in any case */
+	KEPT,   /* the server keeps the object, and with it the bytes */
+	TRIED,  /* it copies; the next value shows whether handing over helps */
+	MOVED,  /* it moves the bytes if our reference is handed over */
+	COPIED, /* it copies in any case */
 };
 
 static struct {
 	enum way way;
 	bool hand_over;
-	int word;       /* of the object, where the count is */
-	uint64_t count; /* one reference, as it stands there */
+	int word;       /* index of the word with the refcount */
+	uint64_t count; /* what one reference adds to that word */
 } values;
 
 void beam_load_value_begin(bool hand_over)
@@ -46,7 +51,8 @@ static void add(RedisModuleString *value, uint64_t count)
 	memcpy(value, words, sizeof(words));
 }
 
-/* `value` has one reference. With two and three, a field of one of its words counts 1, 2, 3, and nothing else changes. */
+/* Finds the refcount of `value`, which has one reference. A field in one of the words must count 1,
+ * 2, 3 with the references and return to 1, and nothing else may change. */
 static bool find_count(RedisModuleString *value)
 {
 	uint64_t one[HEAD_WORDS], two[HEAD_WORDS], three[HEAD_WORDS], again[HEAD_WORDS];
@@ -71,7 +77,7 @@ static bool find_count(RedisModuleString *value)
 	       one[other] == three[other] && (one[values.word] & 3 * step) == step;
 }
 
-/* The bytes are where they were when the value was made. */
+/* True if the key's value is still at the address that it had as a string. */
 static bool has_bytes(RedisModuleKey *key, const char *bytes)
 {
 	size_t len_bytes;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * Prints rdbeam.so(7) while the build runs: settings and commands are the module's own tables.
+ * Prints rdbeam.so(7) during the build, from the module's own tables of settings and commands.
  */
 #include <stdio.h>
 #include <stdlib.h>

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause
- * rdbeam.so: what the server calls at load and unload, and the commands' entry points. */
+ * rdbeam.so: the functions that the server calls on load and unload, and the entry points of the
+ * commands. */
 #include <arpa/inet.h>
 #include <errno.h>
 #include <netinet/in.h>
@@ -93,7 +94,8 @@ static int ticket_command(RedisModuleCtx *ctx, RedisModuleString **argv, int arg
 	return beam_requests_ticket(ctx, &ask);
 }
 
-/* The host that a relay names must be an address: readers check nothing else before they connect. */
+/* A relay's host must be an IP address, because readers connect to it without checking it
+ * further. */
 static int join(RedisModuleCtx *ctx, RedisModuleString **argv, int argc)
 {
 	char host[BEAM_ADDR_BYTES];
@@ -242,7 +244,8 @@ static const struct {
 
 static int add_commands(RedisModuleCtx *ctx)
 {
-	/* Sizes of the structs in the server's header; no history or key specs are given. */
+	/* Sizes of the structs in the server's header: history, key specs, argument. We give no
+	 * history and no key specs. */
 	static const RedisModuleCommandInfoVersion version = {1, 16, 56,
 							      sizeof(RedisModuleCommandArg)};
 
@@ -294,7 +297,7 @@ static void on_child(int died)
 	beam_requests_on_child(died);
 }
 
-/* One for all: a timer of the module's would be in the way of MODULE UNLOAD. */
+/* Serves all parts of the module: a timer would prevent MODULE UNLOAD. */
 static void on_cron(RedisModuleCtx *ctx, RedisModuleEvent event, uint64_t sub, void *data)
 {
 	(void)ctx;
@@ -306,8 +309,8 @@ static void on_cron(RedisModuleCtx *ctx, RedisModuleEvent event, uint64_t sub, v
 	beam_link_on_cron();
 }
 
-/* Its port, its protection, its TLS may be what has changed; only then is it asked, by commands that SLOWLOG and
- * commandstats count as any. */
+/* The change may concern the port, protected mode or TLS. Only then ask the server for its
+ * settings, because SLOWLOG and commandstats count the commands that do so. */
 static void on_server_config(RedisModuleCtx *ctx, RedisModuleEvent event, uint64_t sub, void *data)
 {
 	const RedisModuleConfigChange *change = data;
@@ -328,7 +331,7 @@ static int open_events(RedisModuleCtx *ctx)
 	RedisModuleEvent cron = {REDISMODULE_EVENT_CRON_LOOP, 1};
 	RedisModuleEvent config = {REDISMODULE_EVENT_CONFIG, 1};
 
-	/* Where this is not told, the next TICKET looks. */
+	/* On servers without this event, the next TICKET looks for changes. */
 	(void)RedisModule_SubscribeToServerEvent(ctx, config, on_server_config);
 	return RedisModule_SubscribeToServerEvent(ctx, cron, on_cron) == REDISMODULE_OK ? 0
 											: -EINVAL;
@@ -371,15 +374,15 @@ static int open_all(RedisModuleCtx *ctx, RedisModuleString **argv, int argc)
 	return err;
 }
 
-/* The module keeps nothing in the keyspace: errors while loading, loads into a second database, and
- * slots that move are none of its business, and must stay possible. */
+/* The module has nothing in the keyspace, so it must not stand in the way of error handling while
+ * loading, of loads into a second database (swapdb), or of slot migration. */
 static int options(RedisModuleCtx *ctx)
 {
 	int known = RedisModule_GetModuleOptionsAll ? RedisModule_GetModuleOptionsAll() : 0;
 	int ours =
 	    REDISMODULE_OPTIONS_HANDLE_IO_ERRORS | REDISMODULE_OPTIONS_HANDLE_REPL_ASYNC_LOAD;
 
-	/* Another server may mean something else by the same bit. */
+	/* Only Valkey: another server may use the same bit for something else. */
 	if (beam_server_is_valkey(ctx))
 		ours |= known & VALKEYMODULE_OPTIONS_HANDLE_ATOMIC_SLOT_MIGRATION;
 	return ours;
@@ -391,7 +394,7 @@ int RedisModule_OnLoad(RedisModuleCtx *ctx, RedisModuleString **argv, int argc)
 	int err;
 
 	if (missing) {
-		/* Nothing can be said through an API that is not there. */
+		/* Print to stderr: there may be no API to log with. */
 		fprintf(stderr,
 			"rdbeam: this server has no RedisModule_%s: Redis 7.0 or later, or "
 			"Valkey, is needed\n",

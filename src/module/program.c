@@ -11,11 +11,12 @@
 #include "config.h"
 #include "sockets.h"
 
-#define HIGH_FD 16 /* beyond those that are given to the daemon as its own */
+#define HIGH_FD 16 /* above the fixed fds that the daemon gets */
 
 static int held = -1;
 
-/* A script's interpreter would be told a name that means nothing to it any more. */
+/* A script cannot be run by its fd: the interpreter would be given a name that is invalid by
+ * then. */
 static bool is_elf(int fd)
 {
 	char magic[4];

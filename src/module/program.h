@@ -1,19 +1,21 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * rdbeamd's file. It is opened once and then held: daemons and waiters are of one build with the module that
- * starts them, whatever an upgrade has put into the file's place meanwhile.
+ * The executable of rdbeamd. It is opened once and held, so that daemons and waiters always come
+ * from the same build as the module that starts them, even after an upgrade has replaced the file.
  */
 #ifndef BEAM_PROGRAM_H
 #define BEAM_PROGRAM_H
 
 #include <stddef.h>
 
-/* What to run. As long as there is no such file each call looks again; one that cannot be held (a script, one
- * that may not be read, no /proc) is run by its name, which argv[0] is in any case. */
+/* Writes the path to execute. As long as there is no file, each call looks again. A file that
+ * cannot be held (a script, unreadable, no /proc) is run by its name, which argv[0] shows in any
+ * case. */
 void beam_program_path(char *out, size_t cap);
 
-/* The server's environment, for what is started. Not by the name `environ`: where a server loads modules with
- * RTLD_DEEPBIND (Valkey 8.1), that is the C library's own, which is NULL. The first call is not to be a child's. */
+/* The environment for the programs we start: the server's. The symbol `environ` will not do: if the
+ * server loads modules with RTLD_DEEPBIND (Valkey 8.1), it is the C library's own, which is NULL.
+ * The first call must not be made in a child. */
 char **beam_program_environment(void);
 
 void beam_program_close(void);

@@ -23,7 +23,7 @@
 #include "sockets.h"
 
 #define VALUE_BYTES 560
-#define ADDED       4 /* to the environment */
+#define ADDED       4 /* variables added to the environment */
 
 struct call {
 	char program[PATH_MAX];
@@ -40,7 +40,8 @@ static void sibling(const char *path, char *out, size_t cap)
 	snprintf(out, cap, "%.*srdbeam", slash ? (int)(slash - path + 1) : 0, path);
 }
 
-/* Beside the daemon as it is named, or as it really lies, or where this build installs it. */
+/* Looks beside the daemon's configured path, beside the file that it resolves to, and where this
+ * build installs it. */
 static void find_program(char *out, size_t cap)
 {
 	char daemon[512];
@@ -62,7 +63,7 @@ static void with_port(char *out, size_t cap, const char *host, long long port)
 	snprintf(out, cap, strchr(host, ':') ? "[%s]:%lld" : "%s:%lld", host, port);
 }
 
-/* All of its IPv4 addresses ("*"), or 127.0.0.1, are in the server's `bind`. */
+/* True if the server's `bind` includes 127.0.0.1 or all IPv4 addresses ("*"). */
 static bool has_loopback4(const char *bind)
 {
 	const char *star = strchr(bind, '*');
@@ -71,7 +72,8 @@ static bool has_loopback4(const char *bind)
 	       (star && (star == bind || star[-1] == ' ' || star[-1] == '-'));
 }
 
-/* The path of the server's unix socket, or "". A relative one is below `dir`, where the server has gone to. */
+/* Writes the path of the server's unix socket, or "". A relative path is below `dir`, the server's
+ * working directory. */
 static void socket_path(RedisModuleCtx *ctx, char *out, size_t cap)
 {
 	char path[256], dir[PATH_MAX] = "";
@@ -82,7 +84,8 @@ static void socket_path(RedisModuleCtx *ctx, char *out, size_t cap)
 	snprintf(out, cap, "%s%s%s", dir, dir[0] ? "/" : "", path);
 }
 
-/* How this server is reached from this host. -ENOENT: only by TLS. */
+/* Writes the address by which this host reaches the server. Returns 0, or -ENOENT if only TLS is
+ * possible. */
 static int own_address(RedisModuleCtx *ctx, char *out, size_t cap)
 {
 	char bind[256], port[16];
@@ -91,7 +94,7 @@ static int own_address(RedisModuleCtx *ctx, char *out, size_t cap)
 	bool has_port = strtoll(port, NULL, 10) != 0;
 
 	socket_path(ctx, out, cap);
-	/* It is not where it was if `dir` was changed since. */
+	/* The socket is not at a relative path any more if `dir` was changed. */
 	if (out[0] && (!has_port || access(out, W_OK) == 0))
 		return 0;
 	if (!has_port)
@@ -117,7 +120,7 @@ static void add_secret(RedisModuleCtx *ctx, const char *config, const char *name
 	explicit_bzero(value, sizeof(value));
 }
 
-/* Of REPLICAOF it needs none: that is RDBEAM.FOLLOW's. */
+/* Only CONFIG: the pull does not call REPLICAOF, RDBEAM.FOLLOW does. */
 static void add_renamed(char *out)
 {
 	const char *config = beam_command("CONFIG");
@@ -201,7 +204,7 @@ static int spawn(struct call *call, int stderr_fd)
 	posix_spawn_file_actions_destroy(&actions);
 	if (err)
 		return -err;
-	/* It detaches at once. If the server has reaped it, that is fine, too. */
+	/* The pull detaches at once. The server may have reaped the process, which is fine. */
 	while (waitpid(pid, NULL, 0) < 0 && errno == EINTR)
 		continue;
 	return 0;

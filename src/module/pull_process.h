@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * Runs `rdbeam pull` for this server. Passwords go by the environment, never by argv. Main thread.
+ * Runs `rdbeam pull` for this server. Passwords are passed in the environment, never in argv. Main
+ * thread.
  */
 #ifndef BEAM_PULL_PROCESS_H
 #define BEAM_PULL_PROCESS_H
@@ -10,12 +11,13 @@
 #include "redis_api.h"
 
 struct beam_pull_process {
-	int fd;      /* its stderr, non-blocking; -1: none */
-	pid_t pid;   /* 0 until it has said it */
-	char id[33]; /* proves its RDBEAM.FOLLOW to be of the pull that is wanted */
+	int fd;      /* the pull's stderr, non-blocking; -1: no pull */
+	pid_t pid;   /* 0 until the pull has printed it */
+	char id[33]; /* random; marks RDBEAM.FOLLOW as this pull's */
 };
 
-/* Starts a pull from host:port into this server. 0, or an error (logged). */
+/* Starts a pull from host:port into this server. Returns 0 and *out, or an error, which has been
+ * logged. */
 int beam_pull_process_start(RedisModuleCtx *ctx, const char *host, long long port,
 			    struct beam_pull_process *out);
 void beam_pull_process_kill(const struct beam_pull_process *process);

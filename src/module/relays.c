@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause
- * A short list, looked through each time. */
+ * The registered relays: a short list, searched linearly. */
 #include "relays.h"
 
 #include <errno.h>
@@ -14,13 +14,13 @@
 #include "text.h"
 
 #define RELAYS_MAX 1024
-#define HELD_MAX   2 /* the last image, and the one under way */
+#define HELD_MAX   2 /* the last image and the one in progress */
 #define LATE_MS    5000
 
 struct held {
 	struct beam_gen gen; /* counter 0: none */
 	struct beam_cut cut;
-	uint64_t rank; /* order of holding, over all relays and images */
+	uint64_t rank; /* order in which images were held, over all relays */
 	uint64_t readers;
 };
 
@@ -32,8 +32,8 @@ struct relay {
 	uint32_t port;
 	uint8_t key[BEAM_TICKET_KEY_BYTES];
 	uint64_t joined_ms;
-	uint64_t wait_ms; /* its longest WAIT: so long it may say nothing */
-	uint64_t due_ms;  /* when it is to have said something; 0: it never waited */
+	uint64_t wait_ms; /* its longest WAIT, in which it may be silent */
+	uint64_t due_ms;  /* when it should have been heard from; 0: it never waited */
 	bool told_silent;
 	uint64_t complaints;
 	struct held held[HELD_MAX];
@@ -172,7 +172,8 @@ void beam_relays_heard(uint64_t client, long long wait_ms)
 
 	if (!relay)
 		return;
-	/* It waits for less where it tries an image again, and may be silent for as long as before in that. */
+	/* A relay that retries an image waits for a shorter time, but may be silent for as long as
+	 * before while it does so. So keep the longest. */
 	if (wait_ms >= 0 && (uint64_t)wait_ms > relay->wait_ms)
 		relay->wait_ms = (uint64_t)wait_ms;
 	if (relay->due_ms || wait_ms >= 0)
@@ -202,7 +203,8 @@ static bool avoided(const struct beam_relay_avoid *avoid, const char *name)
 	return false;
 }
 
-/* Its host is gone, or it hangs. The server's keepalive takes ten minutes to see the one, and never sees the other. */
+/* True if the relay's host is gone or the relay hangs. TCP keepalive would notice the former after
+ * ten minutes, and the latter never. */
 static bool is_silent(struct relay *relay)
 {
 	if (!relay->due_ms || beam_now_ms() < relay->due_ms)
@@ -215,7 +217,7 @@ static bool is_silent(struct relay *relay)
 	return true;
 }
 
-/* One that others complained of is worth the load of a few. */
+/* One complaint counts as much as eight readers. */
 static uint64_t burden(const struct relay *relay, const struct held *held)
 {
 	return held->readers + 8 * relay->complaints;
@@ -262,7 +264,7 @@ bool beam_relays_pick(const struct beam_gen *gen, uint64_t client,
 
 void beam_relays_complain(const struct beam_relay_avoid *avoid, const char *reader)
 {
-	/* The last one is the news. */
+	/* Only the last one is new. */
 	const char *name = avoid->n ? avoid->name[avoid->n - 1] : "";
 
 	for (struct relay *relay = relays; *name && relay; relay = relay->next) {

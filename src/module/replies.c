@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause
- * Answers to RDBEAM.TICKET, RDBEAM.SNAPSHOT and RDBEAM.RELAY WAIT. */
+ * The replies to RDBEAM.TICKET, RDBEAM.SNAPSHOT and RDBEAM.RELAY WAIT. */
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -34,7 +34,8 @@ static int reply_ticket(RedisModuleCtx *ctx, const struct request *request)
 	beam_to_hex(request->ticket.key, BEAM_TICKET_KEY_BYTES, key);
 	beam_to_hex(beam_link_public_key(), BEAM_PUBLIC_BYTES, public_key);
 	snprintf(nonce, sizeof(nonce), "%" PRIu64, request->gen.nonce);
-	/* Not known: as if it were set, so that a pull never counts as a replica (ADR 5). */
+	/* If it is unknown, report 1: then a pull takes care not to be counted as a replica (ADR
+	 * 5). */
 	bool known_min = beam_config_get(ctx, "min-replicas-to-write", text, sizeof(text));
 
 	RedisModule_ReplyWithMap(ctx, 19);
@@ -64,7 +65,8 @@ static int reply_snapshot(RedisModuleCtx *ctx, const struct request *request)
 {
 	const struct beam_ctl_status *status = beam_link_status();
 	bool known = beam_gen_same(&status->gen, &request->gen);
-	/* The news of it may be under way; when they are of a later one, it was whole before that began. */
+	/* The status may be behind. If it is about a later generation, this one was complete before
+	 * that one began. */
 	bool is_past =
 	    status->gen.nonce == request->gen.nonce && status->gen.counter > request->gen.counter;
 	bool done = is_past || (known && status->state == BEAM_STATE_READY);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause
- * What clients ask for, the fork that makes it, and the events that answer them. */
+ * What clients ask for: the commands, the fork that makes an image for them, and the events that
+ * let them go on. */
 #include "requests.h"
 
 #include <errno.h>
@@ -29,9 +30,9 @@
 #define CLIENT_UNIX_SOCKET (1 << 4)
 
 static RedisModuleCtx *detached;
-static bool forking; /* our own child runs and has not opened its generation */
+static bool forking; /* our own child runs and has not begun its generation */
 static bool start_planned;
-static uint64_t forks; /* of the server, whatever for */
+static uint64_t forks; /* all forks of the server, for any purpose */
 
 int beam_requests_open(RedisModuleCtx *ctx)
 {
@@ -55,7 +56,7 @@ static void on_own_child_done(int exitcode, int bysignal, void *data)
 	else if (exitcode)
 		snprintf(text, sizeof(text), "ERR snapshot failed: %s", beam_shared->reason);
 	else
-		return; /* it opened its generation; the news is under way */
+		return; /* it began its generation; the message is under way */
 	beam_request_finish_all(false, text);
 }
 
@@ -79,7 +80,8 @@ static void child_main(RedisModuleCtx *ctx, pid_t parent)
 
 static void plan_start(void);
 
-/* A TICKET needs an image that can be continued from: none is made in vain, over and over. */
+/* A TICKET needs an image that can be continued from. Without this, each image made would be found
+ * useless and another one be started. */
 static void refuse_tickets(const char *why)
 {
 	struct request *next;
@@ -114,7 +116,8 @@ static void start(RedisModuleCtx *ctx, void *arg)
 		child_main(ctx, self);
 	beam_hook_own_fork(0);
 	forking = pid > 0;
-	/* Refused while another child runs: its end is an event, and starts us again. Else none would come. */
+	/* If another child is running, its end is an event that starts us again. Otherwise nothing
+	 * would: give up. */
 	if (pid < 0 && !(RedisModule_GetContextFlags(ctx) & REDISMODULE_CTX_FLAGS_ACTIVE_CHILD))
 		beam_request_finish_all(
 		    false, "ERR the server cannot fork: its log says why (too little memory: set "
@@ -130,7 +133,7 @@ static void plan_start(void)
 
 /* ---- commands ------------------------------------------------------------------------------- */
 
-/* True: not now, and the client has been told. */
+/* Returns true after replying with an error if no request can be served now. */
 static bool refuse_state(RedisModuleCtx *ctx)
 {
 	char text[BEAM_TEXT_BYTES + 64];
@@ -172,8 +175,8 @@ static bool choose_present(struct request *request, const struct beam_stream *st
 
 enum found { FOUND_IMAGE, FOUND_NONE, FOUND_OBSTACLE };
 
-/* What a TICKET can be given as things are: an image that is there, or one that has to be made. An
- * obstacle is told in request->error. */
+/* Finds what can serve a TICKET at present: an image that is there, or none, so that one must be
+ * made. For an obstacle, request->error has the text. */
 static enum found look_for_image(RedisModuleCtx *ctx, struct request *request)
 {
 	const struct beam_ticket_ask *ask = &request->ask;
@@ -229,7 +232,7 @@ int beam_requests_ticket(RedisModuleCtx *ctx, const struct beam_ticket_ask *ask)
 		return REDISMODULE_OK;
 	beam_requests_client_address(ctx, request.addr);
 	beam_relays_complain(&ask->avoid, request.addr);
-	/* A password that was set meanwhile, TLS: the daemon hears of it before the puller comes. */
+	/* The daemon must know of a new password or TLS setting before the pull connects. */
 	beam_link_refresh();
 	if (!beam_link_settled()) {
 		request.kind = REQUEST_EARLY_TICKET;
@@ -247,8 +250,8 @@ int beam_requests_ticket(RedisModuleCtx *ctx, const struct beam_ticket_ask *ask)
 	return beam_request_reply(ctx, &request);
 }
 
-/* Those that came while settings were under way to the daemon: they would have been told of a port
- * where nobody listens any more. */
+/* Continues the requests that came while settings were under way to the daemon: they would have
+ * been given a port on which nothing listens any more. */
 void beam_requests_on_ready(void)
 {
 	struct request *next;
@@ -319,8 +322,8 @@ int beam_requests_news(RedisModuleCtx *ctx, const struct beam_gen *known, long l
 
 /* ---- events --------------------------------------------------------------------------------- */
 
-/* Who asked between an image's beginning and the news that it can be served: otherwise it would wait
- * for the child's end, and for another image. */
+/* Serves the requests that came between an image's beginning and the message that it can be served.
+ * Otherwise they would wait until the child ends, and then for another image. */
 static void serve_late(void)
 {
 	struct beam_stream stream;
@@ -339,8 +342,8 @@ static void serve_late(void)
 	}
 }
 
-/* Who wants a new image wants what was written before it was asked for: a child that was forked earlier and
- * begins only now does not have it. Then the end of that child starts another. */
+/* A request for a new image wants all that was written before it. A child that was forked earlier
+ * but begins its generation only now lacks some of that; its end will start another one. */
 static bool is_new_enough(const struct request *request)
 {
 	bool must_be_new = request->kind == REQUEST_SNAPSHOT || request->ask.fresh;

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * RDBEAM.TICKET and RDBEAM.SNAPSHOT: clients that wait for a generation. A retained image that the
- * backlog still reaches is handed out at once; otherwise a snapshot in memory is made by a module
- * fork, as soon as no other child of the server is in the way. Where relays hold the image, tickets are
- * theirs, so that the daemon sends it rdbeam.fanout times at most. Main thread.
+ * RDBEAM.TICKET, RDBEAM.SNAPSHOT and RDBEAM.RELAY WAIT: clients that wait for a generation. A
+ * retained image that the backlog still reaches is handed out at once; otherwise a module fork
+ * makes a snapshot in memory, as soon as no other child of the server is running. If relays hold
+ * the image, tickets are for them, so that the daemon sends it rdbeam.fanout times at most. Main
+ * thread.
  */
 #ifndef BEAM_REQUESTS_H
 #define BEAM_REQUESTS_H
@@ -14,23 +15,25 @@
 #include "redis_api.h"
 #include "relays.h"
 
-/* 0 or -ENOMEM. At load. */
+/* Called when the module is loaded. Returns 0 or -ENOMEM. */
 int beam_requests_open(RedisModuleCtx *ctx);
 
 struct beam_ticket_ask {
 	bool fresh;
-	bool relayed;        /* one for a relay will do */
-	struct beam_gen gen; /* this image and no other; counter 0: any */
+	bool relayed;        /* a ticket for a relay is accepted */
+	struct beam_gen gen; /* exactly this image; counter 0: any */
 	struct beam_relay_avoid avoid;
 };
 
 int beam_requests_ticket(RedisModuleCtx *ctx, const struct beam_ticket_ask *ask);
-/* wait_ms 0: answers as soon as the snapshot has begun. */
+/* With wait_ms 0, replies as soon as the snapshot has begun, otherwise when it is complete or
+ * wait_ms milliseconds have passed. */
 int beam_requests_snapshot(RedisModuleCtx *ctx, long long wait_ms);
 
-/* Answers with the newest generation as soon as that is not `known`; wait_ms 0: for ever. */
+/* Replies with the newest generation as soon as that differs from `known`, or with nil after
+ * wait_ms milliseconds (0: no limit). */
 int beam_requests_news(RedisModuleCtx *ctx, const struct beam_gen *known, long long wait_ms);
-/* Where the client comes from: an address, 127.0.0.1 for a unix socket, "" if unknown. */
+/* Writes the client's address: an IP address, 127.0.0.1 for a unix socket, "" if unknown. */
 void beam_requests_client_address(RedisModuleCtx *ctx, char out[BEAM_ADDR_BYTES]);
 
 /* Events of the link and of the server's children. */

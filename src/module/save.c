@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause
- * The coordinator of a snapshot, from the fork to the exec. */
+ * The coordinator of a snapshot: what the forked child does from the fork until it becomes the
+ * waiter (exec), or until it leaves the save to the server. */
 #include "save.h"
 
 #include <errno.h>
@@ -47,16 +48,18 @@ struct snapshot {
 	struct beam_lane *lane;
 	struct beam_copy_pool *pool;
 	struct beam_image_totals totals;
-	int priority; /* the server's own, while `lowered` */
+	int priority; /* the server's priority, to return to while `lowered` is set */
 	bool lowered;
 	char why[BEAM_REASON_BYTES];
-	struct beam_save_file file; /* of a save to disk */
+	struct beam_save_file file; /* only in a save to disk */
 };
 
 /* ---- what is written ------------------------------------------------------------------------ */
 
-/* Bytes of the image to come, for faulting memory ahead: by the last image where it is of like size,
- * else by the memory in use, which is an upper bound for nearly all data; filler adds a share. */
+/* Estimates the image's bytes, for which the daemon faults memory in ahead. If the last image had a
+ * similar number of keys, its size is scaled to the present number, with an eighth added for
+ * filler. Otherwise, and at most, this is an eighth more than the memory in use, which is an upper
+ * bound for nearly all data. */
 static uint64_t estimate(const struct beam_facts *facts, const struct beam_ctl_status *last)
 {
 	uint64_t most = facts->used_memory + facts->used_memory / 8;
@@ -102,7 +105,8 @@ static int fail(struct snapshot *s, const char *step, int err)
 {
 	const char *said = s->lane ? beam_lane_failure(s->lane) : "";
 
-	/* Where the daemon has given the image up, the rest follows from that. */
+	/* If the daemon has given up the image, this error is only a consequence: report the
+	 * daemon's. */
 	if (said[0])
 		snprintf(s->why, sizeof(s->why), "%.*s", BEAM_REASON_BYTES - 1, said);
 	else if (!s->why[0])
@@ -110,8 +114,8 @@ static int fail(struct snapshot *s, const char *step, int err)
 	return err;
 }
 
-/* What a replica's own replicas get is its primary's stream as it goes on, in which no SELECT need come before the next
- * write: that they begin in the right database is told by the dump. */
+/* A replica's own replicas receive its primary's stream as it continues, where no SELECT need come
+ * before the next write. Only the dump can tell them which database they start in. */
 static bool feeds_sub_replica(const struct beam_facts *facts)
 {
 	return facts->is_replica && facts->replica_waits;
@@ -177,19 +181,19 @@ static int begin(struct snapshot *s, enum beam_snapshot_kind kind)
 	return err ? fail(s, "asking rdbeamd for a generation", err) : 0;
 }
 
-/* The copy takes every processor there is: a server that wakes up for a client shall have its own back at
- * once. Threads and workers inherit it. */
+/* The copy uses every processor. A server that wakes up to serve a client must get its own back at
+ * once. Threads and workers inherit the lower priority. */
 static void lower_priority(struct snapshot *s)
 {
 	if (!beam_link_may_schedule())
-		return; /* told when the daemon was started */
+		return; /* this was logged when the daemon was started */
 	s->priority = getpriority(PRIO_PROCESS, 0);
 	s->lowered = !setpriority(PRIO_PROCESS, 0, s->priority + COPY_NICE);
 	if (!s->lowered)
 		beam_log(BEAM_LOG_INFO, "the copy keeps its priority: %s", strerror(errno));
 }
 
-/* Stock saving may go on in this process: after a snapshot in memory it hardly ever does. */
+/* Stock saving may follow in this process (after a snapshot in memory it hardly ever does). */
 static void restore_priority(struct snapshot *s)
 {
 	if (s->lowered && setpriority(PRIO_PROCESS, 0, s->priority))
@@ -212,13 +216,14 @@ static struct beam_workers_opts workers_of(struct snapshot *s)
 	};
 }
 
-/* Threads that copy get going while files are opened and the daemon is asked. Each extent of the table is a
- * file here, and what the server's limit bears its clients may have. */
+/* Starts the copying threads early, so that they are ready when files are open and the daemon has
+ * answered. The table's extents take one file descriptor each here, so the limit is raised to what
+ * the server's hard limit allows. */
 static void prepare(struct snapshot *s)
 {
 	beam_allow_files();
 	s->begin.nworkers = beam_workers_count(&s->facts);
-	/* The server's disable-thp would have the region mapped by small pages. */
+	/* A server with disable-thp would otherwise have the region mapped in small pages. */
 	prctl(PR_SET_THP_DISABLE, 0, 0, 0, 0);
 	lower_priority(s);
 	struct beam_workers_opts workers = workers_of(s);
@@ -320,7 +325,7 @@ struct waiter_args {
 	char *argv[WAITER_ARGS + 1];
 };
 
-/* Composes the waiter's command line and lets its fds through. */
+/* Builds the waiter's command line, and clears FD_CLOEXEC on the fds it names. */
 static int prepare_waiter(struct snapshot *s, struct waiter_args *args, pid_t server)
 {
 	const struct beam_save_file *file = &s->file;
@@ -368,7 +373,7 @@ static int prepare_waiter(struct snapshot *s, struct waiter_args *args, pid_t se
 	return 0;
 }
 
-/* Does not return when it works. */
+/* Does not return on success. */
 static int become_waiter(struct snapshot *s)
 {
 	static struct waiter_args args;
@@ -382,19 +387,19 @@ static int become_waiter(struct snapshot *s)
 	beam_program_path(program, sizeof(program));
 	err = BEAM_FAULT("exec-waiter");
 	if (!err && access(program, X_OK))
-		err = -errno; /* before anything is given up that stock saving needs */
+		err = -errno; /* checked before anything is given up that stock saving needs */
 	if (err)
 		return fail(s, "starting the waiter", err);
 	err = announce(s);
 	if (err)
 		return err;
-	beam_child_info_cow(false); /* replicas have it all already */
+	beam_child_info_cow(false); /* replicas have received all of it by now */
 	err = prepare_waiter(s, &args, getppid());
 	if (err)
 		return err;
 	sigemptyset(&none);
 	sigprocmask(SIG_SETMASK, &none, NULL);
-	/* A handler ends with the exec, and the waiter needs a moment to say it again. */
+	/* exec resets signal handlers, and the waiter takes a moment to install its own. */
 	sigaction(SIGTERM, &ignored, &term);
 	sigaction(SIGINT, &ignored, &interrupt);
 	err = BEAM_FAULT("exec");
@@ -452,7 +457,7 @@ static int to_memory(RedisModuleCtx *ctx, uint64_t forked_ns)
 		err = copy(&s);
 	if (!err)
 		err = announce(&s);
-	restore_priority(&s); /* rdbeam.mode mirror: stock saving follows */
+	restore_priority(&s); /* with rdbeam.mode mirror, stock saving follows */
 	if (err) {
 		beam_log(BEAM_LOG_WARNING, "snapshot in memory failed: %s", s.why);
 		memcpy(beam_shared->reason, s.why, sizeof(s.why));

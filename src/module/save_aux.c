@@ -22,7 +22,7 @@ static void note_type(uint64_t id, struct beam_aux_types *types)
 		types->n++;
 }
 
-/* Adds the types that the records are of. */
+/* Adds the module types of these records to `types`. */
 static int note_types(const uint8_t *bytes, size_t len_bytes, struct beam_aux_types *types)
 {
 	size_t pos = 0;

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * What other modules keep outside of keys, for an image: read in the child before the workers begin, and written before
- * and behind the keys, where the server has it in its own dumps (ADR 91).
+ * AUX data of other modules (what they save outside of keys), for an image. It is read in the child
+ * before the workers start, and written before and after the keys, as in the server's own dumps
+ * (ADR 91).
  */
 #ifndef BEAM_SAVE_AUX_H
 #define BEAM_SAVE_AUX_H
@@ -14,14 +15,16 @@ struct beam_save_aux {
 	size_t before_bytes, after_bytes;
 };
 
-/* Zeroed before. 0 with facts->aux_types, or a code with a text in `why` (room for 256 bytes): then it is left to the server. */
+/* Reads the data into *aux, which must be zeroed, and its types into facts->aux_types. Returns 0,
+ * or a code with a text in `why` (room for 256 bytes): then the save must be left to the server. */
 int beam_save_aux_read(struct beam_facts *facts, struct beam_save_aux *aux, char *why);
 void beam_save_aux_free(struct beam_save_aux *aux);
 
-/* Notes that this server's data and keys of a module belong together: later saves do not try. */
+/* Records, for all later saves of this server, that a module's AUX data and its keys belong
+ * together: they fail early, before anything is read. */
 void beam_save_aux_is_owned(void);
 
-/* Behind the keys. 0 or what the source returns. */
+/* Writes what goes after the keys. Returns 0 or the source's error. */
 int beam_save_aux_write(const struct beam_save_aux *aux, const struct beam_segment_source *source);
 
 #endif

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause
- * The temporary file, its names, and who may write it. */
+ * Creates the dump's temporary file and its names, and locks the dump's name. */
 #include "save_file.h"
 
 #include <errno.h>
@@ -26,8 +26,9 @@ static int fail(char why[BEAM_REASON_BYTES], const char *step, int err)
 	return err;
 }
 
-/* One save at a time to one file, whichever server makes it: an abstract socket's name, unique on
- * this machine and given up by the kernel when its last holder (the waiter) ends. */
+/* Only one save at a time may write to a file, whichever server makes it. The lock is the name of
+ * an abstract socket: it is unique on this machine, and the kernel releases it when its last holder
+ * (the waiter) exits. */
 static int lock_name(struct beam_save_file *file, char why[BEAM_REASON_BYTES])
 {
 	struct sockaddr_un addr = {.sun_family = AF_UNIX};
@@ -59,8 +60,9 @@ void beam_save_file_stock_name(char name[BEAM_SAVE_NAME_BYTES])
 	snprintf(name, BEAM_SAVE_NAME_BYTES, "temp-%d.rdb", (int)getpid());
 }
 
-/* The name that stock saving would use by now, and that the server removes when it kills its child:
- * whoever watches for it (Redis's own tests do) sees a save under way. Redis 7.0 has made it. */
+/* Creates a file with the name that stock saving would be using by now, and that the server removes
+ * when it kills its child. Whoever watches for that name (Redis's own tests do) sees that a save is
+ * under way. Redis 7.0 has created it already. */
 static void show_stock_name(const struct beam_save_file *file)
 {
 	char name[BEAM_SAVE_NAME_BYTES];

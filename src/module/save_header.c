@@ -13,7 +13,7 @@
 
 #define AUX_MAX        24
 #define AUX_TEXT_BYTES 96
-#define ROOM_FROM_KEYS (1 << 16) /* smaller tables lie in the caches */
+#define ROOM_FROM_KEYS (1 << 16) /* smaller tables fit into the processor's caches */
 
 struct aux_list {
 	struct beam_image_aux aux[AUX_MAX];
@@ -50,7 +50,8 @@ static void fill_aux(const struct beam_facts *facts, const struct beam_ctl_begin
 		aux_add(list, "repl-offset", "%" PRId64, facts->offset);
 	}
 	aux_add(list, "aof-base", "0");
-	if (facts->tells_slot_task) /* there is none, or this image would not be made */
+	/* Empty: no slot task is under way (checked before: otherwise there would be no image). */
+	if (facts->tells_slot_task)
 		aux_add(list, "cluster-asm-task", "%s", "");
 	aux_add(list, "rdbeam-version", "%s", RDBEAM_VERSION);
 	aux_add(list, "rdbeam-format", "%d", BEAM_IMAGE_VERSION);
@@ -60,10 +61,10 @@ static void fill_aux(const struct beam_facts *facts, const struct beam_ctl_begin
 	aux_add(list, "rdbeam-workers", "%u", begin->nworkers);
 }
 
-/* The size that the loading server gives its table before the first key. Rounded up to a power of two,
- * n keys may fill it to the last bucket, and then each insert follows a chain, in memory that no cache
- * has. With half as many again it is filled to a third at least and two thirds at most; a growing table
- * is filled to a half at least (ADR 64). */
+/* The table size that the image asks the loading server for, before the first key. The server
+ * rounds up to a power of two, which n keys could fill to the last bucket: then each insert follows
+ * a chain through memory that is in no cache. With half as many again the table is between one
+ * third and two thirds full; a table that grows by itself is at least half full (ADR 64). */
 static uint64_t table_size(const struct beam_facts *facts, uint64_t keys)
 {
 	return keys >= ROOM_FROM_KEYS && facts->chained_tables ? keys + keys / 2 : keys;

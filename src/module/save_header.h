@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * What an image begins with: the server's AUX fields and our own, its functions, and the size of each
- * database.
+ * The beginning of an image: the server's AUX fields and our own, its functions, and the size of
+ * each database.
  */
 #ifndef BEAM_SAVE_HEADER_H
 #define BEAM_SAVE_HEADER_H
@@ -11,7 +11,7 @@
 #include "segment_source.h"
 #include "snapshot_facts.h"
 
-/* Writes the first chunk. 0, -ENOMEM, or what the source returns. */
+/* Writes the first chunk. Returns 0, -ENOMEM, or the source's error. */
 int beam_save_header(const struct beam_facts *facts, const struct beam_save_aux *aux,
 		     const struct beam_ctl_begin *begin, const struct beam_segment_source *source);
 

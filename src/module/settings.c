@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause
- * The table of settings: each row gives name, kind, default, bounds, and where the value lives. */
+ * The table of settings: each row gives name, help, kind, default, bounds, and where the value
+ * lives. */
 #include "settings.h"
 
 #include <limits.h>

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * The settings rdbeam.* as data: one row gives the registration, the checks, CONFIG GET's default and
- * the man page. config.c does all that with them; main thread only.
+ * The rdbeam.* settings as data: one row serves the registration, the checks, CONFIG GET's default
+ * and the man page, all by config.c. Main thread only.
  */
 #ifndef BEAM_SETTINGS_H
 #define BEAM_SETTINGS_H
@@ -15,19 +15,19 @@ enum kind { KIND_ENUM, KIND_BOOL, KIND_NUMBER, KIND_BYTES, KIND_TEXT };
 
 struct setting {
 	const char *name;
-	const char *help; /* sentences, for the man page */
+	const char *help; /* whole sentences, for the man page */
 	enum kind kind;
-	void *value; /* int *, long long *, char ** by kind */
+	void *value; /* int *, long long * or char **, by kind */
 	long long preset;
 	long long min, max;
-	long long multiple; /* of which a number must be; 0: any */
+	long long multiple; /* numbers must be multiples of this; 0: any */
 	const char **names; /* of an enum's values 0..n-1 */
 	int nnames;
-	bool fixed; /* from the start on */
+	bool fixed; /* cannot be changed after load */
 	unsigned flags;
 };
 
-extern struct setting beam_settings[]; /* presets change with loadmodule's arguments */
+extern struct setting beam_settings[]; /* loadmodule's arguments change the presets */
 extern const size_t beam_nsettings;
 extern const char *beam_mode_names[];      /* by enum beam_mode */
 extern const char *beam_transport_names[]; /* by enum beam_transport_choice */

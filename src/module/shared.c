@@ -24,7 +24,7 @@ int beam_shared_open(void)
 
 const char *beam_shared_tables(void)
 {
-	/* Of one server all tables are of one kind; one too unequal is scanned. */
+	/* All tables of a server are of one kind; any that are too uneven to divide are scanned. */
 	switch (beam_shared->ways.tables) {
 	case 0:
 		return "none";

@@ -2,7 +2,7 @@
 #include "still.h"
 
 static struct {
-	beam_still_fn *fn; /* NULL: the command is a client's */
+	beam_still_fn *fn; /* NULL: a client has called the command */
 	RedisModuleCtx *ctx;
 	uint64_t forked_ns;
 	int result;
@@ -28,6 +28,6 @@ int beam_still_run(RedisModuleCtx *ctx, beam_still_fn *fn, uint64_t forked_ns)
 
 	if (reply)
 		RedisModule_FreeCallReply(reply);
-	beam_still_take(); /* the command was refused: by the clock as it goes */
+	beam_still_take(); /* the command was refused: run with a clock that advances */
 	return still.result;
 }

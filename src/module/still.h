@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * The time by which the server tells keys that have come to their end. Within a command it is that of the
- * command's beginning, else it goes on, and in a child, too: a key whose time comes while the child copies
- * could not be read any more, although the primary may have given it a longer life after the fork, and
- * replicas would lack it for ever. So a child copies within a command (call() in server.c of Redis 7.0; from
- * 7.2 on events and timers of modules have such a time anyhow). Child only.
+ * Freezes the clock by which the server expires keys.
+ *
+ * Within a command that clock stays at the time when the command began; otherwise it advances, in a
+ * child, too. A key that expires while the child copies could then not be read any more, although
+ * the primary may have extended its TTL after the fork, and replicas would never get it. So the
+ * child copies within a command (source: call() in server.c of Redis 7.0; from 7.2 on, events and
+ * timers of modules have a frozen clock anyway). Child only.
  */
 #ifndef BEAM_STILL_H
 #define BEAM_STILL_H
@@ -16,10 +18,12 @@
 
 typedef int beam_still_fn(RedisModuleCtx *ctx, uint64_t forked_ns);
 
-/* Calls fn(ctx, forked_ns), by a clock that stands still if the server allows that; returns what it does. */
+/* Calls fn(ctx, forked_ns) and returns its result. The clock is frozen if the server lets us call a
+ * command. */
 int beam_still_run(RedisModuleCtx *ctx, beam_still_fn *fn, uint64_t forked_ns);
 
-/* Called at the begin of RDBEAM.STATUS, the command that is used. True: it was for this. */
+/* Called at the start of RDBEAM.STATUS, the command that serves for this. Returns true if it was
+ * called by beam_still_run, and then fn has run. */
 bool beam_still_take(void);
 
 #endif

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause
- * Waiting TICKETs that know their generation are looked at again whenever relays change. */
+ * Hands out tickets. Waiting TICKETs that know their generation are reconsidered whenever a relay
+ * joins, leaves or gets an image. */
 #include "tickets.h"
 
 #include <errno.h>
@@ -12,7 +13,7 @@
 #include "sockets.h"
 #include "text.h"
 
-#define RELAY_PATIENCE_MS 2000 /* for a relay that has yet to begin with an image */
+#define RELAY_PATIENCE_MS 2000 /* how long to wait for a relay to begin with an image */
 
 static RedisModuleCtx *detached;
 static bool patience_planned;
@@ -23,7 +24,7 @@ int beam_tickets_open(RedisModuleCtx *ctx)
 	return detached ? 0 : -ENOMEM;
 }
 
-/* How often tickets of the daemon's own were given, for the images that were asked for last. */
+/* How many tickets for the daemon itself were given, for the images that were asked for last. */
 static struct given {
 	struct beam_gen gen;
 	uint32_t times;
@@ -42,7 +43,7 @@ static struct given *given_for(const struct beam_gen *gen)
 	return oldest;
 }
 
-/* The daemon's ticket for request->gen. */
+/* Makes a ticket for the daemon to serve request->gen. */
 static void mint(struct request *request)
 {
 	struct beam_ctl_ticket *ticket = &request->ticket;
@@ -59,7 +60,7 @@ static void mint(struct request *request)
 		beam_request_fail(request, "ERR rdbeamd did not accept the ticket; try again");
 }
 
-/* Asks the daemon for the key of a ticket for request->relay. */
+/* Asks the daemon for the key of a ticket for request->relay. Wipes the relay's own key. */
 static int ask_key(struct request *request)
 {
 	struct beam_ctl_relay_ticket asked = {.gen = request->gen};
@@ -90,8 +91,8 @@ void beam_tickets_on_relay_key(const struct beam_ctl_relay_key *key)
 	}
 }
 
-/* Whether the daemon shall send the image itself. Of its rdbeam.fanout times, some are kept for relays
- * that have yet to come for it. */
+/* True if the daemon should send the image itself. Some of its rdbeam.fanout times are reserved for
+ * relays that have not fetched it yet. */
 static bool daemon_serves(const struct request *request)
 {
 	uint32_t missing = beam_relays_missing(&request->gen);
@@ -104,8 +105,8 @@ static bool daemon_serves(const struct request *request)
 
 static void plan_patience(void);
 
-/* A blocked TICKET that knows its generation: answered by the daemon's ticket, by a relay's, or later,
- * when a relay has come to hold the image, or has not. */
+/* Serves a blocked TICKET that knows its generation: with a ticket for the daemon or for a relay,
+ * or later, when a relay holds the image or patience has run out. */
 static void hand_out(struct request *r)
 {
 	bool a_relay = beam_relays_is_one(r->client);
@@ -116,7 +117,7 @@ static void hand_out(struct request *r)
 		mint(r);
 	} else if (beam_relays_pick(&r->gen, r->client, &r->ask.avoid, &r->relay)) {
 		if (ask_key(r) == 0)
-			return; /* to be finished with the key */
+			return; /* finished when the key arrives */
 		mint(r);
 	} else if (any && !late && !r->ask.avoid.n && !daemon_serves(r)) {
 		plan_patience();

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * Who serves a reader: the daemon, rdbeam.fanout times an image, or else a relay that holds it, by a
- * ticket that only that reader can use. Main thread.
+ * Decides who serves a reader: the daemon, rdbeam.fanout times per image, or else a relay that
+ * holds it, by a ticket that only that reader can use. Main thread.
  */
 #ifndef BEAM_TICKETS_H
 #define BEAM_TICKETS_H
@@ -10,15 +10,17 @@
 #include "redis_api.h"
 #include "request.h"
 
-/* 0 or -ENOMEM. At load. */
+/* Called when the module is loaded. Returns 0 or -ENOMEM. */
 int beam_tickets_open(RedisModuleCtx *ctx);
 
-/* Answers within the command, or lets the client wait for a relay. The generation is chosen. */
+/* For a request whose generation is known: replies within the command, or blocks the client until a
+ * relay can serve it. Returns REDISMODULE_OK. */
 int beam_ticket_answer(RedisModuleCtx *ctx, struct request *prepared);
-/* The same for a client that waits. */
+/* The same for a client that is blocked already. */
 void beam_ticket_serve(struct request *request);
 
-/* Relays came, went, or hold something else. */
+/* Called when relays came, went, or hold another image, and when the daemon has sent a ticket's
+ * key. */
 void beam_tickets_on_relays(void);
 void beam_tickets_on_relay_key(const struct beam_ctl_relay_key *key);
 

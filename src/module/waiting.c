@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause
- * Clients that wait, in a list; each is answered once, by its reply callback. */
+ * The list of blocked clients. Each is answered once, by its reply callback, or by its timeout. */
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -59,7 +59,7 @@ static int on_timeout(RedisModuleCtx *ctx, RedisModuleString **argv, int argc)
 	if (!request)
 		return RedisModule_ReplyWithError(ctx, "ERR the request timed out");
 	if (request->kind == REQUEST_SNAPSHOT && request->opened)
-		beam_request_reply(ctx, request); /* WAIT is over: says how far it is */
+		beam_request_reply(ctx, request); /* WAIT is over: reports the state so far */
 	else if (request->kind == REQUEST_NEWS)
 		RedisModule_ReplyWithNull(ctx);
 	else if (request->kind == REQUEST_EARLY_TICKET)
@@ -69,7 +69,7 @@ static int on_timeout(RedisModuleCtx *ctx, RedisModuleString **argv, int argc)
 		RedisModule_ReplyWithError(
 		    ctx, "BUSY another child of the server (AOF rewrite, stock saving) has been "
 			 "running all the time; try again when INFO persistence shows none");
-	/* The server keeps what it has of a blocked client until the module says that it is over. */
+	/* The server keeps its part of a blocked client until the module unblocks it. */
 	RedisModule_UnblockClient(blocked, request);
 	return REDISMODULE_OK;
 }

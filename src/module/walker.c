@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause
- * Jobs, databases, keys, progress. */
+ * Runs jobs: selects databases, reads their keys, and reports progress. */
 #include "walker.h"
 
 #include <errno.h>
@@ -15,11 +15,11 @@
 #include "record.h"
 
 #define HEARTBEAT_MS  1000
-#define REPORT_KEYS   256 /* progress is added to the shared counters in such steps */
-#define DEFERRED_JOBS 8   /* of deferred keys, for each walk: some are much longer than others */
-/* In a database: the proof of its table would look at each of them, too. */
+#define REPORT_KEYS   256 /* keys between two updates of the shared counters */
+#define DEFERRED_JOBS 8   /* jobs of deferred keys per walk: some take much longer than others */
+/* Databases up to this size are scanned: verifying the table would touch as many keys. */
 #define SCANNED_KEYS 48
-/* For each walk: they are enough to share out, but for what is large among them. */
+/* From this many databases per walk on, small ones are not divided further. */
 #define MANY_DBS 64
 
 struct beam_walker {
@@ -27,15 +27,15 @@ struct beam_walker {
 	struct beam_table *table;
 	struct beam_image_writer *writer;
 	struct beam_record_reader *reader;
-	struct beam_deferred late; /* read when all else is done */
+	struct beam_deferred late; /* read at the end */
 	RedisModuleScanCursor *cursor;
 	struct beam_peek_table table_view; /* of the selected database, if has_table */
 	bool has_table, may_expire;
 	unsigned tables; /* enum beam_table_walk, of all databases so far */
-	int64_t db;      /* selected; -1: none */
-	uint32_t job_db; /* the last job's, in the list of databases */
-	uint32_t first;  /* of that database's jobs */
-	int error;       /* sticky: callbacks of the scan return nothing */
+	int64_t db;      /* the selected database; -1: none */
+	uint32_t job_db; /* of the last job, as an index into the list of databases */
+	uint32_t first;  /* number of that database's first job */
+	int error;       /* sticky, because callbacks of a scan return nothing */
 	volatile int stop;
 	uint64_t new_keys, new_bytes;
 	uint64_t heartbeat_ms;
@@ -118,7 +118,7 @@ static void on_scanned_key(RedisModuleCtx *ctx, RedisModuleString *name, RedisMo
 
 /* ---- jobs ----------------------------------------------------------------------------------- */
 
-/* How many jobs a database is. All walks come to the same number. */
+/* Number of jobs for a database. All walks must compute the same number. */
 static uint32_t parts_of(const struct beam_walk *walk, const struct beam_db_facts *db)
 {
 	const struct beam_facts *facts = walk->facts;
@@ -129,8 +129,8 @@ static uint32_t parts_of(const struct beam_walk *walk, const struct beam_db_fact
 	return beam_partition_parts(facts->partition, db->keys, walk->nwalks);
 }
 
-/* The job's database and part. False when there are no more jobs. A walker's jobs only grow in number, so
- * that it goes on where it was: there may be 20,000 databases. */
+/* Finds a job's database and part; returns false if there are no more jobs. The numbers of a
+ * walker's jobs only increase, so it continues where it stopped: there may be 20,000 databases. */
 static bool find_job(struct beam_walker *walker, uint32_t job, uint32_t *part, uint32_t *parts)
 {
 	const struct beam_facts *facts = walker->walk.facts;
@@ -156,12 +156,13 @@ static int select_db(struct beam_walker *walker, uint32_t db)
 	return err;
 }
 
-/* Goes to another database. All walks come to the same decision about its table: they look at the
- * same frozen memory in the same way, and their parts must fit together. */
+/* Switches to another database. All walks must decide alike whether to walk its table directly,
+ * because their parts must fit together. They do, as they examine the same frozen memory in the
+ * same way. */
 static int open_db(struct beam_walker *walker, const struct beam_db_facts *db, uint32_t parts)
 {
 	const struct beam_walk *walk = &walker->walk;
-	/* Where the database is one walk's alone nobody has to agree. */
+	/* A database that is a single job needs no agreement with other walks. */
 	bool known = parts == 1 && (walker->tables & ~(unsigned)BEAM_TABLE_SCANNED);
 
 	if (walker->db == (int64_t)db->db)
@@ -189,7 +190,7 @@ static int open_db(struct beam_walker *walker, const struct beam_db_facts *db, u
 	return 0;
 }
 
-/* 1: done. 0: there is no such job. Negative: an error. */
+/* Returns 1 if the job is done, 0 if there is no such job, or a negative error. */
 static int run_part(struct beam_walker *walker, uint32_t job)
 {
 	const struct beam_walk *walk = &walker->walk;

@@ -19,9 +19,9 @@ int beam_witness_open(RedisModuleCtx *ctx)
 	return detached ? 0 : -ENOMEM;
 }
 
-/* The time in which each first write to a page copies it: what clients feel of a snapshot after the
- * fork. The server compares with its threshold, but takes 0, which means off, for a low one (source:
- * RM_LatencyAddSample of Redis 7.0.15 module.c). */
+/* Reports the time during which a first write to a page copies it: this is what clients notice of a
+ * snapshot after the fork. RM_LatencyAddSample compares with the threshold, but takes 0, which
+ * means off, for a very low one (source: module.c of Redis 7.0.15). So check it here. */
 static void add_sample(const struct beam_ctl_status *s)
 {
 	char threshold[32];
@@ -38,7 +38,8 @@ static uint64_t mb_per_s(uint64_t bytes, uint64_t ms)
 	return bytes / 1000 / (ms ? ms : 1);
 }
 
-/* Keys by the API are slower, and right: without the fast path, or where it does not know the server. */
+/* Many keys read by the API mean a slow snapshot, but a correct one: the fast path is off, or does
+ * not know this server. */
 static void tell(const struct beam_ctl_status *s)
 {
 	const struct beam_read_ways *ways = &beam_shared->ways;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause
- * Fork, share out, supervise, add up. */
+ * Forks the workers, shares out the jobs, supervises the workers, and adds up their counts. */
 #include "workers.h"
 
 #include <errno.h>
@@ -27,10 +27,10 @@
 
 #define WORKERS_MAX  64
 #define AUTO_MAX     16
-#define SMALL_BYTES  (64ull << 20) /* of memory: below, one worker does it in no time */
+#define SMALL_BYTES  (64ull << 20) /* of memory: below this, one worker is fast enough */
 #define HEARTBEAT_MS 1000
 
-/* What a worker leaves for the coordinator. */
+/* What a worker reports to the coordinator. */
 struct report {
 	struct beam_walk_count count;
 	int code;
@@ -43,7 +43,7 @@ struct board { /* shared by the coordinator and its workers */
 
 struct crew {
 	struct board *board;
-	const struct beam_deferred *rest; /* what they read; NULL: all there is */
+	const struct beam_deferred *rest; /* the keys to read; NULL: the whole keyspace */
 	uint32_t size;
 	pid_t pid[WORKERS_MAX];
 	int pidfd[WORKERS_MAX];
@@ -55,7 +55,7 @@ uint32_t beam_workers_count(const struct beam_facts *facts)
 	cpu_set_t cpus;
 	int n = 1;
 
-	/* Whoever slows the save down key by key wants the time to add up. */
+	/* rdb-key-save-delay is meant to add up over the keys, so do not divide them. */
 	if (facts->save_delay_us || atomic_load(&beam_shared->one_worker))
 		return 1;
 	if (beam_config.workers)
@@ -99,10 +99,12 @@ static void worker_main(const struct crew *crew, const struct beam_workers_opts 
 	struct report *report = &crew->board->report[number];
 	struct beam_walker *walker = NULL;
 
-	/* A crash here is answered by stock saving: it must not look like one of the server's. */
+	/* A worker's crash is handled by stock saving, and must not look like one of the
+	 * server's. */
 	for (size_t i = 0; i < sizeof(handled) / sizeof(handled[0]); i++)
 		signal(handled[i], SIG_DFL);
-	/* To the server, which decides what its child has to do then. */
+	/* Sent to the process group (Ctrl-C), these are for the server, which decides about its
+	 * child. */
 	signal(SIGTERM, SIG_IGN);
 	signal(SIGINT, SIG_IGN);
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
@@ -116,10 +118,11 @@ static void worker_main(const struct crew *crew, const struct beam_workers_opts 
 
 /* ---- in the coordinator --------------------------------------------------------------------- */
 
-extern pid_t _Fork(void) __attribute__((weak)); /* glibc 2.34 */
+extern pid_t _Fork(void) __attribute__((weak)); /* since glibc 2.34 */
 
-/* The server's own children do not fork: a handler of another module's may wait for threads that only the server has.
- * There is one thread here, and nothing locked. */
+/* Like the server, which does not fork from a child: atfork handlers of another module could wait
+ * for threads that only the server has. This is safe because the child has one thread and holds no
+ * locks. */
 static pid_t fork_without_handlers(void)
 {
 	return _Fork ? _Fork() : fork();
@@ -173,7 +176,7 @@ static int reap(struct crew *crew, uint32_t i, char *why)
 	return BEAM_E_ABORTED;
 }
 
-/* After a failure: ends the others, so that nobody writes any more. */
+/* Ends the other workers after a failure, so that nothing writes to the image any more. */
 static void crew_kill(struct crew *crew, struct beam_table *table)
 {
 	atomic_store(&table->aborted, 1);
@@ -191,7 +194,7 @@ static void crew_kill(struct crew *crew, struct beam_table *table)
 	crew->running = 0;
 }
 
-/* Waits for all workers; the first failure is returned at once. */
+/* Waits for all workers. Returns the first failure at once. */
 static int crew_wait(struct crew *crew, struct beam_table *table, char *why)
 {
 	while (crew->running) {
@@ -215,7 +218,7 @@ static int crew_wait(struct crew *crew, struct beam_table *table, char *why)
 	return 0;
 }
 
-/* Lets `size` workers do all there is, or what is in `rest`. */
+/* Lets `size` workers read the whole keyspace, or the keys in `rest`. */
 static int crew_run(const struct beam_workers_opts *opts, const struct beam_deferred *rest,
 		    uint32_t size, struct beam_workers_result *result)
 {
