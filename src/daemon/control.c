@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * The module's side of ctl.h: HELLO, CONFIG and TICKET come in; READY, LOG, OPENED go out (STATUS
- * is status.c's). The server's end, by its pid or by the socket's, is the daemon's.
+ * The module's connection (ctl.h): receives HELLO, CONFIG, TICKET and RELAY_TICKET; sends READY,
+ * LOG, OPENED and RELAY_KEY (status.c sends STATUS). The daemon ends with the server, which it
+ * notices by the server's pidfd or by the end of this socket.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -18,8 +19,8 @@
 #include "rdbeam/error.h"
 #include "sockets.h"
 
-/* The region's and the disk's threads log too: this sends without the queue, which is not
- * theirs to touch. A module that does not read gets the line on stderr instead. */
+/* Also called by the region's and the disk's threads, so it bypasses the outbox, which belongs to
+ * the loop. If the module does not read, the line goes to stderr. */
 static void log_to_module(enum beam_log_level level, const char *text, void *arg)
 {
 	struct daemon *d = arg;
@@ -60,7 +61,7 @@ static void server_ended(int fd, uint32_t events, void *arg)
 	beam_loop_stop(d->loop);
 }
 
-/* Without it the module is told by messages what it else would look at. */
+/* Without the page, the module gets by messages what it would otherwise read there. */
 static void take_page(struct daemon *d, int fd)
 {
 	int err = beam_status_page_open(fd, &d->page);
@@ -89,7 +90,7 @@ static void hello(struct daemon *d, const struct beam_ctl_hello *message, int pa
 		beam_loop_stop(d->loop);
 		return;
 	}
-	/* Without pidfds (an old kernel, a filter) the socket's end has to do. */
+	/* Without pidfds (an old kernel, a seccomp filter) the end of the socket has to do. */
 	if (d->server_pidfd < 0)
 		beam_log(BEAM_LOG_NOTICE, "pidfd_open of the server (pid %d): %s",
 			 message->server_pid, strerror(errno));

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * The end of a copy: the image is checked against its own sums, then finished on disk, and the
- * waiter told. From COPIED on it hears from the daemon each second, the outcome included.
+ * The end of a copy: verifies the image against its own checksums, completes it on disk, and
+ * reports to the waiter. After COPIED the waiter hears from the daemon every second, including the
+ * outcome.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -19,10 +20,10 @@
 #define HEARTBEAT_MS 1000
 
 #ifndef F_SEAL_FUTURE_WRITE
-#define F_SEAL_FUTURE_WRITE 0x0010 /* Linux 5.1 */
+#define F_SEAL_FUTURE_WRITE 0x0010 /* since Linux 5.1 */
 #endif
 
-/* An RDB file ends with the CRC of all before it, so the CRC over the whole is 0. */
+/* An RDB file ends with the CRC of all bytes before it, so the CRC of the whole file is 0. */
 static int check_crc(const struct generation *gen, uint32_t total)
 {
 	struct beam_crc64_shift full, last;
@@ -35,8 +36,9 @@ static int check_crc(const struct generation *gen, uint32_t total)
 	return crc ? BEAM_E_CRC : 0;
 }
 
-/* 0, or a code with `text`. Takes in what was sealed but not heard of yet: workers and coordinator
- * speak on sockets of their own. */
+/* Verifies that the image is complete. Returns 0, or a code; `text` then says more, or remains
+ * empty. Workers and coordinator have sockets of their own, so a seal may not have been announced
+ * yet: this takes in those, too. */
 static int check_whole(struct generation *gen, const struct beam_ctl_copied *copied, uint32_t total,
 		       char text[BEAM_TEXT_BYTES])
 {
@@ -99,7 +101,8 @@ static void heartbeat(void *arg)
 	(void)BEAM_FAULT("daemon.heartbeat");
 	if (gen->flush)
 		progress.flushed_bytes = beam_flush_written(gen->flush);
-	/* Each says more than the one before: nothing is queued for a waiter that does not read. */
+	/* Each message supersedes the previous one, so do not queue any for a waiter that does not
+	 * read. */
 	if (!gen->coordinator->box.count) {
 		writers_send(gen->coordinator, BEAM_CTL_PROGRESS, &progress, sizeof(progress), -1);
 		tell_outcome(gen);
@@ -138,14 +141,14 @@ void generation_finish(struct generation *gen, int code, const char *text)
 	status_changed(d);
 }
 
-/* A copy that cannot be used after all: the waiter-to-be is told once more if it asks again. */
+/* Rejects a copy that cannot be used after all; generation_fail() tells the coordinator. */
 static void copy_refused(struct generation *gen, int code, const char *text)
 {
 	gen->silent_writers = true;
 	generation_fail(gen, code, text);
 }
 
-/* By the child's clock, which is the same as ours. */
+/* The child's clock is the same as ours (monotonic). */
 static uint64_t ms_since_fork(const struct generation *gen)
 {
 	uint64_t now_ns = beam_now_ns(), fork_ns = gen->begin.fork_ns;
@@ -168,7 +171,8 @@ void generation_copied(struct writer *writer, const struct beam_ctl_copied *copi
 	char text[BEAM_TEXT_BYTES] = "";
 
 	if (gen->state != GEN_FILLING) {
-		/* It was told why already; it has stopped writing, and that the fence needs. */
+		/* It has been told why. It has stopped writing now, and the fence waits for
+		 * that. */
 		gen->silent_writers = true;
 		if (gen->state == GEN_RETIRING)
 			generation_fence(gen);
@@ -186,7 +190,7 @@ void generation_copied(struct writer *writer, const struct beam_ctl_copied *copi
 	gen->copy_ms = gen->cow_window_ms = ms_since_fork(gen);
 	gen->silent_writers = true;
 	d->filling = NULL;
-	/* Nobody needs to map the table for writing any more. */
+	/* Nobody needs to map the table for writing from now on. */
 	if (fcntl(gen->table_fd, F_ADD_SEALS, F_SEAL_FUTURE_WRITE))
 		beam_log(BEAM_LOG_INFO, "sealing the table against writing: %s", strerror(errno));
 	generation_give_slots(gen, total);

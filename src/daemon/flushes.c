@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * A generation's way to the disk: segments go to the flush as they are sealed. An error before
- * COPIED fails the copy, so that the child can still save the stock way; after it, the save.
+ * Writes a generation to disk: segments are handed to the flush as they are sealed. An error before
+ * COPIED fails the copy, so that the child can still save the stock way; a later one fails the
+ * save.
  */
 #include <sched.h>
 #include <stdio.h>
@@ -80,8 +81,9 @@ static void flush_event(int fd, uint32_t events, void *arg)
 	flushes_pump(arg);
 }
 
-/* What is filler of a segment, by whole blocks, where it is worth it: a small image is filler for the most part. The
- * bytes themselves are asked: the file must be the image, whatever a footer says. */
+/* Finds the filler of a segment, in whole blocks, if leaving it out is worth while: a small image
+ * is mostly filler. The bytes themselves are checked, because the file must equal the image,
+ * whatever a footer says. */
 static void find_hole(const uint8_t *base, uint32_t len_bytes, size_t *hole, size_t *hole_end)
 {
 	uint32_t from, to;
@@ -136,12 +138,12 @@ void flushes_release(struct generation *gen)
 
 static void hold_ended(void *arg)
 {
-	write_sealed(arg); /* the timer is gone by now */
+	write_sealed(arg); /* the timer is gone by now, so they are not held back again */
 	flushes_pump(arg);
 }
 
-/* With few processors, each write to the disk takes time from the copy, and a copy that is short has the
- * whole disk for itself afterwards. */
+/* Holds back the first writes. With few processors, each write takes time away from the copy; and
+ * if the copy is short, the flush has the disk to itself afterwards. */
 static void hold(struct generation *gen)
 {
 	cpu_set_t cpus;

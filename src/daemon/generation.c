@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * A generation's life from BEGIN to its last seal: the table, the memory policy, the seals. How it
- * ends is in copied.c and retire.c.
+ * A generation's life from BEGIN to its last seal: the table, the memory policy, the seals. Its end
+ * is in copied.c and retire.c.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -36,7 +36,7 @@ static uint64_t held_slots(const struct daemon *d)
 	return held;
 }
 
-/* An image for the disk may become larger than the region. */
+/* An image for the disk may grow larger than the region. */
 static uint32_t capacity_for(const struct daemon *d, enum beam_snapshot_kind kind, uint32_t need)
 {
 	uint64_t capacity = 4ull * need + 64;
@@ -61,10 +61,10 @@ static int open_table(struct generation *gen)
 	gen->table_fd = memfd_create("rdbeam-table", MFD_CLOEXEC | MFD_ALLOW_SEALING);
 	if (gen->table_fd < 0)
 		return -errno;
-	/* Memory that is not there must show now, not as SIGBUS in a writer. */
+	/* A lack of memory must show now, and not as SIGBUS in a writer. */
 	do {
 		err = -posix_fallocate(gen->table_fd, 0, (off_t)gen->table_bytes);
-	} while (err == -EINTR); /* by a stop, a freezer */
+	} while (err == -EINTR); /* a stop signal or the cgroup freezer */
 	if (err)
 		return err;
 	if (fcntl(gen->table_fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW))
@@ -125,7 +125,7 @@ static void refuse(struct writer *writer, int code, const char *text)
 	status_changed(writer->d);
 }
 
-/* Which setting is in the way, and what to do about it. */
+/* Says which setting is in the way, and the remedy. */
 static void tell_full(const struct daemon *d, uint64_t estimate_bytes, uint32_t need,
 		      uint64_t could, char text[BEAM_TEXT_BYTES])
 {
@@ -146,8 +146,8 @@ static void tell_full(const struct daemon *d, uint64_t estimate_bytes, uint32_t 
 			 d->config.region_bytes ? "" : " or free memory");
 }
 
-/* Makes room by the older images' slots. 0; 1: not for all of the image, but for its slots to be
- * used again, as its segments get to the disk; BEAM_E_FULL with `text`. */
+/* Makes room by retiring older images. Returns 0; 1 if there is no room for the whole image, but
+ * enough to reuse slots as its segments reach the disk; or BEAM_E_FULL with `text`. */
 static int make_room(struct daemon *d, const struct beam_ctl_begin *begin, uint32_t need,
 		     char text[BEAM_TEXT_BYTES])
 {
@@ -160,7 +160,7 @@ static int make_room(struct daemon *d, const struct beam_ctl_begin *begin, uint3
 		tell_full(d, begin->estimate_bytes, need, could, text);
 		return BEAM_E_FULL;
 	}
-	/* What is being retired counts as room: its slots come with its fence. */
+	/* Slots being retired count as room: they become free when the fence completes. */
 	while (beam_region_could_hold(d->region, need) + retire_pending(d) < need &&
 	       retire_for_slots(d))
 		;
@@ -219,7 +219,8 @@ static int check_begin(struct writer *writer, const struct beam_ctl_begin *begin
 	struct daemon *d = writer->d;
 	bool disk = begin->kind == BEAM_SNAPSHOT_DISK;
 
-	/* When it started there may have been no thread to be had: a limit that is not reached any more. */
+	/* There may have been no thread for the region when the daemon started, because of a limit
+	 * that is not reached any more. */
 	if (!d->region)
 		grants_configure(d);
 	if (!d->region) {
@@ -342,7 +343,7 @@ void generation_fail(struct generation *gen, int code, const char *text)
 		 (unsigned long long)gen->id.counter, text);
 	status_error(d, text);
 	gen->failed = true;
-	/* The text first: a writer that sees `aborted` may look for the reason. */
+	/* Send the text first: a writer that sees `aborted` may look for the reason. */
 	for (struct writer *w = d->writers; w; w = w->next)
 		if (w->gen == gen)
 			writers_send_text(w, BEAM_CTL_FAILED, code, text);

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * Slots for writers: as many ahead as the estimate says, then some ahead of the claims, each extent
- * announced before a slot of it is granted. Memory comes from the region's thread; when no more can
- * be had, older images give theirs, and then slots are used again (reuse.c) if the image goes to a
- * disk; else the copy fails.
+ * Slots for writers. They are granted in advance, up to the estimate, then some ahead of the
+ * claims; each extent is announced before a slot in it is granted. Memory comes from the region's
+ * thread. If no more can be had, older images give up theirs; then, if the image goes to disk,
+ * slots are reused (reuse.c); otherwise the copy fails.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -14,8 +14,8 @@
 #include "log.h"
 #include "rdbeam/error.h"
 
-/* Slots beyond what is claimed, once the estimate is used up. A small image gets few: each of them is 4 MiB, held for
- * rdbeam.retain. */
+/* Slots granted beyond the claims, once the estimate is used up. A small image gets few of them,
+ * because each takes 4 MiB for as long as rdbeam.retain. */
 #define AHEAD       32
 #define AHEAD_SHARE 16 /* of the estimate */
 
@@ -61,11 +61,11 @@ void grants_answer(struct writer *writer)
 	}
 }
 
-/* Slots granted should reach this far. */
+/* The number of slots that should be granted by now. */
 static uint32_t wanted(const struct generation *gen)
 {
 	uint64_t claimed = atomic_load(&gen->table->next_index);
-	/* Each worker leaves a segment of its own unfinished. */
+	/* Each worker leaves one unfinished segment. */
 	uint64_t want = (uint64_t)gen->need_segments + gen->begin.nworkers + 2;
 	uint64_t ahead = 1 + want / AHEAD_SHARE;
 
@@ -118,7 +118,7 @@ void grants_tell_full(const struct generation *gen, const char *what, char text[
 			 "%u segments of %u bytes %s, and there are no more: ", gen->nslots,
 			 gen->segment_bytes, what);
 
-	/* It may be memory that there was none of, or files. */
+	/* Memory may have run out, or file descriptors. */
 	if (d->region_full)
 		snprintf(text + n, BEAM_TEXT_BYTES - (size_t)n, "%s", beam_region_error(d->region));
 	else
@@ -127,13 +127,13 @@ void grants_tell_full(const struct generation *gen, const char *what, char text[
 			 (unsigned long long)d->config.region_bytes);
 }
 
-/* A writer waits for a slot that the region cannot give. */
+/* A writer waits for a slot that the region cannot provide. */
 static void out_of_slots(struct generation *gen)
 {
 	struct daemon *d = gen->d;
 	char granted[48], text[BEAM_TEXT_BYTES];
 
-	/* A fence that ends pumps again. */
+	/* The end of a fence pumps again. */
 	if (retire_pending(d) || retire_for_slots(d))
 		return;
 	if (gen->begin.kind == BEAM_SNAPSHOT_DISK) {
@@ -148,7 +148,7 @@ static void out_of_slots(struct generation *gen)
 
 bool grants_grow(struct daemon *d, uint32_t want)
 {
-	/* Never more than there can be: the region says aloud when it has to refuse. */
+	/* Do not ask for more than is possible: the region logs a warning when it has to refuse. */
 	uint64_t room = d->region_full ? 0 : beam_region_could_hold(d->region, want);
 	uint64_t ask = want < room ? want : room;
 
@@ -174,7 +174,7 @@ void grants_pump(struct daemon *d)
 		return;
 	}
 	take_slots(gen, want);
-	/* A claim that was taken back can leave more granted than is wanted now. */
+	/* More than is wanted may have been granted, because a claim can be taken back. */
 	if (gen->reach >= want)
 		return;
 	if (beam_region_growing(d->region))
@@ -189,8 +189,8 @@ static void region_event(int fd, uint32_t events, void *arg)
 
 	(void)fd;
 	(void)events;
-	/* Less than was asked for ahead may still do: it is told when a writer has to go without.
-	 */
+	/* The region may have got less than was asked for in advance. That may suffice: report it
+	 * only if a writer has to go without. */
 	if (beam_region_collect(d->region))
 		d->region_full = true;
 	grants_pump(d);
@@ -226,8 +226,8 @@ void grants_configure(struct daemon *d)
 		d->segment_bytes = opts.segment_bytes;
 		return;
 	}
-	/* A new segment size waits until the last image of the old one is gone: the other limits
-	 * are taken now. */
+	/* A new segment size must wait until the last image with the old one is gone. Apply the
+	 * other limits now. */
 	if (err == -EBUSY) {
 		opts.segment_bytes = d->segment_bytes;
 		err = beam_region_configure(d->region, &opts);

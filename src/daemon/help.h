@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * What rdbeamd says of itself: --help, and rdbeamd(8) from the same table.
+ * The texts of rdbeamd: --help and, from the same table, rdbeamd(8).
  */
 #ifndef DAEMON_HELP_H
 #define DAEMON_HELP_H
@@ -9,7 +9,7 @@
 
 void help_print(FILE *out);
 
-/* The man page in roff. */
+/* Prints the man page as roff. */
 void help_man(FILE *out);
 
 #endif

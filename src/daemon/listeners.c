@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * The transports, by the configuration: opened, given new limits, told of segments, and fenced. One
- * row of `transports` for each that was built in.
+ * The transports: opened and configured as the settings say, told of new segments, and fenced.
+ * `transports` has one row for each that was built in.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -15,7 +15,7 @@
 #include "verbs_server.h"
 #endif
 
-/* The best first. */
+/* Best first. */
 static const struct beam_server_ops *const transports[] = {
 #if RDBEAM_HAVE_VERBS
     &beam_verbs_server,
@@ -26,14 +26,14 @@ static const struct beam_server_ops *const transports[] = {
 static_assert(NTRANSPORTS <= DAEMON_SERVERS_MAX, "each transport has its place");
 
 #define LISTEN_AGAIN_MS 500
-#define LOOK_AGAIN_MS   5000 /* for an RDMA device, which may come, or get its link, at any time */
+#define LOOK_AGAIN_MS   5000 /* for an RDMA device, which may come up at any time */
 
 static struct beam_serve_images images;
 
 static bool wanted(const struct beam_ctl_config *config, const char *name)
 {
 	switch ((enum beam_transport_choice)config->transport) {
-	case BEAM_TRANSPORT_AUTO: /* what travels by RDMA is not encrypted */
+	case BEAM_TRANSPORT_AUTO: /* RDMA traffic is not encrypted */
 		return config->port != 0 && (!config->must_tls || !strcmp(name, "tcp"));
 	case BEAM_TRANSPORT_TCP:
 	case BEAM_TRANSPORT_VERBS:
@@ -63,7 +63,7 @@ static void open_one(struct daemon *d, size_t i, struct beam_server_opts *opts,
 		err = transports[i]->open(opts, text, &d->servers[i]);
 	bool lacked = d->lacking[i];
 
-	/* A host without an RDMA device is as good as any, unless the device was asked for. */
+	/* A host without an RDMA device is no error, unless the device was asked for. */
 	d->lacking[i] = err == -ENODEV && d->config.transport == BEAM_TRANSPORT_AUTO;
 	if (d->lacking[i] && !lacked)
 		beam_log(BEAM_LOG_INFO, "%s; pulls go over tcp only", text);
@@ -91,10 +91,10 @@ static void stopped(void *arg)
 
 	leaving->yes = false;
 	transports[i]->close(&d->servers[i]);
-	listeners_again(d); /* at the address that is wanted now */
+	listeners_again(d); /* at the address now wanted */
 }
 
-/* Its sessions may take a moment to end, in which the loop goes on. */
+/* Stops a transport. Its sessions may take a moment to end, during which the loop goes on. */
 static void leave(struct daemon *d, size_t i)
 {
 	d->leaving[i] = (struct leaving){.d = d, .yes = true};
@@ -104,7 +104,8 @@ static void leave(struct daemon *d, size_t i)
 	transports[i]->close(&d->servers[i]);
 }
 
-/* Its hardware is gone. Tickets name it no more; what comes back may be new hardware. */
+/* The transport's hardware is gone. Tickets no longer name it; what comes back may be other
+ * hardware. */
 static void lost(void *arg)
 {
 	struct leaving *leaving = arg;
@@ -113,11 +114,12 @@ static void lost(void *arg)
 	leave(d, (size_t)(leaving - d->leaving));
 	control_ready(d, "");
 	status_moved(d);
-	/* Not at once: one that fails time and again is to be no more than a line in the log now and then. */
+	/* Not at once: hardware that fails over and over should only cause a log line now and
+	 * then. */
 	beam_timer_set(d->loop, LOOK_AGAIN_MS, listeners_again, d, &d->listen_again);
 }
 
-/* Those that listen; one that leaves is only waited for. */
+/* True if it listens; false if it is only waiting for its sessions to end. */
 static bool listens(const struct daemon *d, size_t i)
 {
 	return d->servers[i] && !d->leaving[i].yes;
@@ -145,7 +147,8 @@ static bool lacks_any(const struct daemon *d)
 	return false;
 }
 
-/* Nobody tells that hardware has come: drivers are loaded and links come up long after the host. */
+/* Polls for hardware, because nothing announces it: drivers are loaded and links come up long after
+ * the host has started. */
 static void look(void *arg)
 {
 	struct daemon *d = arg;
@@ -159,7 +162,7 @@ static void look(void *arg)
 	if (lacks_any(d))
 		beam_timer_set(d->loop, LOOK_AGAIN_MS, look, d, &d->listen_again);
 	else
-		listeners_again(d); /* tells of it, or of the error */
+		listeners_again(d); /* reports it, or the error */
 }
 
 void listeners_configure(struct daemon *d, const struct beam_ctl_config *old)
@@ -195,7 +198,7 @@ void listeners_configure(struct daemon *d, const struct beam_ctl_config *old)
 			beam_log(BEAM_LOG_WARNING, "no listener for pulls: %s", error);
 		status_error(d, error);
 		d->error_of_listeners = true;
-		/* The daemon of a server that was just restarted may still be on its way out. */
+		/* The port may still be held by the old daemon of a server that was restarted. */
 		beam_timer_set(d->loop, LISTEN_AGAIN_MS, listeners_again, d, &d->listen_again);
 	} else {
 		if (d->error_of_listeners)
@@ -255,7 +258,7 @@ void listeners_revoke(struct generation *gen, const char *why)
 	for (size_t i = 0; i < NTRANSPORTS; i++) {
 		struct beam_server *server = gen->d->servers[i];
 
-		/* Counted before the call: `fenced` may come from within it. */
+		/* Count it before the call, which may call `fenced` itself. */
 		gen->revokes_pending++;
 		if (!server || !transports[i]->revoke(server, &gen->served, why, fenced, gen))
 			gen->revokes_pending--;

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * rdbeamd: started by rdbeam.so with two sockets, it owns the region, the disk's and the network's
- * side of snapshots, and ends with its server. Called as `rdbeamd --wait` it is the waiter,
- * as `rdbeamd --test-thp` the test of rdbeam.fork-thp.
+ * rdbeamd: started by rdbeam.so with two sockets. It owns the shared-memory region and performs the
+ * disk and network I/O for snapshots, and it ends with its server. Run as `rdbeamd --wait` it is
+ * the waiter, as `rdbeamd --test-thp` the self-test of rdbeam.fork-thp.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -36,8 +36,8 @@ static bool is_packet_socket(int fd)
 	return !getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &len) && type == SOCK_SEQPACKET;
 }
 
-/* A service manager tells the whole unit when its server is to end. The server hears that, too, and needs us
- * until it has ended: then there is nobody to go on for, whatever the loop is at. */
+/* SIGTERM: a service manager sends it to the whole unit when the server is to stop. The server gets
+ * it, too, and needs us until it has ended. After that exit at once, whatever the loop is doing. */
 static void end_after_server(int signal_number)
 {
 	int saved_errno = errno;
@@ -49,9 +49,10 @@ static void end_after_server(int signal_number)
 	errno = saved_errno;
 }
 
-/* Redis and its test tools look for children of the server by their parent's pid: the daemon is to
- * be none. So it forks once, before it owns anything, and the module reaps the process between, and starts
- * another one later if no process could be had here: what is tried by one is known for all of a daemon's life. */
+/* Detaches from the server. Redis and its test tools look for children of the server by their
+ * parent's pid, and must not find the daemon. So it forks once, before it owns anything, and the
+ * module reaps the process in between. Things that are tried once for the daemon's whole life are
+ * tried before that. If there is no process to be had, the module starts another daemon later. */
 static void leave_server(void)
 {
 	int may_schedule = beam_may_schedule();
@@ -67,8 +68,9 @@ static void leave_server(void)
 	setsid();
 }
 
-/* Where memory has run out, the daemon is to die before the server, which goes on without it: what it holds
- * can be had again. Before PR_SET_DUMPABLE, by which its files below /proc become root's. */
+/* Makes the OOM killer take the daemon before the server, which can go on without it: what the
+ * daemon holds can be made again. Must precede PR_SET_DUMPABLE, which makes root the owner of our
+ * /proc files. */
 static void die_first(void)
 {
 	int fd = open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC);
@@ -91,13 +93,14 @@ static void prepare_process(void)
 	sigaction(SIGTERM, &on_term, NULL);
 	die_first();
 	prctl(PR_SET_DUMPABLE, 0);
-	/* Of the server's disable-thp, which is about its own heap and is inherited. */
+	/* Undo the server's disable-thp, which is inherited, but is about the server's own heap. */
 	prctl(PR_SET_THP_DISABLE, 0, 0, 0, 0);
 	prctl(PR_SET_NAME, "rdbeamd");
 	close_range(BEAM_FD_LISTEN + 1, ~0u, 0);
 	if (chdir("/"))
 		beam_log(BEAM_LOG_INFO, "chdir to /: %s", strerror(errno));
-	/* Each extent is a file, and the kernel counts files under way to writers against this. */
+	/* Each extent is a file, and the kernel also counts fds in flight to writers against the
+	 * limit. */
 	beam_allow_files();
 }
 
@@ -155,7 +158,7 @@ int main(int argc, char **argv)
 	leave_server();
 	daemon_state.server_pidfd = -1;
 	prepare_process();
-	/* What the daemon holds at its end is left to the kernel: a disk that hangs must not keep
-	 * it alive after its server. */
+	/* Let the kernel clean up: a disk that hangs must not keep the daemon alive after its
+	 * server. */
 	return run(&daemon_state);
 }

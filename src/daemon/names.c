@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * Names among the addresses to listen on. Who asks a name server may wait for half a minute: a thread does, so that
- * snapshots and readers go on meanwhile.
+ * Host names among the addresses to listen on. A lookup may block for half a minute, so a thread
+ * does it, and snapshots and readers go on meanwhile.
  */
 #include <errno.h>
 #include <netdb.h>
@@ -19,14 +19,14 @@
 #define NAMES_MOST 8
 
 struct names {
-	struct beam_job job; /* first: given and taken as this */
+	struct beam_job job; /* first, so that a job can be cast back to this */
 	struct daemon *d;
 	struct beam_jobs *jobs;
 	struct beam_watch *watch;
-	bool busy, known, missing; /* `found` answers `asked`, but for what is missing */
+	bool busy, known, missing; /* `found` answers `asked`, except for missing names */
 	uint32_t n;
 	char asked[NAMES_MOST][BEAM_ADDR_BYTES], found[NAMES_MOST][BEAM_ADDR_BYTES];
-	/* The thread's while it is busy. */
+	/* Used by the thread while it is busy. */
 	uint32_t looked_n;
 	char looked[NAMES_MOST][BEAM_ADDR_BYTES], answers[NAMES_MOST][BEAM_ADDR_BYTES];
 };
@@ -62,7 +62,8 @@ static bool is_of_this_host(const struct addrinfo *info)
 	return yes;
 }
 
-/* The first of its addresses that this host has, as Redis takes. Else the name stays, and is told of. */
+/* Takes the first of the name's addresses that this host has, as Redis does. If there is none, the
+ * name is kept, and an error will show it. */
 static void answer(const char *name, char out[BEAM_ADDR_BYTES])
 {
 	struct addrinfo *list = look_up(name, 0);
@@ -158,7 +159,7 @@ static void ask(struct names *names, const struct beam_ctl_config *config)
 		names->n = config->nbind;
 		memcpy(names->asked, config->bind, sizeof(names->asked));
 	}
-	/* What was not found may be by now: the next to ask gets to know it. */
+	/* A name that was not found may exist by now; the next call will see the result. */
 	if (!names->busy && (!names->known || names->missing))
 		begin(names);
 }

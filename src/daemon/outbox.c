@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause
- * A queue of packets before a non-blocking socket. */
+ * A queue of packets in front of a non-blocking socket. */
 #include "outbox.h"
 
 #include <errno.h>

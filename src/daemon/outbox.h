@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * Packets on their way to a non-blocking SEQPACKET socket: sent at once, or queued in order until
- * the socket takes them. Queued file descriptors are duplicates of the outbox's own.
+ * Packets for a non-blocking SEQPACKET socket: sent at once if possible, otherwise queued in order.
+ * Queued file descriptors are duplicates, owned by the outbox.
  */
 #ifndef DAEMON_OUTBOX_H
 #define DAEMON_OUTBOX_H
@@ -20,12 +20,13 @@ struct outbox {
 
 void outbox_init(struct outbox *box);
 
-/* Fills in the message's head and sends or queues it; `fd` may be -1 and stays the caller's. 0,
- * BEAM_E_GONE, or -errno. */
+/* Fills in the message's head, and sends or queues it. `fd` may be -1, and remains the caller's.
+ * Returns 0, BEAM_E_GONE, or -errno. */
 int outbox_send(struct outbox *box, int sock, enum beam_ctl_type type, void *message,
 		uint32_t len_bytes, int fd);
 
-/* Sends what the socket takes. 0 (count says if anything is left), BEAM_E_GONE or -errno. */
+/* Sends what the socket accepts. Returns 0 (`count` tells whether packets are left), BEAM_E_GONE or
+ * -errno. */
 int outbox_flush(struct outbox *box, int sock);
 
 void outbox_clear(struct outbox *box);

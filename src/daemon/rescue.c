@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * The dump written by the waiter alone, from the memory it inherited, and where that was used again
- * for later segments, from the file that the daemon was writing. Every segment's seal and CRC are
- * checked again, and the CRC over the whole, before the file can get its name.
+ * The dump as the waiter writes it without the daemon: from the memory it has inherited, and for
+ * segments whose memory was reused, from the file that the daemon was writing. The seal and CRC of
+ * every segment, and the CRC of the whole, are verified again before the file can get its name.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -29,7 +29,7 @@ struct mapping {
 
 static struct mapping extents[BEAM_EXTENTS_MAX];
 
-/* The daemon's file, and room for one segment of it, whose address is good for O_DIRECT. */
+/* The daemon's file, and a buffer for one segment of it, aligned for O_DIRECT. */
 static int old_file = -1;
 static struct mapping from_file;
 
@@ -70,7 +70,8 @@ static int check_table(const struct beam_table *table, uint64_t bytes)
 	return 0;
 }
 
-/* Reads a segment whose memory is gone: it was on the disk, or at least with the kernel, before. */
+/* Reads a segment whose memory was reused. It was written before that, so it is on disk, or at
+ * least in the page cache. */
 static int read_back(const struct beam_table *table, uint32_t index, const uint8_t **base)
 {
 	uint64_t offset = (uint64_t)index * table->segment_bytes;
@@ -122,7 +123,7 @@ static int find_segment(const struct waiter *w, const struct beam_table *table, 
 	return 0;
 }
 
-/* Address of a sealed segment, its length and CRC right. */
+/* Returns the address of a segment after verifying its seal, length and CRC. */
 static int open_segment(const struct waiter *w, const struct beam_table *table, uint32_t index,
 			const uint8_t **base)
 {
@@ -169,7 +170,8 @@ static int write_segment(int fd, bool *direct, const uint8_t *base, size_t len_b
 	err = write_at(fd, base, *direct ? padded : len_bytes, offset);
 	if (err != -EINVAL || !*direct)
 		return err;
-	/* Not every file system that opens O_DIRECT takes such writes (or their rests). */
+	/* Some file systems open files with O_DIRECT but refuse such writes, or those of the last
+	 * block. */
 	*direct = false;
 	int flags = fcntl(fd, F_GETFL);
 
@@ -203,7 +205,7 @@ static int write_all(struct waiter *w, const struct beam_table *table, uint64_t 
 		}
 		crc = beam_crc64_append(crc, entry->crc, i + 1 < total ? &full : &last);
 	}
-	/* The file ends with its CRC, so the CRC over all of it is 0. */
+	/* The file ends with its CRC, so the CRC of the whole file is 0. */
 	return crc ? failed(BEAM_E_CRC, "whole image") : 0;
 }
 
@@ -218,7 +220,7 @@ int rescue_write(struct waiter *w)
 		err = check_table((const struct beam_table *)table.base, table.bytes);
 	if (err)
 		return failed(err, "table");
-	/* The daemon may still be writing to the old file, if it is only stopped: leave it that
+	/* If the daemon is only stopped, it may still be writing to the old file. Leave it that
 	 * inode, without a name. */
 	old_file = w->file;
 	w->file = -1;

@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * The end of a generation. The fence: no new grants or sessions (RETIRING), every session's reads
- * stopped, every disk write reaped, every writer gone; then, and not before, its slots are free.
- * And the chores: retention, and memory given back.
+ * The end of a generation, and periodic chores.
+ *
+ * The fence: no new grants or sessions (RETIRING), the reads of all sessions stopped, all disk
+ * writes reaped, all writers gone. Only then are its slots free. The chores: retention, and giving
+ * memory back.
  */
 #include <inttypes.h>
 #include <string.h>
@@ -15,8 +17,9 @@
 #include "rdbeam/error.h"
 
 #define CHORES_MS 1000
-#define LAZY_MS   10000 /* while nothing is due */
-/* That an image is left alone, whatever memory there is: who had it made comes for it soon. */
+#define LAZY_MS   10000 /* if nothing is due earlier */
+/* An image is kept for this long even if memory is short: whoever had it made will come for it
+ * soon. */
 #define IDLE_MS 5000
 
 void generation_retire(struct generation *gen, const char *why)
@@ -30,7 +33,7 @@ void generation_retire(struct generation *gen, const char *why)
 	if (d->filling == gen)
 		d->filling = NULL;
 	atomic_store(&gen->table->aborted, 1);
-	/* Counted as one more fence until all were asked, as they may answer at once. */
+	/* Count one more fence until all have been asked, because they may complete at once. */
 	gen->revokes_pending++;
 	if (!gen->silent_writers)
 		writers_hear_strangers(d);
@@ -65,8 +68,8 @@ void generation_fence(struct generation *gen)
 	chores_schedule(d);
 }
 
-/* An open connection after COPIED is a waiter: should the daemon seem dead to it, it reads the
- * slots itself. */
+/* A connection that is open after COPIED belongs to a waiter. Should it think the daemon dead, it
+ * reads the slots itself. */
 static bool can_retire(const struct generation *gen)
 {
 	return gen->state == GEN_READY && !gen->coordinator;
@@ -105,7 +108,7 @@ bool retire_for_slots(struct daemon *d)
 	struct generation *victim = NULL;
 	bool victim_idle = false;
 
-	/* The oldest without readers, else the oldest. */
+	/* The oldest one without readers, otherwise the oldest. */
 	for (struct generation *gen = d->gens; gen; gen = gen->next) {
 		if (!can_retire(gen))
 			continue;
@@ -142,8 +145,9 @@ void retire_superseded(struct daemon *d)
 	}
 }
 
-/* Nobody can go on from it any more: it has no place in the stream, or in another one than the server's, or
- * the server has forgotten what came after it. RDBEAM.TICKET gives it to nobody. */
+/* True if no replica can continue from the image any more: its cut has no position in a stream, or
+ * in another stream than the server's, or the backlog has moved past it. RDBEAM.TICKET offers it to
+ * nobody. */
 static bool out_of_reach(const struct generation *gen, const struct beam_ctl_begin *begin)
 {
 	const struct beam_cut *cut = &gen->begin.cut, *now = &begin->cut;
@@ -154,7 +158,7 @@ static bool out_of_reach(const struct generation *gen, const struct beam_ctl_beg
 				  cut->offset + 1 < begin->backlog_first);
 }
 
-/* A pull whose connection broke comes again for the same image. */
+/* A pull whose connection broke comes back for the same image. */
 static bool may_be_resumed(const struct generation *gen)
 {
 	return gen->broken_ms &&
@@ -194,7 +198,7 @@ static bool is_idle(struct generation *gen)
 	return can_retire(gen) && !in_use(gen);
 }
 
-/* Says so, for the image that goes. */
+/* Logs the reason for giving the image up, if memory is short. */
 static bool memory_is_short(const struct generation *gen)
 {
 	struct beam_memory_left left;
@@ -211,8 +215,9 @@ static bool memory_is_short(const struct generation *gen)
 	return true;
 }
 
-/* What is kept for pulls to come must not cost the server its life: where its memory is limited it grows into the
- * limit, and is killed for memory that nobody may ever ask for. */
+/* Gives up images that are kept for later pulls before they cost the server its life: a server with
+ * limited memory would grow into the limit, and be killed for memory that may never be asked
+ * for. */
 static void retire_for_memory(struct daemon *d)
 {
 	uint64_t now = beam_now_ms();
@@ -229,7 +234,8 @@ static void retire_for_memory(struct daemon *d)
 	}
 }
 
-/* Buffers of a flush stay mapped until its end, and a filling image wants more, not less. */
+/* The buffers of a flush remain mapped until its end, and a filling image needs more memory, not
+ * less. */
 static bool can_trim(const struct daemon *d)
 {
 	for (const struct generation *gen = d->gens; gen; gen = gen->next)
@@ -264,8 +270,9 @@ static bool only_grows_old(const struct daemon *d)
 	       (!gen || (!gen->next && can_retire(gen)));
 }
 
-/* When there may be something to do. Most of its life a daemon has one image that nobody asks for, or none:
- * it need not wake each second to see that, unless memory may get short. */
+/* Returns when the chores may next have something to do. Most of the time a daemon has one image
+ * that nobody asks for, or none, and need not wake up every second, unless memory may become
+ * short. */
 static uint64_t chores_due_ms(const struct daemon *d)
 {
 	uint64_t soon = beam_now_ms() + CHORES_MS, due = soon - CHORES_MS + LAZY_MS;

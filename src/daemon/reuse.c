@@ -1,14 +1,16 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * Slots used again within one image, when the region is smaller than it. A slot is granted to the
- * index that a writer waits for and to no other, so that runs claimed ahead hold nothing. It is
- * taken from a segment whose fence is complete: sealed, its write to the disk reaped, and every
- * reader done with it; the oldest on the disk first, and only when a writer would have to wait.
+ * Reuses slots within one image, if the region is smaller than the image (docs/adr/0010).
  *
- *	sealed -> nunwritten -> written queue -> gone: entry.slot 0, bytes in the file only
+ * A slot is granted only to an index that a writer waits for, so that indexes claimed in advance
+ * hold no memory. It is taken from a segment whose fence is complete: sealed, its disk write
+ * reaped, and all readers done with it. The segment that has been on disk for longest goes first,
+ * and only when a writer would otherwise have to wait.
  *
- * Readers may hold a writer up for rdbeam.stall-timeout, then those that do are dropped; the disk
- * may for ever. See docs/adr/0010.
+ *   sealed -> nunwritten -> written queue -> gone: entry.slot 0, bytes in the file only
+ *
+ * Readers may delay a writer for rdbeam.stall-timeout, and are dropped then. The disk may delay it
+ * without limit.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -20,9 +22,10 @@
 #include "rdbeam/error.h"
 
 #define TICK_MS  1000
-#define STUCK_MS 10000 /* that a writer at work may take to seal something */
+#define STUCK_MS 10000 /* for a writer at work to seal something */
 
-/* A worker may have three chunks open: of small items, of large ones, and one for itself. */
+/* A worker may have three open chunks: one for small items, one for large ones, and one with a
+ * single item. */
 #define OPEN_CHUNKS 3
 
 uint32_t reuse_least(const struct beam_ctl_begin *begin)
@@ -63,13 +66,13 @@ void reuse_written(struct generation *gen, uint32_t index)
 	queue->last = index + 1;
 }
 
-/* The slot of a segment that nobody reads any more, or 0. */
+/* Returns the slot of a segment that nobody reads any more, or 0. */
 static uint32_t take_back(struct generation *gen)
 {
 	struct written_queue *queue = &gen->written;
 	uint32_t before = 0;
 
-	/* Whoever got a ticket was promised the whole image; a ticket is over in seconds. */
+	/* A ticket promises the whole image. It expires within seconds. */
 	if (tickets_name(&gen->d->tickets, gen->id, beam_now_ms()))
 		return 0;
 	for (uint32_t at = queue->first; at; before = at, at = gen->segments[at - 1].written_next) {
@@ -85,8 +88,8 @@ static uint32_t take_back(struct generation *gen)
 		segment->slot = 0;
 		gen->nslots--;
 		gen->ngone++;
-		/* Before the slot is another entry's: the waiter must not take its bytes for these.
-		 */
+		/* Clear the entry before the slot is given to another one: otherwise the waiter
+		 * would take that one's bytes for this segment. */
 		atomic_store_explicit(&gen->table->entry[at - 1].slot, 0, memory_order_release);
 		return slot;
 	}
@@ -108,8 +111,8 @@ static bool anybody_waits(const struct generation *gen)
 	return false;
 }
 
-/* No memory can come back: what there is is being filled, by writers that wait for more. One that
- * does not wait may still seal something, but not for ever. */
+/* True if no memory can come back: all of it is being filled by writers that wait for more. A
+ * writer that does not wait may still seal something, but only for a limited time. */
 static bool is_stuck(const struct generation *gen)
 {
 	if (gen->written.first || gen->nunwritten)
@@ -122,7 +125,7 @@ static bool is_stuck(const struct generation *gen)
 	return true;
 }
 
-/* Gives slots to those that wait. True when all of them got one. */
+/* Gives slots to the waiting writers. Returns true if all of them got one. */
 static bool serve(struct generation *gen, bool used_ones)
 {
 	for (struct writer *w = gen->d->writers; w; w = w->next) {
@@ -145,7 +148,7 @@ static bool serve(struct generation *gen, bool used_ones)
 
 /* ---- waiting -------------------------------------------------------------------------------- */
 
-/* Ends the sessions that keep the oldest segment on the disk. */
+/* Ends the sessions that prevent the oldest segment on disk from being reused. */
 static void drop_readers(struct generation *gen)
 {
 	char why[BEAM_TEXT_BYTES];
@@ -164,7 +167,8 @@ static void drop_readers(struct generation *gen)
 	gen->stalled_ms = 0;
 }
 
-/* Each second while a writer waits: it is told that the daemon lives, and readers' time is kept. */
+/* Called every second while a writer waits: shows the writer that the daemon lives, and drops
+ * readers that are too late. */
 static void tick(void *arg)
 {
 	struct generation *gen = arg;
@@ -182,7 +186,7 @@ static void tick(void *arg)
 	reuse_pump(gen);
 }
 
-/* There is no memory for a writer, now. */
+/* Called if there is no memory for a writer at present. */
 static void stand_still(struct generation *gen)
 {
 	struct daemon *d = gen->d;
@@ -205,7 +209,7 @@ void reuse_pump(struct generation *gen)
 
 	if (gen->state != GEN_FILLING)
 		return;
-	/* A write that could not be queued has no completion that would tell of it. */
+	/* A write that could not be queued has no completion to report its error. */
 	if (gen->failed_code) {
 		flushes_pump(gen);
 		return;
@@ -227,7 +231,7 @@ static void soon(void *arg)
 
 void reuse_later(struct generation *gen)
 {
-	/* The tick comes anyway, only later. */
+	/* If there is no timer, the tick will do the same later. */
 	if (gen->on_need && gen->state == GEN_FILLING && !gen->reuse_soon && anybody_waits(gen))
 		beam_timer_set(gen->d->loop, 0, soon, gen, &gen->reuse_soon);
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * Images as transports see them: a ticket opens one, its sealed segments can be read, and after the
- * fence nothing can.
+ * Images as the transports see them: a ticket opens one, its sealed segments can be read, and after
+ * the fence nothing can.
  */
 #include <errno.h>
 #include <string.h>
@@ -41,7 +41,8 @@ static int authorize(void *ctx, const struct beam_wire_hello *hello, const char 
 	struct daemon *d = ctx;
 	const char *why = "";
 
-	/* The ticket was sent before its puller could know it: it is here, if it is anywhere. */
+	/* The module sent the ticket before the puller could know it, so it has arrived, unless it
+	 * does not exist. */
 	control_drain(d);
 	struct ticket *ticket =
 	    tickets_find(&d->tickets, hello->id, peer_addr, beam_now_ms(), &why);
@@ -94,8 +95,8 @@ static bool is_loopback(const char *addr)
 	return strncmp(addr, "127.", 4) == 0 || strcmp(addr, "::1") == 0;
 }
 
-/* In Redis' protected mode nobody from elsewhere has a ticket, and so nothing to say. The news that
- * the mode has ended comes before the first ticket for such an address. */
+/* In Redis's protected mode, only local clients can have tickets, so nobody else has any business
+ * here. The message that the mode has ended precedes the first ticket for such an address. */
 static bool admits(void *ctx, const char *peer_addr)
 {
 	struct daemon *d = ctx;

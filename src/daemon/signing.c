@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * One segment at a time goes to a thread, which computes its digest and signs it; meanwhile the loop
- * knows what the thread reads, and the fence waits for it. Only images that somebody asks about cost
- * this, which are those that relays pull.
+ * Signs segments. A thread gets one segment at a time, computes its digest and signs it. The loop
+ * knows what the thread reads, and the fence waits for that. Only images for which signatures are
+ * requested cost this, which are those that relays pull.
  */
 #include <errno.h>
 #include <pthread.h>
@@ -19,20 +19,20 @@
 #include "rdbeam/error.h"
 #include "sockets.h"
 
-#define PUBLISH_EVERY 16 /* signatures: each news makes the sessions look */
+#define PUBLISH_EVERY 16 /* signatures per announcement, which makes all sessions look */
 #define TRIES         3
 
 struct signing {
 	struct beam_voucher *voucher;
-	bool started; /* the thread is made at the first need */
+	bool started; /* the thread is created when first needed */
 	pthread_t thread;
 	int wake; /* eventfd: the thread is done */
 	struct beam_watch *watch;
 	uint32_t unpublished;
-	uint32_t failures; /* in a row */
+	uint32_t failures; /* in succession */
 
-	struct generation *gen; /* whose segment the thread has; NULL: none. The loop's */
-	/* The thread's while it works. */
+	struct generation *gen; /* used by the loop: whose segment the thread has; NULL: none */
+	/* Used by the thread while it works. */
 	const void *base;
 	struct beam_vouch_for what;
 	struct beam_wire_sealed sealed;
@@ -60,7 +60,7 @@ static void *run(void *arg)
 			s->err =
 			    beam_vouch_sign_segment(s->voucher, &s->what, &s->sealed, &s->vouched);
 		if (write(s->wake, &one, sizeof(one)) < 0)
-			abort(); /* the counter cannot be full: it is read after each */
+			abort(); /* the counter cannot be full: it is read after each one */
 	}
 	return NULL;
 }
@@ -105,7 +105,7 @@ static bool is_signed(const struct generation *gen, uint32_t index)
 	return gen->vouched[index].index == index;
 }
 
-/* The first segment that is sealed and not signed; false when there is none. */
+/* Finds the first segment that is sealed but not signed. Returns false if there is none. */
 static bool next_segment(struct generation *gen, uint32_t *index)
 {
 	uint32_t end = gen->total ? gen->total : gen->reach;
@@ -121,7 +121,7 @@ static bool next_segment(struct generation *gen, uint32_t *index)
 	return false;
 }
 
-/* Gives the thread its next segment, if it has none. */
+/* Gives the thread its next segment if it is free. */
 static void give(struct daemon *d)
 {
 	struct signing *s = d->signing;
@@ -164,7 +164,7 @@ static void on_signed(int fd, uint32_t events, void *arg)
 	int err = s->err ? s->err : BEAM_FAULT("daemon.sign");
 
 	if (err) {
-		/* For want of memory. Where that lasts its readers go without, and time out. */
+		/* Out of memory. If that persists, the readers get no signature and time out. */
 		beam_log(BEAM_LOG_WARNING, "signing segment %u of generation %llu: %s",
 			 s->sealed.index, (unsigned long long)gen->id.counter, beam_strerror(err));
 		if (++s->failures < TRIES)
@@ -204,7 +204,7 @@ static int start(struct daemon *d)
 	beam_log(BEAM_LOG_WARNING,
 		 "no thread to sign segments for relays: %s: raise TasksMax of the unit",
 		 beam_strerror(err));
-	/* EAGAIN would mean that the signature is on its way. */
+	/* Not EAGAIN, which would mean that the signature is being made. */
 	return BEAM_E_BUSY;
 }
 
@@ -218,7 +218,7 @@ static int want(struct generation *gen)
 	if (!gen->vouched)
 		return -ENOMEM;
 	for (uint32_t i = 0; i < gen->capacity; i++)
-		gen->vouched[i].index = BEAM_VOUCH_IMAGE; /* none has this number */
+		gen->vouched[i].index = BEAM_VOUCH_IMAGE; /* no segment has this number */
 	return 0;
 }
 

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * What INFO knows: a STATUS at each change of state; while something moves, each 100 ms the page that
- * the module looks at when it is asked, or without a page a STATUS.
+ * The figures behind INFO. A STATUS is sent at each change of state. While only numbers change, the
+ * page that the module reads on demand is updated every 100 ms; without a page, a STATUS is sent
+ * instead.
  */
 #include <stdio.h>
 #include <string.h>
@@ -58,8 +59,8 @@ static void of_generation(struct generation *gen, struct beam_ctl_status *s)
 		s->progress_permille = 1000;
 }
 
-/* The image that a pull would get: the newest that is whole, else the one in the making; in memory
- * from its first segment on. */
+/* The image that a pull would get: the newest complete one, otherwise the one being copied, which
+ * can be read from its first segment on. */
 static const struct generation *servable(const struct daemon *d)
 {
 	const struct generation *copying = NULL;
@@ -148,7 +149,8 @@ static void make_now(void *arg)
 		beam_status_page_publish(d->page);
 	if (d->page && !d->status_owed && beam_status_same_news(s, &d->told))
 		return;
-	/* A newer one says it all: nothing is queued behind a module that does not read. */
+	/* A newer STATUS replaces an older one, so do not queue any for a module that does not
+	 * read. */
 	if (d->control_box.count)
 		beam_timer_set(d->loop, STATUS_PERIOD_MS, make_now, d, &d->status_timer);
 	else
@@ -179,7 +181,7 @@ void status_moved(struct daemon *d)
 {
 	uint64_t since = beam_now_ms() - d->status_made_ms;
 
-	/* What moved last may be all for a long time. */
+	/* Without a timer do it now: nothing else may change for a long time. */
 	if (!d->status_timer &&
 	    beam_timer_set(d->loop, since < STATUS_PERIOD_MS ? STATUS_PERIOD_MS - since : 0,
 			   make_now, d, &d->status_timer))

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * The test behind rdbeam.fork-thp, in a small process, because in the server the fork alone would
- * cost what it is to save. Two huge pages are shared with a child; parent and child each write one
- * byte, and /proc/self/smaps says how much each of them got for itself.
+ * The self-test of rdbeam.fork-thp. It runs in a small process, because in the server the fork
+ * alone would cost what the test is to save. Two huge pages are shared with a child, parent and
+ * child write one byte each, and /proc/self/smaps tells how much of the memory was copied for each.
  */
 #include "thp_test.h"
 
@@ -19,13 +19,14 @@
 #include "fault.h"
 
 #ifndef MADV_COLLAPSE
-#define MADV_COLLAPSE 25 /* Linux 6.1 */
+#define MADV_COLLAPSE 25 /* since Linux 6.1 */
 #endif
 
 #define HUGE_BYTES  (2u << 20)
-#define MOST_COPIED (64u << 10) /* a write may take a few small pages, not a huge one */
+#define MOST_COPIED (64u << 10) /* a write may copy a few small pages, but not a huge one */
 
-/* Bytes that /proc/self/smaps tells of `field` for the mapping at `base`; -1: not there. */
+/* Value of `field` in /proc/self/smaps for the mapping at `base`, in bytes; -1 if it is not
+ * there. */
 static int64_t smaps_bytes(const uint8_t *base, const char *field)
 {
 	FILE *smaps = fopen("/proc/self/smaps", "re");
@@ -47,7 +48,7 @@ static int64_t smaps_bytes(const uint8_t *base, const char *field)
 	return found;
 }
 
-/* A mapping of its own of two huge pages, or NULL. */
+/* Maps two huge pages of its own; returns NULL on failure. */
 static uint8_t *map_huge(void)
 {
 	uint8_t *range = mmap(NULL, 4 * HUGE_BYTES, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -60,13 +61,13 @@ static uint8_t *map_huge(void)
 	    madvise(at, 2 * HUGE_BYTES, MADV_HUGEPAGE))
 		return NULL;
 	memset(at, 1, 2 * HUGE_BYTES);
-	/* Memory in pieces gives no huge page at the first touch. */
+	/* If memory is fragmented, the first touch does not give huge pages. */
 	if (smaps_bytes(at, "AnonHugePages") < 2 * HUGE_BYTES)
 		(void)madvise(at, 2 * HUGE_BYTES, MADV_COLLAPSE);
 	return at;
 }
 
-/* What one written byte costs this process, while another shares the memory. */
+/* Writes one byte while another process shares the memory, and checks how much that copies. */
 static bool copies_little(uint8_t *base, uint32_t page)
 {
 	int64_t before = smaps_bytes(base, "Private_Dirty");
@@ -94,7 +95,8 @@ int thp_test_main(void)
 	if (pid == 0) {
 		bool good = copies_little(base, 0);
 
-		/* Until the parent has written its byte: memory of one process is not copied. */
+		/* Stay until the parent has written its byte: memory that is not shared is not
+		 * copied. */
 		close(done[1]);
 		(void)!read(done[0], &byte, 1);
 		_exit(good ? THP_TEST_GOOD : THP_TEST_COPIES_ALL);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause
- * The store of tickets: an array, searched whole each time. */
+ * The store of tickets: an array that is always searched as a whole. */
 #include "tickets.h"
 
 #include <errno.h>

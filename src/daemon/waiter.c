@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause
- * The waiter's arguments, its process state, and its wait. */
+ * The waiter: its arguments, its process state, and its wait for the daemon. */
 #include "waiter.h"
 
 #include <errno.h>
@@ -19,7 +19,7 @@
 #include "rdbeam/error.h"
 #include "sockets.h"
 
-#define SILENCE_MS 5000 /* the daemon speaks each second: beyond this it is dead or stopped */
+#define SILENCE_MS 5000 /* the daemon sends every second: after this time it is dead or stopped */
 
 /* ---- process state ------------------------------------------------------------------------ */
 
@@ -28,14 +28,16 @@ static void reset_signals(void)
 	struct sigaction standard = {.sa_handler = SIG_DFL};
 	sigset_t none;
 
-	/* For the server, which decides; its own children do not end by them either. */
+	/* These are for the server, which decides; its stock children do not end by them,
+	 * either. */
 	signal(SIGTERM, SIG_IGN);
 	signal(SIGINT, SIG_IGN);
-	/* The server kills its child by SIGUSR1: nothing else inherited may stand in the way. */
+	/* The server kills its child with SIGUSR1, which must not be ignored or blocked by
+	 * inheritance. */
 	for (int i = 1; i < NSIG; i++)
 		if (i != SIGTERM && i != SIGINT)
 			sigaction(i, &standard, NULL);
-	/* A closed stderr must not decide over the save. */
+	/* A closed stderr must not fail the save. */
 	signal(SIGPIPE, SIG_IGN);
 	sigemptyset(&none);
 	sigprocmask(SIG_SETMASK, &none, NULL);
@@ -65,8 +67,9 @@ static void close_others(const struct waiter *w)
 	close_range((unsigned)from, ~0u, 0);
 }
 
-/* The child's score was raised by Redis to have it die first, for memory that is no longer held: the
- * waiter takes the server's, which a unit or an operator may have set. No /proc, no change. */
+/* Redis has raised the child's OOM score, because of memory that it no longer holds. The waiter
+ * takes the server's score, which a unit or an operator may have set. Without /proc nothing
+ * changes. */
 static void take_oom_score(pid_t server)
 {
 	char path[64], score[16] = "", own[16] = "";
@@ -98,8 +101,9 @@ static int become_waiter(const struct waiter *w)
 	return 0;
 }
 
-/* The server removes a file of this name when it kills its child. Its own of that name (Redis 7.0's is open
- * since before the copy) was kept until now, when nobody goes back to stock saving any more. */
+/* Gives the file the name under which the server removes its child's file. The server's own file of
+ * that name (which Redis 7.0 opens before the copy) had to stay until now, when there is no return
+ * to stock saving any more. */
 static void take_name(struct waiter *w)
 {
 	if (!w->named)
@@ -108,7 +112,7 @@ static void take_name(struct waiter *w)
 		w->temp = w->was;
 }
 
-/* If nobody hears it, the wait will show. */
+/* Tells the daemon that the server's memory has been released. Errors will show in the wait. */
 static void say_waiting(const struct waiter *w)
 {
 	struct beam_ctl_head waiting;
@@ -138,7 +142,8 @@ static void keep_extent(struct waiter *w, uint32_t extent, int *fd)
 	}
 }
 
-/* The daemon's next message within the silence. Its type, or a negative code: it is not there. */
+/* Receives the daemon's next message. Returns its type, or a negative code if none comes within
+ * SILENCE_MS or the daemon is gone. */
 static int next_message(struct waiter *w, union packet *packet)
 {
 	int fds[BEAM_PACKET_FDS_MAX], nfds = 0;
@@ -153,15 +158,16 @@ static int next_message(struct waiter *w, union packet *packet)
 	return err ? err : (int)packet->head.type;
 }
 
-/* What a daemon may go without and the waiter needs none of: memory, a thread of the kernel's for io_uring, which
- * cancels a write or an fsync that it has none for. No disk says so. */
+/* True for errors that concern the daemon only: it lacks memory, or a kernel thread for io_uring,
+ * which then cancels a write or an fsync. The waiter needs neither. No disk fails with these
+ * codes. */
 static bool is_the_daemons_lack(int code)
 {
 	return code == -ENOMEM || code == -ECANCELED || code == -EAGAIN || code == -EINTR;
 }
 
-/* 0 when the daemon's file is durable, 1 when the save failed, negative: no daemon any more, or one that lacks
- * what the save does not. `said` says which: what the daemon said, or that it says nothing. */
+/* Returns 0 if the daemon's file is durable; 1 if the save failed; negative if the daemon is gone
+ * or lacks resources that the waiter does not need, with the reason in `said`. */
 static int wait_for_daemon(struct waiter *w, char said[BEAM_TEXT_BYTES])
 {
 	union packet packet;
@@ -177,7 +183,7 @@ static int wait_for_daemon(struct waiter *w, char said[BEAM_TEXT_BYTES])
 		}
 		if (type == BEAM_CTL_FAILED) {
 			packet.text.text[BEAM_TEXT_BYTES - 1] = '\0';
-			/* The image is all there. */
+			/* The image is complete in memory. */
 			if (is_the_daemons_lack(packet.text.code)) {
 				snprintf(said, BEAM_TEXT_BYTES, "the daemon failed (%.*s)",
 					 BEAM_TEXT_BYTES - 32, packet.text.text);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * The waiter: what the BGSAVE child becomes once its copy is whole. It holds none of the server's
- * memory, only the table, the extents and the dump's file; it alone gives the file its name, so
- * that a signal of the server's to its child is always in time.
+ * The waiter: what the BGSAVE child becomes once its copy is complete. It holds none of the
+ * server's memory, only the table, the extents and the dump's file. Only the waiter gives the file
+ * its name, so the server can cancel the save until the end by killing its child.
  */
 #ifndef DAEMON_WAITER_H
 #define DAEMON_WAITER_H
@@ -15,24 +15,25 @@
 
 struct waiter {
 	int sock, table, dir, file;
-	int keep; /* held open until the waiter ends: the lock on the dump's name; -1: none */
+	int keep; /* held open until the waiter exits: the lock on the dump's name; -1: none */
 	int extents[BEAM_EXTENTS_MAX]; /* -1: not given */
 	uint32_t nextents;
 	bool named, direct;
 	const char *temp, *name; /* in `dir` */
-	const char *was;         /* what a named file is called at first; NULL: temp */
+	const char *was;         /* initial name of a named file; NULL: it is `temp` */
 	pid_t server;
 };
 
-/* `rdbeamd --wait key=value...`: argv without these two. Returns the exit code. */
+/* `rdbeamd --wait key=value...`; argv starts after these two words. Returns the exit code. */
 int waiter_main(int argc, char **argv);
 
-/* Parses the arguments. 0, or -EINVAL after a line on stderr. */
+/* Parses the arguments into *out, which points into argv. Returns 0, or -EINVAL after printing to
+ * stderr. */
 int waiter_parse(int argc, char **argv, struct waiter *out);
 
-/* Writes the image from the inherited memory to a new file of its own and makes it durable: what is
- * left when the daemon is gone. On success waiter->file, ->named are the new file's. 0, or a
- * negative code after a line on stderr. */
+/* Writes the image from the inherited memory to a new file and syncs it, if the daemon is gone. On
+ * success waiter->file and ->named describe the new file. Returns 0, or a negative code after
+ * printing to stderr. */
 int rescue_write(struct waiter *waiter);
 
 #endif

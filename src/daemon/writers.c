@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * The fork child's connections: one of the coordinator, one of each worker, each with the pidfd of
- * its process, because a slot is not used again while a process that could write into it lives.
+ * The connections of the forked child: one for the coordinator and one for each worker. Each comes
+ * with the pidfd of its process, because a slot must not be reused while a process lives that could
+ * write into it.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -20,10 +21,10 @@
 #include "sockets.h"
 
 #ifndef SO_PEERPIDFD
-#define SO_PEERPIDFD 77 /* Linux 6.5 */
+#define SO_PEERPIDFD 77 /* since Linux 6.5 */
 #endif
 
-#define STRANGERS_MAX 64 /* connections that have not said BEGIN or JOIN */
+#define STRANGERS_MAX 64 /* connections that have sent neither BEGIN nor JOIN */
 
 static void free_writer(struct writer *writer)
 {
@@ -50,7 +51,7 @@ void writers_detach(struct writer *writer)
 	free_writer(writer);
 }
 
-/* The socket is closed; the writer itself goes with its process or its generation. */
+/* Closes the socket. The writer itself is freed with its process or its generation. */
 void writers_close(struct writer *writer)
 {
 	struct generation *gen = writer->gen;
@@ -81,8 +82,8 @@ bool writers_alive(const struct generation *gen)
 	for (const struct writer *w = gen->d->writers; w; w = w->next) {
 		if (w->gen != gen)
 			continue;
-		/* After ABORT the coordinator may live on, it saves the stock way; its workers'
-		 * connections were closed by their end. */
+		/* After ABORT the coordinator may live on, as it saves the stock way. The
+		 * connections of its workers are closed when they end. */
 		if (gen->silent_writers ? w->fd >= 0 && w != gen->coordinator : w->pidfd >= 0)
 			return true;
 	}
@@ -96,7 +97,7 @@ void writers_send(struct writer *writer, enum beam_ctl_type type, void *message,
 		return;
 	int err = outbox_send(&writer->box, writer->fd, type, message, len_bytes, fd);
 
-	/* A peer that is gone shows up as such in the loop. */
+	/* A peer that is gone is handled by the loop. */
 	if (err && err != BEAM_E_GONE) {
 		beam_log(BEAM_LOG_WARNING, "message %d to saving process %d: %s", (int)type,
 			 (int)writer->pid, beam_strerror(err));
@@ -126,7 +127,7 @@ static bool secret_ok(struct writer *writer, const uint8_t secret[BEAM_SECRET_BY
 	return false;
 }
 
-/* 0, or a code: the connection is to be closed. */
+/* Returns 0, or a code: then the connection is to be closed. */
 static int join(struct writer *writer, const struct beam_ctl_join *message)
 {
 	struct generation *gen = writer->d->gens;
@@ -141,11 +142,12 @@ static int join(struct writer *writer, const struct beam_ctl_join *message)
 		grants_send_extents(writer, message->extents_known);
 		return BEAM_FAULT("daemon.join");
 	}
-	/* A worker does not wait for an answer: it may be writing already, and the fence has to
+	/* A worker does not wait for the answer: it may be writing already, so the fence has to
 	 * wait for it. */
 	if (gen && gen->state == GEN_RETIRING)
 		writer->gen = gen;
-	/* Else it is late and has nothing left to do: a worker may be done before it is heard. */
+	/* Otherwise it is late and has nothing left to do: a worker may have finished before its
+	 * JOIN is read. */
 	writers_send_text(writer, writer->gen ? BEAM_CTL_FAILED : BEAM_CTL_REFUSED, BEAM_E_STALE,
 			  "generation is not being filled any more");
 	return BEAM_E_GONE;
@@ -175,7 +177,8 @@ static int from_coordinator(struct writer *writer, const void *packet, uint32_t 
 	return 0;
 }
 
-/* 0, or a code: the peer broke the protocol or is refused, and its socket is to be closed. */
+/* Returns 0, or a code if the peer broke the protocol or is refused: then its socket is to be
+ * closed. */
 static int dispatch(struct writer *writer, const void *packet, uint32_t type, int *fd)
 {
 	const struct beam_ctl_index *at = packet;
@@ -225,7 +228,7 @@ static bool still_there(const struct daemon *d, const struct writer *writer)
 	return false;
 }
 
-/* Takes in all that the writer has sent; its end closes it. */
+/* Processes all that the writer has sent; closes it at the end of file. */
 static void drain(struct writer *writer)
 {
 	struct daemon *d = writer->d;
@@ -262,7 +265,7 @@ static void writer_event(int fd, uint32_t events, void *arg)
 	struct writer *writer = arg;
 
 	if (events & EPOLLOUT) {
-		/* An error shows up again as the end of the peer. */
+		/* An error will show again as the end of the peer. */
 		outbox_flush(&writer->box, fd);
 		if (!writer->box.count)
 			beam_watch_modify(writer->watch, EPOLLIN);
@@ -285,7 +288,7 @@ static void process_ended(int fd, uint32_t events, void *arg)
 			continue;
 		beam_watch_remove(&writer->pid_watch);
 		beam_close(&writer->pidfd);
-		/* Another process may hold a copy of the socket: it speaks for nobody. */
+		/* Another process may hold a copy of the socket, but speaks for nobody. */
 		if (writer->fd >= 0)
 			writers_close(writer);
 		else if (writer->gen->state == GEN_RETIRING)
@@ -299,7 +302,7 @@ static int open_pidfd(int sock, pid_t pid)
 	int fd = -1;
 	socklen_t len = sizeof(fd);
 
-	/* Exact where the kernel has it; a pid alone may have been given to another since. */
+	/* Exact, where the kernel supports it; a pid alone may have been reused. */
 	if (!getsockopt(sock, SOL_SOCKET, SO_PEERPIDFD, &fd, &len))
 		return fd;
 	fd = (int)syscall(SYS_pidfd_open, pid, 0);
@@ -381,7 +384,7 @@ static void accepted(int fd, uint32_t events, void *arg)
 
 	(void)fd;
 	(void)events;
-	/* A child begins only after its server has greeted: take that in first. */
+	/* A child begins only after its server has sent HELLO: process that first. */
 	control_drain(d);
 	accept_all(d);
 }
@@ -400,7 +403,7 @@ void writers_hear_strangers(struct daemon *d)
 
 	accept_all(d);
 	d->hearing++;
-	/* From the start each time: what one says may free others. */
+	/* Restart each time, because what one says may free others. */
 	while ((w = stranger_not_heard(d))) {
 		w->heard = d->hearing;
 		drain(w);
