@@ -135,8 +135,8 @@ static void config(struct daemon *d, const struct beam_ctl_config *message)
 	    segment > BEAM_SEGMENT_MAX || message->port > 65535) {
 		snprintf(text, sizeof(text),
 			 "configuration refused: segment-size %u (allowed: multiples of 2mb up to "
-			 "512mb), port %u, %u addresses (at most 8)",
-			 segment, message->port, message->nbind);
+			 "%umb), port %u, %u addresses (at most 8)",
+			 segment, BEAM_SEGMENT_MAX >> 20, message->port, message->nbind);
 		beam_log(BEAM_LOG_WARNING, "%s", text);
 		d->config.number = message->number;
 		control_ready(d, text);

@@ -331,7 +331,6 @@ void chores_schedule(struct daemon *d);
 
 /* grants.c: slots for writers */
 
-int grants_open(struct daemon *d);
 /* Opens the region, or applies new settings to it. Errors are logged and shown in INFO. */
 void grants_configure(struct daemon *d);
 /* Grants slots to the image being copied, as far as there is memory, and asks for more memory. May

@@ -142,6 +142,22 @@ static void daemon_is_the_first_to_go(void **state)
 	assert_true(rig_close(&rig));
 }
 
+static void refused_segment_size_is_told_its_limit(void **state)
+{
+	char limit[32];
+	struct rig rig;
+
+	(void)state;
+	assert_true(rig_open(&rig, 8, NULL));
+	rig.config.segment_bytes = BEAM_SEGMENT_MAX + BEAM_SEGMENT_ALIGN;
+	rig_configure(&rig);
+	while (rig_next(&rig, 3000) != BEAM_CTL_READY)
+		;
+	snprintf(limit, sizeof(limit), "up to %umb", BEAM_SEGMENT_MAX >> 20);
+	assert_non_null(strstr(rig.ready.error, limit));
+	assert_true(rig_close(&rig));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -154,6 +170,7 @@ int main(void)
 					    on_all_cpus),
 #endif
 	    cmocka_unit_test(daemon_is_the_first_to_go),
+	    cmocka_unit_test(refused_segment_size_is_told_its_limit),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
