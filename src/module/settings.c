@@ -49,8 +49,8 @@ struct setting beam_settings[] = {
      .names = hugepages_names,
      .nnames = 3},
     {.name = "workers",
-     .help = "Processes that read the keyspace in parallel. 0: chosen from the CPUs and the number "
-	     "of keys.",
+     .help = "Processes that read the keyspace in parallel. 0: chosen from the CPUs and the memory "
+	     "in use.",
      .kind = KIND_NUMBER,
      .value = &beam_config.workers,
      .max = 64},
