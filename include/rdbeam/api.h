@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * Marks what librdbeam exports. Programs need nothing of it.
+ * Marks the functions that librdbeam exports. Programs do not need this header.
  */
 #ifndef RDBEAM_API_H
 #define RDBEAM_API_H

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
  * Every error that rdbeam can return, in one list. Functions return 0 or a negative code: -errno
- * for the system's errors, one of these for our own. Ours lie below -4095, so the two never meet.
+ * for the system's errors, one of these for our own. Ours are below -4095, so the two never
+ * collide.
  */
 #ifndef RDBEAM_ERROR_H
 #define RDBEAM_ERROR_H
@@ -12,10 +13,10 @@
 extern "C" {
 #endif
 
-/* What an error damages: the one operation, the snapshot (generation), the connection, the process.
- */
+/* What an error affects: only the operation, the snapshot (generation), the connection, or the
+ * process. */
 enum beam_scope {
-	BEAM_SCOPE_SYSTEM, /* an errno: the caller knows */
+	BEAM_SCOPE_SYSTEM, /* an errno: the caller knows what it affects */
 	BEAM_SCOPE_OPERATION,
 	BEAM_SCOPE_SNAPSHOT,
 	BEAM_SCOPE_CONNECTION,
@@ -49,14 +50,14 @@ enum beam_error {
 #undef X
 };
 
-/* Text of a negative code (ours or -errno), "ok" for 0. Static storage or strerror's; never NULL.
+/* Text of a negative code (ours or -errno); "ok" for 0. Static storage, or strerror's; never NULL.
  * Any thread. */
 RDBEAM_API const char *beam_strerror(int code);
 
 /* Name of one of our codes ("CRC"), or "ERRNO" for the system's. Static storage. Any thread. */
 RDBEAM_API const char *beam_error_name(int code);
 
-/* The damage's scope. Any thread. */
+/* What the error affects. Any thread. */
 RDBEAM_API enum beam_scope beam_error_scope(int code);
 
 #ifdef __cplusplus

@@ -25,40 +25,40 @@
 #define BEAM_SEGMENT_ALIGN   (2u << 20) /* a segment is a multiple of this */
 #define BEAM_SEGMENT_DEFAULT (4u << 20)
 #define BEAM_SEGMENT_MAX     (64u << 20)
-#define BEAM_SEGMENTS_MAX    (1u << 20) /* per image: caps what a peer can make us allocate */
+#define BEAM_SEGMENTS_MAX    (1u << 20) /* per image: limits what a peer can make us allocate */
 #define BEAM_AUX_FIXED_BYTES 7          /* FA 00 80 + 4 length bytes */
 #define BEAM_LAST_TAIL_BYTES 9          /* FF + CRC64 */
 
 #define BEAM_CHUNK_MAGIC    "rdbmCHK1"
 #define BEAM_MANIFEST_MAGIC "rdbmEND1"
 
-/* A generation's name: never reused, unique over daemons and restarts. */
+/* Names a generation. Never reused, and unique across daemons and restarts. */
 struct beam_gen {
-	uint64_t nonce;   /* random, one for each life of the daemon */
+	uint64_t nonce;   /* random, one per daemon process */
 	uint64_t counter; /* 1, 2, ... */
 };
 
-/* Ends every chunk; wire size BEAM_CHUNK_FOOTER_BYTES, fields in this order. */
+/* Ends every chunk. Encoded in BEAM_CHUNK_FOOTER_BYTES, fields in this order. */
 struct beam_chunk_footer {
 	char magic[8];
 	struct beam_gen gen;
-	uint32_t first_index; /* of this chunk's segments in the file */
+	uint32_t first_index; /* the first segment's index in the file */
 	uint32_t nsegments;
 	uint32_t nitems;
 	uint32_t index_bytes;
-	uint64_t body_bytes; /* where the AUX record starts, from the chunk's start */
+	uint64_t body_bytes; /* offset of the AUX record in the chunk */
 	uint64_t crc;        /* CRC64 of all bytes of the chunk before this field */
 };
 #define BEAM_CHUNK_FOOTER_BYTES 56
-/* The tail that a writer reserves besides the index. */
+/* Bytes that a writer reserves at a chunk's end, besides the index. */
 #define BEAM_CHUNK_TAIL_BYTES (BEAM_AUX_FIXED_BYTES + BEAM_CHUNK_FOOTER_BYTES)
 
-/* The manifest is the value of the last segment's AUX: nsegments-1 CRC64 (le64, of each full
- * segment), then these fields. */
+/* The manifest is the value of the last segment's AUX record: nsegments-1 CRC64s (le64), one for
+ * each full segment, followed by these fields. */
 struct beam_manifest_footer {
 	uint64_t nitems;    /* keys in the image */
 	uint64_t nexpired;  /* keys left out because they had expired at the cut */
-	uint32_t nsegments; /* of the file, the last one included */
+	uint32_t nsegments; /* of the file, including the last one */
 	uint32_t segment_bytes;
 	struct beam_gen gen;
 	char magic[8];

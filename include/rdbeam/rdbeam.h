@@ -87,8 +87,7 @@ struct beam_image_check {
 
 /* How to pull. Zero the struct, set struct_bytes and `from`; everything else has a default. */
 struct beam_pull_request {
-	size_t
-	    struct_bytes; /* sizeof(struct beam_pull_request), by which the library knows its version */
+	size_t struct_bytes;   /* sizeof(struct beam_pull_request): tells versions apart */
 	const char *from;      /* the primary: "host:port" or redis://[user:password@]host:port */
 	const char *transport; /* "auto" (default), "tcp", "verbs" */
 	const char *spill_dir; /* for what memory does not hold; default: TMPDIR, or /tmp */

@@ -123,11 +123,11 @@ void beam_image_close(struct beam_image **image)
 	*image = NULL;
 }
 
-/* The AUX fields that stand before all else; what is damaged there is left out. */
+/* Reads the cut from the AUX fields at the beginning; stops at damage there, which is no error. */
 static void read_cut(const struct beam_image *image, struct beam_image_facts *out)
 {
 	struct beam_rdb_record record = {0};
-	size_t pos = 9; /* behind REDISvvvv */
+	size_t pos = 9; /* after REDISvvvv */
 	char name[16], text[64];
 
 	while (beam_rdb_next_record(image->base, image->len_bytes, &pos, &record) == 0 &&

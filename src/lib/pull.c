@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause
- * librdbeam: pulls, which are those of rdbeam(1) with a library's manners: no signal from a
- * connection that breaks, nothing printed, the request's size checked. */
+ * librdbeam: pulls. These are the pulls of rdbeam(1), made fit for a library: no SIGPIPE from
+ * broken connections, nothing printed, and the request's size is checked. */
 #include <errno.h>
 #include <signal.h>
 #include <stdio.h>
@@ -12,8 +12,8 @@
 
 #define PORT_DEFAULT 6379
 
-/* hiredis writes to sockets that a server may have closed: SIGPIPE is held back from this thread,
- * and one that came by it is taken away again. */
+/* hiredis writes to sockets that a server may have closed. This blocks SIGPIPE in the calling
+ * thread, and removes one that was raised meanwhile. */
 struct pipe_guard {
 	sigset_t before;
 	bool was_pending;
