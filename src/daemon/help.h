@@ -7,6 +7,7 @@
 
 #include <stdio.h>
 
+/* Prints the text of --help. */
 void help_print(FILE *out);
 
 /* Prints the man page as roff. */

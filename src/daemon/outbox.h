@@ -18,6 +18,7 @@ struct outbox {
 	uint32_t count;
 };
 
+/* Makes an empty outbox. */
 void outbox_init(struct outbox *box);
 
 /* Fills in the message's head, and sends or queues it. `fd` may be -1, and remains the caller's.
@@ -29,6 +30,7 @@ int outbox_send(struct outbox *box, int sock, enum beam_ctl_type type, void *mes
  * -errno. */
 int outbox_flush(struct outbox *box, int sock);
 
+/* Drops all queued packets and closes their file descriptors. */
 void outbox_clear(struct outbox *box);
 
 #endif

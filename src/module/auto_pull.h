@@ -12,6 +12,7 @@
 
 /* Called when the module is loaded. Returns 0, -ENOMEM or -EINVAL. */
 int beam_auto_pull_open(RedisModuleCtx *ctx);
+/* Cancels a pull that is running. Called when the module is unloaded. */
 void beam_auto_pull_close(void);
 /* Called in the server's cron: starts the pull of a `replicaof` in the configuration file, and
  * restores the server's own sync if a pull was killed. */

@@ -66,6 +66,7 @@ struct beam_config_text {
  * page. */
 bool beam_config_describe(size_t i, struct beam_config_text *out);
 
+/* The current values of rdbeam.mode and rdbeam.transport. Static storage. */
 const char *beam_config_mode_name(void);
 const char *beam_config_transport_name(void);
 

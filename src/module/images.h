@@ -19,11 +19,13 @@ struct beam_stream {
 	long long first, offset;
 };
 
+/* Reads the stream's state from INFO replication. */
 void beam_stream_read(RedisModuleCtx *ctx, struct beam_stream *stream);
 /* True if a replica can continue from the cut: same replication id, and the backlog still holds all
  * that came after. */
 bool beam_stream_reaches(const struct beam_stream *stream, const struct beam_cut *cut);
 
+/* The daemon reports that a generation has begun: it is the newest from now on. */
 void beam_images_on_opened(const struct beam_ctl_opened *opened);
 /* True while the newest generation is being copied. */
 bool beam_images_copying(void);

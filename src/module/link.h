@@ -32,6 +32,7 @@ void beam_link_on_cron(void);
 /* Ends the daemon by closing the control socket, and stops watching. */
 void beam_link_close(void);
 
+/* STARTING until the daemon has answered the first settings, then UP. Name: static storage. */
 enum beam_link_state beam_link_state(void);
 const char *beam_link_state_name(void);
 /* Why there is no daemon or no listener, for messages; "" if all is well. */
@@ -42,6 +43,7 @@ uint32_t beam_link_port(void); /* that pulls connect to; 0: none */
 bool beam_link_settled(void);
 /* The transports available at that port, best first: "verbs,tcp"; "" if none. */
 const char *beam_link_transports(void);
+/* The daemon's pid; 0 while there is none. */
 int beam_link_pid(void);
 /* True if processes and threads may change their priority and CPU affinity here (no seccomp filter
  * forbids it). False until the first daemon has found out. */

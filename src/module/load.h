@@ -12,6 +12,7 @@
 /* Called when the module is loaded. If the type cannot be created (its name is taken), this is
  * logged and is no error: loads stay stock. Returns 0, -ENOMEM or -EINVAL. */
 int beam_load_open(RedisModuleCtx *ctx);
+/* Closes the link and voids an offer. Called when the module is unloaded. */
 void beam_load_close(void);
 
 /* RDBEAM.LOAD: replies with an offer for one load (version, socket, secret, nonce), or with an

@@ -18,6 +18,7 @@ void beam_program_path(char *out, size_t cap);
  * The first call must not be made in a child. */
 char **beam_program_environment(void);
 
+/* Closes the held file; the next beam_program_path() looks again. */
 void beam_program_close(void);
 
 #endif

@@ -20,7 +20,9 @@ struct beam_pull_process {
  * logged. */
 int beam_pull_process_start(RedisModuleCtx *ctx, const char *host, long long port,
 			    struct beam_pull_process *out);
+/* Sends SIGTERM, if the pid is known. Does not wait. */
 void beam_pull_process_kill(const struct beam_pull_process *process);
+/* Closes the pipe and forgets the pull, which goes on if it was not killed. */
 void beam_pull_process_close(struct beam_pull_process *process);
 
 #endif

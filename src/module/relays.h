@@ -53,6 +53,7 @@ bool beam_relays_pick(const struct beam_gen *gen, uint64_t client,
 /* Notes that a reader (its address) gave up on the last relay in `avoid`. */
 void beam_relays_complain(const struct beam_relay_avoid *avoid, const char *reader);
 
+/* True if the client with this id is a relay. */
 bool beam_relays_is_one(uint64_t client);
 /* Number of relays that do not hold the image and are not silent. */
 uint32_t beam_relays_missing(const struct beam_gen *gen);

@@ -54,6 +54,7 @@ void beam_request_finish(struct request *request);
 /* Replies with `error` to all that wait for a generation; with `opened_too`, also to those that
  * know theirs. Does not touch those that wait for news. */
 void beam_request_finish_all(bool opened_too, const char *error);
+/* Sets the error to reply with, which begins with its code (ERR, BUSY ...). */
 void beam_request_fail(struct request *request, const char *fmt, ...)
     __attribute__((format(printf, 2, 3)));
 

@@ -25,6 +25,8 @@ struct beam_ticket_ask {
 	struct beam_relay_avoid avoid;
 };
 
+/* Replies with a ticket, at once or when there is an image, or with an error. All commands return
+ * REDISMODULE_OK. */
 int beam_requests_ticket(RedisModuleCtx *ctx, const struct beam_ticket_ask *ask);
 /* With wait_ms 0, replies as soon as the snapshot has begun, otherwise when it is complete or
  * wait_ms milliseconds have passed. */

@@ -18,6 +18,7 @@ struct beam_save_aux {
 /* Reads the data into *aux, which must be zeroed, and its types into facts->aux_types. Returns 0,
  * or a code with a text in `why` (room for 256 bytes): then the save must be left to the server. */
 int beam_save_aux_read(struct beam_facts *facts, struct beam_save_aux *aux, char *why);
+/* Frees the data and zeroes *aux. Also for one that was only zeroed. */
 void beam_save_aux_free(struct beam_save_aux *aux);
 
 /* Records, for all later saves of this server, that a module's AUX data and its keys belong

@@ -24,6 +24,7 @@ struct beam_save_file {
 	char name[256]; /* the dump's */
 };
 
+/* Makes a file of which nothing is open. */
 void beam_save_file_init(struct beam_save_file *file);
 /* Opens directory, lock and file as the server's dir and dbfilename say. Returns 0, or an error
  * with a line of text in `why`. */

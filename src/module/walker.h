@@ -36,6 +36,7 @@ struct beam_walk {
  * code. */
 int beam_walker_open(const struct beam_walk *walk, struct beam_lane *lane,
 		     struct beam_walker **out);
+/* Frees the walker. *walker may be NULL and is cleared. */
 void beam_walker_close(struct beam_walker **walker);
 
 /* Takes jobs from *next_job until there are none left, then flushes. Returns 0 or the first
@@ -47,6 +48,7 @@ struct beam_walk_count {
 	struct beam_read_ways ways;
 	bool fast_path_failed;
 };
+/* The counts so far; final after beam_walker_run(). */
 struct beam_walk_count beam_walker_count(const struct beam_walker *walker);
 
 #endif
