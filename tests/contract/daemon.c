@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause
- * What rdbeamd promises its module and the saving child, kept by the real program. */
+ * What rdbeamd promises the module and the saving child, tested on the real program. */
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -22,7 +22,7 @@
 #include "rdbeam/error.h"
 #include "sockets.h"
 
-#define KEYS       200 /* 12.5 MiB: 9 segments with header and last */
+#define KEYS       200 /* 12.5 MiB: 9 segments, with header and last */
 #define KEYS_BYTES (KEYS * 65536ull + 2 * RIG_SEGMENT_BYTES)
 
 static const struct save disk = {
@@ -83,7 +83,7 @@ static void newer_image_retires_the_older(void **state)
 	struct rig rig;
 
 	(void)state;
-	/* Room for one image and a little: each save needs the slots of the one before. */
+	/* Room for one image and a little more: each save needs the slots of the previous one. */
 	assert_true(rig_open(&rig, 16, NULL));
 	for (uint64_t n = 1; n <= 5; n++) {
 		exits(rig_save(&rig, &disk), 0);
@@ -109,7 +109,7 @@ static void full_region_refuses_with_a_remedy(void **state)
 	assert_null(rig_begin(&rig, &large, -1, false, &err, reason));
 	assert_int_equal(err, BEAM_E_FULL);
 	assert_non_null(strstr(reason, "rdbeam.region-size"));
-	/* An estimate that was too low fails in the copy, and the slots come back. */
+	/* An estimate that was too low fails during the copy, and the slots are given back. */
 	large.estimate_bytes = 1;
 	exits(rig_save(&rig, &large), RIG_EXIT_COPY);
 	assert_true(rig_wait_state(&rig, BEAM_STATE_FAILED, 1));
@@ -147,7 +147,8 @@ static void abort_gives_the_slots_back(void **state)
 	assert_true(rig_close(&rig));
 }
 
-/* More is granted then than is wanted, and that is no reason to ask for all memory there is. */
+/* More slots are granted then than are wanted. The daemon must not take that for a need of
+ * memory. */
 static void claim_taken_back_does_not_grow_the_region(void **state)
 {
 	char reason[BEAM_TEXT_BYTES];
@@ -174,7 +175,7 @@ static void claim_taken_back_does_not_grow_the_region(void **state)
 	while (rig.status.region_bytes < 42ull * RIG_SEGMENT_BYTES && rig_next(&rig, 60000) > 0)
 		; /* it has grown as far as it should */
 	while (rig_next(&rig, 500) > 0)
-		; /* and rests */
+		; /* and does not grow further */
 	assert_in_range(rig.status.region_bytes, 42ull * RIG_SEGMENT_BYTES,
 			96ull * RIG_SEGMENT_BYTES);
 	beam_lane_abort(lane, BEAM_E_ABORTED, "the test says so");
@@ -201,7 +202,7 @@ static void take_all_slots(struct rig *rig, int report, int hold, bool unheard)
 		_exit(RIG_EXIT_COPY);
 	if (source->slot(source->ctx, 15, &base))
 		_exit(RIG_EXIT_COPY);
-	/* The worker then joins and writes while the daemon cannot hear of it. */
+	/* The worker joins and writes while the daemon cannot notice. */
 	if (unheard)
 		kill(rig->daemon, SIGSTOP);
 	if (hold >= 0 && fork() == 0) {
@@ -240,7 +241,7 @@ static void kill_child_with_worker(bool unheard)
 	pid_t first = fork();
 
 	if (first == 0) {
-		/* So that the worker ends with the test, however that ends. */
+		/* Lets the worker end with the test, however that ends. */
 		close(hold[1]);
 		take_all_slots(&rig, report[1], hold[0], unheard);
 	}
@@ -252,7 +253,7 @@ static void kill_child_with_worker(bool unheard)
 	second = fork();
 	if (second == 0)
 		take_all_slots(&rig, report[1], -1, false);
-	/* It began, and gets no slot while the worker could still write. */
+	/* It has begun, but gets no slot while the worker could still write. */
 	assert_true(rig_wait_state(&rig, BEAM_STATE_COPYING, 2));
 	said.fd = report[0];
 	assert_int_equal(poll(&said, 1, 500), 0);
@@ -302,7 +303,7 @@ static void disk_error_leaves_the_old_dump(void **state)
 	(void)state;
 	assert_true(rig_open(&rig, 64, NULL));
 	assert_true(rig_write_old_dump(&rig));
-	/* A file that cannot be written to stands for a disk that cannot. */
+	/* A file that cannot be written stands for such a disk. */
 	int file = openat(rig.dirfd, "dump.rdb", O_RDONLY | O_CLOEXEC);
 	struct beam_lane *lane = rig_begin(&rig, &disk, file, false, &err, reason);
 	uint32_t first;
@@ -324,7 +325,7 @@ static void disk_error_leaves_the_old_dump(void **state)
 
 /* ---- the waiter --------------------------------------------------------------------------- */
 
-/* A save whose flush lasts minutes; returns the waiter's pid with the daemon in FLUSHING. */
+/* Starts a save whose flush takes minutes. Returns the waiter's pid with the daemon in FLUSHING. */
 static pid_t slow_save(struct rig *rig)
 {
 	rig->config.flush_rate_limit = 64 << 10;
@@ -362,7 +363,7 @@ static void waiter_writes_the_dump_when_the_daemon_is_stopped(void **state)
 	kill(rig.daemon, SIGSTOP);
 	exits(pid, 0);
 	kill(rig.daemon, SIGCONT);
-	/* It finds that nobody waits any more, and goes on. */
+	/* The daemon finds that nobody waits any more, and goes on. */
 	rig.config.flush_rate_limit = 0;
 	rig_configure(&rig);
 	assert_true(rig_wait_state(&rig, BEAM_STATE_FAILED, 1));
@@ -409,7 +410,7 @@ static void retention_gives_memory_back(void **state)
 	assert_true(rig_close(&rig));
 }
 
-/* A port that nobody else takes once it is given up: the kernel gives out higher ones. */
+/* Takes a port that nobody else gets after it is released: the kernel assigns higher ones. */
 static int listen_somewhere(uint16_t *port)
 {
 	struct sockaddr_in addr = {.sin_family = AF_INET,
@@ -443,7 +444,7 @@ static void port_in_use_is_said_and_saves_go_on(void **state)
 	assert_int_equal(rig.ready.port, 0);
 	assert_non_null(strstr(rig.ready.error, "127.0.0.1"));
 	exits(rig_save(&rig, &disk), 0);
-	/* The next configuration tries again. An answer from before may still be under way. */
+	/* The next configuration makes it try again. An earlier answer may still be under way. */
 	close(taken);
 	rig_configure(&rig);
 	while (rig_next(&rig, 3000) != BEAM_CTL_READY || rig.ready.error[0])

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause
- * rdbeamd where memory is short: it makes room for its server, and what it cannot have itself costs no save. */
+ * rdbeamd when memory is short: it makes room for its server, and its own lack of memory does not
+ * cost a save. */
 #include <sched.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -25,7 +26,7 @@ static const struct save disk = {.kind = BEAM_SNAPSHOT_DISK,
 
 static cpu_set_t all_cpus;
 
-/* With few processors the flush begins after the copy, and one thread makes memory. */
+/* With few processors the flush begins after the copy, and one thread faults memory in. */
 static int on_one_cpu(void **state)
 {
 	cpu_set_t one;
@@ -56,7 +57,7 @@ static void exits_well(pid_t pid)
 	exits(pid, 0);
 }
 
-/* Long before the end of rdbeam.retain. */
+/* Long before rdbeam.retain is over. */
 static void short_memory_takes_the_image_that_nobody_reads(void **state)
 {
 	struct rig rig;
@@ -67,12 +68,12 @@ static void short_memory_takes_the_image_that_nobody_reads(void **state)
 	assert_true(rig_wait_state(&rig, BEAM_STATE_READY, 1));
 	assert_true(rig.status.region_bytes > 0);
 	assert_true(rig_wait_given_back(&rig, 1));
-	exits_well(rig_save(&rig, &memory)); /* and the next one is made and kept as ever */
+	exits_well(rig_save(&rig, &memory)); /* and the next one is made and kept as usual */
 	assert_true(rig_wait_state(&rig, BEAM_STATE_READY, 2));
 	assert_true(rig_close(&rig));
 }
 
-/* Rule 3: the image is whole by then, and its bytes need nothing of the daemon's. */
+/* Rule 3: the image is complete by then, and needs nothing of the daemon's. */
 static void save_without(const char *fault)
 {
 	struct rig rig;
@@ -91,7 +92,7 @@ static void write_without_memory_is_left_to_the_waiter(void **state)
 	save_without("disk.queue:1:errno=ENOMEM");
 }
 
-/* io_uring's answer for a call that would have to wait, where no thread can be had for it. */
+/* io_uring's result for a call that would block, if no thread can be had for it. */
 static void fsync_without_a_thread_is_left_to_the_waiter(void **state)
 {
 	(void)state;
@@ -111,7 +112,7 @@ static void why_there_is_no_memory_is_told(void **state)
 	struct beam_lane *lane = rig_begin(&rig, &memory, -1, false, &err, reason);
 
 	assert_non_null(lane);
-	/* Asked before the daemon has seen the failure, it would try again, and get it. */
+	/* If asked before it has seen the failure, the daemon would try again and succeed. */
 	while (rig_next(&rig, 500) >= 0)
 		;
 	const struct beam_segment_source *source = beam_lane_source(lane);
@@ -124,7 +125,7 @@ static void why_there_is_no_memory_is_told(void **state)
 }
 #endif
 
-/* The kernel ends it before the server, which goes on without it. */
+/* The OOM killer takes it before the server, which goes on without it. */
 static void daemon_is_the_first_to_go(void **state)
 {
 	char path[64], score[16] = "";

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause
- * Tickets, sessions and the fence, by the real daemon and the real TCP reader. */
+ * Tickets, sessions and the fence, with the real daemon and the real TCP reader. */
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -34,9 +34,8 @@ static void open_served(struct rig *rig, uint32_t segments)
 	save_memory(rig, 1);
 }
 
-/* Takes in events until COMPLETE; `crcs` gets the CRC of each segment, `last` the last one's
- * length.
- */
+/* Processes events until COMPLETE. `crcs` gets the CRC of each segment, `last` the length of the
+ * last one. */
 static struct beam_wire_complete learn_image(struct beam_reader *reader, uint64_t *crcs,
 					     uint32_t cap, uint32_t *last)
 {
@@ -85,7 +84,7 @@ static void pull_gets_the_image(void **state)
 		bytes += len;
 	}
 	assert_int_equal(bytes, whole.image_bytes);
-	assert_int_equal(crc, 0); /* the image ends with the CRC of what stands before */
+	assert_int_equal(crc, 0); /* the image ends with the CRC of all before it */
 	assert_int_equal(beam_tcp_reader.check(reader), 0);
 	served_next(reader, &event, BEAM_READER_VALID);
 	beam_tcp_reader.close(&reader, bytes, 1);
@@ -95,7 +94,7 @@ static void pull_gets_the_image(void **state)
 	assert_true(rig_close(&rig));
 }
 
-/* Reads all of the image. */
+/* Reads the whole image. */
 static uint64_t read_all(struct beam_reader *reader)
 {
 	static uint8_t buf[RIG_SEGMENT_BYTES];
@@ -113,7 +112,7 @@ static uint64_t read_all(struct beam_reader *reader)
 	return whole.image_bytes;
 }
 
-/* Looks at the page until a pull of `bytes` is over; no message may tell of it meanwhile. */
+/* Polls the page until a pull of `bytes` is over. No message may announce it meanwhile. */
 static void look_until_over(struct rig *rig, uint64_t bytes)
 {
 	uint64_t seen = 0, deadline = beam_now_ms() + 10000;
@@ -172,7 +171,7 @@ static void ticket_is_good_once_and_from_one_address(void **state)
 	assert_true(rig_close(&rig));
 }
 
-/* Long enough for the daemon's chores, with its messages taken in. */
+/* Waits long enough for the daemon's chores, processing its messages. */
 static void let_chores_run(struct rig *rig)
 {
 	uint64_t end = beam_now_ms() + 2500;
@@ -236,7 +235,7 @@ static void pull_is_ended_when_its_memory_is_needed(void **state)
 
 #define OTHER "0000000000000000000000000000000000000008"
 
-/* Whether a ticket for `gen` is honoured while the next image is being made. */
+/* Returns whether a ticket for `gen` is accepted while the next image is being made. */
 static int enter_during(struct rig *rig, const struct save *next, struct beam_gen gen)
 {
 	char reason[BEAM_TEXT_BYTES];
@@ -269,7 +268,7 @@ static void image_that_nobody_can_go_on_from_gives_its_memory_to_the_next(void *
 	    {"", NULL, 0, BEAM_E_STALE},
 	    {"", "", 0, BEAM_E_STALE},
 	    {NULL, OTHER, 0, BEAM_E_STALE},
-	    {NULL, "", 9999, 0}, /* the next has no place in the stream: that says nothing */
+	    {NULL, "", 9999, 0}, /* lacking a position in the stream proves nothing */
 	};
 
 	(void)state;
@@ -305,7 +304,7 @@ static void image_that_a_broken_pull_may_come_again_for_is_kept(void **state)
 	if (!pid) {
 		struct beam_reader *reader;
 
-		_exit(served_enter(&opts, &reader) ? 1 : 0); /* and no DONE */
+		_exit(served_enter(&opts, &reader) ? 1 : 0); /* without a DONE */
 	}
 	assert_int_equal(rig_reap(pid), 0);
 	while (!rig.status.pulls_total || rig.status.pulls_active)

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause
- * Images larger than the region: its slots are used again as the disk and the pulls are done with
- * them, by the real daemon. */
+ * Images larger than the region: slots are reused as the disk and the pulls finish with them. With
+ * the real daemon. */
 #include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
@@ -12,7 +12,7 @@
 #include "daemon_served.h"
 #include "rdbeam/error.h"
 
-#define KEYS     600         /* 37.5 MiB: 21 segments with header and last */
+#define KEYS     600         /* 37.5 MiB: 21 segments, with header and last */
 #define SEGMENTS 8           /* of the region */
 #define SLOW     (20u << 20) /* bytes per second to the disk */
 
@@ -62,7 +62,7 @@ static void estimate_that_was_too_low_is_made_up_for(void **state)
 	assert_true(rig_close(&rig));
 }
 
-/* A region that the image fits after all is not used again: it is retained. */
+/* A region that turns out to hold the image is not reused, and the image is retained. */
 static void estimate_that_was_too_high_costs_nothing(void **state)
 {
 	struct save save = disk;
@@ -95,7 +95,7 @@ static void region_of_too_few_slots_is_refused(void **state)
 	assert_true(rig_close(&rig));
 }
 
-/* Nothing else is on its way to the disk whose end would wake anybody. */
+/* Nothing else is on its way to the disk whose completion would wake the daemon. */
 static void write_that_cannot_be_queued_ends_the_copy(void **state)
 {
 	struct save save = disk;
@@ -132,7 +132,7 @@ static void write_that_cannot_be_queued_ends_the_copy(void **state)
 
 /* ---- readers ------------------------------------------------------------------------------ */
 
-/* A save whose disk is slow, and a puller who is there from its beginning. */
+/* Starts a save with a slow disk, and a pull that is there from its beginning. */
 static pid_t save_with_puller(struct rig *rig, struct beam_reader **reader)
 {
 	served_open(rig, SEGMENTS);
@@ -193,7 +193,7 @@ static void take_event(struct pull *pull, const uint8_t *buf)
 	}
 }
 
-/* The CRC over the whole image, which ends with that of what stands before: 0. */
+/* The CRC of the whole image, which ends with the CRC of all before it: 0. */
 static uint64_t image_crc(const struct pull *pull)
 {
 	uint64_t crc = 0;

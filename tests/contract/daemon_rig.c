@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause
- * The module's and the child's part, played against a real rdbeamd. */
+ * Plays the module and the child against a real rdbeamd. */
 #include "daemon_rig.h"
 
 #include <dirent.h>
@@ -42,7 +42,7 @@ static void trace_points(const struct rig *rig)
 
 static void exec_daemon(const struct rig *rig, int theirs, const char *fault)
 {
-	/* Out of the way of the numbers they are to have. */
+	/* clear of the fixed numbers that they will get */
 	int control = fcntl(theirs, F_DUPFD, 10), listening = fcntl(rig->listen, F_DUPFD, 10);
 
 	if (dup2(control, BEAM_FD_CONTROL) < 0 || dup2(listening, BEAM_FD_LISTEN) < 0)
@@ -110,7 +110,7 @@ static bool start(struct rig *rig, uint32_t segments, const char *fault, int pag
 				     .retain_s = 300,
 				     .max_pulls = 4,
 				     .stall_timeout_s = 60};
-	int status = rig_reap(pid); /* the process between */
+	int status = rig_reap(pid); /* the process in between, which has exited */
 
 	return WIFEXITED(status) && !WEXITSTATUS(status) && (greet(rig, page_fd) || fault);
 }

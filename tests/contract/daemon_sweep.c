@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause
- * A fault at the first passage of each point that the daemon and its waiter pass in a save, one run
- * for each: the save succeeds with a whole dump, or it fails and the old dump is there. */
+ * Injects a fault at the first passage of each fault point that the daemon and its waiter pass
+ * during a save, one run each: either the save succeeds with a complete dump, or it fails and the
+ * old dump is still there. */
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -15,7 +16,7 @@
 
 #define KEYS 80 /* 5 MiB: 5 segments */
 
-/* Slots of the region: of all the image, or so few that they are used again. */
+/* Slots of the region: enough for the whole image, or so few that they are reused. */
 #define LARGE 16
 #define SMALL 4
 
@@ -24,7 +25,7 @@ static const struct save disk = {.kind = BEAM_SNAPSHOT_DISK,
 				 .nkeys = KEYS,
 				 .name = "dump.rdb"};
 
-/* Points that a save without faults passes. */
+/* Lists the points that a save without faults passes. */
 static int points(bool of_daemon, uint32_t slots, char names[RIG_POINTS_MAX][RIG_POINT_BYTES])
 {
 	struct rig rig;
@@ -47,7 +48,7 @@ static void check_end(struct rig *rig, int status, int *failures)
 		assert_true(rig_verify(rig, "dump.rdb", KEYS));
 	else
 		(*failures)++;
-	/* A waiter killed after the rename has replaced the old dump by a whole one. */
+	/* A waiter killed after the rename has replaced the old dump by a complete one. */
 	if (!done && !rig_old_dump_is_there(rig)) {
 		assert_true(WIFSIGNALED(status) || WEXITSTATUS(status) == 1);
 		assert_true(rig_verify(rig, "dump.rdb", KEYS));
@@ -123,7 +124,8 @@ static void waiter_fails_at_each_point(void **state)
 	sweep_waiter("errno=EIO");
 }
 
-/* The daemon dies and the waiter, writing by itself, fails: never a dump that is not whole. */
+/* The daemon dies, and the waiter fails while it writes by itself: there must never be an
+ * incomplete dump. */
 static void sweep_rescue(uint32_t slots)
 {
 	char names[RIG_POINTS_MAX][RIG_POINT_BYTES];
@@ -137,7 +139,7 @@ static void sweep_rescue(uint32_t slots)
 		snprintf(fault, sizeof(fault), "*:%d:errno=EIO", i);
 		save.waiter_fault = fault;
 		assert_true(rig_open(&rig, slots, NULL));
-		/* Slower than the kill, and with a small region not too slow for the copy. */
+		/* Slower than the kill, but with a small region not too slow for the copy. */
 		rig.config.flush_rate_limit = slots == LARGE ? 64 << 10 : 8 << 20;
 		rig_configure(&rig);
 		assert_true(rig_write_old_dump(&rig));

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause
- * librdbeam by its public header alone: what is written here links against the shared library's
- * exported symbols. The files are laid out by hand and by real servers (tests/fuzz/corpus). */
+ * librdbeam through its public header only: this links against the exported symbols of the shared
+ * library. The files are laid out by hand, or made by real servers (tests/fuzz/corpus). */
 #include <errno.h>
 #include <signal.h>
 #include <stdbool.h>
@@ -50,7 +50,7 @@ static int remove_path(void **state)
 
 #define ITEM(items, bytes) build_item(items, bytes, sizeof(bytes) - 1)
 
-/* Header | chunk of four keys | last: as rdbeam.so writes it. */
+/* Header | chunk of four keys | last: as rdbeam.so writes them. */
 static uint8_t *image_bytes(size_t *len_bytes)
 {
 	static const struct beam_gen gen = {0xfeedfacecafebeef, 7};
@@ -190,7 +190,8 @@ static void damage_is_told(void **state)
 	free(bytes);
 }
 
-/* A key of 40 times "a", compressed, as stock servers write it; then a number; then an old TTL. */
+/* A key of 40 times "a", compressed as stock servers do it; then a number; then a TTL in the old
+ * format. */
 static void plain_file_gives_its_keys(void **state)
 {
 	static const uint8_t rdb[] = "REDIS0010\xfe\x02"

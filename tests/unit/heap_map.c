@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause
- * Which mappings are heap, and that this process's own are found. */
+ * Which mappings count as heap, and that this process's own are found. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -51,7 +51,7 @@ static bool covered(const struct beam_heap_range *ranges, uint32_t n, uint64_t f
 	return false;
 }
 
-/* More mappings than fit into one read of the list, each of another kind than its neighbour's. */
+/* More mappings than one read of the list holds, each of another kind than its neighbours. */
 static void all_of_many_mappings_are_found(void **state)
 {
 	enum { N = 300 };

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause
- * Values that a load by module sets, in servers that keep, move or copy what they are given. */
+ * Values that a load by module sets, on servers that keep, move or copy what they are given. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -17,9 +17,9 @@
 /* ---- a server ------------------------------------------------------------------------------- */
 
 struct RedisModuleString {
-	uint64_t head; /* other fields around the count */
+	uint64_t head; /* the refcount, among other fields */
 	char *bytes;
-	uint64_t far; /* where nobody looks for a count */
+	uint64_t far; /* not searched for a refcount */
 };
 
 struct RedisModuleKey {
@@ -27,11 +27,11 @@ struct RedisModuleKey {
 };
 
 static struct {
-	int shift;      /* of the count, in the head */
+	int shift;      /* of the refcount within the head */
 	bool own;       /* has objects of its own in its table */
-	bool moves;     /* and moves bytes that nobody else refers to */
-	bool refuses;   /* to set a key */
-	bool elsewhere; /* counts where it is not found */
+	bool moves;     /* and moves bytes to which there is no other reference */
+	bool refuses;   /* setting a key fails */
+	bool elsewhere; /* keeps the refcount where it is not found */
 	int alive, copies;
 } server;
 
@@ -140,7 +140,8 @@ static int a_server(void **state)
 
 /* ---- tests ---------------------------------------------------------------------------------- */
 
-/* All keys have their values, and nothing else is alive. Returns how many the server copied. */
+/* Sets all keys, and checks that they have their values and nothing else is alive. Returns how many
+ * values the server copied. */
 static int load(bool hand_over)
 {
 	RedisModuleKey keys[VALUES];
@@ -173,7 +174,7 @@ static void values_are_moved_where_the_count_is_found(void **state)
 	server.own = server.moves = true;
 	for (size_t i = 0; i < sizeof(shifts) / sizeof(shifts[0]); i++) {
 		server.shift = shifts[i];
-		assert_int_equal(load(true), 1); /* the first shows what the server does */
+		assert_int_equal(load(true), 1); /* the first one shows what the server does */
 	}
 }
 
