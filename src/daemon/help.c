@@ -1,4 +1,5 @@
-/* SPDX-License-Identifier: BSD-3-Clause */
+/* SPDX-License-Identifier: BSD-3-Clause
+ * The texts of rdbeamd, and their layout as plain text and as roff. */
 #include "help.h"
 
 #include "rdbeam/version.h"

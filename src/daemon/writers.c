@@ -237,7 +237,8 @@ static void drain(struct writer *writer)
 		uint8_t bytes[BEAM_CTL_MAX_BYTES];
 	} packet;
 
-	/* Only compared, until the list has it. NOLINTNEXTLINE(clang-analyzer-unix.Malloc) */
+	/* The pointer is only compared until the list is known to contain it.
+	 * NOLINTNEXTLINE(clang-analyzer-unix.Malloc) */
 	while (still_there(d, writer)) {
 		int fds[BEAM_PACKET_FDS_MAX], nfds = 0;
 		ssize_t n = beam_packet_recv(writer->fd, &packet, sizeof(packet), fds, &nfds, 0);

@@ -1,4 +1,6 @@
-/* SPDX-License-Identifier: BSD-3-Clause */
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Asks the server's ACL whether the caller may run another command, on servers (Redis 7.0) that
+ * cannot put ours into ACL categories. */
 #include "access.h"
 
 #include <errno.h>

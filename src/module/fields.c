@@ -1,4 +1,6 @@
-/* SPDX-License-Identifier: BSD-3-Clause */
+/* SPDX-License-Identifier: BSD-3-Clause
+ * One table of fields, which INFO and RDBEAM.STATUS walk. Each field has a function that gets its
+ * value; most of these are made by the macros TEXT and NUMBER. */
 #include "fields.h"
 
 #include <inttypes.h>

@@ -1,4 +1,5 @@
-/* SPDX-License-Identifier: BSD-3-Clause */
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Reads /proc/self/maps with a buffer on the stack: the collapser's thread may not allocate. */
 #include "heap_map.h"
 
 #include <fcntl.h>

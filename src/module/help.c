@@ -1,4 +1,5 @@
-/* SPDX-License-Identifier: BSD-3-Clause */
+/* SPDX-License-Identifier: BSD-3-Clause
+ * The text of RDBEAM.HELP. */
 #include "help.h"
 
 #include <stddef.h>

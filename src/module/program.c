@@ -1,4 +1,5 @@
-/* SPDX-License-Identifier: BSD-3-Clause */
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Holds a file descriptor of rdbeamd's executable, which is run as /proc/self/fd/N. */
 #include "program.h"
 
 #include <dlfcn.h>

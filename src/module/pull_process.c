@@ -1,4 +1,6 @@
-/* SPDX-License-Identifier: BSD-3-Clause */
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Composes the command line and the environment of `rdbeam pull` from the server's settings, and
+ * starts it. The process detaches itself; its stderr is a pipe to us. */
 #include "pull_process.h"
 
 #include <errno.h>

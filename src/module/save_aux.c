@@ -1,4 +1,6 @@
-/* SPDX-License-Identifier: BSD-3-Clause */
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Collects the AUX data with the server's own function (module_aux.h), and notes the module types
+ * that it belongs to. */
 #include "save_aux.h"
 
 #include <errno.h>

@@ -1,4 +1,5 @@
-/* SPDX-License-Identifier: BSD-3-Clause */
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Composes the AUX fields and the database sizes of an image's header. */
 #include "save_header.h"
 
 #include <errno.h>

@@ -1,4 +1,5 @@
-/* SPDX-License-Identifier: BSD-3-Clause */
+/* SPDX-License-Identifier: BSD-3-Clause
+ * An anonymous shared mapping, which forked children inherit. */
 #include "shared.h"
 
 #include <errno.h>

@@ -1,4 +1,6 @@
-/* SPDX-License-Identifier: BSD-3-Clause */
+/* SPDX-License-Identifier: BSD-3-Clause
+ * beam_still_run() leaves the function in `still` and calls RDBEAM.STATUS, which finds it there and
+ * runs it within the command. */
 #include "still.h"
 
 static struct {

@@ -1,4 +1,5 @@
-/* SPDX-License-Identifier: BSD-3-Clause */
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Logs a snapshot's line and adds its latency sample, once for each generation. */
 #include "witness.h"
 
 #include <errno.h>
