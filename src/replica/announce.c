@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause
- * From the target's configuration to the primary's list of replicas. */
+ *
+ * Reads the announced address from the target's configuration and sends it on the link by REPLCONF.
+ */
 #include "announce.h"
 
 #include <netdb.h>
@@ -20,7 +22,8 @@ static uint32_t config_port(struct beam_redis *redis, const char *name)
 	return port <= UINT16_MAX ? (uint32_t)port : 0;
 }
 
-/* Of a target elsewhere; of one on this host the primary takes the link's own address for it. */
+/* Fills in the address of a target on another host. For a target on this host nothing is needed:
+ * the primary falls back to the link's own peer address, which is right. */
 static void address_elsewhere(struct beam_redis *target, char *out, size_t cap)
 {
 	struct sockaddr_storage peer = {0};

@@ -1,4 +1,7 @@
-/* SPDX-License-Identifier: BSD-3-Clause */
+/* SPDX-License-Identifier: BSD-3-Clause
+ *
+ * Runs each check as a job of the thread pool in jobs.h.
+ */
 #include "checker.h"
 
 #include <errno.h>
@@ -10,12 +13,12 @@
 #include "jobs.h"
 #include "vouch.h"
 
-/* A core checks some GB/s: a few are enough for any link. */
+/* One core checksums several GB/s, so a few threads keep up with any link. */
 #define THREADS_MAX 4
 #define LAST_BYTES  8u
 
 struct checking {
-	struct beam_job job; /* first: one address serves for both */
+	struct beam_job job; /* must be first: the job's address is the struct's */
 	struct beam_check check;
 };
 

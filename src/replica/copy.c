@@ -1,8 +1,11 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * A DUMP payload is type | value | RDB version (2 bytes) | CRC64 (8 bytes), little endian (source:
- * Redis 7.0.15 cluster.c, createDumpPayload); type and value are the image's bytes. The version is
- * that of the image's own header. */
+ * Turns each item of the image into a RESTORE command and pipelines them.
+ *
+ * RESTORE takes a DUMP payload: type | value | RDB version (2 bytes) | CRC64 (8 bytes), little
+ * endian (source: Redis 7.0.15 cluster.c, createDumpPayload). Type and value are copied from the
+ * image as they are; the version is the one in the image's own header.
+ */
 #include "copy.h"
 
 #include <ctype.h>
@@ -26,7 +29,7 @@ struct copier {
 	redisContext *context;
 	char *error;
 	uint16_t rdb_version;
-	uint32_t db; /* selected in the pipeline */
+	uint32_t db; /* database last selected in the pipeline */
 	uint8_t *payload;
 	size_t payload_cap;
 	unsigned replies;
@@ -41,7 +44,7 @@ static int lost(struct copier *c)
 			 beam_redis_name(c->copy->to), c->context->errstr);
 }
 
-/* What helps, by the words of the refusal; "" where these say it. */
+/* The remedy for a refusal, chosen by its text; "" where the text says enough. */
 static const char *remedy_for(const char *refusal)
 {
 	static const struct {
@@ -61,7 +64,7 @@ static const char *remedy_for(const char *refusal)
 	return "";
 }
 
-/* Reads all replies that are owed. */
+/* Reads every outstanding reply. Returns the first error. */
 static int drain(struct copier *c)
 {
 	int rc = 0;
@@ -188,13 +191,13 @@ static int copy_chunk(struct copier *c, const struct beam_chunk *chunk)
 	return 0;
 }
 
-/* Moves *pos behind a string of an AUX or function record. */
+/* Advances *pos past one string of an AUX or function record. */
 static int skip_string(const uint8_t *buf, size_t len, size_t *pos)
 {
 	return beam_rdb_skip_value(buf, len, pos, BEAM_RDB_STRING);
 }
 
-/* A server takes it by a whole dump only. */
+/* Skips module data: no command restores it, a server takes it only as part of a whole RDB file. */
 static int skip_module_aux(const uint8_t *buf, size_t len, size_t at, size_t *pos)
 {
 	uint64_t type_id;
@@ -214,7 +217,8 @@ static int restore_functions(struct copier *c, size_t bytes)
 	return append(c, 4, argv, lens);
 }
 
-/* Collects the function records of the header chunk, which also holds AUX, SELECTDB, RESIZEDB. */
+/* Collects the function records from the header chunk, which also holds AUX, SELECTDB and RESIZEDB.
+ */
 static int copy_functions(struct copier *c, const struct beam_chunk *chunk)
 {
 	const uint8_t *body = chunk->base;

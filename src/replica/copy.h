@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * An image's keys added to a server that stays independent: one RESTORE for each item, pipelined,
- * and the functions.
+ * Copies the keys and functions of an image into a server that is not made a replica: one pipelined
+ * RESTORE for each item, and FUNCTION RESTORE.
  */
 #ifndef BEAM_COPY_H
 #define BEAM_COPY_H
@@ -13,19 +13,21 @@
 
 struct beam_copy {
 	struct beam_redis *to;
-	const uint8_t *bytes; /* the whole image, verified */
+	const uint8_t *bytes; /* the whole image, already verified */
 	uint64_t image_bytes;
 	uint32_t segment_bytes;
 	uint32_t nsegments;
 	bool replace;
 	beam_fetch_tick_fn *tick;
 	void *tick_arg;
-	/* out */
+	/* Results. */
 	uint64_t keys;
-	uint64_t done_bytes; /* of the image, for progress */
+	uint64_t done_bytes; /* bytes of the image copied so far, for the progress display */
 };
 
-/* 0, or the first error with its line; then some keys may have been added. */
+/* Copies the whole image. Returns 0, or the first error with its line in `error`; some keys may
+ * have been added by then. Calls `tick` between batches; a result of it other than 0 ends the copy
+ * with that code. */
 int beam_copy_run(struct beam_copy *copy, char *error);
 
 #endif

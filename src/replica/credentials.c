@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause
- * By a connection of its own, and by CONFIG. */
+ *
+ * Tries the credentials on a connection of its own to the primary, and reads and sets the target's
+ * with CONFIG.
+ */
 #include "credentials.h"
 
 #include <stdio.h>
@@ -9,7 +12,8 @@
 #include "rdbeam/error.h"
 #include "tell.h"
 
-/* False: it has none, or does not tell. */
+/* Reads the target's masterauth and masteruser. Returns false when it has no masterauth or does not
+ * let us read it. */
 static bool read_own(struct beam_redis *to, struct beam_redis_addr *own)
 {
 	return !beam_redis_config(to, "masterauth", own->password, sizeof(own->password)) &&
@@ -17,7 +21,8 @@ static bool read_own(struct beam_redis *to, struct beam_redis_addr *own)
 	       !beam_redis_config(to, "masteruser", own->user, sizeof(own->user));
 }
 
-/* As the target says it: a primary without a password refuses this too, and what it refuses ends the link. */
+/* Authenticates the way the target itself will. A primary without a password refuses AUTH
+ * <password> too, and a refused AUTH makes the target drop its link. */
 static int say_auth(const struct beam_redis_addr *own, int timeout_ms, char *why)
 {
 	struct beam_redis *redis = NULL;
@@ -46,14 +51,16 @@ int beam_credentials_try(const struct beam_redis_addr *lead, struct beam_redis *
 		rc = say_auth(&own, timeout_ms, why);
 	explicit_bzero(own.password, sizeof(own.password));
 	if (rc != BEAM_E_DENIED)
-		return 0; /* another failure is not of these, and met elsewhere */
+		/* other failures have nothing to do with credentials and show up elsewhere */
+		return 0;
 	return beam_tell(error, rc,
 			 "%s has a masterauth that its primary would refuse: %.200s (CONFIG SET "
 			 "masterauth and masteruser there, to \"\" where none is wanted)",
 			 beam_redis_name(to), why);
 }
 
-/* A password that was given for another server (REDISCLI_AUTH) lets us in where none is wanted, but no replica. */
+/* A password meant for another server (REDISCLI_AUTH) does not keep us out of a primary that wants
+ * none, but it would keep a replica out, because the replica's AUTH would be refused. */
 static bool wants_password(const struct beam_redis_addr *from, int timeout_ms)
 {
 	char why[BEAM_REDIS_ERROR_BYTES];

@@ -1,16 +1,22 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- *	target                          feed
- *	PING, AUTH, REPLCONF ...  --->
- *	        <--- +PONG, +OK
- *	PSYNC id offset           --->
- *	        <--- +FULLRESYNC id offset, then newlines while nothing is there to send
- *	        <--- $<length> image            or $EOF:<mark> image <mark>
- *	REPLCONF ACK offset       --->          the image is loaded
- *	        <--- stream                     after $EOF: not before the first ACK, or the target
- *						waits for ever (Redis 7.0.15, readSyncBulkPayload)
- * The target blocks in its read while it loads, so nobody may wait for an answer of the target in
- * the thread that fetches the image. */
+ * The feed's side of a full resync, as the target sees it:
+ *
+ *   target                      feed
+ *   PING, AUTH, REPLCONF ...  --->
+ *                             <---  +PONG, +OK
+ *   PSYNC id offset           --->
+ *                             <---  +FULLRESYNC id offset, then newlines until there is data
+ *                             <---  $<length> image     or   $EOF:<mark> image <mark>
+ *   REPLCONF ACK offset       --->  (the image is loaded)
+ *                             <---  stream
+ *
+ * After $EOF the stream must not start before the first ACK, or the target waits for ever (Redis
+ * 7.0.15, readSyncBulkPayload).
+ *
+ * The target blocks in its read while it loads. The thread that fetches the image must therefore
+ * never wait for an answer from the target: the target would be waiting for the image.
+ */
 #include "feed.h"
 
 #include <errno.h>
@@ -35,20 +41,20 @@
 #define MARK_BYTES       40
 #define CHUNK_BYTES      (256u << 10)
 #define NEWLINE_EVERY_MS 1000
-#define HELD_BYTES       4096 /* at one a second, for an hour */
-#define TLS_HANDSHAKE    0x16 /* the first byte of who comes by TLS */
+#define HELD_BYTES       4096 /* one byte a second lasts for over an hour */
+#define TLS_HANDSHAKE    0x16 /* the first byte sent by a target that connects by TLS */
 
 struct beam_feed {
 	struct beam_feed_opts opts;
 	struct beam_feed_listen listen;
-	int changed; /* eventfd: to the owner */
+	int changed; /* eventfd that wakes the owner */
 	pthread_t thread;
 	bool started;
 
-	struct beam_feed_link link; /* the thread's */
-	uint8_t *out;               /* CHUNK_BYTES of stream */
+	struct beam_feed_link link; /* used by the thread only */
+	uint8_t *out;               /* CHUNK_BYTES, a buffer for the stream */
 	char mark[MARK_BYTES + 1];
-	uint8_t held[HELD_BYTES]; /* of the image: not sent yet */
+	uint8_t held[HELD_BYTES]; /* bytes of the image held back, not sent yet */
 	uint32_t nheld, held_at;
 
 	pthread_mutex_t lock;
@@ -61,12 +67,12 @@ static void signal_fd(int fd)
 {
 	uint64_t one = 1;
 
-	/* Fails only when the counter is full, and then it is readable already. */
+	/* Fails only when the counter is full, and then the fd is readable already. */
 	if (write(fd, &one, sizeof(one)) < 0)
 		return;
 }
 
-/* Ends the feed with the first code and line. */
+/* Records the code and line that end the feed, unless a line is recorded already. */
 static int failed(struct beam_feed *feed, int code, const char *what)
 {
 	pthread_mutex_lock(&feed->lock);
@@ -75,7 +81,8 @@ static int failed(struct beam_feed *feed, int code, const char *what)
 	return code;
 }
 
-/* Waits for the target and leads it through the handshake; it may come more than once. */
+/* Waits for the target to connect and completes the handshake. The target may connect more than
+ * once, so a handshake that fails is followed by another accept. */
 static int meet(struct beam_feed *feed)
 {
 	uint64_t deadline = beam_now_ms() + (uint64_t)feed->opts.timeout_ms;
@@ -148,7 +155,7 @@ static void note_begun(struct beam_feed *feed)
 	pthread_mutex_unlock(&feed->lock);
 }
 
-/* What of the image was held back. */
+/* Sends up to `most` of the bytes that were held back. */
 static int send_held(struct beam_feed *feed, uint32_t most)
 {
 	uint32_t left = feed->nheld - feed->held_at;
@@ -165,7 +172,8 @@ static bool may_hold(const struct beam_feed *feed)
 	return feed->opts.hold_back && !(image->at_once && image->at_once(image->ctx));
 }
 
-/* All that goes but for a last piece, which is kept for the time until there is more. */
+/* Sends a piece except for its last bytes, which are held back so that there is something to send
+ * while the next piece is not there yet. */
 static int send_piece(struct beam_feed *feed, const uint8_t *base, uint32_t len)
 {
 	uint32_t hold = !may_hold(feed) ? 0 : len < HELD_BYTES ? len : HELD_BYTES;
@@ -177,14 +185,15 @@ static int send_piece(struct beam_feed *feed, const uint8_t *base, uint32_t len)
 	return rc ? rc : beam_feed_link_send(&feed->link, base, len - hold);
 }
 
-/* Nothing is there to send. The target's repl-timeout counts from the last byte: newlines reset it, but only before
- * the payload; within it one byte of the payload does. */
+/* Keeps the target's link alive while there is nothing to send. Its repl-timeout counts from the
+ * last byte received. Newlines reset it only before the payload; within the payload we send one
+ * byte of the payload that was held back. */
 static int send_sign(struct beam_feed *feed, bool begun)
 {
 	return begun ? send_held(feed, 1) : beam_feed_link_text(&feed->link, "\n");
 }
 
-/* Sends the image. */
+/* Sends the whole image as the payload. */
 static int send_image(struct beam_feed *feed)
 {
 	struct beam_image_source *image = &feed->opts.image;
@@ -265,11 +274,12 @@ static int read_acks(struct beam_feed *feed)
 	return rc;
 }
 
-/* Sends the stream as it comes and reads the target's ACKs, until someone ends. */
+/* Sends the stream as it arrives and reads the target's ACKs, until the feed is stopped or a link
+ * ends. */
 static int send_stream(struct beam_feed *feed)
 {
 	struct beam_stream *stream = feed->opts.stream;
-	size_t at = 0, len = 0; /* of `out` */
+	size_t at = 0, len = 0; /* offsets in `out` */
 
 	for (;;) {
 		bool may_send = stream && (feed->opts.image.length_bytes || feed->status.loaded);
@@ -336,7 +346,7 @@ static int run(struct beam_feed *feed)
 	signal_fd(feed->changed);
 	rc = send_stream(feed);
 	pthread_mutex_lock(&feed->lock);
-	/* When the primary's link has ended, that is the cause. */
+	/* If the primary's link has ended, that is the cause to report. */
 	if (feed->opts.stream)
 		beam_stream_error(feed->opts.stream, feed->error);
 	pthread_mutex_unlock(&feed->lock);

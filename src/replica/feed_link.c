@@ -1,4 +1,8 @@
-/* SPDX-License-Identifier: BSD-3-Clause */
+/* SPDX-License-Identifier: BSD-3-Clause
+ *
+ * Sends and receives with poll, so that the stop descriptor ends every wait, and plays the
+ * primary's part of a replication handshake.
+ */
 #include "feed_link.h"
 
 #include <errno.h>
@@ -10,7 +14,8 @@
 #include "fault.h"
 #include "rdbeam/error.h"
 
-/* A target that takes nothing for so long while it loads one key or frees its old data is stuck. */
+/* A target may take nothing for a while, as when it loads one big key or frees its old data; after
+ * this long it is stuck. */
 #define STALL_MS 300000
 
 bool beam_feed_link_stopped(struct beam_feed_link *link)
@@ -97,7 +102,7 @@ void beam_feed_link_consume(struct beam_feed_link *link, int used)
 	memmove(link->in, link->in + used, link->in_bytes);
 }
 
-/* Answers one command of the handshake. 1 after PSYNC, 0, or an error. */
+/* Answers one command of the handshake. Returns 1 after PSYNC, 0 to go on, or an error. */
 static int answer(struct beam_feed_link *link, const struct beam_resp_command *command,
 		  const char *answer_line)
 {

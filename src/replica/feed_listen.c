@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause
- * Listening at the address by which the target knows us. */
+ *
+ * Listens on the address by which the target already reaches us.
+ */
 #include "feed_listen.h"
 
 #include <arpa/inet.h>

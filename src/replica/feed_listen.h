@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * The door of the temporary primary: an ephemeral port at our end of the connection to the target,
- * open to the target's address only, or where it runs here to any of this host's: it may have a
- * bind-source-addr. */
+ * The listening socket of the temporary primary: an ephemeral port on the local address of the
+ * connection to the target. Only the target's address may connect; if the target runs on this host,
+ * any address of this host may, because it may have a bind-source-addr.
+ */
 #ifndef BEAM_FEED_LISTEN_H
 #define BEAM_FEED_LISTEN_H
 
@@ -14,17 +15,17 @@ struct beam_feed_listen {
 	int fd;        /* -1: closed */
 	char host[64]; /* numeric, for REPLICAOF */
 	uint32_t port;
-	struct sockaddr_storage peer; /* who may come; the port is of no meaning */
-	bool here;                    /* that is this host */
+	struct sockaddr_storage peer; /* who may connect; its port is ignored */
+	bool here;                    /* the target runs on this host */
 };
 
-/* `target_sock` is connected to the target; over a unix socket the loopback address is used.
- * 0 or -errno. */
+/* Starts listening. `target_sock` is connected to the target; if it is a unix socket, the loopback
+ * address is used. Returns 0 or -errno. */
 int beam_feed_listen_open(int target_sock, struct beam_feed_listen *out);
 void beam_feed_listen_close(struct beam_feed_listen *listen);
 
-/* Takes one connection. Its fd; or -EAGAIN when there is none or it came from elsewhere (which is
- * logged). */
+/* Accepts one connection. Returns its non-blocking fd, or -EAGAIN when there is none or when it
+ * came from another address (which is logged). */
 int beam_feed_accept(const struct beam_feed_listen *listen);
 
 #endif

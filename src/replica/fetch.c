@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * One segment at a time is being posted; several are in flight. */
+ * The event loop of a fetch. Segments are posted one at a time, in pieces; several may be in
+ * flight. The loop posts reads while the transport and the sink have room, handles the transport's
+ * events, collects finished checksums, and probes a server that has gone silent.
+ */
 #include "fetch.h"
 
 #include <errno.h>
@@ -14,8 +17,8 @@
 #include "tell.h"
 
 #define TICK_MS        50
-#define PROBE_AFTER_MS 5000  /* without a byte: ask whether the server is there */
-#define GONE_AFTER_MS  20000 /* then give the connection up */
+#define PROBE_AFTER_MS 5000  /* without a byte: ask whether the server is still there */
+#define GONE_AFTER_MS  20000 /* then give up the connection */
 
 int beam_fetch_open(const struct beam_segment_sink *sink, struct beam_fetch **out)
 {
@@ -104,7 +107,7 @@ static int on_event(struct beam_fetch *fetch, const struct beam_reader_event *ev
 	return beam_fetch_bad(fetch, "an unknown event", event->type);
 }
 
-/* Chooses the lowest sealed segment for posting. 0 with fetch->posting set, or -EAGAIN. */
+/* Chooses the lowest sealed segment to post next. Returns 0 with fetch->posting set, or -EAGAIN. */
 static int choose(struct beam_fetch *fetch)
 {
 	uint32_t index;
@@ -112,7 +115,8 @@ static int choose(struct beam_fetch *fetch)
 
 	if (!beam_index_heap_peek(&fetch->sealed, &index))
 		return -EAGAIN;
-	/* Known from an earlier, trusted server: this one has yet to show the signature. */
+	/* An earlier, trusted server announced this segment; the present one has yet to send its
+	 * signature. */
 	if (fetch->trust->vouched && !beam_fetch_is_vouched(fetch, index))
 		return -EAGAIN;
 	int rc = fetch->segments[index].buf ? 0 : fetch->sink.room(fetch->sink.ctx, index, &buf);
@@ -133,7 +137,7 @@ static int choose(struct beam_fetch *fetch)
 	return 0;
 }
 
-/* Posts reads until the transport, the sink or the sealed segments are exhausted. */
+/* Posts reads until the transport is full, the sink has no room, or no sealed segment is left. */
 static int post(struct beam_fetch *fetch)
 {
 	for (;;) {
@@ -165,7 +169,8 @@ static int post(struct beam_fetch *fetch)
 	}
 }
 
-/* The next event, or 0 when there is none within a tick, or something else has happened. */
+/* Returns 1 with the next event, 0 when there was none within a tick or something else became
+ * ready, or an error. */
 static int wait_event(struct beam_fetch *fetch, struct beam_reader_event *event)
 {
 	int fd = fetch->reader->ops->fd(fetch->reader);
@@ -183,13 +188,14 @@ static int wait_event(struct beam_fetch *fetch, struct beam_reader_event *event)
 	return fetch->reader->ops->next(fetch->reader, event, 0);
 }
 
-/* The connection has ended, by itself or for being silent: another one may do. */
+/* True when the connection ended, by itself or because it was silent: another connection may work.
+ */
 static bool is_break(int rc)
 {
 	return rc == BEAM_E_GONE || rc == -ECONNRESET || rc == -EPIPE || rc == -ETIMEDOUT;
 }
 
-/* What the transport says when it ends. BEAM_E_GONE is not final, so it leaves no line. */
+/* Handles a transport error. BEAM_E_GONE is not final, so no line is written for it. */
 static int transport_failed(struct beam_fetch *fetch, int rc)
 {
 	fetch->to_blame = true;
@@ -199,7 +205,8 @@ static int transport_failed(struct beam_fetch *fetch, int rc)
 			 fetch->reader->ops->error(fetch->reader));
 }
 
-/* A reader that has nothing left to read is asked whether the image is valid still, once it was let in. */
+/* A fetch may have nothing left to read when a new reader connects. It still waits for that
+ * reader's welcome, because the caller then asks that reader whether the image is still valid. */
 static bool finished(const struct beam_fetch *fetch)
 {
 	return fetch->welcomed && fetch->complete && fetch->ndone == fetch->totals.nsegments;
@@ -274,13 +281,13 @@ void beam_fetch_detach(struct beam_fetch *fetch)
 	for (uint32_t i = 0; i < fetch->nknown; i++) {
 		struct segment *segment = &fetch->segments[i];
 
-		segment->rereads = 0; /* the next server's own */
+		segment->rereads = 0; /* the next server starts with a count of its own */
 		if (segment->state != READING && (segment->state != SEALED || !segment->buf))
 			continue;
 		fetch->sink.back(fetch->sink.ctx, i, segment->buf);
 		segment->buf = NULL;
 		segment->pieces = 0;
-		/* Cannot fail: the heap held this index before. */
+		/* Cannot fail: the heap held this index before, so it has room. */
 		if (segment->state != SEALED)
 			beam_index_heap_push(&fetch->sealed, i);
 		segment->state = SEALED;

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause
- * Segments that were read, and their checksums: what is right goes to the sink, what is wrong is read
- * again. */
+ *
+ * Verifies segments that have been read: a segment with the right checksum goes to the sink, one
+ * with a wrong checksum is read again.
+ */
 #include <errno.h>
 #include <poll.h>
 #include <string.h>
@@ -14,7 +16,6 @@
 #include "rdbeam/error.h"
 #include "tell.h"
 
-/* All reads of a segment are done. */
 int beam_fetch_give_check(struct beam_fetch *fetch, uint32_t index)
 {
 	struct segment *segment = &fetch->segments[index];
@@ -46,7 +47,8 @@ static int read_again(struct beam_fetch *fetch, uint32_t index)
 	segment->state = SEALED;
 	int rc = beam_index_heap_push(&fetch->sealed, index);
 
-	/* It stays to be read all the same: another server may have it right. */
+	/* The segment stays queued to be read even when the run fails: another server may have it
+	 * right. */
 	if (segment->rereads++ == BEAM_FETCH_REREADS)
 		return beam_tell(fetch->error, BEAM_E_CRC,
 				 "segment %u: wrong checksum in %d readings; nothing of it "
@@ -71,7 +73,8 @@ static void remember_last(struct beam_fetch *fetch, const struct beam_check *che
 	fetch->last_tail = beam_get_le64(last);
 }
 
-/* By the primary's word: CRCs are no match for who means to deceive. */
+/* Compares with the digest that the primary signed: a CRC does not protect against deliberate
+ * forgery. */
 static bool right_digest(const struct beam_fetch *fetch, const struct beam_check *checked)
 {
 	return !checked->digested || memcmp(checked->digest, fetch->vouched[checked->index].digest,
@@ -83,7 +86,7 @@ static bool is_right_sum(const struct beam_fetch *fetch, const struct beam_check
 	return checked->crc == fetch->segments[checked->index].crc && right_digest(fetch, checked);
 }
 
-/* Gives a segment that is right to the sink. 0 or the sink's code. */
+/* Hands a correct segment to the sink. Returns 0 or the sink's code. */
 static int keep(struct beam_fetch *fetch, const struct beam_check *checked)
 {
 	uint32_t index = checked->index;
@@ -134,15 +137,16 @@ int beam_fetch_take_checked(struct beam_fetch *fetch)
 
 	while (!rc && beam_checker_take(fetch->checker, &checked)) {
 		fetch->nchecking--;
-		fetch->segments[checked.index].state =
-		    READING; /* detach gives it back if this fails */
+		/* So that detach gives the buffer back if this fails. */
+		fetch->segments[checked.index].state = READING;
 		rc = on_checked(fetch, &checked);
 	}
 	return rc;
 }
 
-/* What is being checked came from a reader that is gone. It is settled before the next one begins,
- * which must not answer for it: what is right stays, the rest is read from the next. */
+/* The buffers being checked came from a reader that is gone. Settle them before the next reader
+ * starts, which must not be blamed for them: correct segments are kept, the others are read again.
+ */
 void beam_fetch_settle_checks(struct beam_fetch *fetch)
 {
 	struct pollfd pfd = {.fd = beam_checker_fd(fetch->checker), .events = POLLIN};
@@ -154,15 +158,16 @@ void beam_fetch_settle_checks(struct beam_fetch *fetch)
 			continue;
 		}
 		fetch->nchecking--;
-		fetch->segments[checked.index].state =
-		    READING; /* given back by detach if it stays so */
-		/* A sink that fails says so again to the next run. */
+		/* If it stays so, detach gives the buffer back. */
+		fetch->segments[checked.index].state = READING;
+		/* A sink that fails here fails again in the next run. */
 		if (is_right_sum(fetch, &checked))
 			(void)keep(fetch, &checked);
 	}
 }
 
-/* The sum of all segments is the file's checksum, which the last segment carries too. */
+/* Combines the CRCs of all segments and compares the result with the file's checksum, which the
+ * last segment also carries. */
 int beam_fetch_check_file(struct beam_fetch *fetch)
 {
 	struct beam_crc64_shift shift;

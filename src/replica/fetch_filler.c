@@ -1,15 +1,20 @@
 /* SPDX-License-Identifier: BSD-3-Clause
- * An image's first segments may be filler for the most part: the header's nearly always, the others in a small
- * image. Their ends are read first and say where it is. What they say may be a lie: the segment's CRC is that
- * of all its bytes, filler included, and one that does not fit is read once more, as it is. */
+ *
+ * Avoids reading filler. In the first segments of an image much may be filler: nearly always in the
+ * header's segment, and in all of them in a small image. So the end of such a segment is read
+ * first; it tells where the filler is, and those bytes are zeroed locally. The end may be wrong or
+ * forged: the segment's CRC covers all of its bytes, filler included, and a segment with a wrong
+ * CRC is read again in full.
+ */
 #include <string.h>
 
 #include "fetch_state.h"
 #include "image_reader.h"
 
-#define LOOK_SEGMENTS                                                                              \
-	4 /* of an image: more would cost a large one more than the filler of some of them */
-#define END_BYTES 4096u
+/* First segments of an image that are looked at. Looking at more would cost a large image more than
+ * the filler that it saves. */
+#define LOOK_SEGMENTS 4
+#define END_BYTES     4096u
 
 void beam_fetch_look(struct beam_fetch *fetch, uint32_t index)
 {

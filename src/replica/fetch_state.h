@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * The state of a fetch, for fetch.c and what it is made of: fetch_told.c takes in what the server says
- * of the image, fetch_checks.c what the checksums say of its bytes. A segment is unknown, sealed (in
- * the heap, lowest index first), reading, being checked, or done. */
+ * The state of a fetch, shared by fetch.c and its parts: fetch_told.c handles what the server
+ * announces, fetch_checks.c the checksums, fetch_filler.c the filler. A segment is unknown, sealed
+ * (in the heap, lowest index first), reading, being checked, or done.
+ */
 #ifndef BEAM_FETCH_STATE_H
 #define BEAM_FETCH_STATE_H
 
@@ -17,16 +18,16 @@
 
 enum segment_state { UNKNOWN, SEALED, READING, CHECKING, DONE };
 
-/* What is done about a segment's filler: nothing; its end is read first; that tells where the filler is. */
+/* Progress on a segment's filler: do not look; its end is being read; its end has been read. */
 enum segment_look { LOOK_NOT, LOOKING, LOOKED };
 
 struct segment {
 	uint64_t crc;
-	uint8_t *buf; /* from the first read on, and while being checked */
+	uint8_t *buf; /* from the first read until it is checked */
 	uint32_t len_bytes;
-	uint32_t filler, filler_end; /* LOOKED: zeros that are not read, from and to */
+	uint32_t filler, filler_end; /* LOOKED: range of zeros that is not read */
 	uint8_t look;
-	uint32_t pieces; /* in flight */
+	uint32_t pieces; /* reads in flight */
 	uint8_t state;
 	uint8_t rereads;
 };
@@ -37,28 +38,31 @@ struct beam_fetch {
 	struct beam_reader *reader;
 	char *error;
 	uint32_t segment_bytes; /* 0 until the first WELCOME; final once begun */
-	bool begun;             /* the sink has it */
+	bool begun;             /* the sink has been told the segment size */
 	uint32_t piece_bytes;
-	bool to_blame;                        /* the server is, for the failure of this run */
+	bool to_blame;                        /* the server caused this run's failure */
 	const struct beam_fetch_trust *trust; /* of this run */
-	struct beam_wire_vouched pending;     /* of what is told next */
-	/* By index, checked signatures; grown with `segments` when there is a trust to keep. */
+	struct beam_wire_vouched pending;     /* signature of the next announcement */
+	/* Verified signatures by index; grown along with `segments` when signatures are required.
+	 */
 	struct beam_wire_vouched *vouched;
 	uint32_t vouched_cap;
 	struct beam_wire_vouched totals_vouched;
-	bool welcomed; /* by this reader: what an earlier one told of must wait for it too */
+	/* By the present reader. Segments that an earlier reader announced must wait for this, too.
+	 */
+	bool welcomed;
 
 	struct segment *segments;
 	uint32_t nknown, cap;
 	struct beam_index_heap sealed;
-	uint32_t posting; /* BEAM_FETCH_NONE: no segment is half posted */
+	uint32_t posting; /* BEAM_FETCH_NONE: no segment is partly posted */
 	uint32_t posted_bytes;
-	bool no_room; /* the sink said -EAGAIN: its wake_fd tells when to ask again */
+	bool no_room; /* the sink returned -EAGAIN: poll its wake_fd */
 	uint32_t ndone, nchecking;
 
 	bool complete;
 	struct beam_wire_complete totals;
-	/* Of the highest index verified so far, which is the last segment in the end. */
+	/* Of the highest index verified so far; in the end that is the last segment. */
 	uint32_t last_index;
 	uint64_t last_prefix_crc;
 	uint64_t last_tail;
@@ -67,34 +71,38 @@ struct beam_fetch {
 	void *on_reads_arg;
 };
 
-/* A segment's first reading begins: whether its end is read first. */
+/* Decides, when a segment is read for the first time, whether to read its end first. */
 void beam_fetch_look(struct beam_fetch *fetch, uint32_t index);
-/* The end was read: lays the filler out, if there is any, and puts the segment back among the sealed ones. */
+/* Called when the end has been read: zeroes the filler, if there is any, and puts the segment back
+ * into the heap. Returns 0 or -ENOMEM. */
 int beam_fetch_looked(struct beam_fetch *fetch, uint32_t index);
-/* The next bytes to be read of the segment that is being posted, from posted_bytes on. 0: no more. */
+/* Length in bytes of the next piece to read of the segment being posted, from posted_bytes on
+ * (which is moved past filler). 0: no more. */
 uint32_t beam_fetch_piece(struct beam_fetch *fetch);
 
-/* Writes the line for what the sink answered about segment `index`, and returns that code. */
+/* Writes the line for an error of the sink about segment `index`, and returns `code`. */
 int beam_fetch_tell_sink(struct beam_fetch *fetch, int code, const char *what, uint32_t index);
 
-/* Writes the line, blames the server, and returns BEAM_E_PROTO. */
+/* Writes the line for a broken protocol, blames the server, and returns BEAM_E_PROTO. */
 int beam_fetch_bad(struct beam_fetch *fetch, const char *what, uint64_t value);
 
-/* Each takes in a message; 0, or a code that ends the run, with its line written. */
+/* Each handles one kind of message. Returns 0, or a code that ends the run, with its line written.
+ */
 int beam_fetch_on_welcome(struct beam_fetch *fetch, const struct beam_wire_welcome *welcome);
 int beam_fetch_on_sealed(struct beam_fetch *fetch, const struct beam_wire_sealed *sealed);
 int beam_fetch_on_complete(struct beam_fetch *fetch, const struct beam_wire_complete *complete);
-/* Whether the signature of segment `index` was seen, from any server. */
+/* True when the signature of segment `index` was seen, from any server. */
 bool beam_fetch_is_vouched(const struct beam_fetch *fetch, uint32_t index);
 
-/* All reads of segment `index` are done: its checksum is to be computed. 0 or -ENOMEM. */
+/* Called when all reads of segment `index` are done: queues its checksum. Returns 0 or -ENOMEM. */
 int beam_fetch_give_check(struct beam_fetch *fetch, uint32_t index);
-/* Gives what is right to the sink and what is wrong back to be read again. 0, or a code that ends the
- * run, with its line written. */
+/* Takes all finished checks: correct segments go to the sink, others are read again. Returns 0, or
+ * a code that ends the run, with its line written. */
 int beam_fetch_take_checked(struct beam_fetch *fetch);
-/* Waits for what is being checked; its reader is gone. */
+/* Waits for all checks in progress, after their reader is gone. */
 void beam_fetch_settle_checks(struct beam_fetch *fetch);
-/* All segments are in the sink: their checksums together must be the file's. */
+/* Called when all segments are in the sink: their combined checksum must be the file's. Returns 0,
+ * or a code with its line written. */
 int beam_fetch_check_file(struct beam_fetch *fetch);
 
 #endif

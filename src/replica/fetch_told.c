@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause
- * What the server says of the image: its segment size, each sealed segment, the whole; with the
- * primary's signatures where those are asked for. All of it may be a lie. */
+ *
+ * Handles what the server announces about the image: the segment size, each sealed segment, and the
+ * totals, with the primary's signatures where they are required. The server is not trusted:
+ * everything is checked.
+ */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -47,7 +50,8 @@ int beam_fetch_on_welcome(struct beam_fetch *fetch, const struct beam_wire_welco
 	return 0;
 }
 
-/* With the first segment, whose signature holds for the segment size too. */
+/* Called for the first segment and not for the welcome, because the segment's signature covers the
+ * segment size, too. */
 static int begin_sink(struct beam_fetch *fetch)
 {
 	uint32_t bytes = fetch->segment_bytes;
@@ -109,7 +113,7 @@ static int keep_vouched(struct beam_fetch *fetch, uint32_t index)
 		if (!grown)
 			return -ENOMEM;
 		for (uint32_t i = fetch->vouched_cap; i < cap; i++)
-			grown[i].index = BEAM_VOUCH_IMAGE; /* no segment's */
+			grown[i].index = BEAM_VOUCH_IMAGE; /* no segment has this index */
 		fetch->vouched = grown;
 		fetch->vouched_cap = cap;
 	}
@@ -130,7 +134,8 @@ int beam_fetch_on_sealed(struct beam_fetch *fetch, const struct beam_wire_sealed
 		return beam_fetch_bad(fetch, "a segment number out of range:", sealed->index);
 	if (!sealed->len_bytes || sealed->len_bytes > fetch->segment_bytes)
 		return beam_fetch_bad(fetch, "a wrong segment length", sealed->len_bytes);
-	/* Before anything is made of it: what a liar says must not be in the way of the next server. */
+	/* Check before any state changes: what a lying server announced must not stand in the next
+	 * server's way. */
 	if (fetch->trust->vouched && !is_right(fetch, sealed))
 		return beam_fetch_bad(fetch, "no signature of the primary's for segment",
 				      sealed->index);
@@ -144,8 +149,8 @@ int beam_fetch_on_sealed(struct beam_fetch *fetch, const struct beam_wire_sealed
 	struct segment *segment = &fetch->segments[sealed->index];
 
 	if (segment->state != UNKNOWN) {
-		/* Said again after a reconnection; a generation never changes what it has sealed.
-		 */
+		/* Announced again after a reconnection. A generation never changes a segment that
+		 * it has sealed. */
 		if (segment->crc == sealed->crc && segment->len_bytes == sealed->len_bytes)
 			return 0;
 		return beam_fetch_bad(fetch, "another checksum for segment", sealed->index);

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * The guard blocks on a pipe whose other end only the pull holds. A byte is "all is well"; the end
- * of the pipe without one is the pull's death. */
+ * The guard blocks on a pipe whose write end only the pull holds. A byte from the pipe means that
+ * all is well; end of file without a byte means that the pull has died.
+ */
 #include "guard.h"
 
 #include <errno.h>
@@ -20,12 +21,12 @@
 #define TARGET_TIMEOUT_MS 60000
 
 struct beam_guard {
-	struct beam_target_state *state; /* shared */
+	struct beam_target_state *state; /* shared with the guard process */
 	int pipe;
 	pid_t pid;
 };
 
-/* Signals of the terminal end the pull, and that is what the guard is for. */
+/* The terminal's signals end the pull, and the guard exists to clean up after just that. */
 static void detach(int pipe_fd)
 {
 	static const int ignored[] = {SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGPIPE};
@@ -33,7 +34,8 @@ static void detach(int pipe_fd)
 	for (size_t i = 0; i < sizeof(ignored) / sizeof(ignored[0]); i++)
 		signal(ignored[i], SIG_IGN);
 	setsid();
-	/* Nobody who reads the pull's output may wait for the guard; 2 stays for the log. */
+	/* A reader of the pull's output must not be kept waiting by the guard; stderr stays open
+	 * for the log. */
 	int null = open("/dev/null", O_RDWR | O_CLOEXEC);
 
 	if (null >= 0) {
@@ -117,7 +119,7 @@ void beam_guard_close(struct beam_guard **guard)
 
 	if (!g)
 		return;
-	/* If the guard is gone there is nobody to tell. */
+	/* If the guard is gone there is nobody to notify. */
 	(void)beam_write_all(g->pipe, "w", 1);
 	beam_close(&g->pipe);
 	while (waitpid(g->pid, &status, 0) < 0 && errno == EINTR)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * A small process that outlives the pull: when the pull dies without a word, it puts the target
- * back (reliability row 20). Credentials are only in its memory.
+ * A small process that outlives the pull. When the pull dies without notice, the guard restores the
+ * target's settings (reliability row 20). It keeps credentials in memory only.
  */
 #ifndef BEAM_GUARD_H
 #define BEAM_GUARD_H
@@ -10,14 +10,15 @@
 
 struct beam_guard;
 
-/* Forks it; before any thread is started and any connection opened. 0 or -errno. */
+/* Forks the guard. Must be called before any thread is started and any connection opened. Returns 0
+ * or -errno. */
 int beam_guard_open(const struct beam_redis_addr *target, struct beam_guard **out);
 
-/* The record shared with the guard, zeroed: nothing to put back. */
+/* The record shared with the guard. It starts zeroed: nothing to restore. */
 struct beam_target_state *beam_guard_state(struct beam_guard *guard);
 
-/* Tells it that all is well (or was put back already) and waits for its end. NULL-safe, clears the
- * pointer. */
+/* Tells the guard that there is nothing to restore (any more) and waits for it to exit. Accepts
+ * NULL; clears the pointer. */
 void beam_guard_close(struct beam_guard **guard);
 
 #endif

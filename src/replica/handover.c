@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause
- * Watching the target by INFO, in short intervals: a server tells nobody when it is in sync. */
+ *
+ * Watches the target by polling INFO at short intervals: a server sends no notice when it is in
+ * sync.
+ */
 #include "handover.h"
 
 #include <errno.h>
@@ -15,17 +18,17 @@
 
 #define LOOK_EVERY_MS 10
 #define NEAR_BYTES    65536
-#define LINK_LEAST_MS 30000 /* the replica connects anew only once a second */
-/* What is written while the target changes its link must fit into the backlog beside the gap. */
+#define LINK_LEAST_MS 30000 /* a replica tries to connect only once a second */
+/* What is written while the target switches its link must fit into the backlog besides the gap. */
 #define CHANGE_MS     100
 #define PATIENT_MS    1000
-#define BACKLOG_LEAST (1 << 20) /* of a primary that does not tell: the default */
+#define BACKLOG_LEAST (1 << 20) /* Redis' default, for a primary that does not tell */
 
 struct target_view {
 	bool link_up, syncing, loading;
 	char host[256];
 	int64_t port;
-	int64_t offset; /* applied */
+	int64_t offset; /* applied by the target */
 };
 
 static int64_t number(const char *info, const char *field)
@@ -59,7 +62,7 @@ static int look(struct beam_handover *h, struct target_view *view, char *error)
 	return 0;
 }
 
-/* Until the feed has news or the next look is due. */
+/* Waits until the feed has news or the next poll is due, then calls the tick. */
 static int pause_for_news(struct beam_handover *h)
 {
 	struct pollfd pfd = {.fd = beam_feed_fd(h->feed), .events = POLLIN};
@@ -83,8 +86,8 @@ int beam_handover_wait_loaded(struct beam_handover *h, char *error)
 
 		if (rc || status.loaded)
 			return rc;
-		/* Only now: before, the target may block until we send it more, and an answer
-		 * would be waited for in vain. */
+		/* Do not ask earlier: before that the target may block until we send it more, so
+		 * that its answer would never come. */
 		if (status.payload_sent) {
 			rc = look(h, &view, error);
 			if (rc || (view.link_up && view.port == beam_feed_port(h->feed)))
@@ -98,7 +101,7 @@ int beam_handover_wait_loaded(struct beam_handover *h, char *error)
 
 struct catch_up {
 	uint64_t began_ms;
-	int64_t received, applied; /* offsets at the begin */
+	int64_t received, applied; /* offsets at the beginning */
 };
 
 struct gap {
@@ -115,8 +118,8 @@ static struct gap measure_gap(const struct catch_up *begin, int64_t received, in
 			    .applied_per_ms = (double)(applied - begin->applied) / ms};
 }
 
-/* A gap of next to nothing is waited for a moment; then one is enough that leaves the backlog half
- * empty at the hand-over's end. */
+/* For the first second wait until the gap is next to nothing. After that accept a gap that leaves
+ * half of the backlog free at the end of the hand-over. */
 static bool is_near(const struct beam_handover *h, const struct gap *gap, uint64_t elapsed_ms)
 {
 	int64_t backlog = h->backlog_bytes ? h->backlog_bytes : BACKLOG_LEAST;
@@ -153,7 +156,8 @@ int beam_handover_catch_up(struct beam_handover *h, char *error)
 	(void)BEAM_FAULT("pull-catch-up");
 	if (!h->stream)
 		return 0;
-	/* It has loaded: from here on one that does not answer for so long is not catching up. */
+	/* The target has loaded. From now on, one that takes this long to answer is not catching
+	 * up. */
 	beam_redis_set_timeout(h->to, h->timeout_ms);
 	for (;;) {
 		struct target_view view = {0};
@@ -184,7 +188,8 @@ struct sync_counts {
 	int64_t full, partial;
 };
 
-/* A primary that does not let us read them leaves the target's own view. */
+/* Reads the primary's counters. If it does not let us, they stay 0 and the target's own view
+ * decides. */
 static void count_syncs(struct beam_handover *h, struct sync_counts *out)
 {
 	if (beam_redis_info_int(h->primary, "stats", "sync_full", &out->full))
@@ -245,7 +250,8 @@ int beam_handover_run(struct beam_handover *h, char *error)
 	if (rc)
 		return rc;
 	count_syncs(h, &after);
-	/* Other replicas may have come meanwhile; what the target was seen to do decides. */
+	/* Other replicas may have synced in the meantime; what we saw the target do takes
+	 * precedence. */
 	bool full = saw_sync || (after.full > before.full && after.partial == before.partial);
 
 	h->full_resyncs = full;

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause
- * A few segment buffers, and pwrite at index * segment size. */
+ *
+ * Receives segments in a few buffers and writes each with pwrite at index * segment size.
+ */
 #include "image_file.h"
 
 #include <errno.h>
@@ -27,7 +29,7 @@ struct beam_image_file {
 	int dir;
 	const char *path; /* the caller's */
 	char name[NAME_MAX + 1];
-	char temp[NAME_MAX + 1]; /* "": the file has no name */
+	char temp[NAME_MAX + 1]; /* "": the file has no name yet */
 	uint64_t memory_bytes;
 	uint32_t segment_bytes;
 	uint8_t *base;
@@ -36,7 +38,8 @@ struct beam_image_file {
 	uint32_t nunused;
 };
 
-/* Not by the pid alone: in containers pulls have the same one each time, and so has another's beside it. */
+/* The pid alone is not unique: in containers every pull has the same one, and so may a pull in
+ * another container on the same directory. */
 static void make_temp_name(struct beam_image_file *file)
 {
 	uint64_t number;
@@ -205,7 +208,8 @@ void beam_image_file_sink(struct beam_image_file *file, struct beam_segment_sink
 						       "--to-file"};
 }
 
-/* Gives a nameless file a name that can be renamed over the path (linkat replaces nothing). */
+/* Gives an unnamed file a name, so that it can be renamed over the path (linkat does not replace a
+ * file). */
 static int name_it(struct beam_image_file *file)
 {
 	char self[64];

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * The image as a file: written beside its path under no name, or a temporary one where the file
- * system has no nameless files, and renamed when it is whole and on disk. Without a path it keeps
- * nothing, for measuring.
+ * A segment sink that stores the image in a file. The file is written without a name (or under a
+ * temporary one, where the file system has no O_TMPFILE) in the directory of its path, and is
+ * renamed to the path when it is complete and on disk. Without a path nothing is kept, which is
+ * useful for measuring.
  */
 #ifndef BEAM_IMAGE_FILE_H
 #define BEAM_IMAGE_FILE_H
@@ -11,15 +12,17 @@
 
 struct beam_image_file;
 
-/* `path` outlives the file; NULL: keep nothing. 0, or -errno with the line in `error`. */
+/* Opens the file. `path` must outlive it; NULL: keep nothing. memory_bytes bounds the buffers (at
+ * least two segments). Returns 0, or -errno with the line in `error`. */
 int beam_image_file_open(const char *path, uint64_t memory_bytes, char *error,
 			 struct beam_image_file **out);
-/* Without commit nothing stays on disk. NULL-safe, clears the pointer. */
+/* Without a commit, nothing stays on disk. Accepts NULL; clears the pointer. */
 void beam_image_file_close(struct beam_image_file **file);
 
 void beam_image_file_sink(struct beam_image_file *file, struct beam_segment_sink *out);
 
-/* fsync, rename to the path, fsync of the directory. 0, or -errno with its line. */
+/* Makes the file durable under its path: fsync, rename, fsync of the directory. image_bytes must be
+ * its size. Returns 0, or -errno with the line in `error`. */
 int beam_image_file_commit(struct beam_image_file *file, uint64_t image_bytes, char *error);
 
 #endif

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause
- * The textbook binary heap. */
+ *
+ * The textbook binary heap.
+ */
 #include "index_heap.h"
 
 #include <errno.h>

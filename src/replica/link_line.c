@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause
- * Lines on a socket, with time limits. */
+ *
+ * Sends and reads lines on a socket, with time limits.
+ */
 #include "link_line.h"
 
 #include <errno.h>
@@ -29,7 +31,7 @@ int beam_link_send(int sock, const char *text, size_t len, int timeout_ms)
 	return 0;
 }
 
-/* Byte by byte: what follows the line is the stream's. */
+/* Reads byte by byte, because the bytes after the line belong to the stream. */
 int beam_link_read_line(int sock, char *line, size_t cap, int timeout_ms)
 {
 	uint64_t deadline = beam_now_ms() + (uint64_t)timeout_ms;

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * Chunk after chunk becomes a part of the stream: the chunk's body as it is, or what the module does
- * not take of it and the AUX record behind that. A few parts are prepared ahead, so that the module's
- * threads have work while the server reads a long one. A segment is given back when it was sent, or
- * decoded. */
+ * Turns each chunk of the image into a part of the stream. A part is either the chunk's body
+ * unchanged, or, when the module decodes the chunk, the items that the module does not take
+ * followed by an AUX record. A few parts are prepared ahead, so that the module's threads have work
+ * while the server reads a long part. A segment is released once it has been sent or decoded.
+ */
 #include "module_feed.h"
 
 #include <errno.h>
@@ -21,9 +22,10 @@
 #include "tell.h"
 
 #define PARTS_MAX    4
-#define SEGMENTS_MAX 1024  /* of a window */
+#define SEGMENTS_MAX 1024  /* in a window */
 #define AGREE_MS     30000 /* for the target to read the first record */
-#define WAIT_MS      100 /* between two records that let a waiting server look after its clients */
+/* Interval between two records that let a waiting server serve its clients. */
+#define WAIT_MS 100
 
 enum agreement { NOT_ASKED, ASKED, AGREED, REFUSED };
 
@@ -31,19 +33,20 @@ struct beam_module_feed {
 	struct beam_window *window;
 	struct beam_window_shape shape;
 	uint64_t segment_bytes;
-	struct beam_image_source segments; /* the window's: to release them */
+	struct beam_image_source segments; /* the window's, used to release them */
 	uint8_t nonce[BEAM_LOAD_SECRET_BYTES];
 	bool must;
 	int sock;
 	pthread_t listener;
 	bool started;
 
-	/* The feed's thread: */
+	/* Used by the feed's thread only: */
 	struct beam_module_part parts[PARTS_MAX]; /* a ring */
 	uint32_t head, nparts;
-	enum agreement known; /* what it has seen of `agreement` */
-	uint32_t next;        /* segment to look at */
-	bool in_long;         /* within a chunk that the window cannot hold, which begins at: */
+	enum agreement known; /* the value of `agreement` it last saw */
+	uint32_t next;        /* next segment to look at */
+	/* Inside a chunk that is longer than the window and begins at long_first. */
+	bool in_long;
 	uint32_t long_first;
 	bool ended;
 	uint64_t asked_ms;
@@ -112,7 +115,8 @@ static void *listen_to_module(void *arg)
 
 		rc = n < 0 ? (int)n : n != sizeof(news) ? BEAM_E_PROTO : take_news(m, &news);
 	}
-	/* After the end of a load the module closes; before it, the feed's own link breaks too. */
+	/* The module closes the socket after a load; before that, the feed's own link breaks as
+	 * well. */
 	pthread_mutex_lock(&m->lock);
 	m->code = rc;
 	pthread_cond_signal(&m->changed);
@@ -120,7 +124,8 @@ static void *listen_to_module(void *arg)
 	return NULL;
 }
 
-/* 0 when it has agreed or refused, -ETIMEDOUT for later, or the feed's end. */
+/* Returns 0 once the module has agreed or refused, -ETIMEDOUT when it has not yet, or the code that
+ * ends the feed. */
 static int wait_agreement(struct beam_module_feed *m, int timeout_ms)
 {
 	struct timespec until;
@@ -177,7 +182,8 @@ static bool ends_chunk(const uint8_t *base, uint32_t len, uint32_t first, uint32
 	       footer->first_index == first && footer->nsegments == index - first + 1;
 }
 
-/* The file's CRC is not that of this stream: zero means none. Each segment's was checked. */
+/* The stream differs from the file, so the file's CRC does not fit: zero means no checksum. Each
+ * segment's was checked. */
 static int prepare_end(struct beam_module_feed *m)
 {
 	static const uint8_t eof[BEAM_LAST_TAIL_BYTES] = {BEAM_RDB_OP_EOF};
@@ -190,7 +196,8 @@ static int prepare_end(struct beam_module_feed *m)
 	return beam_module_part_add(part, eof, sizeof(eof));
 }
 
-/* A part of the window's bytes, and after all of the header's the question whether the load is shared. */
+/* Adds a part with bytes of the window. After the very first one (the header's) comes a record that
+ * asks the module whether the load is shared. */
 static int prepare_stream(struct beam_module_feed *m, uint32_t nsegments, uint64_t body_bytes)
 {
 	struct beam_module_part *part = new_part(m, nsegments);
@@ -234,13 +241,13 @@ static int prepare_chunk(struct beam_module_feed *m, const uint8_t *base,
 
 	if (m->next == 0 || m->known != AGREED || !beam_load_worth(footer))
 		return prepare_stream(m, footer->nsegments, footer->body_bytes);
-	/* In one piece, also round the window's end. */
+	/* Contiguous even across the window's end, because the window is mapped twice. */
 	int rc = beam_chunk_open(base, footer->nsegments * m->segment_bytes, false, &chunk);
 
 	return rc ? rc : prepare_shared(m, &chunk);
 }
 
-/* Segments of a chunk that is longer than the window, with tail and all. */
+/* Sends segments of a chunk that is longer than the window, filler and footer included. */
 static int prepare_long(struct beam_module_feed *m, const uint8_t *base, uint32_t len)
 {
 	struct beam_chunk_footer footer;
@@ -251,7 +258,8 @@ static int prepare_long(struct beam_module_feed *m, const uint8_t *base, uint32_
 	return prepare_stream(m, 1, m->segment_bytes);
 }
 
-/* Prepares one part (the header's makes two). 0, -ETIMEDOUT, or the code of the pull's failure. */
+/* Prepares one part (two for the header). Returns 0, -ETIMEDOUT, or the code of the pull's failure.
+ */
 static int prepare(struct beam_module_feed *m, int timeout_ms)
 {
 	struct beam_chunk_footer footer;
@@ -282,7 +290,7 @@ static int prepare(struct beam_module_feed *m, int timeout_ms)
 
 /* ---- the feed's source ---------------------------------------------------------------------- */
 
-/* The head part's next bytes. False: there are no more. */
+/* Gets the next bytes of the part at the head. Returns false when there are no more. */
 static bool piece_of(struct beam_module_feed *m, struct beam_module_part *part,
 		     const uint8_t **base, uint32_t *len)
 {
@@ -303,15 +311,15 @@ static bool piece_of(struct beam_module_feed *m, struct beam_module_part *part,
 
 static void pop(struct beam_module_feed *m, struct beam_module_part *part)
 {
-	/* Those whose bytes are in the window still, and those of the tail alone. */
+	/* Parts whose bytes are still in the window, and the part that only ends the stream. */
 	if (!part->own_bytes)
 		set_done(m, part->first, part->nsegments);
 	m->head = (m->head + 1) % PARTS_MAX;
 	m->nparts--;
 }
 
-/* A record may stand between two chunks only. It also goes to who loads by itself: bytes keep its repl-timeout from
- * being over. */
+/* A record may stand only between two chunks. It is also sent to a target that loads by itself: any
+ * bytes reset its repl-timeout. */
 static bool may_tell_to_wait(const struct beam_module_feed *m)
 {
 	return (m->known == AGREED || m->known == REFUSED) && !m->in_long && !m->ended;
@@ -330,7 +338,7 @@ static int source_next(void *ctx, const uint8_t **base, uint32_t *len, int timeo
 	for (;;) {
 		if (may_tell_to_wait(m) && timeout_ms > WAIT_MS)
 			timeout_ms = WAIT_MS;
-		/* One place stays free: the header's part is followed by a question. */
+		/* Keep one slot free: the header's part is followed by the record that asks. */
 		while (!rc && !m->ended && m->nparts < PARTS_MAX - 1)
 			rc = prepare(m, m->nparts ? 0 : timeout_ms);
 		if (rc == -ETIMEDOUT && !m->nparts && may_tell_to_wait(m))
@@ -355,7 +363,7 @@ static void source_release(void *ctx)
 	m->parts[m->head].sent++;
 }
 
-/* The module waits for records; only within a long chunk there can be none. */
+/* The module can be kept waiting by records, except inside a long chunk. */
 static bool source_at_once(void *ctx)
 {
 	const struct beam_module_feed *m = ctx;

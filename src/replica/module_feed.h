@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * The image for a target whose module helps to load it (load_share.h): an image source for the feed
- * over a shared window. String values stay in the window, from where the module's threads take
- * them; the stream gets the rest, and AUX records. The feed's thread takes, a thread of its own
- * listens to the module.
+ * Feeds an image to a target whose own rdbeam module helps to load it (load_share.h). This is an
+ * image source for the feed, on top of a window in shared memory. The values that the module takes
+ * stay in the window, where the module's threads decode them; everything else goes through the
+ * replication stream, together with AUX records that say where the module's values belong. The
+ * source is used by the feed's thread; a thread of its own listens to the module.
  */
 #ifndef BEAM_MODULE_FEED_H
 #define BEAM_MODULE_FEED_H
@@ -22,28 +23,30 @@ struct beam_module_offer {
 	uint8_t nonce[BEAM_LOAD_SECRET_BYTES];
 };
 
-/* Asks the target for an offer. 0, or a code with the reason why there is none in `why`
- * (BEAM_REDIS_ERROR_BYTES). A later offer voids an earlier one. */
+/* Asks the target for an offer (RDBEAM.LOAD). Returns 0, or a code with the reason in `why`
+ * (BEAM_REDIS_ERROR_BYTES) when the target makes no offer. A later offer voids an earlier one. */
 int beam_module_ask(struct beam_redis *to, char *why, struct beam_module_offer *out);
 
 struct beam_module_feed;
 
-/* Takes the offer up. The window is shared and has begun, and outlives the feed. `must`: fail when
- * the server refuses to share this load, instead of going on by the stream alone. 0, or a code with
- * the reason in `why`; the target was not touched then. */
+/* Accepts the offer and shares the window with the target's module. The window must be a shared
+ * one, must have begun, and must outlive the feed. `must`: fail when the server refuses to share
+ * this load, instead of falling back to the plain stream. Returns 0, or a code with the reason in
+ * `why`; the target is unchanged then. */
 int beam_module_feed_open(const struct beam_module_offer *offer, struct beam_window *window,
 			  bool must, char *why, struct beam_module_feed **out);
 
 void beam_module_feed_source(struct beam_module_feed *feed, struct beam_image_source *out);
 
-/* True when the server took the offer up (it loads by module). Any thread. */
+/* True once the target has agreed to load by module. Any thread. */
 bool beam_module_feed_agreed(struct beam_module_feed *feed);
-/* Bytes of the image that the target has, or has the memory of no more. Any thread. */
+/* Bytes of the image that the target has loaded or that were sent to it, so that their segments are
+ * released. Any thread. */
 uint64_t beam_module_feed_bytes(struct beam_module_feed *feed);
 
-/* No call of the source blocks any more. Any thread. */
+/* Makes every blocked or later call of the source return. Any thread. */
 void beam_module_feed_abort(struct beam_module_feed *feed);
-/* After the feed's end. NULL-safe, clears the pointer. */
+/* To be called after the feed was closed. Accepts NULL; clears the pointer. */
 void beam_module_feed_close(struct beam_module_feed **feed);
 
 #endif

@@ -1,4 +1,8 @@
-/* SPDX-License-Identifier: BSD-3-Clause */
+/* SPDX-License-Identifier: BSD-3-Clause
+ *
+ * Builds the bytes of one part: plain copies, AUX records, and the items of a chunk that the module
+ * leaves to the server.
+ */
 #include "module_part.h"
 
 #include <errno.h>
@@ -45,8 +49,8 @@ int beam_module_part_split(struct beam_module_part *part, const struct beam_chun
 {
 	struct beam_chunk_cursor cursor = {0};
 	struct beam_item item;
-	int64_t db = -1;  /* that the stream has selected: unknown */
-	size_t begun = 0; /* items [begun, at) are to be added in one piece */
+	int64_t db = -1;  /* database that the stream has selected; -1: unknown */
+	size_t begun = 0; /* items in [begun, at) are appended in one piece */
 	size_t at = 0;
 	int rc;
 
@@ -57,7 +61,8 @@ int beam_module_part_split(struct beam_module_part *part, const struct beam_chun
 			rc = beam_module_part_add(part, chunk->base + begun, at - begun);
 			begun = cursor.body_pos;
 		} else if (begun == at && db != item.db) {
-			/* It may name its database itself, or a taken one before it did. */
+			/* The item may select its database itself, or an item that the module takes
+			 * may have done so before. */
 			rc = add_select(part, item.db);
 		} else {
 			rc = 0;

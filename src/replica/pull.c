@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * A pull from beginning to end: the checks, then attempts (a second one, with a fresh image, when
- * the first image turns out to be too old), then the way out. */
+ * A pull from beginning to end: first the checks, then an attempt (and a second one with a fresh
+ * image if the first image turned out to be too old), then the cleanup.
+ */
 #include "pull.h"
 
 #include <errno.h>
@@ -32,14 +33,16 @@ static int open_server(struct beam_pull *pull, const struct beam_redis_addr *add
 	if (rc)
 		return beam_tell(pull->error, rc, "%s", text);
 	beam_redis_reopen_idle(*redis, addr);
-	/* A copy is sent as fast as the target takes it. */
+	/* Not for a copy: it sends as fast as the target takes it, and then a busy target looks
+	 * like a dead host. */
 	if (addr == &pull->opts.from || pull->opts.target == BEAM_PULL_REPLICA)
 		beam_redis_watch_host(*redis, beam_redis_gone_ms(pull->opts.timeout_ms));
 	return beam_server_facts(*redis, pull->error, facts);
 }
 
-/* Whom the target will follow. The image and the stream of a replica are its primary's, byte by byte,
- * so the target can go on under the primary from what it got of the replica. */
+/* Finds the primary that the target will follow in the end. A replica has the same data and the
+ * same replication stream as its primary, byte by byte, so a target fed by a replica can continue
+ * from the primary. */
 static int find_lead(struct beam_pull *pull)
 {
 	const struct beam_server_facts *source = &pull->source;
@@ -100,7 +103,7 @@ static int check(struct beam_pull *pull)
 		return 0;
 	}
 	rc = open_server(pull, &pull->opts.from, &pull->from, &pull->source);
-	/* The other connections need not look again for one that answers. */
+	/* Further connections need not search again for an address that answers. */
 	if (!rc)
 		beam_redis_peer(pull->from, pull->opts.from.first, sizeof(pull->opts.from.first));
 	if (!rc)
@@ -210,18 +213,19 @@ static int copy_to(struct beam_pull *pull)
 					    .tick = copy_tick}};
 
 	watch.copy.tick_arg = &watch;
-	/* It was idle since the checks, and may have ended since. */
+	/* The connection was idle since the checks, and the server may have closed it. */
 	int rc = beam_redis_set_timeout(pull->to, COPY_TIMEOUT_MS);
 
 	if (rc)
 		return beam_tell(pull->error, rc, "%s", beam_redis_error(pull->to));
-	beam_redis_reopen_idle(pull->to, NULL); /* it selects databases */
+	/* no reopening from now on: the copy selects databases */
+	beam_redis_reopen_idle(pull->to, NULL);
 	rc = beam_copy_run(&watch.copy, pull->error);
 	pull->result->keys = watch.copy.keys;
 	return rc;
 }
 
-/* One image's worth. BEAM_E_STALE: another one may do. */
+/* Runs a whole pull with one image. BEAM_E_STALE: another image may succeed. */
 static int attempt(struct beam_pull *pull, bool fresh)
 {
 	int64_t copy_ms;
@@ -237,7 +241,7 @@ static int attempt(struct beam_pull *pull, bool fresh)
 		rc = beam_transfer_run(pull);
 	if (rc)
 		return rc;
-	/* The copy was still going on when the ticket was given. */
+	/* The snapshot's copy was still running when the ticket was issued. */
 	if (!pull->result->copy_ms &&
 	    beam_redis_info_int(pull->from, "rdbeam", "rdbeam_snapshot_copy_ms", &copy_ms) == 0 &&
 	    copy_ms > 0)
@@ -245,8 +249,8 @@ static int attempt(struct beam_pull *pull, bool fresh)
 	return deliver(pull);
 }
 
-/* The image is gone, by its child's death or because the backlog has run away. What was fed of it
- * is no loss where nothing was before. */
+/* The image is gone, because the child died or the backlog was overrun. Partly fed data is no loss
+ * when the target held no keys before. */
 static bool may_try_again(const struct beam_pull *pull, int rc)
 {
 	return rc == BEAM_E_STALE && !pull->opts.gen.counter && !pull->result->load_ms &&
@@ -314,7 +318,7 @@ int beam_pull_run(const struct beam_pull_opts *opts, beam_pull_progress_fn *prog
 
 	memset(result, 0, sizeof(*result));
 	fill_defaults(&pull.opts);
-	/* First of all: it must not inherit threads, connections, or image buffers. */
+	/* Fork the guard first: it must not inherit threads, connections, or image buffers. */
 	if (opts->target == BEAM_PULL_REPLICA) {
 		rc = beam_guard_open(&pull.opts.to, &pull.guard);
 		if (rc)

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * One pull while it runs; private to pull.c, pull_show.c, transfer.c and replicate.c.
+ * The state of a running pull; private to pull.c, pull_show.c, transfer.c and replicate.c.
  */
 #ifndef BEAM_PULL_RUN_H
 #define BEAM_PULL_RUN_H
@@ -19,40 +19,40 @@
 #include "window.h"
 
 struct beam_pull {
-	struct beam_pull_opts opts; /* defaults filled in */
+	struct beam_pull_opts opts; /* with defaults filled in */
 	beam_pull_progress_fn *progress;
 	void *progress_arg;
 	struct beam_pull_result *result;
-	char *error; /* result->error */
+	char *error; /* points to result->error */
 	uint64_t began_ms, shown_ms;
 	enum beam_pull_stage stage;
 	struct beam_pull_progress shown;
 
 	struct beam_redis *from, *to;
-	struct beam_server_facts source, target; /* of `from` and `to` */
-	/* Whom the target follows in the end: `from`, or (then with a connection of its own) the
-	 * primary of `from`. */
+	struct beam_server_facts source, target; /* about `from` and `to` */
+	/* The primary that the target follows in the end: `from` itself, or the primary of `from`,
+	 * which then has a connection of its own. */
 	struct beam_redis_addr lead_addr;
 	struct beam_redis *lead;
 	struct beam_server_facts lead_facts;
 	struct beam_guard *guard;
-	struct beam_target_state *state; /* the guard's */
+	struct beam_target_state *state; /* shared with the guard */
 
 	struct beam_ticket ticket;
 	char avoid[BEAM_TICKET_AVOID_MAX][BEAM_RELAY_NAME_BYTES]; /* relays that failed */
 	size_t navoid;
-	bool unreached;  /* at the last try nothing answered at the image's port */
-	bool to_blame;   /* the image's server is, for the last failure */
-	bool verbs_lost; /* it failed: this pull goes on over TCP */
+	bool unreached;  /* the last attempt got no answer on the image's port */
+	bool to_blame;   /* the image's server caused the last failure */
+	bool verbs_lost; /* verbs failed: continue this pull over TCP */
 	struct beam_stream *stream;
 	struct beam_fetch *fetch;
-	struct beam_fetch_counts counts; /* of the fetch, as of the last tick */
-	/* One of these, by target: */
+	struct beam_fetch_counts counts; /* copy of the fetch's counts at the last tick */
+	/* One of these three, depending on the kind of target: */
 	struct beam_window *window;
 	struct beam_stage *staged;
 	struct beam_image_file *file;
 	bool by_module; /* the window is shared with the target's module */
-	bool lowered;   /* the priority of this thread, and of those that it starts */
+	bool lowered;   /* the priority of this thread and of those it starts */
 	struct beam_module_feed *module_feed;
 	struct beam_feed_listen parking; /* of an automatic pull */
 	struct beam_feed *feed;
@@ -60,35 +60,40 @@ struct beam_pull {
 
 /* ---- pull_show.c ------------------------------------------------------------------------- */
 
-/* Shows progress if it is due. Always 0, so that it can end a tick. */
+/* Reports progress if it is due. Always returns 0, so that it can end a tick. */
 int beam_pull_show(struct beam_pull *pull);
 
 /* ---- transfer.c --------------------------------------------------------------------------- */
 
-/* BEAM_E_UNSUPPORTED when the build lacks the transport that was asked for. */
+/* Returns 0, or BEAM_E_UNSUPPORTED when the build lacks the requested transport. */
 int beam_transfer_check(struct beam_pull *pull);
-/* Whether the image may come from a relay: those speak TCP. */
+/* True when the image may come from a relay; relays speak TCP only. */
 bool beam_transfer_may_relay(const struct beam_pull *pull);
-/* Opens the sink that this target wants, and the fetch. */
+/* Opens the sink for this kind of target, and the fetch. Returns 0 or an error with its line. */
 int beam_transfer_open(struct beam_pull *pull);
-/* Ticket in hand: reads the whole image, verified, resuming what breaks. BEAM_E_STALE: the
- * generation is gone; if nothing was fed, another attempt may be made. */
+/* Reads and verifies the whole image, with the ticket that was issued; resumes after broken
+ * connections. Returns 0, BEAM_E_STALE when the generation is gone (if nothing was fed, another
+ * attempt may be made), or another error with its line. */
 int beam_transfer_run(struct beam_pull *pull);
 void beam_transfer_close(struct beam_pull *pull);
 
 /* ---- replicate.c -------------------------------------------------------------------------- */
 
-/* Of an automatic pull: takes the target away from its primary, whose snapshot for it would be for
- * nothing, and keeps others from being continued from. It waits at an address that says nothing. */
+/* For an automatic pull: takes the target away from its primary, which would otherwise fork a
+ * useless snapshot for it and keep others waiting for theirs. Until it is fed, the target connects
+ * to an address that never answers. */
 int beam_replicate_park(struct beam_pull *pull);
-/* The stream behind the cut. BEAM_E_STALE (no line): a younger image is needed. */
+/* Opens the replication stream from the snapshot's offset on. Returns 0, BEAM_E_STALE (with no
+ * line) when a younger image is needed, or an error with its line. */
 int beam_replicate_open_stream(struct beam_pull *pull);
-/* For the transfer's tick: starts the feed when the window has its first segment, and tells the
- * failure of feed or stream. */
+/* Called at each tick of the transfer: starts the feed when the window has its first segment, and
+ * reports failures of the feed and the stream. */
 int beam_replicate_tick(struct beam_pull *pull);
-/* The image is here: feed what is not fed yet, catch up, hand over. */
+/* Called when the whole image has been fetched: feeds the rest, catches up, hands over. Returns 0
+ * or an error with its line. */
 int beam_replicate_finish(struct beam_pull *pull);
-/* Ends feed and stream. After a failure the target is put back. */
+/* Stops the feed and the stream. After a failure (`code` not 0) the target's settings are restored.
+ */
 void beam_replicate_close(struct beam_pull *pull, int code);
 
 #endif

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * What a pull tells of itself while it runs. */
+ * Reports the progress of a running pull to its caller.
+ */
 #include "clock.h"
 #include "pull_run.h"
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * One client connection to Redis. hiredis reports by NULL, err and errstr; from here on there are
- * our codes and one line of text.
+ * One client connection to Redis. hiredis reports errors by NULL, err and errstr; this file turns
+ * them into our codes and one line of text.
  */
 #include "redis_connect.h"
 
@@ -16,11 +16,11 @@
 #include "redis_renamed.h"
 #include "tell.h"
 
-#define IDLE_LEAST_MS 1000 /* the shortest `timeout` */
+#define IDLE_LEAST_MS 1000 /* the shortest `timeout` a server can have */
 
 /* ---- errors ------------------------------------------------------------------------------- */
 
-/* Copies a server's error text: one line, whatever it sent. */
+/* Copies a server's error text as a single line, whatever characters it contains. */
 static void set_error_reply(struct beam_redis *redis, const redisReply *reply)
 {
 	size_t len = (size_t)reply->len;
@@ -64,7 +64,7 @@ static int reopen(struct beam_redis *redis)
 	const struct beam_redis_addr *addr = redis->again;
 
 	beam_redis_disconnect(redis);
-	redis->again = NULL; /* not within itself */
+	redis->again = NULL; /* must not recurse */
 	int timeout_ms = redis->timeout_ms;
 	int code = beam_redis_connect(redis, addr, redis->connect_ms);
 
@@ -76,8 +76,9 @@ static int reopen(struct beam_redis *redis)
 	return code;
 }
 
-/* Before a command: with nothing asked, all that there can be to read is the end. A server with `timeout`
- * closes what has been idle, as a pull's connections are while an image is read or loaded. */
+/* Called before a command. No request is outstanding, so if anything is readable it is the end of
+ * the connection. A server with `timeout` closes connections that were idle, as a pull's are while
+ * an image is fetched or loaded. */
 static int wake(struct beam_redis *redis)
 {
 	struct pollfd pfd = {.fd = redis->context ? redis->context->fd : -1, .events = POLLIN};
@@ -186,8 +187,8 @@ static int run_once(struct beam_redis *redis, redisReply **reply, const char *co
 	return take_reply(redis, got, reply);
 }
 
-/* Once more by the other name, where there is one. What the server then says of an unknown command has that
- * name in it, so its first word stays. */
+/* Sends the command again under its other name, if it has one. The server's reply to an unknown
+ * command contains that secret name, so the reply to the first attempt is kept. */
 static int run_renamed(struct beam_redis *redis, redisReply **reply, const char *command,
 		       size_t len)
 {
@@ -215,8 +216,9 @@ static int run(struct beam_redis *redis, redisReply **reply, const char *command
 		   : code;
 }
 
-/* What has been idle may be closed while the command is on its way: by a server that has loaded for
- * seconds before it looks at any. Then it was not looked at. */
+/* An idle connection may be closed while our command is on its way, by a server that was loading
+ * for seconds before it looked at its clients. The command was not run then, so it can be sent
+ * again. */
 static bool was_idle(const struct beam_redis *redis, int code)
 {
 	return redis->again && (code == BEAM_E_GONE || code == -ECONNRESET || code == -EPIPE) &&

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * Addresses of servers as people write them.
+ * Parses server addresses as users write them.
  */
 #include <ctype.h>
 #include <errno.h>
@@ -16,7 +16,8 @@ static int hex_digit(char c)
 	return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
 }
 
-/* Copies text[0..len) with %xx decoded. -EINVAL: does not fit, a bad escape, or %00. */
+/* Copies text[0..len) with %xx decoded. Returns -EINVAL when it does not fit, or for a bad escape
+ * or %00. */
 static int percent_decode(const char *text, size_t len, char *out, size_t cap)
 {
 	size_t used = 0;
@@ -67,7 +68,7 @@ static int parse_port(const char *text, size_t len, uint32_t *port)
 	return 0;
 }
 
-/* "host", "host:port", "[v6]", "[v6]:port", or a bare v6 address (more than one colon). */
+/* Parses "host", "host:port", "[v6]", "[v6]:port", or a bare v6 address (more than one colon). */
 static int parse_host_port(const char *text, size_t len, struct beam_redis_addr *addr)
 {
 	const char *end = text + len;
@@ -93,7 +94,7 @@ static int parse_host_port(const char *text, size_t len, struct beam_redis_addr 
 	return copy_text(text, (size_t)(host_end - text), addr->host, sizeof(addr->host));
 }
 
-/* What stands behind "redis://". A lone word before '@' is the password, as in redis-cli. */
+/* Parses what follows "redis://". A single word before '@' is the password, as in redis-cli. */
 static int parse_uri(const char *text, struct beam_redis_addr *addr)
 {
 	size_t authority = strcspn(text, "/?");

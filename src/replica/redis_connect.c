@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * By a unix socket, TCP or TLS, then AUTH and a first PING. */
+ * Connects by unix socket, TCP or TLS, then sends AUTH and a first PING.
+ */
 #include "redis_connect.h"
 
 #include <errno.h>
@@ -18,14 +19,14 @@
 #include "rdbeam/error.h"
 #include "tcp_connect.h"
 
-#define KEEP_ALIVE_MS 30000 /* of a peer that nobody watches */
+#define KEEP_ALIVE_MS 30000 /* for a peer that is not watched */
 
-/* Translates the state of a broken context, with errno as hiredis left it. */
+/* Translates the state of a broken context; errno must be as hiredis left it. */
 static int context_error(const redisContext *context, int err)
 {
 	switch (context->err) {
 	case REDIS_ERR_IO:
-		/* A receive timeout shows as EAGAIN on a blocking socket. */
+		/* On a blocking socket a receive timeout shows as EAGAIN. */
 		return err == EAGAIN || err == 0 ? -ETIMEDOUT : -err;
 	case REDIS_ERR_EOF:
 		return BEAM_E_GONE;
@@ -33,12 +34,12 @@ static int context_error(const redisContext *context, int err)
 		return BEAM_E_PROTO;
 	case REDIS_ERR_OOM:
 		return -ENOMEM;
-	default: /* of hiredis 1.0 and later: the kernel's own timeout */
+	default: /* hiredis 1.0 and later: the kernel's own timeout */
 		return -ETIMEDOUT;
 	}
 }
 
-/* What the tunnel has met shows as the end of its own socket. */
+/* An error that the TLS tunnel has met shows here only as the end of our socket. */
 bool beam_redis_host_is_gone(const struct beam_redis *redis, int err)
 {
 	return tcp_is_silence(-err) ||
@@ -139,7 +140,7 @@ static int connect_failed(struct beam_redis *redis, const struct beam_redis_addr
 	return code == -ENXIO || code == -EAGAIN ? -EHOSTUNREACH : code;
 }
 
-/* Until there is a host. */
+/* The limit for reaching the host. */
 static int host_timeout(const struct beam_redis *redis, int timeout_ms)
 {
 	int ms = timeout_ms > 0 ? timeout_ms : INT_MAX;
@@ -147,7 +148,7 @@ static int host_timeout(const struct beam_redis *redis, int timeout_ms)
 	return redis->host_ms && redis->host_ms < ms ? redis->host_ms : ms;
 }
 
-/* The three ways to connect: 0 with a context, or a code with the line written. */
+/* The three ways to connect. Each returns 0 with a context, or a code with the line written. */
 
 static int connect_unix(struct beam_redis *redis, const struct beam_redis_addr *addr,
 			int timeout_ms)
@@ -163,7 +164,8 @@ static int connect_unix(struct beam_redis *redis, const struct beam_redis_addr *
 		   : 0;
 }
 
-/* hiredis would try no second address of a name whose first one says nothing. */
+/* Done here because hiredis would not try a second address of a name whose first address does not
+ * answer. */
 static int connect_tcp(struct beam_redis *redis, const struct beam_redis_addr *addr, int timeout_ms)
 {
 	int fd =
@@ -197,7 +199,7 @@ static int connect_tls(struct beam_redis *redis, const struct beam_redis_addr *a
 	return code;
 }
 
-/* A connection too many is told so in answer to whatever it says first. */
+/* A server that is full says so in reply to whatever command comes first. */
 static bool is_full(struct beam_redis *redis)
 {
 	if (!beam_starts_with(redis->error, "ERR max number of clients"))
@@ -208,8 +210,9 @@ static bool is_full(struct beam_redis *redis)
 	return true;
 }
 
-/* AUTH. A password that the server does not ask for does no harm: REDISCLI_AUTH serves for several
- * servers. The server's text is not repeated where it could repeat the arguments. */
+/* Sends AUTH. A password that the server does not require is no error, because REDISCLI_AUTH may
+ * serve for several servers. The server's text is not repeated where it might contain the
+ * arguments. */
 static int authenticate(struct beam_redis *redis, const struct beam_redis_addr *addr)
 {
 	const char *user = addr->user[0] ? addr->user : "default";
@@ -241,7 +244,7 @@ static int authenticate(struct beam_redis *redis, const struct beam_redis_addr *
 }
 
 /* A first PING tells whether we are let in. Other errors (LOADING, MISCONF, a user who may not
- * PING) are for the command that meets them. */
+ * PING) are left to the command that meets them. */
 static int check_access(struct beam_redis *redis)
 {
 	char text[BEAM_REDIS_ERROR_BYTES];
@@ -310,7 +313,7 @@ static int connect_any(struct beam_redis *redis, const struct beam_redis_addr *a
 	if (code != 0)
 		return code;
 	fcntl(redis->context->fd, F_SETFD,
-	      FD_CLOEXEC); /* hiredis leaves it to hooks and the like */
+	      FD_CLOEXEC); /* hiredis would leak it to hooks and other children */
 	if (!addr->is_unix)
 		beam_redis_watch_socket(redis);
 	return beam_redis_limit(redis, timeout_ms);

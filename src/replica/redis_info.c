@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause
- * Fields of INFO and of replies that are maps. */
+ *
+ * Reads fields of INFO and of map replies.
+ */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>

@@ -1,4 +1,7 @@
-/* SPDX-License-Identifier: BSD-3-Clause */
+/* SPDX-License-Identifier: BSD-3-Clause
+ *
+ * Replaces the command name in a formatted request by its other name.
+ */
 #include "redis_renamed.h"
 
 #include <ctype.h>
@@ -8,7 +11,7 @@
 #include <string.h>
 #include <strings.h>
 
-/* The list's next pair, NULL behind the last. */
+/* Returns the list's next pair, NULL at the end. */
 static const char *next_pair(const char *list, size_t *command_bytes, size_t *pair_bytes)
 {
 	list += strspn(list, " ");
@@ -29,7 +32,7 @@ int beam_redis_renamed_check(const char *list)
 	return 0;
 }
 
-/* "*2\r\n$6\r\nCONFIG\r\n...": where the name stands, or NULL. */
+/* Finds the command name in a request ("*2\r\n$6\r\nCONFIG\r\n..."), or returns NULL. */
 static const char *name_in(const char *request, size_t len, size_t *name_bytes)
 {
 	const char *dollar = memchr(request, '$', len);

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * The part of a pull that makes a replica: stream, feed, catch-up, hand-over, and the way back. */
+ * The part of a pull that makes a replica: stream, feed, catch-up, hand-over, and the way back
+ * after a failure.
+ */
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
@@ -14,13 +16,14 @@
 #include "rdbeam/error.h"
 #include "tell.h"
 
-#define FEED_LEAST_MS 15000 /* the target may have to end another link first */
-/* While it loads, the target answers between two keys; a huge one takes its time. */
+#define FEED_LEAST_MS 15000 /* the target may have to close another link first */
+/* While it loads, the target answers between two keys only, and a huge key takes its time. */
 #define LOADING_TIMEOUT_MS 300000
 #define PUT_BACK_HOST_MS   60000
 
-/* The primary lists it as this replica, which it is told to have. One that is not its replica yet stays without
- * a name: whoever believes the list would read from it, and Sentinel give it orders. */
+/* True when the target is already a replica of this primary; only then is the link announced under
+ * the target's name. A server that is not a replica yet stays unnamed: clients that trust the
+ * primary's list would read from it, and Sentinel would reconfigure it. */
 static bool follows_lead(const struct beam_pull *pull)
 {
 	const struct beam_server_facts *target = &pull->target;
@@ -42,7 +45,8 @@ int beam_replicate_open_stream(struct beam_pull *pull)
 
 	if (!pull->ticket.replid[0])
 		return BEAM_E_STALE;
-	/* Rule 10: the link would count as a good replica. The backlog must reach then. */
+	/* Rule 10: the link would count as a good replica. Without it, the backlog must cover the
+	 * time of the load. */
 	if (pull->ticket.min_replicas > 0) {
 		beam_log(BEAM_LOG_NOTICE,
 			 "%s has min-replicas-to-write %lld: the stream is not read during the "
@@ -69,7 +73,8 @@ int beam_replicate_park(struct beam_pull *pull)
 				  pull->error);
 }
 
-/* The offer that the window was made for may be void by now; this one is taken up at once. */
+/* The offer for which the window was made may be void by now, so ask for a new one and accept it at
+ * once. */
 static int share(struct beam_pull *pull, bool by_socket)
 {
 	bool must = strcmp(pull->opts.loader, "module") == 0;
@@ -107,7 +112,7 @@ static int open_source(struct beam_pull *pull, bool by_socket, struct beam_image
 	return rc;
 }
 
-/* What is loaded is worth more than a wait for an answer: by default a minute. */
+/* A load in progress is worth a longer wait for an answer: by default a minute. */
 static int loading_gone_ms(const struct beam_pull *pull)
 {
 	int timeout_ms = pull->opts.timeout_ms;
@@ -147,8 +152,9 @@ static int begin_feed(struct beam_pull *pull)
 				  pull->state, pull->error);
 }
 
-/* The feed's link would not tell: a target that is busy, or stopped, takes nothing for as long. But its kernel answers
- * for it on the other connection, where nothing is under way. */
+/* The feed's link cannot tell whether the target's host is gone, since a busy or stopped target
+ * also reads nothing. But the host's kernel still answers on the other connection, where no data is
+ * in flight. */
 static int check_host(struct beam_pull *pull)
 {
 	int rc = beam_redis_check_host(pull->to);
@@ -223,7 +229,7 @@ int beam_replicate_finish(struct beam_pull *pull)
 				  .timeout_ms = pull->opts.handover_timeout_ms,
 				  .tick = show_tick,
 				  .tick_arg = pull};
-	/* A small image may be whole before the window was looked at. */
+	/* A small image may be complete before the tick saw the window ready. */
 	int rc = pull->feed ? 0 : begin_feed(pull);
 
 	if (rc)
@@ -240,13 +246,14 @@ int beam_replicate_finish(struct beam_pull *pull)
 	return rc;
 }
 
-/* By a new connection: the old one may be in the middle of an answer that never came. A host that was waited for already
- * gets no more than a last try. */
+/* Uses a new connection: on the old one an answer may still be outstanding. A host that was already
+ * found gone gets only one short last try. */
 static void put_back(struct beam_pull *pull)
 {
 	int host_ms = beam_redis_was_gone(pull->to) ? pull->opts.timeout_ms : PUT_BACK_HOST_MS;
 
-	beam_redis_rest(pull->to); /* of a server that is full the place may be our own */
+	/* if the server is full, our own connection may be the one too many */
+	beam_redis_rest(pull->to);
 	beam_target_put_back(&pull->opts.to, host_ms, LOADING_TIMEOUT_MS, pull->state);
 }
 

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause
- * A small RESP command parser. */
+ *
+ * A small RESP command parser.
+ */
 #include "resp.h"
 
 #include <string.h>
@@ -9,7 +11,8 @@
 
 #define NUMBER_DIGITS_MAX 6
 
-/* Reads "<lead><digits>\r\n" at *pos. 1 and *pos moved, 0 when bytes are missing, BEAM_E_PROTO. */
+/* Reads "<lead><digits>\r\n" at *pos. Returns 1 with *pos advanced, 0 when bytes are missing, or
+ * BEAM_E_PROTO. */
 static int parse_number(const uint8_t *buf, size_t len_bytes, size_t *pos, uint8_t lead,
 			uint32_t *value)
 {

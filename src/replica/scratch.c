@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause
- * Unlinked files. */
+ *
+ * Unlinked files.
+ */
 #include "scratch.h"
 
 #include <errno.h>
@@ -18,7 +20,7 @@ int beam_scratch_open(const char *dir)
 
 	if (fd >= 0)
 		return fd;
-	/* Not every file system has O_TMPFILE. */
+	/* Not every file system supports O_TMPFILE. */
 	if (snprintf(path, sizeof(path), "%s/rdbeam-XXXXXX", dir) >= (int)sizeof(path))
 		return -ENAMETOOLONG;
 	fd = mkostemp(path, O_CLOEXEC);

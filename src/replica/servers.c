@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause
- * INFO of both servers, and refusals with a remedy. */
+ *
+ * Reads INFO of both servers; each refusal comes with a remedy.
+ */
 #include "servers.h"
 
 #include <arpa/inet.h>
@@ -17,7 +19,8 @@
 #define VERSION_LEAST 7
 #define CHAIN_MOST    16
 
-/* INFO's sections in one reply: "all" would leave modules in, and one call is one moment. */
+/* Reads the default sections of INFO in one reply, so that all values are of one moment; "all"
+ * would add those of modules. */
 static int read_info(struct beam_redis *redis, char *error, redisReply **out)
 {
 	int rc = beam_redis_command(redis, out, "INFO");
@@ -42,14 +45,15 @@ static int64_t info_number(const char *info, const char *field)
 	return beam_redis_info_field(info, field, text, sizeof(text)) ? 0 : atoll(text);
 }
 
-/* FUNCTION DUMP answers even without functions, and ends like all DUMPs: version, checksum. */
+/* FUNCTION DUMP works even without functions, and its payload ends like any DUMP's: version,
+ * checksum. */
 static unsigned read_rdb_version(struct beam_redis *redis)
 {
 	const size_t footer = 2 + 8;
 	redisReply *reply = NULL;
 	unsigned version = 0;
 
-	/* Where the user may not call it, the server itself says no to what it cannot read. */
+	/* If the user may not call it, the target itself will refuse what it cannot read. */
 	if (beam_redis_command(redis, &reply, "FUNCTION DUMP"))
 		return 0;
 	if (reply->type == REDIS_REPLY_STRING && reply->len >= footer)
@@ -75,7 +79,7 @@ int beam_server_facts(struct beam_redis *redis, char *error, struct beam_server_
 	    beam_redis_info_field(info, "master_replid", out->replid, sizeof(out->replid)))
 		rc = beam_tell(error, BEAM_E_PROTO, "%s: INFO lacks version, run_id or role",
 			       beam_redis_name(redis));
-	/* Beside it Valkey says for ever that it is Redis 7.2.4. */
+	/* Besides its own version, Valkey always reports redis_version 7.2.4. */
 	out->is_valkey = beam_redis_info_field(info, "valkey_version", valkey, sizeof(valkey)) == 0;
 	if (out->is_valkey)
 		snprintf(out->version, sizeof(out->version), "%s", valkey);
@@ -110,7 +114,8 @@ int beam_check_version(const struct beam_redis *redis, const struct beam_server_
 			 beam_redis_name(redis), facts->version);
 }
 
-/* Valkey from 9 on has a format of its own, and takes none of those that Redis had meanwhile. */
+/* Valkey 9 and later has a format of its own, and reads none of those that Redis introduced since
+ * the fork. */
 static bool reads(unsigned target, unsigned source)
 {
 	const unsigned foreign_first = 12, valkey_first = 80;
@@ -135,7 +140,7 @@ static int check_format(const struct beam_redis_addr *from, const struct beam_se
 
 	if (reads(target->rdb_version, source->rdb_version))
 		return 0;
-	/* Which of two numbers is the newer one says nothing then. */
+	/* Between the two formats, the higher number does not mean the newer one. */
 	if (target->is_valkey != source->is_valkey)
 		snprintf(remedy, sizeof(remedy),
 			 "the two have formats of their own: pull into %s %s or newer",
@@ -175,8 +180,8 @@ bool beam_server_is_here(struct beam_redis *redis)
 		      sizeof(struct in_addr)) == 0;
 }
 
-/* True also where that cannot be told. One whose CONFIG is renamed or denied is asked by SELECT; `count` is how many
- * it has, or "too few". */
+/* True also when it cannot be determined. If CONFIG is renamed or denied, SELECT tells. `count`
+ * becomes the number of databases, or "too few". */
 static bool has_database(struct beam_redis *redis, long db, char count[24])
 {
 	if (!beam_redis_config(redis, "databases", count, 24))
@@ -188,7 +193,7 @@ static bool has_database(struct beam_redis *redis, long db, char count[24])
 	return true;
 }
 
-/* A server ends itself over an image of a database that it does not have. */
+/* A server exits when it loads an image with a database that it does not have. */
 static int check_databases(const struct beam_server_facts *source, struct beam_redis *to,
 			   char *error)
 {
@@ -219,8 +224,8 @@ static int check_addresses(const struct beam_redis_addr *lead, struct beam_redis
 	return 0;
 }
 
-/* The target must be able to go on from its primary by itself, and the feed goes without TLS, so not over
- * a network when the target is to use TLS. */
+/* After the hand-over the target must be able to reach its primary by itself. And the feed does not
+ * use TLS, so it must not cross a network when the target is configured for TLS. */
 static int check_tls(const struct beam_redis_addr *lead, struct beam_redis *to, char *error)
 {
 	char text[8];
@@ -270,7 +275,8 @@ int beam_check_lead(const struct beam_redis *lead, const struct beam_server_fact
 			 beam_redis_name(lead));
 }
 
-/* False: it does not tell. Loopback's means another host when it is said by one. */
+/* Moves on to the primary of `facts`. Returns false when it is not known or does not answer. A
+ * loopback address named by another host means that host, not ours. */
 static bool next_primary(struct beam_redis_addr *addr, struct beam_server_facts *facts,
 			 int timeout_ms)
 {
@@ -318,7 +324,8 @@ static int check_replica(const struct beam_pull_opts *opts, const struct beam_re
 
 	if (rc)
 		return rc;
-	/* Of a history there is one primary; the others have it from there, over however many. */
+	/* A history has only one primary; every other server copies from it, over however many
+	 * steps. */
 	if (!target->is_replica && source->replid[0] && strcmp(target->replid, source->replid) == 0)
 		return beam_tell(
 		    error, -EINVAL,
@@ -328,7 +335,7 @@ static int check_replica(const struct beam_pull_opts *opts, const struct beam_re
 	rc = check_tls(lead, to, error);
 	if (rc)
 		return rc;
-	/* A replica of this history only goes back to what it is a copy of. */
+	/* A replica of this history loses nothing: it only returns to what it is a copy of. */
 	if (target->has_keys && !opts->force &&
 	    !(target->is_replica && strcmp(target->replid, source->replid) == 0))
 		return beam_tell(error, BEAM_E_DENIED,
@@ -381,7 +388,8 @@ int beam_check_pair(const struct beam_pull_opts *opts, const struct beam_redis_a
 	return check_replica(opts, lead, source, to, target, error);
 }
 
-/* As the primary's masterTryPartialResynchronization would (Redis 7.0.15 replication.c). */
+/* The same decision as the primary's masterTryPartialResynchronization (Redis 7.0.15
+ * replication.c). */
 static bool continues(struct beam_redis *from, const char *replid, int64_t next)
 {
 	char mine[BEAM_REPLID_BYTES] = "", former[BEAM_REPLID_BYTES] = "";

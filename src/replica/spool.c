@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * Two rings. Order is kept by one rule: while the file holds bytes, new ones go to the file too;
- * the reader empties memory first, because what is there is older. */
+ * Two rings, one in memory and one in a file. One rule keeps the order: while the file holds bytes,
+ * new bytes go to the file, too. The reader empties memory first, because what is there is older.
+ */
 #include "spool.h"
 
 #include <errno.h>
@@ -15,7 +16,7 @@
 
 struct ring {
 	uint64_t cap;
-	uint64_t start; /* of the oldest byte, below cap */
+	uint64_t start; /* position of the oldest byte, below cap */
 	uint64_t len;
 };
 
@@ -59,7 +60,7 @@ void beam_spool_close(struct beam_spool **spool)
 	*spool = NULL;
 }
 
-/* The stretch of a ring that can be filled without wrapping. */
+/* The contiguous space of a ring that can be filled. */
 static uint64_t ring_room(const struct ring *ring, uint64_t want, uint64_t *at)
 {
 	uint64_t end = ring->start + ring->len;

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * Addresses for the largest image that is allowed, or as many as this process may have, are
- * reserved at once, without memory behind them; each segment gets its pages when it is asked for.
- * File blocks are allocated before they are mapped: a full disk is an error here, and not a SIGBUS
- * later. */
+ * Reserves a range of addresses for the largest possible image (or as much as this process can get)
+ * without memory behind it; each segment gets its pages when its buffer is requested. File blocks
+ * are allocated before they are mapped, so that a full disk is an error here and not a SIGBUS
+ * later.
+ */
 #include "stage.h"
 
 #include <errno.h>
@@ -21,14 +22,14 @@
 #define RESERVE_MAX_BYTES (16ull << 40)
 
 struct beam_stage {
-	uint64_t memory_bytes; /* still to give */
+	uint64_t memory_bytes; /* not yet used */
 	char *dir;
 	int fd;
 	uint8_t *base;
 	uint64_t reserved_bytes;
 	uint32_t segment_bytes;
 	uint64_t spilled;
-	uint8_t *mapped; /* one byte for each segment: has pages */
+	uint8_t *mapped; /* one byte for each segment: it has pages */
 	uint64_t *crc;   /* of each segment */
 	struct beam_trim trim;
 	uint64_t image_bytes;
@@ -68,7 +69,8 @@ void beam_stage_close(struct beam_stage **stage)
 	*stage = NULL;
 }
 
-/* Less under RLIMIT_AS, or where a process has 39 bits of addresses (arm64 knows such kernels). */
+/* Reserves less under RLIMIT_AS, or where a process has only 39 bits of address space (as on some
+ * arm64 kernels). */
 static void *reserve(uint64_t *bytes, uint64_t least)
 {
 	void *base;
@@ -153,12 +155,12 @@ static int stage_take(void *ctx, uint32_t index, uint8_t *buf, uint32_t len_byte
 {
 	struct beam_stage *stage = ctx;
 
-	(void)buf, (void)len_bytes; /* it lies where it belongs */
+	(void)buf, (void)len_bytes; /* the buffer is already in its place */
 	stage->crc[index] = proof->crc;
 	return 0;
 }
 
-/* Reserved addresses are no memory yet. */
+/* Reserved addresses have no memory yet, so there is nothing to register in advance. */
 static void *stage_memory(void *ctx, uint64_t *len_bytes)
 {
 	(void)ctx;

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * A whole image kept on this host until it is verified: one run of addresses, whose first
- * memory_bytes are memory and whose rest is an unlinked file in `dir`. One thread fetches; after
- * beam_stage_finish another may read.
+ * Holds a whole image on this host until it is verified: one range of addresses, of which the first
+ * memory_bytes are memory and the rest is an unlinked file in `dir`. One thread fetches; after
+ * beam_stage_finish another thread may read.
  */
 #ifndef BEAM_STAGE_H
 #define BEAM_STAGE_H
@@ -11,19 +11,20 @@
 
 struct beam_stage;
 
+/* Makes an empty stage; `dir` is copied. Returns 0 or -ENOMEM. */
 int beam_stage_open(uint64_t memory_bytes, const char *dir, struct beam_stage **out);
-/* NULL-safe, clears the pointer; the addresses are gone then. */
+/* Frees the image and its addresses. Accepts NULL; clears the pointer. */
 void beam_stage_close(struct beam_stage **stage);
 
 void beam_stage_sink(struct beam_stage *stage, struct beam_segment_sink *out);
 
-/* The image is whole. */
+/* Marks the image as complete. */
 void beam_stage_finish(struct beam_stage *stage, uint64_t image_bytes);
-/* After finish. */
+/* To be called after finish. */
 void beam_stage_source(struct beam_stage *stage, struct beam_image_source *out);
-/* The image's bytes, read-only; after finish. */
+/* The image's bytes, read-only. To be called after finish. */
 const uint8_t *beam_stage_bytes(const struct beam_stage *stage);
 uint64_t beam_stage_image_bytes(const struct beam_stage *stage);
-uint64_t beam_stage_spilled(const struct beam_stage *stage); /* bytes of it in the file */
+uint64_t beam_stage_spilled(const struct beam_stage *stage); /* bytes in the file */
 
 #endif

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * One thread reads the socket into a spool, another takes from it. An eventfd says "something to
- * take"; it is cleared when the spool was found empty. */
+ * A thread reads the socket into a spool; another thread takes from the spool. An eventfd signals
+ * "something to take"; it is cleared when the spool was found empty.
+ */
 #include "stream.h"
 
 #include <errno.h>
@@ -23,23 +24,23 @@
 #include "tell.h"
 
 #define READ_BYTES (256u << 10)
-/* Well below the least useful repl-timeout, at which the primary drops a silent replica. */
+/* Well below the smallest sensible repl-timeout, after which the primary drops a silent replica. */
 #define ACK_INTERVAL_MS 3000
 #define LINE_MAX_BYTES  256
 
 struct beam_stream {
 	struct beam_redis *redis;
 	int sock;
-	int ready; /* eventfd: to the consumer */
-	int stop;  /* eventfd: to the thread */
+	int ready; /* eventfd that wakes the consumer */
+	int stop;  /* eventfd that stops the thread */
 	pthread_t thread;
 	bool started;
-	uint8_t *buf; /* the thread's */
+	uint8_t *buf; /* used by the thread only */
 
 	pthread_mutex_t lock;
 	struct beam_spool *spool;
 	uint64_t received;
-	int code; /* why the link ended, 0 while it lives */
+	int code; /* why the link ended; 0 while it lives */
 	char error[BEAM_REDIS_ERROR_BYTES];
 };
 
@@ -47,7 +48,7 @@ static void signal_fd(int fd)
 {
 	uint64_t one = 1;
 
-	/* Fails only when the counter is full, and then it is readable already. */
+	/* Fails only when the counter is full, and then the fd is readable already. */
 	if (write(fd, &one, sizeof(one)) < 0)
 		return;
 }
@@ -74,7 +75,7 @@ static int request(struct beam_stream *stream, const struct beam_stream_opts *op
 				 beam_redis_name(stream->redis), line + 1);
 	if (strcmp(line, "+CONTINUE") == 0)
 		return 0;
-	/* A new id: the history that the image belongs to has ended (failover). */
+	/* A different id means that the history of the image has ended (failover). */
 	if (strncmp(line, "+CONTINUE ", 10) == 0 && strcmp(line + 10, opts->replid) == 0)
 		return 0;
 	return BEAM_E_STALE;
@@ -101,7 +102,7 @@ static void end_unspilled(struct beam_stream *stream, int code)
 	end(stream, code, why);
 }
 
-/* Reads what is there. 0, or a code after which the thread ends. */
+/* Reads what has arrived. Returns 0, or a code after which the thread ends. */
 static int receive(struct beam_stream *stream)
 {
 	ssize_t n = recv(stream->sock, stream->buf, READ_BYTES, MSG_DONTWAIT);
@@ -203,7 +204,8 @@ int beam_stream_open(const struct beam_stream_opts *opts, char *error, struct be
 		beam_tell(error, rc, "%s", text);
 		goto failed;
 	}
-	/* Not watched: a host that is away for a while, or for good, takes nothing of what is loaded by then. */
+	/* The host is not watched: if the primary's host is away for a while, or for good, the
+	 * image being loaded is none the worse for it. */
 	stream->sock = beam_redis_context(stream->redis)->fd;
 	rc = beam_announce_send(stream->redis, &opts->name);
 	rc = rc ? rc : beam_redis_command(stream->redis, NULL, "REPLCONF capa eof capa psync2");
@@ -260,7 +262,7 @@ long beam_stream_take(struct beam_stream *stream, void *out, size_t cap)
 
 	if (n == 0) {
 		n = stream->code;
-		/* Cleared under the lock: a later put signals again. */
+		/* Clear it under the lock: a later put signals again. */
 		if (!n && read(stream->ready, &count, sizeof(count)) < 0)
 			n = errno == EAGAIN ? 0 : -errno;
 	}

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause
- * Changes to the target and their way back. */
+ *
+ * Changes settings of the target, and changes them back.
+ */
 #include "target.h"
 
 #include <errno.h>
@@ -100,8 +102,8 @@ int beam_target_follow(struct beam_redis *redis, const char *host, uint32_t port
 	return not_there ? beam_redis_command(redis, NULL, "REPLICAOF %s %s", host, text) : rc;
 }
 
-/* A target that loads refuses REPLICAOF until the load has failed, which it does soon after its
- * link was cut; there is no event to wait for. */
+/* A loading target refuses REPLICAOF until its load has failed, which happens soon after its link
+ * was cut. There is no event to wait for, so try again. */
 static int follow_after_load(struct beam_redis *redis, const char *host, uint32_t port,
 			     const char *pull_id)
 {
@@ -117,8 +119,8 @@ static int follow_after_load(struct beam_redis *redis, const char *host, uint32_
 	}
 }
 
-/* How often CONFIG REWRITE has written the file; -1: it cannot be told. Where there is none, or none that can be
- * written, it fails, and would fail for us. */
+/* How often CONFIG REWRITE has written the target's configuration file; -1: unknown. Failed calls
+ * do not count: without a (writable) file the command fails, and would fail for us, too. */
 static int64_t count_rewrites(struct beam_redis *redis)
 {
 	char text[192];
@@ -136,8 +138,9 @@ static int64_t count_rewrites(struct beam_redis *redis)
 	return calls - failed;
 }
 
-/* Our address is in its configuration file: somebody had the file written, or it is there again after a restart,
- * which counts anew. */
+/* True when our address got into the target's configuration file: somebody had the file written
+ * during the pull, or the target was restarted (which resets the counter) and follows the feed
+ * again. */
 static bool is_written(struct beam_redis *redis, const struct beam_target_state *state,
 		       bool was_fed)
 {
@@ -178,7 +181,7 @@ int beam_target_attach(struct beam_redis *redis, const char *host, uint32_t port
 		  : 0;
 }
 
-/* 0 with *yes, or the error of the connection. */
+/* Returns 0 with *yes set, or the error of the connection. */
 static int follows_feed(struct beam_redis *redis, const struct beam_target_state *state, bool *yes)
 {
 	char host[256];
@@ -192,7 +195,8 @@ static int follows_feed(struct beam_redis *redis, const struct beam_target_state
 	if (!rc)
 		rc = beam_redis_info_int(redis, "replication", "master_port", &port);
 	if (rc)
-		return rc == -ENOENT ? 0 : rc; /* a server without a primary has no such fields */
+		/* A server without a primary has no such fields. */
+		return rc == -ENOENT ? 0 : rc;
 	*yes = strcmp(host, state->feed_host) == 0 && port == state->feed_port;
 	return 0;
 }
@@ -209,11 +213,11 @@ static int restore(struct beam_redis *redis, const struct beam_target_state *sta
 
 	(void)BEAM_FAULT("target-restore");
 	int rc = follows_feed(redis, state, &at_feed);
-	/* Told to come to us and not with us any more: it was handed over. */
+	/* It was told to follow us and no longer does: it was handed over. */
 	bool handed_over = state->feed_host[0] && !at_feed;
 	bool written = !rc && is_written(redis, state, at_feed || state->led);
 
-	/* First of all: the next connection is to a primary. */
+	/* This comes first, because the next connection goes to a primary. */
 	if (!rc && state->tls_off)
 		rc = beam_redis_command(redis, NULL, "CONFIG SET tls-replication yes");
 	if (!rc && at_feed)
@@ -246,7 +250,8 @@ int beam_target_restore(struct beam_redis *redis, const struct beam_target_state
 	return rc;
 }
 
-/* A server that is full, busy or loading for now. One that is full may close before its word is read. */
+/* True for a server that is full, busy or loading for now. A server that is full may close the
+ * connection before we have read its error. */
 static bool will_pass(int rc, const char *error)
 {
 	if (rc == BEAM_E_SERVER)

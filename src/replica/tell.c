@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause
- * The first failure's line. */
+ *
+ * Keeps the line of the first failure.
+ */
 #include "tell.h"
 
 #include <stdarg.h>
@@ -17,7 +19,7 @@ int beam_tell(char *error, int code, const char *fmt, ...)
 	va_start(args, fmt);
 	vsnprintf(error, BEAM_REDIS_ERROR_BYTES, fmt, args);
 	va_end(args);
-	beam_text_plain(error); /* a server's words may be in it */
+	beam_text_plain(error); /* it may contain text from a server */
 	return code;
 }
 

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause
- * Getting a ticket, and a backlog where there is none. */
+ *
+ * Requests a ticket, and first makes the primary keep a backlog if it has none.
+ */
 #include "ticket.h"
 
 #include <errno.h>
@@ -16,7 +18,7 @@
 
 #define BACKLOG_LOOK_MS 5
 
-/* A number, whether it came as an integer or as text. */
+/* Reads a number that came as an integer or as text. */
 static int get_u64(const redisReply *map, const char *field, uint64_t *out)
 {
 	const redisReply *value = beam_reply_field(map, field);
@@ -82,9 +84,9 @@ int beam_ticket_parse(const redisReply *map, struct beam_ticket *out)
 	return 0;
 }
 
-/* Waits until the primary has its backlog, or has refused the PSYNC on `sock` by `line`. The reply
- * to PSYNC itself is not waited for: it comes repl-diskless-sync-delay later, with a fork that is
- * saved by leaving before. */
+/* Waits until the primary has its backlog, or has refused the PSYNC on `sock` with `line`. It does
+ * not wait for the reply to PSYNC itself: that comes only after repl-diskless-sync-delay, together
+ * with a fork, which is avoided by leaving before. */
 static int await_backlog(struct beam_redis *primary, int sock, char *line, size_t cap,
 			 int timeout_ms)
 {
@@ -107,7 +109,7 @@ static int await_backlog(struct beam_redis *primary, int sock, char *line, size_
 	}
 }
 
-/* A replica that asks for a full sync and leaves at once makes the primary keep a backlog. */
+/* A replica that requests a full sync and leaves at once makes the primary keep a backlog. */
 static int make_backlog(struct beam_redis *primary, const struct beam_ticket_opts *opts,
 			char *error)
 {
@@ -118,7 +120,8 @@ static int make_backlog(struct beam_redis *primary, const struct beam_ticket_opt
 
 	if (rc)
 		return beam_tell(error, rc, "%s", text);
-	/* Answered before PSYNC is sent: the server refuses PSYNC with output pending. */
+	/* Wait for this reply before sending PSYNC: the server refuses PSYNC while output is
+	 * pending. */
 	rc = beam_redis_command(redis, NULL, "REPLCONF capa eof capa psync2");
 	if (!rc) {
 		int sock = beam_redis_context(redis)->fd;
@@ -163,7 +166,7 @@ static int refused(struct beam_redis *redis, int rc, char *error)
 	return beam_tell(error, rc, "%s: %s", name, text);
 }
 
-/* With the time that the primary takes for an image to begin. */
+/* Allows for the time that the primary takes to begin an image. */
 static int be_patient(struct beam_redis *redis, const struct beam_ticket_opts *opts)
 {
 	return beam_redis_set_timeout(redis, BEAM_BEGIN_WAIT_MS + opts->timeout_ms);

@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * The image's way from the primary's daemon into the sink. A connection that breaks costs what was
- * in flight: a new ticket for the same generation goes on from the segments that are missing. */
+ * Brings the image from the primary's daemon (or a relay) into the sink. A broken connection costs
+ * only what was in flight: a new ticket for the same generation continues with the missing
+ * segments.
+ */
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
@@ -20,13 +22,14 @@
 #endif
 
 #define RESUMES_MAX  3
-#define RENEWALS_MAX 3     /* of a ticket that came too late */
-#define ABSENCE_MS   60000 /* of a primary's host, before what came of its image is given up */
-#define RETRY_MS     500
-#define AGAIN_MS     3000 /* to connect, to a host that has just answered */
-#define LOAD_NICE    10
+#define RENEWALS_MAX 3 /* of a ticket that was used too late */
+/* How long a primary's host may be unreachable before what was fetched of its image is given up. */
+#define ABSENCE_MS 60000
+#define RETRY_MS   500
+#define AGAIN_MS   3000 /* to connect to a host that has just answered */
+#define LOAD_NICE  10
 
-/* An image that goes to a server is read in memory and, for a replica, beside its stream. */
+/* Memory for the image. A replica's stream is buffered at the same time and gets a quarter. */
 static uint64_t image_memory(const struct beam_pull *pull)
 {
 	uint64_t buffer = pull->opts.buffer_bytes;
@@ -34,7 +37,7 @@ static uint64_t image_memory(const struct beam_pull *pull)
 	return pull->opts.target == BEAM_PULL_REPLICA ? buffer - buffer / 4 : buffer;
 }
 
-/* Rule 11: what the target holds is not replaced before the image is verified. */
+/* Rule 11: the target's data is not replaced before the image is verified. */
 static bool verify_first(const struct beam_pull *pull)
 {
 	if (pull->opts.target == BEAM_PULL_COPY || pull->opts.target == BEAM_PULL_KEEP)
@@ -43,7 +46,8 @@ static bool verify_first(const struct beam_pull *pull)
 	       !pull->opts.stream;
 }
 
-/* Asks the target's module before the window is made: a window is shared or it is not. */
+/* Asks the target's module before the window is made, because a window cannot become shared later.
+ */
 static int choose_loader(struct beam_pull *pull)
 {
 	struct beam_module_offer offer;
@@ -60,14 +64,15 @@ static int choose_loader(struct beam_pull *pull)
 		return 0;
 	if (strcmp(loader, "module") == 0)
 		return beam_tell(pull->error, rc, "%s", why);
-	/* Without the module there it is no news. */
+	/* That the target has no module is not worth a message. */
 	if (rc != BEAM_E_UNSUPPORTED)
 		beam_log(BEAM_LOG_NOTICE, "%s", why);
 	return 0;
 }
 
-/* A stock load is one thread of the target's, for which all else waits, and the window keeps ahead of it.
- * Where both have the same processors, the target comes first. What this thread starts inherits it. */
+/* A stock load runs on one thread of the target, which everything else waits for, while the window
+ * stays ahead of it anyway. Where both run on the same processors, the target should come first.
+ * Threads started by this thread inherit the lower priority. */
 static void let_target_first(struct beam_pull *pull)
 {
 	if (pull->lowered || pull->by_module || beam_may_schedule() <= 0)
@@ -85,7 +90,8 @@ static bool asks_for(const struct beam_pull *pull, const char *transport)
 
 bool beam_transfer_may_relay(const struct beam_pull *pull)
 {
-	/* Who could not use so many is not told more: it would go around among them for ever. */
+	/* The primary accepts only so many relays to avoid. Once the list is full, ask for no more
+	 * relays: the primary would keep naming those that failed. */
 	return !asks_for(pull, "verbs") && pull->navoid < BEAM_TICKET_AVOID_MAX;
 }
 
@@ -154,13 +160,14 @@ static int transfer_tick(void *arg)
 	return rc ? rc : beam_pull_show(pull);
 }
 
-/* Where the primary demands it, and where the user talks to it so. */
+/* True when the primary requires TLS, or the user talks to the primary by TLS. */
 static bool by_tls(const struct beam_pull *pull)
 {
 	return pull->ticket.by_tls || pull->opts.from.use_tls;
 }
 
-/* The primary's word is wanted for what it does not send itself, and by relays for their readers. */
+/* Signatures of the primary are required for bytes that come from a relay, and by relays for their
+ * own readers. */
 static bool must_vouch(const struct beam_pull *pull)
 {
 	return pull->ticket.relay[0] || pull->opts.target == BEAM_PULL_RELAY;
@@ -193,7 +200,7 @@ static int open_with(struct beam_pull *pull, const struct beam_reader_ops *ops, 
 	int rc = ops->open(&opts, text, out);
 
 	explicit_bzero(opts.key, sizeof(opts.key));
-	/* A pull that had to change says both: "verbs+tcp". */
+	/* A pull that had to switch reports both: "verbs+tcp". */
 	if (!rc && !*name)
 		snprintf(name, cap, "%s", ops->name);
 	else if (!rc && !strstr(name, ops->name))
@@ -201,7 +208,7 @@ static int open_with(struct beam_pull *pull, const struct beam_reader_ops *ops, 
 	return rc;
 }
 
-/* What broke the image's connection may be in the way of this one for a while, too. */
+/* Whatever broke the image's connection may also block this one for a while. */
 static int ask_again(struct beam_pull *pull, const struct beam_ticket_opts *opts,
 		     struct beam_ticket *out)
 {
@@ -221,7 +228,7 @@ static int ask_again(struct beam_pull *pull, const struct beam_ticket_opts *opts
 	}
 }
 
-/* A new ticket after a break. BEAM_E_STALE when it is for another generation. */
+/* Gets a new ticket after a break. Returns BEAM_E_STALE when it is for another generation. */
 static int renew_ticket(struct beam_pull *pull)
 {
 	struct beam_ticket_opts opts = {.from = &pull->opts.from,
@@ -241,7 +248,8 @@ static int renew_ticket(struct beam_pull *pull)
 		    pull->error, BEAM_E_STALE,
 		    "the connection broke, and the primary does not have this image any "
 		    "more: pull again");
-	/* The cut is the image's, and known; where the primary has forgotten it, the answer is empty. */
+	/* The offset belongs to the image and is known already; the primary leaves it out if it has
+	 * forgotten it. */
 	memcpy(ticket.replid, pull->ticket.replid, sizeof(ticket.replid));
 	ticket.offset = pull->ticket.offset;
 	pull->ticket = ticket;
@@ -249,8 +257,9 @@ static int renew_ticket(struct beam_pull *pull)
 }
 
 #if RDBEAM_HAVE_VERBS
-/* Over RDMA where both sides have it. -ENODEV: they do not, and the ticket is unused; -EAGAIN: it
- * failed on the way, and `auto` may try TCP with another ticket. */
+/* Opens a reader over RDMA where both sides have it. Returns -ENODEV when they do not (the ticket
+ * is unused then), or -EAGAIN when it failed on the way, so that `auto` may try TCP with another
+ * ticket. */
 static int open_verbs(struct beam_pull *pull, struct beam_reader **out)
 {
 	bool must = asks_for(pull, "verbs");
@@ -317,7 +326,8 @@ static int open_reader(struct beam_pull *pull, struct beam_reader **out)
 	return rc ? beam_tell(pull->error, rc, "%s", text) : 0;
 }
 
-/* With the reader that read it all: what is fed after this moment is a valid generation's. */
+/* Asks the reader that delivered the last bytes whether the generation is still valid, so that
+ * everything fed after this moment is from a valid image. */
 static int finish(struct beam_pull *pull, struct beam_reader *reader)
 {
 	beam_fetch_counts(pull->fetch, &pull->counts);
@@ -333,8 +343,9 @@ static int finish(struct beam_pull *pull, struct beam_reader *reader)
 	return beam_fetch_check(reader, pull->opts.timeout_ms, pull->error);
 }
 
-/* While an image is read its server is asked nothing: it has one client less to keep. Not where a target
- * is to be handed over: then the server may be full by the time it is wanted. */
+/* While an image is read, nothing is asked of the Redis server, so close that connection: it has
+ * one client less. Not when a target will be handed over: the server might be full by the time the
+ * connection is needed again. */
 static void let_primary_rest(struct beam_pull *pull)
 {
 	if (pull->opts.target == BEAM_PULL_DISCARD || pull->opts.target == BEAM_PULL_FILE ||
@@ -342,7 +353,7 @@ static void let_primary_rest(struct beam_pull *pull)
 		beam_redis_rest(pull->from);
 }
 
-/* One connection's worth. BEAM_E_GONE: it broke, and the fetch can go on with another. */
+/* Reads over one connection. BEAM_E_GONE: it broke, and the fetch can continue on another one. */
 static int read_once(struct beam_pull *pull)
 {
 	struct beam_reader *reader = NULL;
@@ -355,7 +366,7 @@ static int read_once(struct beam_pull *pull)
 	pull->unreached = tcp_is_silence(rc);
 	if (rc)
 		return rc;
-	/* open_reader has set it where it returns 0. NOLINTNEXTLINE(clang-analyzer-core.*) */
+	/* Set by open_reader when it returns 0. NOLINTNEXTLINE(clang-analyzer-core.*) */
 	const struct beam_reader_ops *ops = reader->ops;
 	struct beam_fetch_trust trust = {.vouched = must_vouch(pull), .gen = pull->ticket.gen};
 
@@ -371,7 +382,7 @@ static int read_once(struct beam_pull *pull)
 	return rc;
 }
 
-/* What its relay did not give comes from elsewhere: from another, or from the primary. */
+/* Gives up a relay; the rest comes from another relay or from the primary. */
 static int give_up_relay(struct beam_pull *pull, int rc)
 {
 	beam_log(BEAM_LOG_NOTICE, "relay %s is given up after %llu bytes: %s", pull->ticket.relay,
@@ -385,21 +396,21 @@ static int give_up_relay(struct beam_pull *pull, int rc)
 	return renew_ticket(pull);
 }
 
-/* A ticket is for seconds. What lies between it and its use (a stream, buffers, the answer of a
- * loader) takes longer than that where the processors are short: then another one may do. */
+/* A ticket is valid for seconds. On a busy machine the steps between getting and using it (a
+ * stream, buffers, the loader's answer) may take longer; then another ticket may work. */
 static bool may_have_expired(const struct beam_pull *pull, int rc)
 {
 	return rc == BEAM_E_DENIED && beam_ticket_is_late(&pull->ticket, beam_now_ms());
 }
 
-/* Over RDMA the memory that is read into has to be registered, and there may be too little that may be. */
+/* RDMA reads need registered memory, and there may be too little that can be registered. */
 static bool lacks_registered(const struct beam_pull *pull, int rc)
 {
 	return rc == -ENOMEM && pull->to_blame && !pull->verbs_lost && !asks_for(pull, "verbs") &&
 	       strstr(pull->result->transport, "verbs");
 }
 
-/* Its port may be shut, or the link may have been down: once more when its server answers. */
+/* The port may be blocked or the link may have been down: try once more if the server answers. */
 static int connect_again(struct beam_pull *pull)
 {
 	beam_log(BEAM_LOG_NOTICE, "once more: %s", pull->error);
@@ -410,7 +421,7 @@ static int connect_again(struct beam_pull *pull)
 int beam_transfer_run(struct beam_pull *pull)
 {
 	int rc, renewals = 0;
-	bool again = false; /* the last connection was a second try */
+	bool again = false; /* the last connection was a second attempt */
 
 	pull->stage = BEAM_STAGE_TRANSFER;
 	for (int resumes = 0;; resumes++) {
@@ -444,9 +455,9 @@ int beam_transfer_run(struct beam_pull *pull)
 			pull->error[0] = '\0';
 			rc = BEAM_E_GONE;
 		}
-		/* Whatever broke, a link or a device: TCP may still have a way. */
+		/* Whether a link or a device failed, TCP may still work. */
 		pull->verbs_lost = true;
-		/* A line says that the failure is final, whatever the code. */
+		/* Whatever the code, a line means that the failure is final. */
 		if (rc != BEAM_E_GONE || pull->error[0])
 			break;
 		if (resumes == RESUMES_MAX)

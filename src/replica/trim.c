@@ -1,4 +1,7 @@
-/* SPDX-License-Identifier: BSD-3-Clause */
+/* SPDX-License-Identifier: BSD-3-Clause
+ *
+ * Reads each segment's chunk footer to find where its items end.
+ */
 #include "trim.h"
 
 #include <stdbool.h>
@@ -18,7 +21,8 @@ uint32_t beam_trim_bytes(const uint8_t *base, uint32_t len_bytes, uint32_t index
 {
 	struct beam_chunk chunk;
 
-	/* A chunk of several segments leaves less than one of them empty, and its items may end in any. */
+	/* Of a chunk of several segments, less than one segment is filler, and its items may end in
+	 * any of them; so such segments are sent in full. */
 	if (beam_chunk_open(base, len_bytes, false, &chunk) || chunk.footer.nsegments != 1 ||
 	    chunk.footer.first_index != index)
 		return len_bytes;
@@ -43,7 +47,8 @@ uint32_t beam_trim_next(struct beam_trim *trim, uint8_t *base, uint32_t len_byte
 	if (is_last(base, len_bytes)) {
 		uint8_t *sum = base + len_bytes - SUM_BYTES;
 
-		/* A wrong sum stays wrong: the server shall refuse it. */
+		/* If the checksum is wrong it is left wrong, so that the server refuses the file.
+		 */
 		if (beam_crc64(trim->image_crc, base, len_bytes - SUM_BYTES) == beam_get_le64(sum))
 			beam_put_le64(sum, beam_crc64(trim->sent_crc, base, len_bytes - SUM_BYTES));
 		return len_bytes;

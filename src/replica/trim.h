@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * What a loading server is sent of an image: each chunk's items, and not the filler up to the end of its
- * segment, which is most of a small image (ADR 103). The sum at the end is that of what is sent. One thread.
+ * Trims an image for a server that loads it: of each chunk only the items are sent, not the filler
+ * up to the end of its segment, which makes up most of a small image (ADR 103). The checksum at the
+ * end is replaced by that of the bytes sent. Single-threaded.
  */
 #ifndef BEAM_TRIM_H
 #define BEAM_TRIM_H
@@ -12,17 +13,18 @@
 
 struct beam_trim {
 	struct beam_crc64_shift by_segment;
-	uint64_t image_crc, sent_crc; /* of the segments so far, and of what is sent of them */
+	uint64_t image_crc, sent_crc; /* so far: of the image, and of the bytes sent */
 };
 
-/* For segments of segment_bytes, from the first on. */
+/* Starts at the first segment of an image with segments of segment_bytes. */
 void beam_trim_init(struct beam_trim *trim, uint32_t segment_bytes);
 
-/* Bytes that are sent of segment `index`, which was verified: all of it, unless a sixteenth and more are filler. */
+/* Returns the number of bytes to send of segment `index`, which must be verified: all of it, unless
+ * at least a sixteenth of it is filler. */
 uint32_t beam_trim_bytes(const uint8_t *base, uint32_t len_bytes, uint32_t index);
 
-/* The same for the next segment, in order, whose CRC is `crc`. In the last one the image's sum is replaced by that
- * of what is sent, if it was right. */
+/* The same for the next segment in order, with the segment's CRC in `crc`. In the last segment, the
+ * image's checksum is replaced by that of the bytes sent, if it was right. */
 uint32_t beam_trim_next(struct beam_trim *trim, uint8_t *base, uint32_t len_bytes, uint32_t index,
 			uint64_t crc);
 

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * After the handshake only the thread touches the SSL object, so that it needs no lock. Each
- * direction has one buffer; a direction whose buffer is full stops reading. */
+ * After the handshake only the tunnel's thread touches the SSL object, so it needs no lock. Each
+ * direction has one buffer; while a buffer is full, its direction stops reading.
+ */
 #include "tunnel.h"
 
 #include <errno.h>
@@ -32,20 +33,20 @@ struct buffer {
 struct beam_tunnel {
 	SSL *ssl;
 	int sock;  /* TCP, non-blocking */
-	int outer; /* the caller's end until it is taken */
+	int outer; /* the caller's end, until it is taken */
 	int inner; /* the thread's end */
 	pthread_t thread;
 	bool started;
-	/* What SSL_read or SSL_write must wait for before it is tried again: POLLIN, POLLOUT. */
+	/* What SSL_read and SSL_write must wait for before the next try: POLLIN, POLLOUT. */
 	short read_needs, write_needs;
-	bool ended; /* the peer's side */
-	int error;  /* errno of that end, where it was none of the peer's; read behind it */
+	bool ended; /* by the peer */
+	int error;  /* errno, unless the peer ended it; read by others only after `ended` */
 	struct buffer in, out;
 };
 
 /* ---- setting up ------------------------------------------------------------------------------ */
 
-/* OpenSSL's newest reason, "" if it has none. */
+/* Returns OpenSSL's latest error text, or "". */
 static const char *reason(void)
 {
 	unsigned long code = ERR_peek_last_error();
@@ -125,13 +126,14 @@ static int make_ssl(struct beam_tunnel *tunnel, const char *host, const struct b
 					      SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
 		SSL_CTX_set_verify(context, opts->insecure ? SSL_VERIFY_NONE : SSL_VERIFY_PEER,
 				   NULL);
-		tunnel->ssl = SSL_new(context); /* holds a reference of its own */
+		tunnel->ssl = SSL_new(context); /* holds its own reference */
 		if (!tunnel->ssl || tls_socket_set(tunnel->ssl, tunnel->sock))
 			rc = -ENOMEM;
 	}
 	const char *name = opts->sni ? opts->sni : host;
 
-	/* OpenSSL copies the name, though its prototype does not promise it. An address is none. */
+	/* OpenSSL copies the name, though its prototype does not promise that. An address is not
+	 * sent. */
 	if (!rc && !strchr(name, ':'))
 		SSL_set_tlsext_host_name(tunnel->ssl, (void *)(uintptr_t)name);
 	SSL_CTX_free(context);
@@ -187,7 +189,7 @@ static int handshake(struct beam_tunnel *tunnel, uint64_t deadline, char *error,
 
 /* ---- carrying -------------------------------------------------------------------------------- */
 
-/* What an SSL call that did nothing waits for; 0 when the connection is over. */
+/* Returns what an SSL call that made no progress waits for; 0 when the connection is over. */
 static short needs(struct beam_tunnel *tunnel, int result)
 {
 	int err = errno;
@@ -205,7 +207,7 @@ static short needs(struct beam_tunnel *tunnel, int result)
 	}
 }
 
-/* true: bytes moved. */
+/* Returns true when bytes were moved (or the connection ended). */
 static bool from_peer(struct beam_tunnel *tunnel)
 {
 	struct buffer *b = &tunnel->in;
@@ -246,7 +248,7 @@ static bool to_peer(struct beam_tunnel *tunnel)
 	return tunnel->ended;
 }
 
-/* 1 moved, 0 nothing to do now, -1 our side is closed. */
+/* Returns 1 when bytes were moved, 0 when nothing can be done now, -1 when our side is closed. */
 static int to_us(struct beam_tunnel *tunnel)
 {
 	struct buffer *b = &tunnel->in;
@@ -279,8 +281,8 @@ static int from_us(struct beam_tunnel *tunnel)
 	return 1;
 }
 
-/* Until something can move. False when our side was closed: what the peer did not take by then was
- * asked for by nobody who still waits. */
+/* Waits until something can be moved. Returns false when our side is closed while bytes are still
+ * queued for the peer: nobody waits for an answer to them any more. */
 static bool wait_any(struct beam_tunnel *tunnel)
 {
 	bool in_full = tunnel->in.at < tunnel->in.end, out_full = tunnel->out.at < tunnel->out.end;
@@ -290,7 +292,7 @@ static bool wait_any(struct beam_tunnel *tunnel)
 	pfds[1].events =
 	    (short)((in_full ? 0 : tunnel->read_needs) | (out_full ? tunnel->write_needs : 0));
 	if (!pfds[1].events)
-		pfds[1].fd = -1; /* its POLLHUP is not for now */
+		pfds[1].fd = -1; /* ignore its POLLHUP for now */
 	poll(pfds, 2, -1);
 	return !(out_full && (pfds[0].revents & (POLLHUP | POLLERR)));
 }
@@ -316,7 +318,7 @@ static void *carry(void *arg)
 		if (!moved && !wait_any(tunnel))
 			break;
 	}
-	SSL_shutdown(tunnel->ssl); /* tells the peer; its answer is not waited for */
+	SSL_shutdown(tunnel->ssl); /* notifies the peer; its answer is not awaited */
 	shutdown(tunnel->inner, SHUT_RDWR);
 	return NULL;
 }
@@ -392,7 +394,7 @@ void beam_tunnel_close(struct beam_tunnel **tunnel)
 		return;
 	beam_close(&t->outer);
 	if (t->started) {
-		shutdown(t->inner, SHUT_RDWR); /* wakes it even if the peer takes nothing */
+		shutdown(t->inner, SHUT_RDWR); /* wakes the thread even if the peer reads nothing */
 		pthread_join(t->thread, NULL);
 	}
 	SSL_free(t->ssl);

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause
- * A ring of segment buffers indexed by segment number. */
+ *
+ * A ring of segment buffers, indexed by segment number modulo the number of slots.
+ */
 #include "window.h"
 
 #include <errno.h>
@@ -18,17 +20,17 @@
 
 #define SLOTS_MIN 2
 #define SLOTS_MAX 1024
-/* More would not make a target any faster, and pages that are touched for the first time cost more than
- * all that is done with their bytes. What is shared must hold the largest chunk that a module shall
- * decode. */
+/* More memory would not make a target any faster, and touching new pages costs more than everything
+ * else that is done with their bytes. A shared window must hold the largest chunk that a module is
+ * meant to decode. */
 #define PRIVATE_MAX  (64ull << 20)
 #define SHARED_MAX   (128ull << 20)
-#define SLOTS_ENOUGH 8 /* of whatever size */
+#define SLOTS_ENOUGH 8 /* whatever the segment size */
 
 struct beam_window {
 	uint64_t memory_bytes;
 	bool shared;
-	int fd;   /* of the memory, -1 unless shared */
+	int fd;   /* memfd of the buffers, -1 unless shared */
 	int wake; /* eventfd: a slot became free */
 	uint8_t *base;
 	uint32_t segment_bytes;
@@ -36,10 +38,10 @@ struct beam_window {
 
 	pthread_mutex_t lock;
 	pthread_cond_t changed;
-	uint32_t *len_bytes; /* of each slot, 0: not there yet */
+	uint32_t *len_bytes; /* of each slot; 0: still empty */
 	uint64_t *crc;       /* of each slot */
 	struct beam_trim trim;
-	uint32_t fed;       /* segments given back by the feed */
+	uint32_t fed;       /* segments released by the feed */
 	uint32_t nsegments; /* 0 until known */
 	int code;
 };
@@ -91,7 +93,8 @@ void beam_window_close(struct beam_window **window)
 	*window = NULL;
 }
 
-/* Memory that nobody can shrink, so that the one it is shared with need not fear SIGBUS. */
+/* A memfd that nobody can shrink, so that the process it is shared with cannot get SIGBUS from it.
+ */
 static int open_memfd(uint64_t bytes)
 {
 	int fd = memfd_create("rdbeam-window", MFD_CLOEXEC | MFD_ALLOW_SEALING);
@@ -168,7 +171,7 @@ static int window_room(void *ctx, uint32_t index, uint8_t **buf)
 	pthread_mutex_lock(&window->lock);
 	bool room = index - window->fed < window->nslots;
 
-	/* Cleared under the lock, so that the next release signals again. */
+	/* Clear it under the lock, so that the next release signals again. */
 	if (!room && read(window->wake, &count, sizeof(count)) < 0)
 		room = false;
 	pthread_mutex_unlock(&window->lock);
@@ -200,7 +203,7 @@ static void *window_memory(void *ctx, uint64_t *len_bytes)
 
 static void window_back(void *ctx, uint32_t index, uint8_t *buf)
 {
-	(void)ctx, (void)index, (void)buf; /* the slot is the index's own */
+	(void)ctx, (void)index, (void)buf; /* each index has its own slot */
 }
 
 void beam_window_sink(struct beam_window *window, struct beam_segment_sink *out)
@@ -214,7 +217,8 @@ void beam_window_sink(struct beam_window *window, struct beam_segment_sink *out)
 					  .wake_fd = window->wake};
 }
 
-/* By index, whatever was released; the caller holds the lock. 1, 0 or -EAGAIN as below. */
+/* Looks at a segment by index; the caller holds the lock. Returns 1, 0, -EAGAIN when it is not
+ * there yet, or the code of the pull's failure. */
 static int look(const struct beam_window *window, uint32_t index, const uint8_t **base,
 		uint32_t *len_bytes)
 {
@@ -279,7 +283,7 @@ static void window_release(void *ctx)
 	window->len_bytes[window->fed % window->nslots] = 0;
 	window->fed++;
 	pthread_cond_signal(&window->changed);
-	/* Fails only when the counter is full: then it is readable anyhow. */
+	/* Fails only when the counter is full, and then it is readable anyway. */
 	if (write(window->wake, &one, sizeof(one)) < 0)
 		errno = 0;
 	pthread_mutex_unlock(&window->lock);
