@@ -1,4 +1,7 @@
-/* SPDX-License-Identifier: BSD-3-Clause */
+/* SPDX-License-Identifier: BSD-3-Clause
+ *
+ * Parses with inet_pton after cutting off an IPv6 zone.
+ */
 #include "address.h"
 
 #include <arpa/inet.h>

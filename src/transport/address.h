@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause
- * One spelling for every address, for those who compare them. */
+ *
+ * One binary form for every IP address, so that addresses can be compared.
+ */
 #ifndef BEAM_ADDRESS_H
 #define BEAM_ADDRESS_H
 
@@ -8,8 +10,9 @@
 
 #define BEAM_ADDR_PACKED 16
 
-/* IPv6 as it is, IPv4 mapped into it, so that a server that listens on :: and one on 0.0.0.0 see the
- * same peer; a zone is dropped. False when the text is no address. */
+/* Converts an address in text form: IPv6 as it is, IPv4 as an IPv4-mapped IPv6 address, so that
+ * servers listening on :: and on 0.0.0.0 see the same peer. An IPv6 zone is dropped. Returns false
+ * when the text is not an address. */
 bool beam_address_pack(const char *text, uint8_t out[BEAM_ADDR_PACKED]);
 
 #endif

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause
- * Plain calls, or OpenSSL behind the same signatures. */
+ *
+ * Each call either goes straight to the socket or, for TLS, through OpenSSL with the same contract.
+ */
 #include "channel.h"
 
 #include <errno.h>
@@ -20,7 +22,8 @@
 
 #define RECORD_BYTES 16384 /* the most that one TLS record carries */
 
-/* Both sides are ours, so there is one suite; its hash is the one that the key is for. */
+/* Both sides are ours, so there is a single cipher suite; its hash is the one that the key is made
+ * for. */
 #define SUITE_NAME "TLS_AES_128_GCM_SHA256"
 static const unsigned char suite_id[2] = {0x13, 0x01};
 
@@ -30,14 +33,15 @@ struct channel_tls {
 	void *arg;
 	uint8_t id[BEAM_TICKET_ID_BYTES]; /* connecting side */
 	uint8_t key[BEAM_TICKET_KEY_BYTES];
-	/* A record that the socket did not take: OpenSSL wants the same bytes again. */
+	/* A record that the socket did not take: OpenSSL must be given the same bytes again. */
 	size_t retry_bytes;
 	uint8_t retry[RECORD_BYTES];
 };
 
 /* ---- keys ------------------------------------------------------------------------------------ */
 
-/* The pre-shared key as a session to resume, which is how OpenSSL takes it. NULL without memory. */
+/* Wraps the pre-shared key in a session to resume, which is how OpenSSL accepts one. Returns NULL
+ * without memory. */
 static SSL_SESSION *session_of(SSL *ssl, const uint8_t id[BEAM_TICKET_ID_BYTES],
 			       const uint8_t ticket_key[BEAM_TICKET_KEY_BYTES])
 {
@@ -61,14 +65,14 @@ static int use_key(SSL *ssl, const EVP_MD *digest, const unsigned char **id, siz
 {
 	struct channel_tls *tls = SSL_get_app_data(ssl);
 
-	(void)digest; /* one suite, one hash */
+	(void)digest; /* there is one suite, hence one hash */
 	*out = session_of(ssl, tls->id, tls->key);
 	*id = tls->id;
 	*id_bytes = sizeof(tls->id);
 	return *out != NULL;
 }
 
-/* An unknown ticket is no error here: without a key there is no handshake. */
+/* An unknown ticket is no error here: without a key the handshake fails by itself. */
 static int find_key(SSL *ssl, const unsigned char *id, size_t id_bytes, SSL_SESSION **out)
 {
 	struct channel_tls *tls = SSL_get_app_data(ssl);
@@ -96,7 +100,7 @@ static SSL *make_ssl(bool accepting)
 		SSL_CTX_set_mode(context, SSL_MODE_ENABLE_PARTIAL_WRITE |
 					      SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER |
 					      SSL_MODE_RELEASE_BUFFERS);
-		SSL_CTX_set_num_tickets(context, 0); /* nothing is ever resumed */
+		SSL_CTX_set_num_tickets(context, 0); /* sessions are never resumed */
 		SSL_CTX_set_session_cache_mode(context, SSL_SESS_CACHE_OFF);
 		ssl = SSL_new(context);
 	}
@@ -111,7 +115,7 @@ static struct channel_tls *make_tls(struct channel *channel, bool accepting)
 	if (!tls)
 		return NULL;
 	tls->ssl = make_ssl(accepting);
-	/* The keys' callbacks look there. */
+	/* The key callbacks find `tls` there. */
 	if (!tls->ssl || tls_socket_set(tls->ssl, channel->fd) ||
 	    !SSL_set_app_data(tls->ssl, tls)) {
 		SSL_free(tls->ssl);
@@ -140,7 +144,8 @@ bool channel_has_key(const struct channel *channel)
 	return channel->tls && SSL_session_reused(channel->tls->ssl);
 }
 
-/* The code of an SSL call that moved nothing; 0 at the peer's orderly end. */
+/* Translates an SSL call that moved no bytes into a code; 0 when the peer closed in an orderly way.
+ */
 static int code_of(const struct channel_tls *tls, int result)
 {
 	switch (SSL_get_error(tls->ssl, result)) {
@@ -189,7 +194,8 @@ int channel_connect_tls(struct channel *channel, const uint8_t id[BEAM_TICKET_ID
 	memcpy(tls->id, id, sizeof(tls->id));
 	memcpy(tls->key, key, sizeof(tls->key));
 	SSL_set_psk_use_session_callback(tls->ssl, use_key);
-	/* A peer without the key would have to show a certificate, and none is trusted here. */
+	/* A peer without the key would have to show a certificate, and no authority is trusted
+	 * here, so it fails. */
 	SSL_set_verify(tls->ssl, SSL_VERIFY_PEER, NULL);
 	channel->tls = tls;
 	int code = shake_hands(channel, beam_now_ms() + (uint64_t)timeout_ms);
@@ -226,7 +232,8 @@ ssize_t channel_recv(struct channel *channel, const struct iovec *iov, int niov)
 	return n > 0 ? n : code_of(tls, n);
 }
 
-/* One record, whole or not at all; what the socket does not take is kept. */
+/* Sends one record in full or not at all; a record that the socket does not take is kept for a
+ * retry. */
 static int send_record(struct channel_tls *tls, const uint8_t *bytes, size_t len_bytes)
 {
 	ERR_clear_error();
@@ -272,7 +279,7 @@ static ssize_t send_tls(struct channel_tls *tls, const struct iovec *iov, int ni
 			size_t len_bytes = left < RECORD_BYTES ? left : RECORD_BYTES;
 
 			n = send_record(tls, (const uint8_t *)iov->iov_base + at, len_bytes);
-			if (n == -EAGAIN) /* kept: it is ours now */
+			if (n == -EAGAIN) /* kept for a retry: it counts as taken */
 				return taken + (ssize_t)len_bytes;
 			if (n < 0)
 				return taken ? taken : n;
@@ -308,7 +315,8 @@ bool channel_has_output(const struct channel *channel)
 
 void channel_finish(struct channel *channel)
 {
-	/* Once: a second call would wait for the peer's answer, and take requests for a broken one. */
+	/* Call SSL_shutdown only once: a second call would wait for the peer's answer and mistake
+	 * its requests for a broken one. */
 	if (channel->tls && !(SSL_get_shutdown(channel->tls->ssl) & SSL_SENT_SHUTDOWN))
 		SSL_shutdown(channel->tls->ssl);
 	shutdown(channel->fd, SHUT_WR);

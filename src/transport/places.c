@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause
- * A queue and two counts. */
+ *
+ * A queue and two counters.
+ */
 #include "places.h"
 
 #include <stdio.h>

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * A server's places: at most rdbeam.max-pulls sessions are served at once, some more wait in the
- * order in which they came, the rest is refused. A session embeds its `struct place`. On the loop's
- * thread.
+ * Limits how many sessions a server serves: at most rdbeam.max-pulls at once; a number of others
+ * wait in order of arrival; the rest is refused. A session embeds its `struct place`. Used on the
+ * loop's thread.
  */
 #ifndef BEAM_PLACES_H
 #define BEAM_PLACES_H
@@ -12,25 +12,27 @@
 #include "server.h"
 
 struct place {
-	struct place *next; /* behind it in the queue */
-	uint64_t number;    /* counts those that were given a place */
-	uint64_t since_ms;  /* when it was */
+	struct place *next; /* the next one in the queue */
+	uint64_t number;    /* sequence number, given when served */
+	uint64_t since_ms;  /* when it was served, beam_now_ms() */
 	enum { PLACE_NONE, PLACE_WAITING, PLACE_SERVED } state;
 };
 
 struct places {
-	struct place *waiting; /* the first is the next to be served */
+	struct place *waiting; /* the first one is served next */
 	uint32_t nwaiting, nserved, max;
 	uint64_t last_number;
 };
 
-/* 0 when one more may wait besides `coming` that will; or BEAM_E_BUSY with the line in `text`. */
+/* Returns 0 when one more session may wait, in addition to `coming` others that will; otherwise
+ * BEAM_E_BUSY with the line in `text`. */
 int places_have_room(const struct places *places, uint32_t coming, char text[BEAM_TEXT_BYTES]);
-/* To the end of the queue. places_next gives it its place, at once where one is free. */
+/* Appends to the queue. places_next serves it, at once if there is a free place. */
 void places_wait(struct places *places, struct place *place);
-/* Gives a free place to the first in the queue: that one, or NULL. */
+/* Gives a free place to the first in the queue and returns it; NULL when there is no free place or
+ * nobody waits. */
 struct place *places_next(struct places *places);
-/* Out of the queue or from its place; nothing for one that has neither. */
+/* Removes from the queue or gives up the place; does nothing for one that has neither. */
 void places_leave(struct places *places, struct place *place);
 
 #endif

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause
- * The reader's half of the protocol in wire.h. */
+ *
+ * The reader's half of the protocol in wire.h.
+ */
 #include "reader_talk.h"
 
 #include <stdarg.h>
@@ -77,7 +79,8 @@ static int take_complete(struct reader_talk *talk, const struct beam_wire_comple
 	return 1;
 }
 
-/* The server's last words. They are printed later, so nothing but plain text is kept of them. */
+/* Takes the server's last message. Its text is printed later, so only printable characters are
+ * kept. */
 static int take_text(struct reader_talk *talk, enum beam_wire_type type,
 		     const struct beam_wire_text *text)
 {

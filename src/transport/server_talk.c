@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause
- * The server's half of the protocol in wire.h, up to WELCOME. */
+ *
+ * The server's half of the protocol in wire.h, up to WELCOME.
+ */
 #include "server_talk.h"
 
 #include <arpa/inet.h>

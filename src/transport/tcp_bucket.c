@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause
- * A token bucket over all sessions of a server. Payload bytes cost tokens. Sessions that find none
- * stand in one line; a timer deals a share to each in turn, so a reader with many READs in flight
- * gets no more than one with few. */
+ *
+ * A token bucket shared by all sessions of a server; payload bytes cost tokens. Sessions that find
+ * no tokens queue in one line. A timer gives each in turn a fixed share, so a reader with many
+ * READs in flight gets no more than one with few.
+ */
 #include "tcp_session.h"
 
 #include <errno.h>
@@ -10,7 +12,8 @@
 #include "fault.h"
 
 #define SHARE_BYTES (64u << 10)
-#define BURST_MS    50 /* tokens kept for later: covers a late timer, hides no limit */
+/* Tokens that may accumulate: enough for a late timer, too few to defeat the limit. */
+#define BURST_MS 50
 
 void tcp_bucket_configure(struct tcp_bucket *bucket, uint64_t rate)
 {
@@ -30,7 +33,7 @@ static void refill(struct tcp_bucket *bucket)
 	double earned = (double)bucket->rate * (double)(now - bucket->refilled_ns) / 1e9;
 
 	if (earned < 1)
-		return; /* the time stays on the account: slow rates add up */
+		return; /* keep the time, so that slow rates add up */
 	bucket->refilled_ns = now;
 	if (earned >= (double)(bucket->burst - bucket->tokens))
 		bucket->tokens = bucket->burst;
@@ -46,7 +49,7 @@ void tcp_bucket_settle(struct tcp_server *server)
 
 	if (!bucket->line_head || bucket->timer)
 		return;
-	/* Until about a share is there, but no longer than a burst lasts. */
+	/* Wait until about one share is there, but not longer than a burst lasts. */
 	uint64_t ms = bucket->rate ? SHARE_BYTES * 1000ull / bucket->rate : 0;
 
 	if (ms > BURST_MS / 2)
@@ -55,7 +58,7 @@ void tcp_bucket_settle(struct tcp_server *server)
 
 	err = err ? err : beam_timer_set(server->loop, ms ? ms : 1, deal, server, &bucket->timer);
 	if (err) {
-		/* No memory for a timer: those in line would stand there for ever. */
+		/* No memory for a timer: the sessions in line would wait for ever. */
 		while (bucket->line_head)
 			tcp_session_cut(bucket->line_head, -ENOMEM);
 	}
@@ -95,7 +98,7 @@ void tcp_bucket_leave(struct tcp_session *session)
 	session->in_line = false;
 }
 
-/* One round: each session in line as it stands now gets a share, while tokens last. */
+/* One round: each session that is in line now gets a share, while tokens last. */
 static void deal(void *arg)
 {
 	struct tcp_server *server = arg;

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause
- * Names have several addresses, and some of them say nothing. */
+ *
+ * Connects to one of a name's addresses, some of which may not answer, and sets the keep-alive
+ * options.
+ */
 #include "tcp_connect.h"
 
 #include <errno.h>
@@ -44,7 +47,7 @@ static int connect_one(const struct addrinfo *info, int64_t timeout_ms)
 	return err ? err : fd;
 }
 
-/* NULL with *error: -ENXIO, or -EAGAIN where nobody could tell. */
+/* Resolves a name. Returns NULL with *error: -ENXIO, or -EAGAIN when no name server answered. */
 static struct addrinfo *look_up(const char *host, uint32_t port, int flags, int *error)
 {
 	struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = flags | AI_NUMERICSERV};
@@ -135,8 +138,9 @@ void tcp_keep_alive(int sock, int gone_ms)
 
 void tcp_watch_host(int sock, int gone_ms)
 {
-	/* TCP_USER_TIMEOUT takes the place of the count of probes. Who is back after the last of them is not noticed any
-	 * more, and the time counts from the last answer: so, many of them. */
+	/* TCP_USER_TIMEOUT replaces the count of probes. A host that comes back after the last
+	 * probe would not be noticed any more, and the time counts from the last answer; so send
+	 * many probes. */
 	probe_every(sock, gone_ms / 8);
 	set(sock, IPPROTO_TCP, TCP_USER_TIMEOUT, gone_ms);
 }

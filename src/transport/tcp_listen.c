@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause
- * Listening sockets for the addresses of rdbeam.bind, which are written as in redis.conf. */
+ *
+ * Opens listening sockets for the addresses of rdbeam.bind, which are written as in redis.conf.
+ */
 #include "tcp_session.h"
 
 #include <errno.h>
@@ -16,14 +18,14 @@
 
 #define BACKLOG 128
 
-/* Connections inherit them, so that those that are refused cost no call. */
+/* Accepted connections inherit these options, so refused ones cost no system call. */
 static void set_options(int fd)
 {
 	static const struct {
 		int level, name, value;
 	} options[] = {
-	    /* Buffers are left to the kernel, which grows them to tcp_wmem's limit; SO_SNDBUF would
-	     * fix them at the smaller wmem_max. */
+	    /* The buffer sizes are left to the kernel, which grows them up to tcp_wmem's limit;
+	     * SO_SNDBUF would fix them at the smaller wmem_max. */
 	    {IPPROTO_TCP, TCP_NODELAY, 1},   {SOL_SOCKET, SO_KEEPALIVE, 1},
 	    {IPPROTO_TCP, TCP_KEEPIDLE, 15}, {IPPROTO_TCP, TCP_KEEPINTVL, 5},
 	    {IPPROTO_TCP, TCP_KEEPCNT, 3},
@@ -43,7 +45,7 @@ static int listen_at(const struct addrinfo *info)
 
 	if (fd < 0)
 		return -errno;
-	/* V6ONLY: "*" and "::*" side by side are two listeners on one port. */
+	/* V6ONLY, so that "*" and "::*" can listen on one port side by side. */
 	if (setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)) ||
 	    (info->ai_family == AF_INET6 &&
 	     setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &on, sizeof(on))) ||
@@ -57,7 +59,8 @@ static int listen_at(const struct addrinfo *info)
 	return fd;
 }
 
-/* The first address of the name that can be bound, as Redis does. fd or -errno. */
+/* Listens on the first address of the name that can be bound, as Redis does. Returns the fd or
+ * -errno. */
 static int listen_on(const struct beam_server_opts *opts, const char *bind_text)
 {
 	struct addrinfo hints = {.ai_socktype = SOCK_STREAM,
@@ -103,8 +106,8 @@ static const char *remedy(int err)
 	}
 }
 
-/* The host may lack an address family or an address that is bound "if it is there" (the "-" of
- * redis.conf): that alone stops nothing. */
+/* True when the host lacks the address or its family. Such an address is skipped as long as another
+ * one works (like the "-" prefix in redis.conf). */
 static bool is_absent(int err)
 {
 	return err == -EADDRNOTAVAIL || err == -EAFNOSUPPORT || err == -EPROTONOSUPPORT;
@@ -143,7 +146,8 @@ int tcp_listen(const struct beam_server_opts *opts, struct tcp_listener listener
 			break;
 	}
 	if (n && (is_absent(err))) {
-		/* Where nobody listens the caller tells, once: it tries again and again. */
+		/* Log it only here: if no address works, the caller reports it, and only once,
+		 * because it tries again and again. */
 		if (error_text[0])
 			beam_log(BEAM_LOG_NOTICE, "%s", error_text);
 		error_text[0] = 0;

@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause
- * The pulling end of a TCP session. Reads are answered in order, so the reads in flight are a ring
- * and its oldest owns the next payload, which is received straight into its buffer; the same call
- * takes what follows it into a small buffer of our own. */
+ *
+ * The reading end of a TCP session. Reads are answered in order, so the reads in flight form a
+ * ring; the oldest one owns the next payload, which is received straight into its buffer. The same
+ * receive call puts whatever follows that payload into a small buffer of our own.
+ */
 #include "reader_talk.h"
 
 #include <errno.h>
@@ -20,8 +22,9 @@
 #include "sockets.h"
 #include "tcp_connect.h"
 
-#define DEPTH_DEFAULT 32 /* of 1 MiB: as much is on a long way where both kernels let it */
-#define DEPTH_MAX     64 /* the server takes no more */
+/* Reads of 1 MiB: as much as can be on its way over a long distance if both kernels allow it. */
+#define DEPTH_DEFAULT 32
+#define DEPTH_MAX     64 /* the server accepts no more */
 #define SILENCE_MS    30000
 #define IN_BYTES      8192
 
@@ -45,7 +48,8 @@ struct tcp_reader {
 
 	size_t in_at, in_bytes;
 	uint8_t in[IN_BYTES];
-	/* HELLO, one CHECK, a READ for each flight take less than half; the rest is for TAKENs. */
+	/* HELLO, one CHECK and a READ for each flight take less than half; the rest is for TAKENs.
+	 */
 	size_t out_at, out_bytes;
 	uint8_t out[(DEPTH_MAX + 4) * 128];
 };
@@ -88,8 +92,8 @@ static int flush(struct tcp_reader *r)
 	return 0;
 }
 
-/* Queues and sends as much as the socket takes; `next` sends the rest. An error shows there too,
- * behind what the server may have said before it. */
+/* Queues a message and sends as much as the socket takes; `next` sends the rest. An error shows
+ * there, too, after whatever the server may have sent before it. */
 static void put(struct tcp_reader *r, const struct beam_wire_message *message)
 {
 	memmove(r->out, r->out + r->out_at, r->out_bytes - r->out_at);
@@ -146,7 +150,7 @@ static int reader_open(const struct beam_reader_opts *opts, char error_text[BEAM
 	return 0;
 }
 
-/* A socket's bytes go anywhere. */
+/* Nothing to prepare: a socket can receive into any memory. */
 static void reader_memory(struct beam_reader *reader, void *base, uint64_t len_bytes)
 {
 	(void)reader, (void)base, (void)len_bytes;
@@ -154,8 +158,9 @@ static void reader_memory(struct beam_reader *reader, void *base, uint64_t len_b
 
 /* ---- requests ------------------------------------------------------------------------------- */
 
-/* The server owes bytes, and the silence may end the session. While others are served before us,
- * or nothing was asked, it may be silent for as long as it likes. */
+/* True when the server owes us bytes, so that too long a silence ends the session. While others are
+ * served before us, or when nothing was requested, the server may stay silent for as long as it
+ * likes. */
 static bool is_owed(const struct tcp_reader *r)
 {
 	return r->nflights || r->talk.checking || (!r->talk.welcomed && !r->talk.waiting);
@@ -195,7 +200,7 @@ static int reader_check(struct beam_reader *reader)
 	if (!r->talk.welcomed)
 		return -EINVAL;
 	if (r->talk.checking)
-		return 0; /* the answer to the one under way is the answer to this one */
+		return 0; /* the pending answer also answers this one */
 	if (!is_owed(r))
 		r->base.heard_ms = beam_now_ms();
 	r->talk.checking = true;
@@ -209,7 +214,8 @@ static void reader_taken(struct beam_reader *reader, uint32_t index)
 
 	if (r->talk.failed || !r->talk.welcomed)
 		return;
-	/* Sums are computed beside the reads: many can be done while the socket takes nothing. */
+	/* Checksums are computed in parallel to the reads: many may finish while the socket takes
+	 * nothing. */
 	if (r->out_bytes - r->out_at > sizeof(r->out) / 2)
 		reader_talk_fail(&r->talk, BEAM_E_GONE, "%s takes no requests", r->talk.peer);
 	else
@@ -230,7 +236,7 @@ static int take_data(struct tcp_reader *r, const struct beam_wire_data *data)
 	return 0;
 }
 
-/* One message. 1 with *event, 0 if it makes none, or a code. */
+/* Handles one message. Returns 1 with *event, 0 if it makes no event, or a code. */
 static int take(struct tcp_reader *r, const struct beam_wire_message *m,
 		struct beam_reader_event *event)
 {
@@ -239,7 +245,8 @@ static int take(struct tcp_reader *r, const struct beam_wire_message *m,
 	return reader_talk_take(&r->talk, m, event);
 }
 
-/* Ends the first flight once its payload is whole. */
+/* Takes buffered payload; returns true with the DONE event when the first flight's payload is
+ * complete. */
 static bool take_payload(struct tcp_reader *r, struct beam_reader_event *event)
 {
 	struct flight *flight = &r->flights[r->first];
@@ -260,7 +267,8 @@ static bool take_payload(struct tcp_reader *r, struct beam_reader_event *event)
 	return true;
 }
 
-/* What the bytes received so far make. 1, 0 (more bytes are needed), or a code. */
+/* Parses the bytes received so far. Returns 1 with an event, 0 when more bytes are needed, or a
+ * code. */
 static int parse(struct tcp_reader *r, struct beam_reader_event *event)
 {
 	for (;;) {
@@ -281,7 +289,7 @@ static int parse(struct tcp_reader *r, struct beam_reader_event *event)
 	}
 }
 
-/* One receive. 0, -EAGAIN, or the code of a failure (which is recorded). */
+/* Receives once. Returns 0, -EAGAIN, or the code of a failure (which is recorded). */
 static int receive(struct tcp_reader *r)
 {
 	struct flight *flight = &r->flights[r->first];
@@ -318,7 +326,7 @@ static int receive(struct tcp_reader *r)
 	return 0;
 }
 
-/* How long to wait for bytes: the caller's deadline or the end of the silence that we bear. */
+/* Waits for bytes until the caller's deadline, or until the server has been silent for too long. */
 static int wait_bytes(struct tcp_reader *r, uint64_t deadline, int timeout_ms)
 {
 	uint64_t now = beam_now_ms();

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause
- * What a reader says: messages, handled one by one, each checked against the session's state and
- * the image's bounds. */
+ *
+ * Handles the reader's messages one by one, each checked against the session's state and the
+ * image's bounds.
+ */
 #include "tcp_session.h"
 
 #include <errno.h>
@@ -49,7 +51,8 @@ static void queue_request(struct tcp_session *session, struct tcp_request reques
 	session->nrequests++;
 }
 
-/* Said to be done with, whether that was come to or waits for READs before it. */
+/* True when the reader has sent TAKEN for the segment, whether it was processed or still waits
+ * behind READs. */
 static bool taken(const struct tcp_session *session, uint32_t index)
 {
 	for (uint32_t i = 0; i < session->nrequests; i++) {
@@ -147,7 +150,7 @@ static void take_message(struct tcp_session *session, const struct beam_wire_mes
 	}
 }
 
-/* What does not begin as a message is no reader's, and who sent it would not understand an answer. */
+/* A peer whose first bytes are not a message is no reader and would not understand an answer. */
 static void malformed(struct tcp_session *session)
 {
 	if (session->state != SESSION_HELLO) {
@@ -188,8 +191,8 @@ static int key_of(void *arg, const uint8_t id[BEAM_TICKET_ID_BYTES],
 	return images->ticket_key(images->ctx, id, session->peer, key);
 }
 
-/* A HELLO in clear and a TLS handshake differ in their first byte. False: nothing came yet, or the
- * session has ended. */
+/* Tells a plain HELLO from a TLS handshake by its first byte. Returns false when nothing has
+ * arrived yet, or when the session has ended. */
 static bool learn_channel(struct tcp_session *session)
 {
 	uint8_t first;
@@ -218,7 +221,8 @@ void tcp_session_receive(struct tcp_session *session)
 {
 	if (!session->knows_channel && !learn_channel(session))
 		return;
-	/* What OpenSSL holds already is taken at once: the socket will not tell of it again. */
+	/* Bytes that OpenSSL already holds are taken now, since the socket will not report them
+	 * again. */
 	bool more = true;
 
 	for (int turn = 0; session->state != SESSION_DEAD && more &&
@@ -238,10 +242,11 @@ void tcp_session_receive(struct tcp_session *session)
 			tcp_session_cut(session, n == 0 || n == -ECONNRESET ? BEAM_E_GONE : (int)n);
 			return;
 		}
-		/* What comes after a read that fell short is told anew; OpenSSL reads by records. */
+		/* After a short read epoll reports new bytes again. OpenSSL, however, reads by
+		 * records, so a short read means nothing there. */
 		more = session->channel.tls || (size_t)n == iov.iov_len;
 		if (session->state == SESSION_CLOSING)
-			continue; /* overwritten by the next */
+			continue; /* discarded: the next receive overwrites it */
 		session->active_ms = beam_now_ms();
 		session->in_bytes += (size_t)n;
 		take_messages(session);

@@ -1,7 +1,10 @@
 /* SPDX-License-Identifier: BSD-3-Clause
- * The TCP server: who may connect, who has a place, who waits, who is dropped. Connections that
- * have proved nothing are cheap and few; when there are too many the oldest makes room, because one
- * with a ticket says HELLO at once and one without has nothing to lose. */
+ *
+ * The TCP server: decides who may connect, who is served, who waits, and who is dropped.
+ * Connections that have not proved anything yet are cheap, and their number is limited. When there
+ * are too many, the oldest one is cut: a reader with a ticket sends HELLO at once, and one without
+ * loses nothing.
+ */
 #include "tcp_session.h"
 
 #include <errno.h>
@@ -23,9 +26,10 @@
 #define CLOSING_MS        2000 /* for the peer to read its last message */
 #define UNPROVED_MAX      64
 #define UNPROVED_PER_ADDR 16
-#define IDLE_STALLS       5 /* silent sessions are dropped after this many stall timeouts */
-#define TICK_MS           100
-#define ACCEPT_TURNS      64
+/* Silent sessions are dropped after this many stall timeouts. */
+#define IDLE_STALLS  5
+#define TICK_MS      100
+#define ACCEPT_TURNS 64
 
 static struct tcp_server *of(struct beam_server *server)
 {
@@ -34,7 +38,8 @@ static struct tcp_server *of(struct beam_server *server)
 
 /* ---- accept --------------------------------------------------------------------------------- */
 
-/* Of `peer`, or of all if NULL. Who shakes hands with a ticket's key is not counted against his address. */
+/* Finds the oldest unproved session of `peer` (NULL: of all) and counts them. A peer that has
+ * proved by TLS to have a ticket's key does not count against its address. */
 static struct tcp_session *oldest_unproved(struct tcp_server *server, const char *peer, uint32_t *n)
 {
 	struct tcp_session *oldest = NULL;
@@ -52,8 +57,9 @@ static struct tcp_session *oldest_unproved(struct tcp_server *server, const char
 	return oldest;
 }
 
-/* Cuts the oldest unproved session (of `peer`, or of all if NULL) if there are `most` of them, but hears it
- * before: when many come at once, all of them are accepted before the first one's words are read. */
+/* Cuts the oldest unproved session (of `peer`, or of all if NULL) if there are `most` of them. It
+ * reads that session's input first, because when many connect at once, all are accepted before the
+ * first one's HELLO is read. */
 static void make_room(struct tcp_server *server, const char *peer, uint32_t most)
 {
 	struct tcp_session *oldest, *heard = NULL;
@@ -92,7 +98,8 @@ static void on_connect(int fd, uint32_t events, void *arg)
 				   SOCK_NONBLOCK | SOCK_CLOEXEC);
 
 		if (sock < 0) {
-			/* Out of fds or memory: the listener stays readable, so it rests. */
+			/* Out of fds or memory. The listener would stay readable, so stop watching
+			 * it for a while. */
 			if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS ||
 			    errno == ENOMEM) {
 				beam_log(BEAM_LOG_WARNING,
@@ -146,7 +153,7 @@ static void tell_positions(struct tcp_server *server)
 	for (uint32_t position = 1; place; position++) {
 		struct tcp_session *session = of_place(place);
 
-		place = place->next; /* a session that is cut leaves the queue */
+		place = place->next; /* read before: a session that is cut leaves the queue */
 		tcp_session_wait(session, &(struct beam_wire_waiting){position, waiting});
 	}
 }
@@ -246,7 +253,7 @@ static void server_configure(struct beam_server *base, const struct beam_server_
 	tcp_server_leave(server);
 }
 
-/* A session that is cut is gone: none is left to wait for. */
+/* Cutting a TCP session has effect at once, so there is nothing to wait for. */
 static int server_stop(struct beam_server *base, void (*stopped)(void *arg), void *arg)
 {
 	struct tcp_server *server = of(base);
@@ -337,7 +344,8 @@ static int server_revoke(struct beam_server *base, struct beam_served *image, co
 {
 	struct tcp_server *server = of(base);
 
-	(void)fenced; /* done on return: the kernel has copies of all that was sent */
+	/* Done on return: the kernel has copies of everything that was sent. */
+	(void)fenced;
 	(void)arg;
 	tcp_server_enter(server);
 	for (struct tcp_session *s = server->sessions; s; s = s->next) {

@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: BSD-3-Clause
- * One reader's connection: its life and its output. Control bytes go from a small buffer, payload
- * straight from the segment's memory; channel_send copies (or encrypts) it, so that nothing refers to
- * that memory once the call is over (no MSG_ZEROCOPY: a fence would have to wait for the peer).
- * Requests are answered in their order. */
+ *
+ * One reader's connection: its life and its output. Control bytes are sent from a small buffer,
+ * payload straight from the segment's memory. channel_send copies (or encrypts) it, so nothing
+ * refers to that memory after the call; MSG_ZEROCOPY is not used, because then a fence would have
+ * to wait for the peer. Requests are answered in order.
+ */
 #include "tcp_session.h"
 
 #include <errno.h>
@@ -19,7 +21,8 @@
 #include "rdbeam/error.h"
 #include "sockets.h"
 
-#define TURN_BYTES (8u << 20) /* sent by one session before others get their turn */
+/* Sent by one session before others get their turn. */
+#define TURN_BYTES (8u << 20)
 
 static void on_event(int fd, uint32_t events, void *arg);
 
@@ -90,8 +93,8 @@ void tcp_session_cut(struct tcp_session *session, int code)
 	detach(session, code);
 }
 
-/* What is left of a DATA that is under way must still go out, or the last message behind it would
- * be taken for payload; it is copied, because the image goes now. */
+/* The rest of a DATA in progress must still be sent, or the peer would take the last message for
+ * payload. It is copied, because the image is released now. */
 static bool keep_payload(struct tcp_session *session)
 {
 	if (!session->payload_bytes)
@@ -134,7 +137,7 @@ static bool has_room(struct tcp_session *session)
 	return sizeof(session->control) - session->control_bytes >= BEAM_WIRE_MESSAGE_MAX;
 }
 
-/* The caller has asked has_room. */
+/* The caller must have checked has_room. */
 static void put(struct tcp_session *session, const struct beam_wire_message *message)
 {
 	session->control_bytes +=
@@ -146,7 +149,8 @@ static bool room_for_sealed(void *arg)
 	return has_room(arg);
 }
 
-/* 1: it was put into the output, or the reader did not ask; 0: it is not signed yet; or an error. */
+/* Returns 1 when the signature was queued or the reader did not request signatures; 0 when it is
+ * not there yet; or an error. */
 static int tell_vouched(struct tcp_session *session, uint32_t index)
 {
 	const struct beam_serve_images *images = session->server->images;
@@ -162,7 +166,7 @@ static int tell_vouched(struct tcp_session *session, uint32_t index)
 	return 1;
 }
 
-/* A VOUCHED and a SEALED or COMPLETE together take less than the room asked for. */
+/* A VOUCHED followed by a SEALED or COMPLETE needs no more than the room that has_room checks. */
 static_assert(3 * BEAM_WIRE_HEAD_BYTES + sizeof(struct beam_wire_vouched) +
 		      sizeof(struct beam_wire_complete) <=
 		  BEAM_WIRE_MESSAGE_MAX,
@@ -199,7 +203,7 @@ static void discover(struct tcp_session *session)
 
 	if (!session->discover)
 		return;
-	/* Asked first: what is sealed when it says yes is all there is. */
+	/* Ask this first: if it says yes, the segments sealed by now are all there are. */
 	bool complete = images->complete(images->ctx, session->image, &whole.complete);
 	int told = untold_walk(&session->untold, images, session->image, &visit);
 
@@ -209,7 +213,8 @@ static void discover(struct tcp_session *session)
 		tcp_session_end(session, told == BEAM_E_STALE ? BEAM_WIRE_STALE : BEAM_WIRE_FAILED,
 				told, beam_strerror(told));
 	else
-		session->discover = told == 0; /* without room it goes on when the buffer is sent */
+		/* without room, this continues when the buffer was sent */
+		session->discover = told == 0;
 }
 
 bool tcp_session_has_taken(const struct tcp_session *session, uint32_t index)
@@ -217,7 +222,8 @@ bool tcp_session_has_taken(const struct tcp_session *session, uint32_t index)
 	return index / 64 < session->taken_words && session->taken[index / 64] >> (index % 64) & 1;
 }
 
-/* All that was asked of the segment before is with the kernel: its memory is not read again. */
+/* Everything requested of the segment before is with the kernel: its memory will not be read again.
+ */
 static void mark_taken(struct tcp_session *session, uint32_t index)
 {
 	const struct beam_serve_images *images = session->server->images;
@@ -228,7 +234,7 @@ static void mark_taken(struct tcp_session *session, uint32_t index)
 		uint64_t *grown = realloc(session->taken, cap * sizeof(*grown));
 
 		if (!grown)
-			return; /* the segment stays the session's */
+			return; /* the segment then stays in use by this session */
 		memset(grown + session->taken_words, 0,
 		       (cap - session->taken_words) * sizeof(*grown));
 		session->taken = grown;
@@ -255,7 +261,7 @@ static void put_answer(struct tcp_session *session, const struct tcp_request *re
 	put(session, &message);
 }
 
-/* Moves requests into the output, up to the first with a payload. */
+/* Moves requests to the output, up to the first one with a payload. */
 static void answer(struct tcp_session *session)
 {
 	while (session->nrequests && !session->payload_bytes && has_room(session)) {
@@ -270,7 +276,7 @@ static void answer(struct tcp_session *session)
 	}
 }
 
-/* Makes sure that what can be sent lies ready. False when there is nothing. */
+/* Prepares output. Returns false when there is nothing to send. */
 static bool fill(struct tcp_session *session)
 {
 	if (session->payload_bytes || channel_has_output(&session->channel))
@@ -287,7 +293,8 @@ static bool fill(struct tcp_session *session)
 	return session->payload_bytes || session->control_at < session->control_bytes;
 }
 
-/* One sendmsg of what lies ready. Bytes sent; 0 when the rate has to wait; -errno. */
+/* Sends prepared output with one sendmsg. Returns the bytes sent; 0 when the rate limit makes it
+ * wait; -errno. */
 static ssize_t send_some(struct tcp_session *session)
 {
 	size_t control = session->control_bytes - session->control_at;
@@ -369,8 +376,9 @@ void tcp_session_send(struct tcp_session *session)
 		session->stalled_ms = 0;
 	else if (turn_bytes || !session->stalled_ms)
 		session->stalled_ms = now;
-	/* Closed by halves: the peer reads the last message, then closes; only then (or after a
-	 * moment) do we, because a close with unread input would reset the connection. */
+	/* Close only our sending side first: the peer reads the last message, then closes. We close
+	 * after that (or after a moment), because closing with unread input would reset the
+	 * connection. */
 	if (!pending && session->state == SESSION_CLOSING)
 		channel_finish(&session->channel);
 	watch(session, pending);
@@ -383,7 +391,7 @@ void tcp_session_serve(struct tcp_session *session)
 	session->discover = true;
 	session->server->images->moved(session->server->images->ctx);
 	if (!has_room(session)) {
-		tcp_session_cut(session, BEAM_E_PROTO); /* never took its positions */
+		tcp_session_cut(session, BEAM_E_PROTO); /* it never read its queue positions */
 		return;
 	}
 	put(session,

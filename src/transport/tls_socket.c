@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause
- * The four calls that OpenSSL makes of a BIO. */
+ *
+ * The few BIO callbacks that OpenSSL needs for a socket.
+ */
 #include "tls_socket.h"
 
 #include <errno.h>
@@ -10,7 +12,7 @@
 
 #include <openssl/bio.h>
 
-static BIO_METHOD *method; /* for the life of the process */
+static BIO_METHOD *method; /* kept for the life of the process */
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 
 static int socket_of(BIO *bio)
@@ -46,7 +48,7 @@ static int read_bytes(BIO *bio, char *bytes, int cap)
 static long control(BIO *bio, int command, long number, void *pointer)
 {
 	(void)bio, (void)number, (void)pointer;
-	return command == BIO_CTRL_FLUSH; /* nothing is held back here */
+	return command == BIO_CTRL_FLUSH; /* nothing is buffered here */
 }
 
 static int create(BIO *bio)

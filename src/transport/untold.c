@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause
- * An index moves from "not looked at" over "claimed, not sealed" to told; the list of the middle
- * state is short, since it holds no more than what writers have in hand. */
+ *
+ * An index moves from "not looked at" to "claimed, not sealed" to "told". The list of the middle
+ * state is short, because it holds only what writers are working on.
+ */
 #include "untold.h"
 
 #include <errno.h>
@@ -15,7 +17,7 @@ struct walk {
 	const struct untold_visit *visit;
 };
 
-/* 1 told, 0 not yet, or the image's error. */
+/* Returns 1 when told, 0 when not yet possible, or the image's error. */
 static int tell(const struct walk *w, uint32_t index)
 {
 	struct beam_serve_segment segment;

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * Which segments of an image a session has not told its reader of. The walk looks at the indices
- * that were claimed but not sealed last time, then at those claimed since: its work is by what is
- * new, not by the size of the image. On the loop's thread.
+ * Tracks which segments of an image a session has not announced to its reader yet. A walk looks at
+ * the indexes that were claimed but not sealed last time, then at those claimed since: its cost
+ * depends on what is new, not on the size of the image. Used on the loop's thread.
  */
 #ifndef BEAM_UNTOLD_H
 #define BEAM_UNTOLD_H
@@ -11,7 +11,7 @@
 
 #include "server.h"
 
-/* All below next_index were told but those in `unsealed`. Starts zeroed. */
+/* All indexes below next_index were told, except those in `unsealed`. Starts zeroed. */
 struct untold {
 	uint32_t next_index;
 	uint32_t *unsealed;
@@ -20,13 +20,14 @@ struct untold {
 
 struct untold_visit {
 	void *arg;
-	bool (*has_room)(void *arg); /* for one more */
-	/* 1 told; 0 not now, it is asked again at the next walk; or an error. */
+	bool (*has_room)(void *arg); /* for one more announcement */
+	/* Announces a segment. Returns 1 when done; 0 when not possible now (it is called again at
+	 * the next walk); or an error. */
 	int (*tell)(void *arg, uint32_t index, const struct beam_serve_segment *segment);
 };
 
-/* Visits what is sealed and was not told. 1: that was all there is for now; 0: no room, to be
- * called again; or the image's error, -ENOMEM. */
+/* Visits the segments that are sealed and were not told yet. Returns 1 when that was all for now; 0
+ * when there was no room (call again); or the image's error, or -ENOMEM. */
 int untold_walk(struct untold *untold, const struct beam_serve_images *images,
 		struct beam_served *image, const struct untold_visit *visit);
 void untold_free(struct untold *untold);

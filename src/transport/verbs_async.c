@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause
- * What devices say by themselves: of a queue pair that failed, and of their own end. */
+ *
+ * Handles asynchronous events of RDMA devices: failed queue pairs, and devices that fail or go
+ * away.
+ */
 #include "verbs_session.h"
 
 #include <errno.h>
@@ -9,7 +12,8 @@
 #include "log.h"
 #include "rdbeam/error.h"
 
-/* The session of an event's queue pair or completion queue; NULL: of none that is left, or of no such. */
+/* Finds the session of an event's queue pair or completion queue. Returns NULL when that session is
+ * gone, or the event is about something else. */
 static struct verbs_session *session_of(struct verbs_server *server,
 					const struct ibv_async_event *event)
 {
@@ -82,14 +86,14 @@ void verbs_server_async(struct verbs_server *server, struct ibv_context *device)
 	struct ibv_async_event event;
 
 	if (!watched(server, device))
-		return; /* reading would block */
+		return; /* not watched, so its fd is blocking */
 	while (!ibv_get_async_event(device, &event)) {
 		take(server, device, &event);
 		ibv_ack_async_event(&event);
 	}
 	if (errno == EAGAIN || errno == EINTR)
 		return;
-	/* Of a device that is gone it stays readable for ever. */
+	/* The fd of a device that is gone stays readable for ever. */
 	beam_watch_remove(&watched(server, device)->watch);
 	verbs_server_lost(server, device);
 }
@@ -114,7 +118,8 @@ static void unwatch_devices(struct verbs_server *server)
 }
 
 /* rdma_cm keeps one open context for each device, and closes it when the device is gone and nobody
- * holds it. One of a dead device that it keeps all the same has nothing to say. */
+ * holds the context. A dead device whose context is still there sends no events, so it is not
+ * watched. */
 void verbs_server_watch_all(struct verbs_server *server)
 {
 	struct ibv_context **before = server->devices;

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause
- * Registered ranges in an array by address. Ranges may overlap: a range that is found is valid for
- * all of its bytes, whatever else is registered. */
+ *
+ * Keeps the registered ranges in an array sorted by address. Ranges may overlap: a range that is
+ * found is valid for all of its bytes, whatever else is registered.
+ */
 #include "verbs_buffers.h"
 
 #include <errno.h>
@@ -64,7 +66,8 @@ void verbs_buffers_close(struct verbs_buffers **at)
 	*at = NULL;
 }
 
-/* The place behind the last range whose base is not above buf (and not longer, at the same). */
+/* Finds the position after the last range that does not start above buf (and, at the same base, is
+ * not longer). */
 static uint32_t place_of(const struct verbs_buffers *buffers, const uint8_t *buf, uint64_t bytes)
 {
 	uint32_t low = 0, high = buffers->nranges;
@@ -123,8 +126,8 @@ void verbs_buffers_area(struct verbs_buffers *buffers, uint8_t *base, uint64_t b
 	buffers->area_bytes = bytes;
 }
 
-/* The part of the area around buf, so that registrations are few; what is outside of the area is
- * registered by itself. Only what is used: the area can be much larger than the image. */
+/* Registers a large part of the area around buf, so that registrations are few; memory outside of
+ * the area is registered by itself. Not the whole area: it can be much larger than the image. */
 static struct ibv_mr *add_around(struct verbs_buffers *buffers, uint8_t *buf, uint32_t bytes)
 {
 	uintptr_t offset = (uintptr_t)buf - (uintptr_t)buffers->area;

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause
- * Address, route, connection: rdma_cm's three steps, each within a time. */
+ *
+ * The three steps of rdma_cm, each with a time limit: resolve the address, resolve the route,
+ * connect.
+ */
 #include "verbs_connect.h"
 
 #include <errno.h>
@@ -44,7 +47,7 @@ int verbs_next_event(struct rdma_event_channel *events, int timeout_ms,
 	return type;
 }
 
-/* The wanted event: 0. Another, or none in time: an error. */
+/* Waits for the wanted event. Returns 0; any other event, or none in time, is an error. */
 static int await(struct rdma_event_channel *events, enum rdma_cm_event_type wanted, int timeout_ms)
 {
 	int type = verbs_next_event(events, timeout_ms, NULL);
@@ -66,7 +69,7 @@ static int resolve_one(struct rdma_event_channel *events, struct sockaddr *sourc
 	err = rdma_resolve_addr(id, source, target, timeout_ms) ? -errno : 0;
 	if (!err)
 		err = await(events, RDMA_CM_EVENT_ADDR_RESOLVED, timeout_ms);
-	/* Old kernels do not know the option; theirs is the default then. */
+	/* Old kernels do not know this option and use their own default. */
 	if (!err && rdma_set_option(id, RDMA_OPTION_ID, RDMA_OPTION_ID_ACK_TIMEOUT, &timeout,
 				    sizeof(timeout)))
 		beam_log(BEAM_LOG_INFO, "verbs: the timeout stays the kernel's: %s",
@@ -93,7 +96,7 @@ static struct addrinfo *look_up(const char *host, const char *service, int famil
 	return host && getaddrinfo(host, service, &hints, &list) == 0 ? list : NULL;
 }
 
-/* The first address of `host` that a device leads to. */
+/* Uses the first address of `host` to which an RDMA device has a route. */
 static int resolve_any(struct rdma_event_channel *events, const char *host,
 		       const struct beam_reader_opts *opts, struct rdma_cm_id **id)
 {
@@ -121,7 +124,8 @@ static int resolve_any(struct rdma_event_channel *events, const char *host,
 int verbs_resolve(struct rdma_event_channel *events, const struct beam_reader_opts *opts,
 		  struct rdma_cm_id **id, char error_text[BEAM_TEXT_BYTES])
 {
-	/* A ticket is refused to who comes by the name's other family. */
+	/* Try this address first: the ticket was issued to our address in its family, and would be
+	 * refused to a reader that connects by the other family. */
 	int err = resolve_any(events, opts->first, opts, id);
 
 	if (err)
@@ -135,7 +139,7 @@ int verbs_resolve(struct rdma_event_channel *events, const struct beam_reader_op
 	return -ENODEV;
 }
 
-/* What a rejection says: the server's own code and text, or nothing when nobody listens. */
+/* Reads a rejection: the server's own code and text, or nothing when nobody listens there. */
 static int rejected(const uint8_t reject[VERBS_REJECT_BYTES], const struct beam_reader_opts *opts,
 		    char error_text[BEAM_TEXT_BYTES])
 {

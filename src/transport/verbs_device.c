@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause
- * What is known of a device, and settings that its operator may need. */
+ *
+ * Queries RDMA devices, and reads settings from the environment.
+ */
 #include "verbs.h"
 
 #include <arpa/inet.h>
@@ -36,8 +38,8 @@ static bool describe_port(struct ibv_context *device, uint8_t port, struct beam_
 	out->port = port;
 	out->mtu = 128u << attr.active_mtu;
 	out->depth = (uint32_t)limits.max_qp_rd_atom;
-	/* The last GID that is set is the one of the youngest address: RoCE v2 of an IP address where
-	 * there is one. */
+	/* The last GID that is set belongs to the address added last: RoCE v2 of an IP address,
+	 * where there is one. */
 	for (int i = 0; i < attr.gid_tbl_len && i < 16; i++) {
 		static const union ibv_gid none;
 

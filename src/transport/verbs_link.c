@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause
- * One connection's domain, queues and mails: built, used and taken down, the same at both ends. */
+ *
+ * The protection domain, queues and mail buffers of one connection: built, used and torn down in
+ * the same way on both ends.
+ */
 #include "verbs.h"
 
 #include <errno.h>
@@ -116,8 +119,9 @@ void verbs_link_quiet(struct verbs_link *link)
 		ibv_ack_cq_events(cq, 1);
 }
 
-/* Every receive comes back flushed: the last one tells that the queue pair's work is over. A device
- * that is gone flushes nothing, hence the limit; destroying the queue pair is what counts. */
+/* Every receive is completed as flushed; the last of them tells that the queue pair has finished
+ * its work. A device that is gone flushes nothing, hence the time limit; what counts is that the
+ * queue pair is destroyed. */
 static void drain(struct verbs_link *link)
 {
 	uint64_t end_ms = beam_now_ms() + DRAIN_MS;
@@ -126,7 +130,7 @@ static void drain(struct verbs_link *link)
 	struct ibv_wc wc[16];
 
 	while (left && beam_now_ms() < end_ms) {
-		/* Armed before it looks, so that nothing comes unseen between. */
+		/* Arm before polling, so that no completion is missed in between. */
 		int n = ibv_req_notify_cq(link->cq, 0) ? -1 : ibv_poll_cq(link->cq, 16, wc);
 
 		if (n < 0)
@@ -146,7 +150,8 @@ void verbs_link_stop(struct verbs_link *link)
 		return;
 	if (!ibv_modify_qp(link->id->qp, &error, IBV_QP_STATE))
 		drain(link);
-	rdma_disconnect(link->id); /* fails where there is no connection, which is as well */
+	/* Fails without a connection, which does no harm. */
+	rdma_disconnect(link->id);
 	rdma_destroy_qp(link->id);
 }
 
@@ -199,7 +204,8 @@ int verbs_link_send(struct verbs_link *link)
 					      .sg_list = &sges[i],
 					      .num_sge = 1,
 					      .opcode = IBV_WR_SEND,
-					      /* Wakes a peer that listens for mails only. */
+					      /* wakes a peer that waits for solicited events only
+					       */
 					      .send_flags = IBV_SEND_SOLICITED};
 	}
 	link->nfilled = 0;

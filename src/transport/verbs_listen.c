@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause
- * Who may connect: rdma_cm's listeners and its events. A HELLO comes with the request itself, so a
- * caller without a good ticket is turned away before anything is built for it. */
+ *
+ * Listeners and rdma_cm events: decides who may connect. The HELLO arrives with the connection
+ * request itself, so a caller without a good ticket is rejected before anything is built for it.
+ */
 #include "verbs_session.h"
 
 #include <errno.h>
@@ -17,7 +19,8 @@
 
 #define BACKLOG     64
 #define EVENTS_TURN 64
-#define MISSING_MS  5000 /* addresses may get a device at any time, and nobody tells */
+/* Retry interval: an address may get a device at any time, and there is no notice of it. */
+#define MISSING_MS 5000
 
 /* ---- requests ------------------------------------------------------------------------------- */
 
@@ -58,7 +61,7 @@ static void on_request(struct verbs_server *server, struct rdma_cm_id *id,
 
 	server_talk_peer(rdma_get_peer_addr(id), peer);
 	if (server->stopping || !server->images->admits(server->images->ctx, peer)) {
-		rdma_reject(id, NULL, 0); /* no word, as if nobody were here */
+		rdma_reject(id, NULL, 0); /* no reason given, as if nobody listened */
 		rdma_destroy_id(id);
 		return;
 	}
@@ -77,8 +80,8 @@ static void on_request(struct verbs_server *server, struct rdma_cm_id *id,
 
 static void on_established(struct verbs_session *session)
 {
-	/* rdma_cm allows remote writes and atomics too; no memory is registered for them, and here
-	 * the queue pair forgets them as well. */
+	/* rdma_cm also allows remote writes and atomics. No memory is registered for them, and this
+	 * removes them from the queue pair, too. */
 	struct ibv_qp_attr attr = {.qp_access_flags = IBV_ACCESS_REMOTE_READ};
 
 	if (session->state != VERBS_CONNECTING)
@@ -104,7 +107,7 @@ static void on_session_event(struct verbs_session *session, enum rdma_cm_event_t
 		on_established(session);
 		break;
 	case RDMA_CM_EVENT_DISCONNECTED:
-		/* Its last words may lie in the queue. */
+		/* The reader's last message may still be in the queue. */
 		if (session->state != VERBS_ENDING)
 			verbs_session_poll(session);
 		verbs_session_end(session, BEAM_E_GONE);
@@ -119,7 +122,8 @@ static void on_session_event(struct verbs_session *session, enum rdma_cm_event_t
 	}
 }
 
-/* The event is acknowledged before anything can destroy its id, which waits for that. */
+/* Acknowledge the event before anything can destroy its id, since that waits for the
+ * acknowledgement. */
 static void on_event(struct verbs_server *server, struct rdma_cm_event *event)
 {
 	enum rdma_cm_event_type type = event->event;
@@ -161,14 +165,15 @@ void verbs_on_cm_event(int fd, uint32_t events, void *arg)
 
 /* ---- listening ------------------------------------------------------------------------------ */
 
-/* rdma_cm calls a port that is in use an address that is not available. */
+/* For a port that is in use rdma_cm reports that the address is not available. This finds out which
+ * it is, by trying the address with any port. */
 static int bind_failure(struct verbs_server *server, const struct addrinfo *info, int err)
 {
 	struct sockaddr_storage any_port = {0};
 	struct rdma_cm_id *id;
 
 	memcpy(&any_port, info->ai_addr, info->ai_addrlen);
-	((struct sockaddr_in *)&any_port)->sin_port = 0; /* IPv6 has it at the same place */
+	((struct sockaddr_in *)&any_port)->sin_port = 0; /* at the same offset in an IPv6 address */
 	if (err != -EADDRNOTAVAIL || rdma_create_id(server->events, &id, NULL, RDMA_PS_TCP))
 		return err;
 	if (!rdma_bind_addr(id, (struct sockaddr *)&any_port))
@@ -233,7 +238,7 @@ static void tell_failure(const char *bind_text, uint32_t port, int err,
 	beam_log(BEAM_LOG_INFO, "%s", error_text);
 }
 
-/* Those that another try has reached are missing no more. */
+/* Retries the addresses that could not be listened on yet. */
 static void listen_at_missing(void *arg)
 {
 	struct verbs_server *server = arg;
@@ -265,7 +270,8 @@ int verbs_listen(struct verbs_server *server, const struct beam_server_opts *opt
 
 		if (!one)
 			continue;
-		/* An address without an RDMA device behind it, as loopback's, alone stops nothing. */
+		/* Go on without an address that has no RDMA device (such as loopback), as long as
+		 * another one works. */
 		err = one;
 		tell_failure(opts->bind[i], opts->port, err, error_text);
 		memcpy(server->missing[server->nmissing++], opts->bind[i], BEAM_ADDR_BYTES);

@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause
- * The pulling end of a verbs session: READs straight into the caller's memory, as many queued as
- * `depth` says, of which the device keeps max_rd_atomic on the wire. Completions come by event; if
- * they follow each other closely it is cheaper to look for a moment than to sleep. */
+ *
+ * The reading end of a verbs session. READs go straight into the caller's memory; up to `depth` of
+ * them are queued, of which the device keeps max_rd_atomic on the wire. Completions are signalled
+ * by event; when they come in quick succession, polling for a moment is cheaper than sleeping.
+ */
 #include "reader_talk.h"
 
 #include <errno.h>
@@ -24,7 +26,7 @@
 #define DEPTH_DEFAULT 32
 #define DEPTH_MAX     256
 #define BOUNCE_BYTES  (1u << 20)
-#define SPIN_NS       20000 /* most of one look */
+#define SPIN_NS       20000 /* longest time to poll for one completion */
 
 struct place {
 	uint64_t address;
@@ -35,7 +37,7 @@ struct place {
 struct flight {
 	uint64_t cookie;
 	uint8_t *buf;
-	const uint8_t *at; /* where the READ goes: buf, or a bounce buffer */
+	const uint8_t *at; /* target of the READ: buf, or a bounce buffer */
 	uint32_t len_bytes;
 };
 
@@ -47,18 +49,18 @@ struct verbs_reader {
 	struct verbs_buffers *buffers;
 	int epoll; /* over completions and rdma_cm's events */
 	uint32_t depth, nfree;
-	uint32_t unused[DEPTH_MAX]; /* flights */
+	uint32_t unused[DEPTH_MAX]; /* free flights */
 	struct flight flights[DEPTH_MAX];
 	struct place *places;
 	uint32_t nplaces;
 
-	/* The mail being taken. */
+	/* The mail being parsed. */
 	const uint8_t *mail;
 	uint32_t mail_at, mail_bytes, mail_number;
 
 	bool check_unsent;
 	uint64_t read_bytes, told_bytes, told_ms, began_ms;
-	uint64_t gap_ns; /* between completions, on average */
+	uint64_t gap_ns; /* average time between completions */
 	uint64_t last_ns;
 };
 
@@ -179,7 +181,7 @@ static int say(struct verbs_reader *r, const struct beam_wire_message *message)
 	return verbs_link_send(&r->link) ? fail_lost(r, "the queue pair takes no work") : 0;
 }
 
-/* What is due, if there is a mail free for it. */
+/* Sends what is due, as far as mails are free. */
 static int say_due(struct verbs_reader *r)
 {
 	uint64_t now = beam_now_ms();
@@ -199,7 +201,7 @@ static int say_due(struct verbs_reader *r)
 	return err == -EAGAIN ? 0 : err;
 }
 
-/* The keys of a session are good until its end, so that there is nobody to tell. */
+/* The keys of a session are valid until its end, so the server need not be told. */
 static void reader_taken(struct beam_reader *reader, uint32_t index)
 {
 	(void)reader;
@@ -215,7 +217,7 @@ static int reader_check(struct beam_reader *reader)
 	if (!r->talk.welcomed)
 		return -EINVAL;
 	if (r->talk.checking)
-		return 0; /* the answer to the one under way is the answer to this one */
+		return 0; /* the pending answer also answers this one */
 	r->talk.checking = r->check_unsent = true;
 	return say_due(r);
 }
@@ -232,7 +234,8 @@ static void reader_close(struct beam_reader **reader, uint64_t bytes, uint64_t m
 						 .done = {.bytes = bytes, .ms = ms}};
 		uint64_t end_ms = beam_now_ms() + 1000;
 
-		/* Until its completion: a queue pair that is destroyed takes its SENDs along. */
+		/* Wait for its completion: destroying a queue pair discards SENDs that are still
+		 * queued. */
 		if (!say(r, &done))
 			while (r->link.nunsent < r->link.nsends && beam_now_ms() < end_ms &&
 			       r->base.ops->next(&r->base, &event, 20) >= 0)
@@ -312,7 +315,7 @@ static int take_placed(struct verbs_reader *r, const struct beam_wire_placed *pl
 
 /* ---- events --------------------------------------------------------------------------------- */
 
-/* The next event in the mail at hand. 1, 0 when it is used up, or a code. */
+/* Parses the mail at hand. Returns 1 with the next event, 0 when the mail is used up, or a code. */
 static int parse(struct verbs_reader *r, struct beam_reader_event *event)
 {
 	while (r->mail && r->mail_at < r->mail_bytes) {
@@ -353,7 +356,7 @@ static void measure_gap(struct verbs_reader *r)
 	r->last_ns = now;
 }
 
-/* One completion. 1 with *event, 0 without, or a code. */
+/* Handles one completion. Returns 1 with *event, 0 without one, or a code. */
 static int complete(struct verbs_reader *r, const struct ibv_wc *wc,
 		    struct beam_reader_event *event)
 {
@@ -389,7 +392,7 @@ static int complete(struct verbs_reader *r, const struct ibv_wc *wc,
 	return 1;
 }
 
-/* Looks for one completion; for a moment longer when the next is near. */
+/* Polls for one completion, for a moment longer when the next one is expected soon. */
 static int poll_once(struct verbs_reader *r, struct ibv_wc *wc)
 {
 	uint64_t end_ns = in_flight(r) && r->gap_ns < SPIN_NS ? beam_now_ns() + SPIN_NS : 0;
@@ -401,7 +404,8 @@ static int poll_once(struct verbs_reader *r, struct ibv_wc *wc)
 	return n;
 }
 
-/* 1 with *event; 0 when nothing lies ready, and then the queue is armed; or a code. */
+/* Returns 1 with *event; 0 when nothing is ready (the completion queue is armed then); or a code.
+ */
 static int take_ready(struct verbs_reader *r, struct beam_reader_event *event)
 {
 	struct ibv_wc wc;
@@ -425,7 +429,8 @@ static int take_ready(struct verbs_reader *r, struct beam_reader_event *event)
 	return n;
 }
 
-/* The end of the connection, by rdma_cm. What was completed before it is taken first. */
+/* Handles the end of the connection, as rdma_cm reports it. Completions before it are handled
+ * first. */
 static int take_cm_event(struct verbs_reader *r)
 {
 	int type = verbs_next_event(r->events, 0, NULL);
@@ -456,13 +461,13 @@ static int reader_next(struct beam_reader *reader, struct beam_reader_event *eve
 		int wait_ms = now < deadline ? (int)(deadline - now) : 0;
 		struct epoll_event ready[2];
 
-		/* Wakes at least for the next PROGRESS. */
+		/* Wake at least for the next PROGRESS. */
 		if (timeout_ms < 0 || wait_ms > VERBS_PROGRESS_MS)
 			wait_ms = VERBS_PROGRESS_MS;
 		int nready = epoll_wait(r->epoll, ready, 2, wait_ms);
 
 		if (nready > 0) {
-			/* Both may be ready: completions first. */
+			/* Both may be ready: handle completions first. */
 			verbs_link_quiet(&r->link);
 			n = take_ready(r, event);
 			if (n)

@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: BSD-3-Clause
- * A session's memory as its device knows it: of the image what is sealed, to the byte, neighbours
- * together. On the worker's thread. */
+ *
+ * Registers a session's part of the image: exactly the bytes of sealed segments, with neighbouring
+ * segments in one memory region. Runs on the worker's thread.
+ */
 #include "verbs_session.h"
 
 #include <errno.h>
 #include <stdlib.h>
 
-#define MR_MAX_BYTES (1ull << 30) /* some devices take no more than 2 GiB */
+#define MR_MAX_BYTES (1ull << 30) /* some devices accept no more than 2 GiB */
 
 static int keep_mr(struct verbs_session *session, struct ibv_mr *mr)
 {
@@ -23,7 +25,7 @@ static int keep_mr(struct verbs_session *session, struct ibv_mr *mr)
 	return 0;
 }
 
-/* Registers batch[from..to), which is one run of memory, to the byte. */
+/* Registers exactly the bytes of batch[from..to), which are contiguous in memory. */
 static int register_run(struct verbs_session *session, uint32_t from, uint32_t to)
 {
 	const struct verbs_place *last = &session->batch[to - 1];

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause
- * The verbs server: places, time limits, the rate, fences. A fence is over when every session of
- * the image is gone, and a session is gone when the worker has destroyed its queue pair. */
+ *
+ * The verbs server: places, time limits, rate limit, and fences. A fence is complete when every
+ * session of the image is gone; a session is gone when the worker has destroyed its queue pair.
+ */
 #include "verbs_session.h"
 
 #include <errno.h>
@@ -19,7 +21,7 @@
 #define IDLE_STALLS 5 /* silent sessions are dropped after this many stall timeouts */
 #define CONNECT_MS  10000
 #define TICK_MS     100
-#define BURST_MS    200 /* of the rate, that may be announced at once */
+#define BURST_MS    200 /* share of the rate that may be announced at once */
 
 static struct verbs_server *of(struct beam_server *server)
 {
@@ -55,7 +57,7 @@ static void tell_positions(struct verbs_server *server)
 	for (uint32_t position = 1; place; position++) {
 		struct verbs_session *session = of_place(place);
 
-		place = place->next; /* a session that ends leaves the queue */
+		place = place->next; /* read before: a session that ends leaves the queue */
 		session->waits = (struct beam_wire_waiting){position, waiting};
 		verbs_session_pump(session);
 	}
@@ -63,7 +65,7 @@ static void tell_positions(struct verbs_server *server)
 
 /* ---- rate ----------------------------------------------------------------------------------- */
 
-/* The server does not see the READs; what it can hold back is the next segment's key. */
+/* The server does not see the READs. What it can delay is the key of the next segment. */
 int64_t verbs_server_allowed(struct verbs_server *server)
 {
 	if (!server->rate)
@@ -73,7 +75,7 @@ int64_t verbs_server_allowed(struct verbs_server *server)
 	double earned = (double)server->rate * (double)(now - server->refilled_ms) / 1000;
 
 	if (earned < 1)
-		return server->allowed; /* the time stays on the account: slow rates add up */
+		return server->allowed; /* keep the time, so that slow rates add up */
 	server->refilled_ms = now;
 	if (earned >= (double)(burst - server->allowed))
 		server->allowed = burst;
@@ -84,7 +86,7 @@ int64_t verbs_server_allowed(struct verbs_server *server)
 
 /* ---- time ----------------------------------------------------------------------------------- */
 
-/* A reader speaks only now and then while it reads (VERBS_PROGRESS_MS). */
+/* While it reads, a reader sends messages only rarely (every VERBS_PROGRESS_MS). */
 static uint64_t silence_ms(const struct verbs_server *server)
 {
 	uint64_t ms = IDLE_STALLS * server->stall_ms;
@@ -92,7 +94,7 @@ static uint64_t silence_ms(const struct verbs_server *server)
 	return ms < VERBS_SILENT_MS ? VERBS_SILENT_MS : ms;
 }
 
-/* When something is due for a session: its end if nothing comes until then. */
+/* The time at which the session ends unless something happens before. */
 static uint64_t end_ms(const struct verbs_server *server, const struct verbs_session *s)
 {
 	uint64_t end = UINT64_MAX;
@@ -113,7 +115,8 @@ static void on_tick(void *arg)
 	uint64_t now = beam_now_ms();
 
 	for (struct verbs_session *s = server->sessions; s; s = s->next) {
-		/* Mails that were sent wake nobody; the reader's words may lie there too. */
+		/* Completed sends wake nobody, so poll first; messages of the reader may have
+		 * arrived, too. */
 		if (end_ms(server, s) <= now && s->state != VERBS_CONNECTING)
 			verbs_session_poll(s);
 		if (end_ms(server, s) <= now)
@@ -124,8 +127,9 @@ static void on_tick(void *arg)
 	verbs_server_settle(server);
 }
 
-/* The next moment at which time alone changes something: while readers READ, that is far away, and
- * the processor is left alone. A tick that is too early by now sets the next one. */
+/* Sets the tick to the next moment at which time alone changes something. While readers READ that
+ * is far away, and the processor can stay idle. If the tick turns out to be too early, it sets the
+ * next one. */
 static void set_tick(struct verbs_server *server)
 {
 	uint64_t due = UINT64_MAX;
@@ -143,7 +147,7 @@ static void set_tick(struct verbs_server *server)
 	}
 	uint64_t now = beam_now_ms(), at = due > now + TICK_MS ? due : now + TICK_MS;
 
-	/* What is due at once must not be put off by what happens before it. */
+	/* Do not let other events postpone a tick that is due. */
 	if (server->tick && (server->tick_ms == at || (server->tick_ms < at && at != due)))
 		return;
 	server->tick_ms = at;
@@ -151,7 +155,7 @@ static void set_tick(struct verbs_server *server)
 		beam_log(BEAM_LOG_WARNING, "no memory for the timeouts of pulls");
 }
 
-/* Sessions are freed by their end jobs only, never while a list of them is walked. */
+/* Sessions are freed only when their end jobs are done, never while the list is walked. */
 void verbs_server_settle(struct verbs_server *server)
 {
 	struct place *next;
@@ -182,7 +186,7 @@ static void on_stopped(void *arg)
 	server->stopped(server->stopped_arg);
 }
 
-/* By a timer: the worker, which close frees, is still at the job that was its last. */
+/* Use a timer, because close frees the worker, which is still busy with its last job here. */
 static void tell_stopped(struct verbs_server *server)
 {
 	if (!server->sessions && beam_timer_set(server->loop, 0, on_stopped, server, &server->tick))
@@ -206,14 +210,14 @@ void verbs_server_gone(struct verbs_session *session)
 	free(session);
 	server->images->release(server->images->ctx, image);
 	if (fenced && !server_sessions((struct beam_server *)server, image))
-		fenced(fenced_arg); /* the image may be gone after this */
+		fenced(fenced_arg); /* the image may be gone after this call */
 	if (server->stopping)
 		tell_stopped(server);
 	else
 		verbs_server_settle(server);
 }
 
-/* A session's keys are good for all that it was told of, until its end. */
+/* A session's keys for all segments announced to it are valid until its end. */
 static bool server_done(struct beam_server *base, struct beam_served *image, uint32_t index)
 {
 	(void)index;
@@ -226,7 +230,7 @@ static uint32_t server_drop(struct beam_server *base, struct beam_served *image,
 	uint32_t n = 0;
 
 	(void)index;
-	(void)why; /* a queue pair that is cut carries no words */
+	(void)why; /* a message cannot be sent over a queue pair that is cut */
 	for (struct verbs_session *s = of(base)->sessions; s; s = s->next) {
 		if (s->image != image || s->state == VERBS_ENDING)
 			continue;
@@ -241,13 +245,15 @@ static int server_revoke(struct beam_server *base, struct beam_served *image, co
 {
 	struct verbs_server *server = of(base);
 
-	(void)why; /* a queue pair that is cut carries no words: the next ticket tells */
+	/* A message cannot be sent over a queue pair that is cut; the reader learns the reason with
+	 * its next ticket. */
+	(void)why;
 	if (!server_sessions(base, image))
 		return 0;
 	for (struct verbs_session *s = server->sessions; s; s = s->next) {
 		if (s->image != image)
 			continue;
-		s->fenced = fenced; /* called by whichever is the last to go */
+		s->fenced = fenced; /* called by the last session to go */
 		s->fenced_arg = arg;
 		verbs_session_end(s, BEAM_E_STALE);
 	}
@@ -332,7 +338,7 @@ static int server_stop(struct beam_server *base, void (*stopped)(void *arg), voi
 	return server->sessions ? -EAGAIN : 0;
 }
 
-/* Its sessions are gone, so that the worker has nothing left to do. */
+/* All sessions are gone, so the worker has nothing left to do. */
 static void server_close(struct beam_server **base)
 {
 	if (!*base)
@@ -351,7 +357,7 @@ static void server_close(struct beam_server **base)
 
 #define CM_FILE "/dev/infiniband/rdma_cm"
 
-/* What keeps us from a device; rdma_cm calls everything ENOENT or ENODEV. */
+/* Explains why no device can be used; rdma_cm reports only ENOENT or ENODEV. */
 static void tell_lack(char error_text[BEAM_TEXT_BYTES])
 {
 	if (!access(CM_FILE, R_OK | W_OK))
@@ -367,7 +373,7 @@ static void tell_lack(char error_text[BEAM_TEXT_BYTES])
 static int server_open(const struct beam_server_opts *opts, char error_text[BEAM_TEXT_BYTES],
 		       struct beam_server **out)
 {
-	/* Most hosts have none, and this is asked time and again. */
+	/* Most hosts have no device, and this is called again and again. */
 	if (!verbs_device_any()) {
 		snprintf(error_text, BEAM_TEXT_BYTES, "no RDMA device here (see: rdma link)");
 		return -ENODEV;

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause
- * One reader's session. Segments are told in batches: those sealed since the last batch are found,
- * registered by the worker (neighbours in memory together), and told with their keys. */
+ *
+ * One reader's session. Segments are announced in batches: find those sealed since the last batch,
+ * let the worker register them (neighbours in memory together), then announce them with their keys.
+ */
 #include "verbs_session.h"
 
 #include <errno.h>
@@ -129,7 +131,7 @@ static void discover(struct verbs_session *session)
 	if (!session->discover || session->registering || session->ntold < session->nbatch)
 		return;
 	session->nbatch = session->ntold = 0;
-	/* Asked first: what is sealed when it says yes is all there is. */
+	/* Ask this first: if it says yes, the segments sealed by now are all there are. */
 	session->complete.type = BEAM_WIRE_COMPLETE;
 	bool complete = images->complete(images->ctx, session->image, &session->complete.complete);
 	int all = untold_walk(&session->untold, images, session->image, &visit);
@@ -165,7 +167,7 @@ static uint32_t put_place(struct verbs_session *session, uint8_t *out)
 	return (uint32_t)(n + beam_wire_encode(&sealed, out + n));
 }
 
-/* Fills one mail with what there is to say. Its bytes; 0: nothing. */
+/* Fills one mail with messages that are due. Returns its length in bytes; 0: nothing is due. */
 static uint32_t fill(struct verbs_session *session, uint8_t *mail)
 {
 	struct beam_wire_message m;
@@ -214,8 +216,8 @@ void verbs_session_serve(struct verbs_session *session)
 
 /* ---- what the reader says ------------------------------------------------------------------- */
 
-/* The reader counts: nobody else sees its READs. It can lie to the statistics, but not upwards
- * beyond what it was told of three times over. */
+/* The reader reports what it has read, since nobody else sees its READs. It can distort the
+ * statistics, but only up to three times the bytes announced to it. */
 static void count_read(struct verbs_session *session, uint64_t bytes)
 {
 	const struct beam_serve_images *images = session->server->images;
@@ -267,9 +269,10 @@ static void receive(struct verbs_session *session, const struct ibv_wc *wc)
 		verbs_session_end(session, err);
 }
 
-/* The device put the queue pair into error, which it does by itself for one reason: its reader asked
- * for what has no key here. Some devices tell so by an event, soft-RoCE only by flushed receives. A
- * device that is gone flushes them too, but answers no more. */
+/* The device has moved the queue pair to the error state. It does that by itself only when the
+ * reader asked for something that it has no key for. Some devices report this by an event,
+ * soft-RoCE only by flushed receives. A device that is gone flushes receives as well, but then it
+ * no longer answers queries. */
 static bool was_denied(const struct verbs_session *session, const struct ibv_wc *wc)
 {
 	const struct rdma_cm_id *id = session->link.id;
@@ -281,7 +284,7 @@ static bool was_denied(const struct verbs_session *session, const struct ibv_wc 
 
 static void fail(struct verbs_session *session, const struct ibv_wc *wc)
 {
-	/* The device may have more to say of why. */
+	/* The device may have an event with more details. */
 	verbs_server_async(session->server, session->link.id->verbs);
 	if (session->state == VERBS_ENDING)
 		return;
@@ -307,14 +310,15 @@ static void complete(struct verbs_session *session, const struct ibv_wc *wc, uin
 	}
 }
 
-/* Takes what has been completed, and arms the queue: for the reader's words and for errors, and for
- * mails that were sent only when all are under way. Else nothing wakes the daemon while readers READ. */
+/* Handles completions and arms the queue: for messages of the reader and for errors; and for
+ * completed sends only when all mails are in use. So nothing else wakes the daemon while readers
+ * READ. */
 static void collect(struct verbs_session *session)
 {
 	struct ibv_wc wc[16];
 	int n = 1;
 
-	/* Looked at once more after it was armed: what came between would wake nobody. */
+	/* Poll once more after arming: completions that came in between would wake nobody. */
 	for (bool armed = false; session->state != VERBS_ENDING && (n > 0 || !armed);) {
 		n = ibv_poll_cq(session->link.cq, 16, wc);
 		uint64_t now = n > 0 ? beam_now_ms() : 0;
@@ -347,7 +351,7 @@ static void send_filled(struct verbs_session *session)
 		session->unsent_ms = beam_now_ms();
 }
 
-/* A mail to fill, or NULL: then the queue is armed for the next one that is sent. */
+/* Returns a mail to fill, or NULL; then the queue is armed for the next completed send. */
 static uint8_t *free_mail(struct verbs_session *session)
 {
 	uint8_t *mail = verbs_link_mail(&session->link);
@@ -359,7 +363,8 @@ static uint8_t *free_mail(struct verbs_session *session)
 	return session->state == VERBS_ENDING ? NULL : verbs_link_mail(&session->link);
 }
 
-/* Fills a mail, or finds what the next one can be filled with. False: nothing more for now. */
+/* Fills a mail, or finds segments for the next one. Returns false when there is nothing more for
+ * now. */
 static bool prepare(struct verbs_session *session)
 {
 	if (session->state != VERBS_SERVED && session->state != VERBS_WAITING)
@@ -378,8 +383,8 @@ static bool prepare(struct verbs_session *session)
 	return !session->registering;
 }
 
-/* What there is to say goes to the device at once: a reader that has the first keys begins to read, and
- * what its reads then meet is a daemon that sleeps. */
+/* Hands everything to the device at once: a reader with the first keys starts to read, and after
+ * that the daemon should be asleep rather than take processor time from its reads. */
 void verbs_session_pump(struct verbs_session *session)
 {
 	if (session->state == VERBS_SERVED)

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * What the parts of the verbs server share: verbs_server.c owns who has a place and the fences,
- * verbs_listen.c who may connect, verbs_session.c one session's life and words. A session's objects
- * belong to the loop until it ends, to the worker from then on; its image is given back when the
- * worker has destroyed its queue pair and deregistered its memory, not before.
+ * Shared by the parts of the verbs server: verbs_server.c has the places and fences, verbs_listen.c
+ * decides who may connect, verbs_session.c has one session's life and messages. A session's objects
+ * belong to the loop until the session ends, and to the worker from then on. Its image is released
+ * only after the worker has destroyed the queue pair and deregistered the memory.
  */
 #ifndef BEAM_VERBS_SESSION_H
 #define BEAM_VERBS_SESSION_H
@@ -23,10 +23,10 @@ enum verbs_state {
 	VERBS_CONNECTING, /* accepted, not established */
 	VERBS_WAITING,    /* all places are taken */
 	VERBS_SERVED,
-	VERBS_ENDING, /* the worker takes it down */
+	VERBS_ENDING, /* the worker tears it down */
 };
 
-/* A sealed segment on its way to the reader. */
+/* A sealed segment that is being registered and announced. */
 struct verbs_place {
 	const uint8_t *base;
 	uint64_t crc;
@@ -42,14 +42,15 @@ struct verbs_session {
 	struct beam_watch *watch;
 	char peer[BEAM_ADDR_BYTES];
 	uint64_t start_ms, heard_ms;
-	uint64_t unsent_ms; /* since when a SEND waits for its completion; 0: none does */
+	/* Since when a SEND has been waiting for its completion; 0: none is. */
+	uint64_t unsent_ms;
 	struct beam_served *image;
 	struct beam_wire_welcome welcome;
 	struct place place;
 	struct beam_wire_waiting waits, told;
 	bool welcomed;
 	int code;                  /* why it ended */
-	void (*fenced)(void *arg); /* a fence waits for the image's sessions */
+	void (*fenced)(void *arg); /* called for a fence that waits for the image's sessions */
 	void *fenced_arg;
 	uint64_t read_bytes;
 
@@ -57,7 +58,7 @@ struct verbs_session {
 	struct beam_wire_message complete;
 	struct untold untold;
 
-	/* One batch at a time: found, registered by the worker, told. */
+	/* One batch at a time: found, registered by the worker, announced. */
 	struct verbs_place batch[VERBS_BATCH];
 	uint32_t nbatch, ntold;
 	bool registering;
@@ -67,7 +68,7 @@ struct verbs_session {
 	uint32_t nmrs, mrs_cap;
 	uint64_t batch_registered, registered_bytes, told_bytes;
 
-	uint32_t checks[VERBS_READER_MAILS * 8]; /* tags to answer */
+	uint32_t checks[VERBS_READER_MAILS * 8]; /* tags of CHECKs to answer */
 	uint32_t nchecks;
 };
 
@@ -81,8 +82,9 @@ struct verbs_server {
 	const struct beam_serve_images *images;
 	struct places places;
 	uint64_t stall_ms;
-	uint64_t rate;   /* bytes per second that are announced, 0: no limit */
-	int64_t allowed; /* bytes that may be announced now; below 0 after a large one */
+	uint64_t rate; /* announced bytes per second, 0: no limit */
+	/* Bytes that may be announced now; negative after a large segment. */
+	int64_t allowed;
 	uint64_t refilled_ms;
 	struct rdma_event_channel *events;
 	struct beam_watch *events_watch;
@@ -90,19 +92,19 @@ struct verbs_server {
 	uint32_t nlisteners;
 	uint32_t port;
 	bool no_names;
-	char missing[VERBS_LISTENERS][BEAM_ADDR_BYTES]; /* to be listened at, if they can be */
+	char missing[VERBS_LISTENERS][BEAM_ADDR_BYTES]; /* could not be listened on yet */
 	uint32_t nmissing;
 	struct beam_timer *listen_timer;
-	struct ibv_context **devices; /* rdma_cm's, held so that it does not close them */
+	struct ibv_context **devices; /* rdma_cm's; held so that it does not close them */
 	struct verbs_async asyncs[VERBS_DEVICES];
 	struct verbs_worker *worker;
 	struct verbs_session *sessions; /* oldest first */
 	struct beam_timer *tick;
-	uint64_t tick_ms; /* when it is set for */
+	uint64_t tick_ms; /* when the tick is due */
 	bool stopping;
 	void (*stopped)(void *arg);
 	void *stopped_arg;
-	void (*lost)(void *arg); /* NULL: nobody is to be told, or was */
+	void (*lost)(void *arg); /* NULL: not wanted, or called already */
 	void *lost_arg;
 	struct beam_timer *lost_timer;
 	struct beam_server_device device;
@@ -110,50 +112,52 @@ struct verbs_server {
 
 /* ---- verbs_session.c ------------------------------------------------------------------------ */
 
-/* Builds an authorized connection's objects and accepts it. Takes the image and the id; on failure
- * neither. 0 or -errno. */
+/* Builds the objects of an authorized connection and accepts it. Takes over the image and the id;
+ * on failure neither. Returns 0 or -errno. */
 int verbs_session_start(struct verbs_server *server, struct rdma_cm_id *id,
 			const struct rdma_conn_param *asked, struct beam_served *image,
 			const struct beam_wire_welcome *welcome, const char *peer);
 void verbs_session_serve(struct verbs_session *session);
-/* Finds, registers, tells what there is; sends what is owed. */
+/* Finds, registers and announces segments, and sends whatever is due. */
 void verbs_session_pump(struct verbs_session *session);
-/* Takes what has been completed, then pumps. */
+/* Handles completions, then pumps. */
 void verbs_session_poll(struct verbs_session *session);
-/* Ends it. `code` 0: the reader was done. */
+/* Ends the session. `code` 0: the reader was done. */
 void verbs_session_end(struct verbs_session *session, int code);
-/* Ends it, with a line in the log, for an access that it had no key for. */
+/* Ends the session, with a line in the log, because it accessed memory that it had no key for. */
 void verbs_session_deny(struct verbs_session *session);
 
 /* ---- verbs_register.c: on the worker's thread ------------------------------------------------- */
 
-/* Sorts the batch by address, registers it and fills in its keys. 0 or -errno; what was registered
- * stays so until the session's end. */
+/* Sorts the batch by address, registers it and fills in the keys. Returns 0 or -errno; memory that
+ * was registered stays so until the session's end. */
 int verbs_register_batch(struct verbs_session *session);
-/* All of it. The queue pair must be gone. */
+/* Deregisters all memory of the session. The queue pair must be destroyed before. */
 void verbs_deregister(struct verbs_session *session);
 
 /* ---- verbs_server.c ------------------------------------------------------------------------- */
 
-/* BEAM_E_BUSY, with the line in `text`, when too many wait already. */
+/* Returns 0, or BEAM_E_BUSY with the line in `text` when too many wait already. */
 int verbs_server_has_room(const struct verbs_server *server, char text[BEAM_TEXT_BYTES]);
-/* Places, positions, the tick: after anything has changed. */
+/* To be called after any change: fills free places, reports queue positions, sets the tick. */
 void verbs_server_settle(struct verbs_server *server);
-/* The session's objects are gone: gives its image back, completes fences, frees it. */
+/* Called when the session's objects are destroyed: releases its image, completes fences, frees it.
+ */
 void verbs_server_gone(struct verbs_session *session);
-/* Bytes that the rate allows to be announced now; <= 0: none before the next tick. */
+/* Returns the bytes that the rate limit allows to announce now; <= 0: none before the next tick. */
 int64_t verbs_server_allowed(struct verbs_server *server);
 
 /* ---- verbs_async.c -------------------------------------------------------------------------- */
 
-/* Listens to all devices that there are now, and holds them. */
+/* Watches all devices that exist now, and holds them open. */
 void verbs_server_watch_all(struct verbs_server *server);
-/* The same, if this one has come since. */
+/* The same, if `device` has appeared since. */
 void verbs_server_watch(struct verbs_server *server, struct ibv_context *device);
 void verbs_server_unwatch(struct verbs_server *server);
-/* What a device has to say of its queue pairs: a READ that was not granted shows here. */
+/* Handles pending events of a device; a READ that was not granted shows there. */
 void verbs_server_async(struct verbs_server *server, struct ibv_context *device);
-/* The device (NULL: not known) is gone, or failed: the server's owner is told, from the loop. */
+/* Called when the device (NULL: unknown) is gone or has failed; the server's owner is notified from
+ * the loop. */
 void verbs_server_lost(struct verbs_server *server, struct ibv_context *device);
 
 /* ---- verbs_listen.c ------------------------------------------------------------------------- */

@@ -1,4 +1,7 @@
-/* SPDX-License-Identifier: BSD-3-Clause */
+/* SPDX-License-Identifier: BSD-3-Clause
+ *
+ * Runs jobs on a pool of one thread (jobs.h) and calls `done` from the event loop.
+ */
 #include "verbs_worker.h"
 
 #include <errno.h>

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * The verbs server's thread for what takes long: registering and deregistering memory, taking queue
- * pairs down. Jobs run one after the other in the order they were given.
+ * The verbs server's thread for slow operations: registering and deregistering memory, tearing down
+ * queue pairs. Jobs run one after the other, in the order in which they were given.
  */
 #ifndef BEAM_VERBS_WORKER_H
 #define BEAM_VERBS_WORKER_H
@@ -12,15 +12,18 @@
 struct verbs_worker;
 
 struct verbs_job {
-	struct beam_job job;                 /* first, and the worker's own */
+	struct beam_job job;                 /* must be first; used by the worker */
 	void (*work)(struct verbs_job *job); /* on the worker's thread */
-	void (*done)(struct verbs_job *job); /* on the loop's, afterwards; the job is the owner's */
+	/* On the loop's thread, afterwards; the job is the owner's again. */
+	void (*done)(struct verbs_job *job);
 };
 
-/* 0 or -errno. */
+/* Starts the thread. Returns 0 or -errno. */
 int verbs_worker_open(struct beam_loop *loop, struct verbs_worker **out);
-/* Works off all jobs, calls every `done`, ends the thread. NULL-safe, clears the pointer. */
+/* Finishes all jobs, calls every `done`, ends the thread. Accepts NULL; clears the pointer. */
 void verbs_worker_close(struct verbs_worker **worker);
+/* Queues a job, which must stay alive until its `done` is called. To be called on the loop's
+ * thread. */
 void verbs_worker_give(struct verbs_worker *worker, struct verbs_job *job);
 
 #endif

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause
- * Signatures over fixed texts of little-endian numbers; each text begins with a label of its own, so
- * that no signature can stand for something else. */
+ *
+ * Signatures over fixed texts of little-endian numbers. Each kind of text begins with its own
+ * label, so that a signature for one kind can never pass as one for another.
+ */
 #include "vouch.h"
 
 #include <errno.h>
@@ -123,7 +125,7 @@ static int sign(const struct beam_voucher *voucher, const uint8_t *text, size_t 
 	return done ? 0 : -ENOMEM;
 }
 
-/* Without memory for the check nothing is vouched for. */
+/* Without memory for the check the signature counts as wrong. */
 static int check(const uint8_t public_key[BEAM_PUBLIC_BYTES], const uint8_t *text, size_t len_bytes,
 		 const uint8_t signature[BEAM_SIGNATURE_BYTES])
 {

@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause
- * The pull protocol's messages to bytes and back, and the proofs of a ticket. Every body has one
- * length, so that a bad length is known from the head alone, before any of it is read. */
+ *
+ * Encodes and decodes the messages of the pull protocol, and computes the proofs of a ticket. Each
+ * type has a body of fixed length, so a wrong length is detected from the head alone, before any of
+ * the body is read.
+ */
 #include "wire.h"
 
 #include <stdbool.h>
@@ -21,7 +24,7 @@
 static_assert(HELLO_BYTES == BEAM_WIRE_HELLO_BYTES, "what rdma_cm's private data can carry");
 static_assert(TEXT_BYTES <= BEAM_WIRE_BODY_MAX, "the longest body fits");
 
-/* Bytes of a type's body; 0 for what is no type. */
+/* Length of a type's body; 0 for an unknown type. */
 static uint32_t body_bytes(uint32_t type)
 {
 	switch (type) {
@@ -125,7 +128,8 @@ static int get_hello(const uint8_t **at, struct beam_wire_hello *hello)
 	get_bytes(at, hello->id, sizeof(hello->id));
 	get_bytes(at, hello->nonce, sizeof(hello->nonce));
 	get_bytes(at, hello->proof, sizeof(hello->proof));
-	/* The version is the session's to refuse, with a text that says which it speaks. */
+	/* A different version is refused by the session, with a text that names the version it
+	 * speaks. */
 	return hello->magic == BEAM_WIRE_MAGIC ? 0 : BEAM_E_PROTO;
 }
 
@@ -147,7 +151,8 @@ static void get_welcome(const uint8_t **at, struct beam_wire_welcome *welcome)
 	welcome->read_max = get32(at);
 }
 
-/* The text ends in at least one NUL and is filled up with NULs: nothing of our stack goes out. */
+/* The text ends in at least one NUL and is padded with NULs, so that nothing of our stack is sent.
+ */
 static void put_text(uint8_t **at, const struct beam_wire_text *text)
 {
 	put32(at, (uint32_t)text->code);
@@ -337,7 +342,8 @@ int beam_wire_decode_hello(const uint8_t *buf, size_t len_bytes, struct beam_wir
 #define WELCOME_LABEL "rdbeam welcome"
 #define TLS_LABEL     "rdbeam tls"
 
-/* What both proofs begin with; the labels differ, so that neither can be sent back as the other. */
+/* The common beginning of both proofs; the labels differ, so that one cannot be sent back as the
+ * other. */
 static void put_proved(uint8_t **at, const char *label, const struct beam_wire_hello *hello)
 {
 	put_bytes(at, label, strlen(label));
@@ -388,7 +394,7 @@ void beam_wire_tls_key(const uint8_t *key, const uint8_t id[BEAM_TICKET_ID_BYTES
 
 void beam_wire_prove_hello(const uint8_t *key, struct beam_wire_hello *hello)
 {
-	/* Without memory for the HMAC the proof is zeros, which the peer refuses. */
+	/* Without memory for the HMAC the proof is all zeros, which the peer refuses. */
 	if (!hello_proof(key, hello, hello->proof))
 		memset(hello->proof, 0, sizeof(hello->proof));
 }

@@ -1,30 +1,32 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * The pull protocol's messages, the same over TCP and (as SENDs) over verbs. Little endian, encoded
- * and decoded field by field. Both sides check every length and count before use.
+ * The messages of the pull protocol, the same over TCP and (as SENDs) over verbs. Little endian,
+ * encoded and decoded field by field. Both sides check every length and count before using it.
  *
- *	reader                                  server (rdbeamd)
- *	HELLO   ticket id, nonce, proof  --->
- *	        <--- WELCOME  generation, sizes, proof of the server      or REFUSED
- *	        <--- SEALED   index, len, crc     for each segment once it is sealed, in any order
- *	        <--- PLACED   index, rkey, address: before its SEALED; over verbs only
- *	        <--- VOUCHED  index, digest, signature: before its SEALED, if HELLO asked for it; over
- *	                      TCP only
- *	        <--- COMPLETE total, bytes, crc   once, when the image is whole
- *	READ    index, offset, len, tag  --->     TCP only; over verbs the reader READs by itself
- *	        <--- DATA     tag, len, then len bytes   (TCP only), in the order of the READs
- *	CHECK   tag                      --->     "is the generation still valid?"
- *	        <--- VALID    tag                 or STALE
- *	TAKEN   index                    --->     the reader has it, checked, and reads it no more: its
- *	                                          memory may be used again for a later segment
- *	PROGRESS bytes read, ms          --->     each 20 seconds; over verbs only, where the server sees
- *	                                          nothing of the READs
- *	DONE    bytes read, ms           --->     the reader has all; the server closes
- * At any time the server may say STALE (the generation was revoked) or FAILED (text), and close.
- * A session starts as HELLO within 2 s; a session that reads nothing for stall-timeout is dropped.
+ *   reader                                  server (rdbeamd)
+ *   HELLO     ticket id, nonce, proof  --->
+ *             <---  WELCOME   generation, sizes, proof of the server; or REFUSED
+ *             <---  SEALED    index, len, crc: for each segment once it is sealed, in any order
+ *             <---  PLACED    index, rkey, address: before its SEALED; verbs only
+ *             <---  VOUCHED   index, digest, signature: before its SEALED, if HELLO requested
+ *                             it; TCP only
+ *             <---  COMPLETE  total, bytes, crc: once, when the image is complete
+ *   READ      index, offset, len, tag  --->   TCP only; over verbs the reader READs by itself
+ *             <---  DATA      tag, len, then len bytes: in the order of the READs; TCP only
+ *   CHECK     tag                      --->   "is the generation still valid?"
+ *             <---  VALID     tag; or STALE
+ *   TAKEN     index                    --->   the reader has checked the segment and will not
+ *                                             read it again: its memory may be reused for a
+ *                                             later segment
+ *   PROGRESS  bytes read, ms           --->   every 20 seconds; verbs only, where the server
+ *                                             does not see the READs
+ *   DONE      bytes read, ms           --->   the reader has everything; the server closes
  *
- * Over TCP all of it may travel in TLS 1.3 (channel.h), whose pre-shared key has the ticket's id for
- * identity and is HMAC-SHA256(ticket key, "rdbeam tls" | id).
+ * At any time the server may send STALE (the generation was revoked) or FAILED (text), and close.
+ * HELLO must come within 2 s; a session that does not read for stall-timeout is dropped.
+ *
+ * Over TCP all of this may travel in TLS 1.3 (channel.h), with a pre-shared key whose identity is
+ * the ticket's id and whose value is HMAC-SHA256(ticket key, "rdbeam tls" | id).
  *
  * proof  = HMAC-SHA256(ticket key, "rdbeam hello" | id | reader nonce)
  * answer = HMAC-SHA256(ticket key, "rdbeam welcome" | id | reader nonce | gen)
@@ -59,7 +61,8 @@ enum beam_wire_type {
 	BEAM_WIRE_STALE,
 	BEAM_WIRE_DONE,
 	BEAM_WIRE_FAILED,
-	BEAM_WIRE_WAITING, /* before WELCOME: all places are taken; position in the queue */
+	/* Before WELCOME: all places are taken; tells the position in the queue. */
+	BEAM_WIRE_WAITING,
 	BEAM_WIRE_PLACED,
 	BEAM_WIRE_PROGRESS,
 	BEAM_WIRE_TAKEN,
@@ -68,12 +71,12 @@ enum beam_wire_type {
 
 /* Every message: type (u16), flags (u16, 0), body length (u32), body. */
 #define BEAM_WIRE_HEAD_BYTES 8
-#define BEAM_WIRE_BODY_MAX   512        /* of all messages but DATA */
+#define BEAM_WIRE_BODY_MAX   512        /* of all messages, without DATA's payload */
 #define BEAM_WIRE_READ_MAX   (4u << 20) /* most bytes of one READ */
 
-#define BEAM_HELLO_VOUCHED 1 /* wants each segment vouched for (vouch.h) */
+#define BEAM_HELLO_VOUCHED 1 /* each segment must be signed (vouch.h) */
 
-/* 56 bytes of body: what rdma_cm's private data can carry. */
+/* A body of 56 bytes, which is as much as rdma_cm's private data can carry. */
 struct beam_wire_hello {
 	uint32_t magic;
 	uint16_t version;
@@ -115,7 +118,8 @@ struct beam_wire_data {
 	uint32_t len_bytes; /* payload bytes that follow the body */
 };
 
-struct beam_wire_tag { /* CHECK, VALID */
+/* CHECK, VALID */
+struct beam_wire_tag {
 	uint32_t tag;
 };
 
@@ -123,18 +127,19 @@ struct beam_wire_taken {
 	uint32_t index;
 };
 
-struct beam_wire_done { /* DONE, PROGRESS */
+/* DONE, PROGRESS */
+struct beam_wire_done {
 	uint64_t bytes;
 	uint64_t ms;
 };
 
 struct beam_wire_placed {
 	uint32_t index;
-	uint32_t rkey; /* good for this segment's bytes, on this connection */
+	uint32_t rkey; /* valid for this segment's bytes on this connection */
 	uint64_t address;
 };
 
-/* That the primary made this segment, or (BEAM_VOUCH_IMAGE, before COMPLETE) this image. */
+/* The primary's signature of a segment, or (BEAM_VOUCH_IMAGE, before COMPLETE) of the image. */
 struct beam_wire_vouched {
 	uint32_t index;
 	uint32_t pad;
@@ -143,14 +148,15 @@ struct beam_wire_vouched {
 };
 #define BEAM_VOUCH_IMAGE UINT32_MAX
 
-struct beam_wire_text { /* REFUSED, FAILED, STALE */
+/* REFUSED, FAILED, STALE */
+struct beam_wire_text {
 	int32_t code;
 	char text[BEAM_TEXT_BYTES];
 };
 
 struct beam_wire_waiting {
 	uint32_t position; /* 1: next */
-	uint32_t waiting;  /* how many wait, this one included */
+	uint32_t waiting;  /* number of waiting sessions, including this one */
 };
 
 struct beam_wire_message {
@@ -175,27 +181,29 @@ struct beam_wire_message {
 
 #define BEAM_WIRE_MESSAGE_MAX (BEAM_WIRE_HEAD_BYTES + BEAM_WIRE_BODY_MAX)
 
-/* Encodes head and body into `out` (room for BEAM_WIRE_MESSAGE_MAX). Returns the bytes. */
+/* Encodes head and body into `out` (room for BEAM_WIRE_MESSAGE_MAX). Returns the length in bytes.
+ */
 size_t beam_wire_encode(const struct beam_wire_message *message, uint8_t *out);
 
-/* Decodes one message from buf. Returns the bytes it takes (for DATA without the payload), 0 when
- * more bytes are needed, BEAM_E_PROTO on anything wrong: type, flags, body length, a text without
- * end. */
+/* Decodes one message from buf. Returns the number of bytes it occupies (for DATA without the
+ * payload), 0 when more bytes are needed, or BEAM_E_PROTO when anything is wrong: type, flags, body
+ * length, an unterminated text. */
 int beam_wire_decode(const uint8_t *buf, size_t len_bytes, struct beam_wire_message *out);
 
-/* HELLO as rdma_cm's private data carries it: the body alone. Decode: 0 or BEAM_E_PROTO; more bytes
- * than a body may follow, as rdma_cm pads. */
+/* HELLO as carried in rdma_cm's private data: only the body. Decoding returns 0 or BEAM_E_PROTO;
+ * the body may be followed by more bytes, as rdma_cm pads. */
 #define BEAM_WIRE_HELLO_BYTES 56
 void beam_wire_encode_hello(const struct beam_wire_hello *hello,
 			    uint8_t out[BEAM_WIRE_HELLO_BYTES]);
 int beam_wire_decode_hello(const uint8_t *buf, size_t len_bytes, struct beam_wire_hello *out);
 
-/* The pre-shared key of a TLS connection for the ticket `id`. Without memory for the HMAC it is
- * random: the handshake fails. */
+/* Computes the pre-shared key of a TLS connection for ticket `id`. Without memory for the HMAC the
+ * key is random, so that the handshake fails. */
 void beam_wire_tls_key(const uint8_t *key, const uint8_t id[BEAM_TICKET_ID_BYTES],
 		       uint8_t out[BEAM_PROOF_BYTES]);
 
-/* Fills in hello.proof / welcome.proof; checks compare in constant time: 0 or BEAM_E_DENIED. */
+/* Fill in and check hello.proof and welcome.proof. The checks compare in constant time and return 0
+ * or BEAM_E_DENIED. */
 void beam_wire_prove_hello(const uint8_t *key, struct beam_wire_hello *hello);
 int beam_wire_check_hello(const uint8_t *key, const struct beam_wire_hello *hello);
 void beam_wire_prove_welcome(const uint8_t *key, const struct beam_wire_hello *hello,
