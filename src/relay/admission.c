@@ -1,5 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause
- * The primary's clock of a ticket is ahead of ours by the time that its answer to the join took. */
+ *
+ * Checks tickets that only the primary and this relay can compute. When the relay joins, the
+ * primary starts its clock for tickets before it answers, so that clock is ahead of ours by the
+ * time that its answer took.
+ */
 #include "admission.h"
 
 #include <errno.h>
@@ -9,7 +13,7 @@
 #include "rdbeam/error.h"
 #include "vouch.h"
 
-#define AHEAD_MS 3000 /* an answer that took longer costs tickets, nothing else */
+#define AHEAD_MS 3000 /* an answer slower than this costs tickets, nothing else */
 
 void admission_join(struct admission *admission, const uint8_t key[BEAM_TICKET_KEY_BYTES],
 		    uint64_t now_ms)
@@ -19,7 +23,7 @@ void admission_join(struct admission *admission, const uint8_t key[BEAM_TICKET_K
 	admission->joined_ms = now_ms;
 }
 
-/* 0, or why it cannot be used (again). */
+/* Marks a ticket as used. Returns 0, or a code with the reason why it cannot be used (again). */
 static int use_up(struct admission *admission, const uint8_t id[BEAM_TICKET_ID_BYTES],
 		  uint64_t now_ms, const char **why)
 {

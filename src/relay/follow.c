@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * Off-host backup: waits for a generation, pulls it into a file, removes the oldest. Names sort by
- * time, as the clock had it.
+ * Off-host backup: waits for a new generation, pulls it into a file, and removes the oldest file.
+ * File names sort by time, as the clock showed it then.
  */
 #include <dirent.h>
 #include <errno.h>
@@ -22,7 +22,7 @@
 
 #define NAME_PREFIX   "rdbeam-"
 #define NAME_SUFFIX   ".rdb"
-#define TIME_SHAPE    "00000000T000000Z" /* a digit for each 0 */
+#define TIME_SHAPE    "00000000T000000Z" /* each 0 stands for a digit */
 #define TIME_BYTES    sizeof(TIME_SHAPE)
 #define RETRY_FIRST_S 1
 #define RETRY_LAST_S  30
@@ -34,7 +34,7 @@ struct follower {
 	int dir;
 };
 
-/* Named by make_path: what else is in the directory is somebody's. */
+/* True for names made by make_path; other files in the directory are not ours to remove. */
 static int is_ours(const struct dirent *entry)
 {
 	static const char shape[] = NAME_PREFIX TIME_SHAPE "-";
@@ -60,7 +60,8 @@ static void time_text(char out[TIME_BYTES])
 	strftime(out, TIME_BYTES, "%Y%m%dT%H%M%SZ", &tm);
 }
 
-/* Our files, the oldest first; names[0..n) and names are the caller's to free. -errno. */
+/* Lists our files, oldest first. Returns their number or -errno. The caller frees names[0..n) and
+ * names. */
 static int list(const struct follower *f, struct dirent ***names)
 {
 	int n = scandirat(f->dir, ".", names, is_ours, alphasort);
@@ -87,8 +88,8 @@ static bool is_here(const struct follower *f, const struct beam_gen *gen)
 	return found;
 }
 
-/* How many of the sorted names are of no time to come. What was just pulled never is: the clock may have been put
- * back while it came. */
+/* Counts the sorted names whose time is not in the future. The image just pulled never counts as
+ * future: the clock may have been set back while it arrived. */
 static int count_past(struct dirent **names, int n, const char *pulled)
 {
 	char now[TIME_BYTES];
@@ -101,8 +102,9 @@ static int count_past(struct dirent **names, int n, const char *pulled)
 	return n;
 }
 
-/* What has a time to come is of a clock that was put back since, and older than all the rest: else what was
- * just written would be the first to go. */
+/* Files with a time in the future were written before the clock was set back, so they are older
+ * than all others. If they counted as the newest, the file just written would be the first to be
+ * removed. */
 static void remove_oldest(const struct follower *f, const char *path)
 {
 	const char *pulled = path + strlen(f->opts->dir) + strlen("/" NAME_PREFIX);
@@ -157,7 +159,8 @@ static int pull_file(const struct follower *f, const struct beam_gen *gen)
 	return rc;
 }
 
-/* Until the connection breaks. `served`: the primary has let it wait. */
+/* Pulls images until the connection breaks. `served` becomes true once the primary has let us wait.
+ */
 static int pull_files(const struct follower *f, struct beam_redis *redis, bool *served)
 {
 	struct beam_relay_news news = {0};
@@ -194,7 +197,7 @@ static int run(const struct follower *f, char *error)
 			rc = pull_files(f, redis, &served);
 			snprintf(text, sizeof(text), "%s: %.400s", beam_redis_name(redis),
 				 beam_redis_error(redis));
-			/* It answers, but not to this: no use in asking again. */
+			/* The server answers, but refuses: asking again is of no use. */
 			bool is_final = rc == BEAM_E_DENIED || (rc == BEAM_E_SERVER && !begun);
 
 			if (is_final)

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * Two threads. The loop's serves. The puller's keeps one connection to the primary, by which it is a
- * relay: it waits there for a generation, asks for a ticket, pulls, and says what it holds. When the
- * connection breaks it joins anew; what it holds stays.
+ * Two threads. The loop's thread serves readers. The puller's thread keeps one connection to the
+ * primary, by which it registers as a relay: it waits there for a new generation, requests a
+ * ticket, pulls, and reports what it holds. When the connection breaks it joins again and keeps the
+ * images it has.
  */
 #include "relay.h"
 
@@ -25,10 +26,10 @@
 #include "tell.h"
 #include "text.h"
 
-#define NEWS_WAIT_MS   20000 /* twice that, and the primary takes it for gone */
-#define SPEAK_EVERY_MS 500   /* the shortest `timeout` is a second */
+#define NEWS_WAIT_MS   20000 /* after twice this time the primary considers it gone */
+#define SPEAK_EVERY_MS 500   /* the shortest `timeout` of a server is one second */
 #define AGAIN_FIRST_MS 1000
-#define AGAIN_LAST_MS  600000 /* the primary sends all of the image each time */
+#define AGAIN_LAST_MS  600000 /* each attempt makes the primary send the whole image */
 #define RETRY_FIRST_MS 1000
 #define RETRY_LAST_MS  30000
 
@@ -37,15 +38,15 @@ struct relay {
 	beam_relay_report_fn *report;
 	void *report_arg;
 	struct relay_store store;
-	struct admission admission; /* under store.lock */
+	struct admission admission; /* protected by store.lock */
 	struct relay_server server;
 	struct beam_loop *loop;
 	struct beam_watch *signals;
 	pthread_t thread;
 	atomic_bool stop;
 	struct beam_redis *redis; /* the puller's; set and cleared under store.lock */
-	/* The puller's own. */
-	struct beam_served *held; /* NULL: no whole image yet */
+	/* Used by the puller only. */
+	struct beam_served *held; /* NULL: no complete image yet */
 	struct beam_relay_news news;
 	uint64_t spoke_ms;
 };
@@ -66,7 +67,7 @@ int beam_relay_wait(struct beam_redis *redis, const struct beam_relay_news *news
 	int rc = beam_redis_command(redis, &reply, "RDBEAM.RELAY WAIT %s %d", name, wait_ms);
 
 	if (rc)
-		return rc; /* with its line, and nothing more is asked */
+		return rc; /* the error has its line, and the connection is not used any more */
 	beam_redis_set_timeout(redis, timeout_ms);
 	*gen = news->seen;
 	if (reply->type == REDIS_REPLY_NIL)
@@ -82,7 +83,7 @@ void beam_relay_pulled(struct beam_relay_news *news, const struct beam_gen *gen,
 	bool again = news->again_at_ms && news->seen.nonce == gen->nonce &&
 		     news->seen.counter == gen->counter;
 	uint64_t pause_ms = again ? 2 * news->pause_ms : AGAIN_FIRST_MS;
-	bool is_over = !code || code == BEAM_E_STALE; /* here, or not there any more */
+	bool is_over = !code || code == BEAM_E_STALE; /* pulled, or gone from the primary */
 
 	news->seen = *gen;
 	news->pause_ms = pause_ms < AGAIN_LAST_MS ? pause_ms : AGAIN_LAST_MS;
@@ -139,7 +140,7 @@ int beam_relay_refused(const struct beam_redis *redis, int rc, char error[BEAM_R
 	return beam_tell(error, rc, "%s: RDBEAM.RELAY: %s", name, text);
 }
 
-/* 0, or a code with the line in `error`. */
+/* Connects and registers as a relay. Returns 0, or a code with the line in `error`. */
 static int join(struct relay *relay, char *error)
 {
 	const struct beam_relay_opts *opts = &relay->opts;
@@ -176,8 +177,8 @@ static int join(struct relay *relay, char *error)
 	return rc;
 }
 
-/* The image's first segment is on its way: from now on readers may be sent here, for they are told of
- * segments as they come. */
+/* Called when the image's first segment is on its way. From now on readers may be sent here,
+ * because they are told of segments as they arrive. */
 static int begin_image(void *ctx, uint32_t segment_bytes)
 {
 	struct beam_served *image = ctx;
@@ -191,9 +192,10 @@ static int begin_image(void *ctx, uint32_t segment_bytes)
 	return rc ? rc : say(relay, "HOLD", &image->gen);
 }
 
-/* A server with `timeout` closes connections that say nothing for so long, and with this one the primary
- * would forget the relay, and all tickets to it, in mid-pull. What is not held is dropped: nothing
- * happens, and the relay's user may do that. A failure shows when the pull is over. */
+/* A server with `timeout` closes connections that are idle for that long. If it closed this one,
+ * the primary would forget the relay and all tickets for it in the middle of a pull. So send
+ * something: dropping a generation that we do not hold has no effect, and the relay's user may do
+ * it. A failure shows when the pull is over. */
 static void keep_awake(void *arg, const struct beam_pull_progress *now)
 {
 	static const struct beam_gen none = {.counter = 1};
@@ -243,7 +245,8 @@ static int pull_image(struct relay *relay, const struct beam_gen *gen)
 	return rc;
 }
 
-/* Until the connection breaks. `served`: the primary has let it wait. */
+/* Pulls images until the connection breaks. `served` becomes true once the primary has let us wait.
+ */
 static int pull_images(struct relay *relay, bool *served)
 {
 	int rc = 0;
@@ -255,14 +258,15 @@ static int pull_images(struct relay *relay, bool *served)
 		*served |= !rc || rc == -EAGAIN;
 		if (rc == -EAGAIN)
 			rc = 0;
-		/* Where that took time there may be a newer one by now, and the primary wants to hear us. */
+		/* If the wait for room took time, there may be a newer generation by now, and the
+		 * primary must hear from us; so wait for news again. */
 		else if (!rc && !relay_store_wait_for_room(&relay->store, &relay->stop))
 			rc = pull_image(relay, &gen);
 	}
 	return rc;
 }
 
-/* Returns at once when the relay ends. */
+/* Returns early when the relay is stopped. */
 static void rest(struct relay *relay, uint64_t ms)
 {
 	struct timespec at;
@@ -311,12 +315,12 @@ static void on_signal(int fd, uint32_t events, void *arg)
 	struct signalfd_siginfo info;
 
 	(void)events;
-	/* Taken, or it would end the process once signals are let in again. */
+	/* Consume the signal, or it would end the process once signals are unblocked. */
 	if (read(fd, &info, sizeof(info)) == sizeof(info))
 		beam_loop_stop(relay->loop);
 }
 
-/* The puller may wait for an answer: its connection is cut under it. */
+/* The puller may be waiting for an answer, so its connection is shut down under it. */
 static void stop_puller(struct relay *relay)
 {
 	pthread_mutex_lock(&relay->store.lock);

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause
- * What the transport asks, answered from the store. */
+ *
+ * Answers the transport's callbacks from the store.
+ */
 #include "serve.h"
 
 #include <errno.h>
@@ -14,7 +16,8 @@
 #include "rdbeam/error.h"
 #include "vouch.h"
 
-#define IMAGES_MAX 16 /* looked at in one round; there are two, or three for a moment */
+/* Images looked at in one round; there are two, for a moment three. */
+#define IMAGES_MAX 16
 
 static void lock(struct relay_store *store)
 {
@@ -26,7 +29,7 @@ static void unlock(struct relay_store *store)
 	pthread_mutex_unlock(&store->lock);
 }
 
-/* The images as they are now. Only this thread frees them. */
+/* Lists the present images. Only this thread frees images. */
 static size_t list(struct relay_store *store, struct beam_served *out[IMAGES_MAX])
 {
 	size_t n = 0;
@@ -65,7 +68,8 @@ static int authorize(void *ctx, const struct beam_wire_hello *hello, const char 
 	return rc == -ENOENT ? BEAM_E_DENIED : rc;
 }
 
-/* By the id alone: it has a part of the generation's counter, for this. */
+/* Finds the key by the id alone, which contains part of the generation's counter for this purpose.
+ */
 static int ticket_key(void *ctx, const uint8_t id[BEAM_TICKET_ID_BYTES], const char *peer_addr,
 		      uint8_t key[BEAM_TICKET_KEY_BYTES])
 {
@@ -90,13 +94,13 @@ static bool admits(void *ctx, const char *peer_addr)
 	return true;
 }
 
-/* When an image that is over can go, if nobody reads it. */
+/* When an image that is over may be freed, if nobody reads it. */
 static uint64_t free_at_ms(const struct beam_served *image)
 {
 	return image->failed || image->store->short_of_room ? 0 : image->tickets_ms;
 }
 
-/* Frees what is over and not read; the rest is looked at again in time. */
+/* Frees images that are over and not read, and sets a timer for the others. */
 static void sweep(void *arg)
 {
 	struct relay_server *server = arg;
@@ -187,7 +191,7 @@ static bool complete(void *ctx, struct beam_served *image, struct beam_wire_comp
 	return whole;
 }
 
-/* Nobody follows a relay's counts while they change. */
+/* Nobody watches a relay's counts as they change. */
 static void moved(void *ctx)
 {
 	(void)ctx;
@@ -235,7 +239,7 @@ static void on_news(int fd, uint32_t events, void *arg)
 	if (read(fd, &count, sizeof(count)) < 0)
 		return;
 	n = list(server->store, images);
-	/* Held meanwhile: a session that ends would free its image under our hands. */
+	/* Hold references meanwhile: a session that ends would free its image while we use it. */
 	for (size_t i = 0; i < n; i++)
 		images[i]->refs++;
 	for (size_t i = 0; i < n; i++)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * The serving side of a relay: the daemon's own transport over the images of the store. On the loop's
- * thread.
+ * The serving side of a relay: the daemon's TCP transport on top of the images in the store. Runs
+ * on the loop's thread.
  */
 #ifndef RELAY_SERVE_H
 #define RELAY_SERVE_H
@@ -12,15 +12,17 @@
 
 struct relay_server {
 	struct relay_store *store;
-	struct admission *admission; /* under the store's lock */
+	struct admission *admission; /* protected by the store's lock */
 	struct beam_serve_images images;
 	struct beam_server *tcp;
 	struct beam_watch *watch;
 	struct beam_loop *loop;
-	struct beam_timer *sweep; /* when tickets for an image that is over have lapsed */
+	/* Runs when tickets for an image that is over have expired. */
+	struct beam_timer *sweep;
 };
 
-/* Listens and serves. 0, or -errno with error_text. `server` must not move. */
+/* Starts to listen and serve. Returns 0, or -errno with error_text. `server` must not move in
+ * memory. */
 int relay_server_open(struct relay_server *server, const struct beam_server_opts *opts,
 		      char error_text[BEAM_TEXT_BYTES]);
 void relay_server_close(struct relay_server *server);

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause
- * Each segment has a mapping of its own, so that a failed or dropped image goes back piece by piece. */
+ *
+ * Each segment has a mapping of its own, so the memory of a failed or dropped image is returned
+ * piece by piece.
+ */
 #include "store.h"
 
 #include <errno.h>
@@ -15,7 +18,8 @@
 #include "rdbeam/error.h"
 #include "sockets.h"
 
-#define OVER_MAX 1 /* images that are over, beside the newest, when another is begun */
+/* How many images that are over may be kept, beside the newest, when another is begun. */
+#define OVER_MAX 1
 #define WAIT_MS  500
 
 int relay_store_open(struct relay_store *store)
@@ -49,7 +53,7 @@ static void wake_loop(struct relay_store *store)
 {
 	uint64_t one = 1;
 
-	/* Fails only when the counter is full: then it is readable anyhow. */
+	/* Fails only when the counter is full, and then it is readable anyway. */
 	if (write(store->wake, &one, sizeof(one)) < 0)
 		errno = 0;
 }
@@ -63,8 +67,9 @@ static unsigned int count_over(const struct relay_store *store)
 	return n;
 }
 
-/* Readers get to the end of what they began, so a relay behind a slow link, or a slow replica, gets whole
- * images however fast they follow one another here. What that may cost of memory is bounded by waiting. */
+/* Readers may finish what they have begun, so that a relay behind a slow link, or a slow replica,
+ * gets complete images however quickly new ones follow here. Waiting for room limits the memory
+ * that this may cost. */
 bool relay_store_wait_for_room(struct relay_store *store, const atomic_bool *stop)
 {
 	struct timespec until;
@@ -127,7 +132,7 @@ static int sink_room(void *ctx, uint32_t index, uint8_t **buf)
 static void *sink_memory(void *ctx, uint64_t *len_bytes)
 {
 	(void)ctx;
-	*len_bytes = 0; /* each segment is somewhere else */
+	*len_bytes = 0; /* each segment is mapped separately */
 	return NULL;
 }
 
@@ -139,7 +144,7 @@ static void sink_back(void *ctx, uint32_t index, uint8_t *buf)
 	munmap(buf, image->segment_bytes);
 }
 
-/* Room for `index` in the list. The lock is held. */
+/* Makes room for `index` in the list. The caller holds the lock. */
 static int know(struct beam_served *image, uint32_t index)
 {
 	if (index >= image->cap) {
