@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * rdbeam bench: finds the benchmark, and holds the options.
+ * The command rdbeam bench: its options and help text, and the choice of the benchmark.
  */
 #include <string.h>
 

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * The kernel's clocks of user time move in steps of 4 ms, even where it is counted exactly, and that is as
- * much as a process that sleeps uses in ten seconds. On a nohz_full processor the kernel tells each entry to
- * user mode and each exit from it (events/context_tracking); what lies between is summed here. A trace
- * instance of our own is used, so that the machine's trace stays as it is.
+ * The kernel's clocks of user time advance in steps of 4 ms even where time is accounted exactly,
+ * and a sleeping process uses no more than that in ten seconds. On a nohz_full processor the kernel
+ * emits an event at each entry to user mode and at each exit from it (events/context_tracking);
+ * this file sums up the time in between. It uses a trace instance of its own, so that the machine's
+ * own tracing is left alone.
  */
 #include "bench_cpu_clock.h"
 
@@ -22,15 +23,15 @@
 #include "sockets.h"
 
 #define INSTANCE     "/sys/kernel/tracing/instances/rdbeam-bench"
-#define BUFFER_KB    "16384" /* for each processor; 20 bytes an event */
+#define BUFFER_KB    "16384" /* for each processor; an event takes 20 bytes */
 #define TEXT_BYTES   65536
 #define THREADS_TEXT 4096
 
 struct beam_cpu_clock {
 	pid_t pids[BEAM_CPU_CLOCK_PIDS];
 	size_t npids;
-	int pipe;          /* the trace's, or -1: goes by ticks */
-	uint64_t began_ns; /* the kernel's clock then */
+	int pipe;          /* of the trace, or -1: uses ticks */
+	uint64_t began_ns; /* the kernel's clock at the start */
 	uint64_t user_us, stretches;
 	bool lost;
 	uint64_t entered_us[CPU_SETSIZE]; /* by processor; 0: not in user mode */
@@ -40,7 +41,7 @@ struct beam_cpu_clock {
 
 /* ---- the processes' threads ----------------------------------------------------------------- */
 
-/* "1,4-7" to a set; an empty one for what is not understood, as "(null)". */
+/* Parses "1,4-7" into a set; text that is not such a list, as "(null)", gives an empty set. */
 static void read_cpus(const char *path, cpu_set_t *out)
 {
 	char text[4096] = "";
@@ -64,7 +65,7 @@ static void read_cpus(const char *path, cpu_set_t *out)
 	}
 }
 
-/* Events tell of these processors only. */
+/* True when the thread runs only on these processors, the only ones with events. */
 static bool bound_to(pid_t thread, const cpu_set_t *cpus)
 {
 	cpu_set_t may, both;
@@ -75,7 +76,8 @@ static bool bound_to(pid_t thread, const cpu_set_t *cpus)
 	return CPU_EQUAL(&both, &may);
 }
 
-/* Appends the threads' numbers to `text`. 0, or -errno: a thread is not bound to `cpus`, or the like. */
+/* Appends the ids of the process's threads to `text`. Returns 0, -EXDEV when a thread is not bound
+ * to `cpus`, or another -errno. */
 static int add_threads(pid_t pid, const cpu_set_t *cpus, char text[THREADS_TEXT])
 {
 	char path[64];
@@ -120,7 +122,7 @@ static int put(const char *name, const char *text)
 	return err;
 }
 
-/* Threads to come are followed too. */
+/* Threads that are created later are traced, too. */
 static int set_trace(const char *threads)
 {
 	int err;
@@ -152,7 +154,8 @@ static int open_trace(struct beam_cpu_clock *clock)
 		err = add_threads(clock->pids[i], &cpus, threads);
 	if (err)
 		return err;
-	rmdir(INSTANCE); /* of one that was killed; not of one that runs */
+	/* Left over from a benchmark that was killed; one in use cannot be removed. */
+	rmdir(INSTANCE);
 	if (mkdir(INSTANCE, 0700))
 		return -errno;
 	err = set_trace(threads);
@@ -176,8 +179,9 @@ static void take_event(struct beam_cpu_clock *clock, unsigned long cpu, uint64_t
 	*entered = enter ? us : 0;
 }
 
-/* "  redis-server-149  [001] d....   35.262142: user_enter: ". The name is the process's own and may look like
- * anything, so it is read from the right. */
+/* Parses a line such as
+ *   redis-server-149  [001] d....   35.262142: user_enter:
+ * The process chooses its own name, which may look like anything, so parse from the right. */
 static void take_line(struct beam_cpu_clock *clock, char *line)
 {
 	size_t len = strlen(line);
@@ -211,7 +215,7 @@ static void take_text(struct beam_cpu_clock *clock)
 	clock->len -= (size_t)(line - clock->text);
 	memmove(clock->text, line, clock->len);
 	if (clock->len == TEXT_BYTES - 1)
-		clock->len = 0; /* no such line is written by a kernel */
+		clock->len = 0; /* the kernel writes no line that long */
 }
 
 static int drain_trace(struct beam_cpu_clock *clock)
@@ -236,7 +240,7 @@ static int drain_trace(struct beam_cpu_clock *clock)
 
 /* ---- the clock ------------------------------------------------------------------------------ */
 
-/* Of all processes, by the kernel's clocks. */
+/* Sums over all processes, from the kernel's clocks. */
 static int read_clocks(const struct beam_cpu_clock *clock, uint64_t *user_ns, uint64_t *run_ns)
 {
 	*user_ns = *run_ns = 0;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * The data sets as tables. Values are random text of 64 different characters: LZF finds nothing in
- * it, as in most of what is worth keeping in memory.
+ * The data sets as tables. Values are random text of 64 different characters: LZF cannot compress
+ * it, like most data worth keeping in memory.
  */
 #include "bench_data.h"
 
@@ -109,13 +109,13 @@ static int64_t databases(const struct beam_bench_part *part)
 	return part->dbs ? part->dbs : 1;
 }
 
-/* Neighbours share a database, so that SELECT is sent once for each. */
+/* Neighbouring keys share a database, so SELECT is sent only once for each. */
 static int64_t database_of(const struct beam_bench_part *part, int64_t key, int64_t keys)
 {
 	return part->db + (int64_t)((__int128)key * databases(part) / keys);
 }
 
-/* Replies to the two commands of each stream, none of which may fail. */
+/* Reads the replies to the two commands for each stream; none of them may fail. */
 static int read_group_replies(struct beam_redis *redis, int64_t n, char *error)
 {
 	redisContext *context = beam_redis_context(redis);
@@ -142,8 +142,8 @@ static int read_group_replies(struct beam_redis *redis, int64_t n, char *error)
 	return 0;
 }
 
-/* A group for each stream, whose first entries are read and wait for their XACK. The streams are in
- * one database, the one selected. */
+/* Makes a consumer group for each stream and reads its first entries, which then wait for XACK. All
+ * streams are in the selected database. */
 static int make_groups(const struct beam_bench_part *part, int64_t keys, struct beam_redis *redis,
 		       char *error)
 {

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * The data sets of the benchmarks, each named by a letter, and how a server is filled with one.
+ * The data sets of the benchmarks, each named by a letter, and how to fill a server with one.
  */
 #ifndef BEAM_BENCH_DATA_H
 #define BEAM_BENCH_DATA_H
@@ -14,14 +14,15 @@
 
 /* Keys of one kind. */
 struct beam_bench_part {
-	const char *types; /* as of rdbeam fill */
+	const char *types; /* as for rdbeam fill */
 	const char *prefix;
 	int64_t keys; /* at 100 percent */
 	uint64_t value_size;
 	int64_t fields;
 	int64_t ttl_s;
-	int64_t db, dbs; /* the first one, and over how many the keys are spread (0: one) */
-	bool groups;     /* streams: a consumer group with pending entries for each */
+	/* First database, and over how many databases the keys are spread (0: one). */
+	int64_t db, dbs;
+	bool groups; /* streams: with a consumer group and pending entries */
 };
 
 /* What a client reads and writes while the server saves. */
@@ -36,22 +37,23 @@ struct beam_bench_data {
 	const char *what; /* "1M x 1 KB" */
 	const struct beam_bench_part *parts;
 	size_t nparts;
-	/* Of the first part, in its first database: every `touch_step`th key. */
+	/* In the first part and its first database: every `touch_step`th key. */
 	enum beam_bench_touch touch;
 	int64_t touch_step;
 };
 
 #define BEAM_BENCH_DATA_MAX 8
 
-/* Reads "S,M,..." into list[0..*n). 0, or -EINVAL with the item in `bad` (of `cap` bytes). */
+/* Parses "S,M,..." into list[0..*n). Returns 0, or -EINVAL with the wrong item in `bad` (of `cap`
+ * bytes). */
 int beam_bench_data_parse(const char *text, const struct beam_bench_data **list, size_t *n,
 			  char *bad, size_t cap);
 
-/* Keys of a part at `scale` percent: at least one. */
+/* Number of keys of a part at `scale` percent; at least one. */
 int64_t beam_bench_part_keys(const struct beam_bench_part *part, int64_t scale);
 
-/* Fills an empty server; the same data each time. 0, or a negative code with the line in `error`
- * (BEAM_REDIS_ERROR_BYTES). */
+/* Fills an empty server, with the same data each time. Returns 0, or a negative code with the line
+ * in `error` (BEAM_REDIS_ERROR_BYTES). */
 int beam_bench_data_fill(const struct beam_bench_data *data, int64_t scale,
 			 struct beam_redis *redis, struct beam_progress *progress, char *error);
 

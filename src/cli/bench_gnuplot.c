@@ -1,4 +1,7 @@
-/* SPDX-License-Identifier: BSD-3-Clause */
+/* SPDX-License-Identifier: BSD-3-Clause
+ *
+ * Runs gnuplot through a pipe.
+ */
 #include "bench_gnuplot.h"
 
 #include <errno.h>
@@ -65,7 +68,7 @@ int beam_gnuplot_open(const char *path, int width, int height, char *error, FILE
 		width, height);
 	for (const char *c = path; *c; c++) {
 		putc(*c, pipe);
-		if (*c == '\'') /* doubled, as gnuplot quotes */
+		if (*c == '\'') /* doubled: gnuplot's way of quoting */
 			putc('\'', pipe);
 	}
 	fputs("'\n", pipe);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * The report as one JSON object. The names at the top and of the first members of each data set are
- * a contract; the rest is for those who look closer.
+ * The report as one JSON object. Stable names are those at the top and those of the first members
+ * of each data set; the rest are details and may change.
  */
 #include <stdio.h>
 
@@ -16,7 +16,7 @@ static cJSON *object_in(cJSON *parent, const char *name)
 	return object;
 }
 
-/* What is measured has no more than three decimals worth telling. */
+/* Measurements have no more than three significant decimals. */
 static void put(cJSON *object, const char *name, double value)
 {
 	beam_json_decimal(object, name, value, 3);
@@ -40,7 +40,7 @@ static void put_summary(cJSON *object, const struct beam_bench_summary *s)
 	beam_json_u64(object, "image_bytes", (uint64_t)s->image_bytes);
 }
 
-/* The times in the order of the saves: how far they are apart. */
+/* All times in the order of the saves, to show their spread. */
 static void put_each(cJSON *parent, const struct beam_bench_series *series)
 {
 	cJSON *array = cJSON_CreateArray();

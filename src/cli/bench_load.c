@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * The paced client. Answers come in the order of the requests, so the intended times of those not
- * answered yet are a queue whose place is the request's number.
+ * The paced client. Answers arrive in the order of the requests, so the requests without an answer
+ * form a queue, and a request's number gives its intended time.
  */
 #include "bench_load.h"
 
@@ -90,7 +90,7 @@ static int fail(struct beam_load *load, int code, const char *what)
 	return code;
 }
 
-/* xorshift64*: a key anywhere, so that pages are written all over the heap. */
+/* xorshift64*: picks a random key, so that writes touch pages all over the heap. */
 static uint64_t next_random(struct beam_load *load)
 {
 	load->random ^= load->random >> 12;
@@ -131,7 +131,7 @@ static uint64_t due_ns(const struct beam_load *load, uint64_t number)
 	return load->began_ns + number * load->period_ns;
 }
 
-/* Sends all that is due now. */
+/* Sends all requests that are due now. */
 static int send_due(struct beam_load *load)
 {
 	redisContext *context = beam_redis_context(load->redis);
@@ -228,7 +228,7 @@ static int64_t touched_keys(const struct beam_load_opts *opts)
 	const struct beam_bench_part *part = &opts->data->parts[0];
 	int64_t keys = beam_bench_part_keys(part, opts->scale);
 
-	/* Those in the first database. */
+	/* only those in the first database */
 	keys /= part->dbs ? part->dbs : 1;
 	keys /= opts->data->touch_step;
 	return keys > 0 ? keys : 1;
@@ -281,7 +281,8 @@ static int add_latencies(struct beam_latencies *to, const struct beam_latencies 
 	return 0;
 }
 
-/* Answers that were due before the mark: they are in the order of their requests. */
+/* Counts the answers to requests that were due before the mark; they are in the order of the
+ * requests. */
 static size_t before_mark(const struct beam_load *load)
 {
 	uint64_t mark_ns = atomic_load(&load->mark_ns), n;

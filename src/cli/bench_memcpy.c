@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * One thread for each CPU, which copies its own buffer to its own other one. A round begins and ends
- * for all at a barrier.
+ * One thread for each CPU copies from one buffer of its own to another. All threads start and end
+ * each round at a barrier.
  */
 #include "bench_memcpy.h"
 
@@ -18,11 +18,11 @@
 
 #define ROUNDS      7
 #define CPUS_MAX    256
-#define TOTAL_BYTES (512ul << 20) /* of all sources */
+#define TOTAL_BYTES (512ul << 20) /* of all sources together */
 #define EACH_MAX    (128ul << 20)
 
-/* A barrier cannot be given up, so no thread comes to it before all are there: until then they
- * wait at the gate, which the main thread holds. */
+/* A thread cannot leave a barrier again, so no thread enters it before all threads exist. Until
+ * then they wait for the gate, a mutex that the main thread holds. */
 struct rounds {
 	pthread_barrier_t barrier;
 	pthread_mutex_t gate;
@@ -42,7 +42,7 @@ static void *copy_rounds(void *arg)
 	struct rounds *rounds = copier->rounds;
 	bool given_up;
 
-	/* Touched here first: the pages are then of this CPU's memory. */
+	/* Touch the memory on this thread first, so that its pages are local to this CPU. */
 	memset(copier->from, 1, copier->bytes);
 	memset(copier->to, 2, copier->bytes);
 	pthread_mutex_lock(&rounds->gate);
@@ -94,7 +94,7 @@ static int make_buffers(struct copier *copiers, int n, struct rounds *rounds)
 	return 0;
 }
 
-/* Runs all rounds with n threads. 0 or -EAGAIN. */
+/* Runs all rounds with n threads. Returns 0 or -EAGAIN. */
 static int run_threads(struct copier *copiers, int n, struct rounds *rounds, double *gb_per_s)
 {
 	int started = 0, err = 0;

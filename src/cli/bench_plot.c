@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * The report as a picture, drawn by gnuplot: times and latencies as bars.
+ * Draws the report with gnuplot: times and latencies as bars.
  */
 #include <stdio.h>
 

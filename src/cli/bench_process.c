@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * Reads /proc. A process may end at any moment, so a missing file is an answer, not an error.
+ * Reads /proc. A process may end at any moment, so a missing file is a valid answer and not an
+ * error.
  */
 #include "bench_process.h"
 
@@ -48,7 +49,7 @@ int beam_process_use(pid_t pid, struct beam_process_use *out)
 
 static int read_clock(pid_t pid, unsigned int kind, uint64_t *out)
 {
-	/* As clock_getcpuclockid(3) makes it, but of the clock that is wanted. */
+	/* As clock_getcpuclockid(3) makes it, but for the given kind of clock. */
 	clockid_t clock = (clockid_t)(~(unsigned int)pid << 3 | kind);
 	struct timespec now;
 
@@ -60,7 +61,7 @@ static int read_clock(pid_t pid, unsigned int kind, uint64_t *out)
 
 int beam_process_clocks(pid_t pid, uint64_t *user_ns, uint64_t *run_ns)
 {
-	enum { VIRT = 1, SCHED = 2 }; /* the kernel's CPUCLOCK_ */
+	enum { VIRT = 1, SCHED = 2 }; /* the kernel's CPUCLOCK_* values */
 	int err = read_clock(pid, VIRT, user_ns);
 
 	return err ? err : read_clock(pid, SCHED, run_ns);

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause
- * The first end has no way to say that it listens, so the second is started until it finds it. */
+ *
+ * Runs both ends in a shell. The first end cannot tell when it listens, so the second one is
+ * started again until it connects.
+ */
 #include "bench_read_bw.h"
 
 #include <arpa/inet.h>
@@ -14,7 +17,7 @@
 #define GIDS    256
 #define COMMAND "ib_read_bw -F -d %s %s -s 1048576 -n %u"
 
-/* They become words of a shell's command. */
+/* True for text that is safe as a word of a shell command. */
 static bool is_word(const char *text)
 {
 	return *text &&
@@ -37,7 +40,7 @@ static bool read_line(const char *device, const char *what, int index, char line
 	return got;
 }
 
-/* RoCE has a GID twice, for v1 and v2; rdma_cm uses v2. */
+/* RoCE has each GID twice, for v1 and v2; rdma_cm uses v2. */
 static int find_gid(const char *device, const char *gid)
 {
 	struct in6_addr wanted, one;
@@ -91,7 +94,8 @@ int beam_read_bw_run(const struct beam_read_bw *bw, uint64_t bytes, double *mb_p
 	if (bw->gid_index >= 0)
 		snprintf(gid, sizeof(gid), "-x %d", bw->gid_index);
 	snprintf(end, sizeof(end), COMMAND, bw->device, gid, (unsigned int)(bytes / SIZE) + 1);
-	/* Both anew each time: it gives up by itself when the processor's clock seems uneven. */
+	/* Restart both ends each time: it gives up by itself when the processor's clock seems to
+	 * vary. */
 	snprintf(command, sizeof(command),
 		 "for i in 1 2 3 4 5; do %s >/dev/null 2>&1 & pid=$!; for j in 1 2 3 4 5 6 7 8; do "
 		 "sleep 0.2; %s %s 2>/dev/null && kill $pid 2>/dev/null; kill -0 $pid 2>/dev/null "

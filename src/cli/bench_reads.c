@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * rdbeam bench reads: what a pull by RDMA READ takes out of the device, against ib_read_bw on the
- * same device in the same run, and what it costs the primary, against TCP. The primary runs
- * already, on this host, and is reached by the device's own address, so that both ends of the reads
- * are here and its processes can be looked at.
+ * rdbeam bench reads: compares the bandwidth of a pull by RDMA READ with that of ib_read_bw on the
+ * same device in the same run, and what the pull costs the primary with a pull over TCP. The
+ * primary must already run on this host and is reached by the device's own address, so that both
+ * ends of the reads are here and its processes can be observed.
  */
 #include "bench.h"
 
@@ -27,7 +27,7 @@
 #include "report.h"
 
 #define BUFFER_BYTES (256ull << 20)
-#define SAMPLE_BYTES 1000000000 /* read for one sample, by as many pulls as that takes */
+#define SAMPLE_BYTES 1000000000 /* read for one sample, by as many pulls as needed */
 
 enum { VERBS, TCP, TRANSPORTS };
 static const char *const transports[TRANSPORTS] = {"verbs", "tcp"};
@@ -38,16 +38,16 @@ struct mark {
 	struct beam_cpu_time used; /* by both processes */
 };
 
-/* Time, and what both used of the processors in it. */
+/* Elapsed time, and the processor time that both processes used in it. */
 struct use {
 	double s, user_ms, system_ms;
-	double stretches; /* of user mode */
+	double stretches; /* periods in user mode */
 };
 
 struct sample {
 	double mb_per_s[TRANSPORTS];
-	struct use reads[TRANSPORTS]; /* for a GB */
-	struct use setup[TRANSPORTS]; /* of a pull: before the reads and after */
+	struct use reads[TRANSPORTS]; /* per GB */
+	struct use setup[TRANSPORTS]; /* per pull: before and after the reads */
 	struct use idle;              /* while nobody pulls */
 	double ib_mb_per_s;
 };
@@ -59,7 +59,7 @@ struct reads {
 	pid_t pids[PROCESSES];
 	struct beam_cpu_clock *clock;
 	int clock_err;
-	struct mark begin, end; /* of the reads of the pull that runs */
+	struct mark begin, end; /* of the present pull's reads */
 	struct sample samples[BEAM_BENCH_RUNS_MAX];
 	size_t n;
 };
@@ -124,10 +124,10 @@ static void on_reads(void *arg, bool begin)
 
 	set_mark(reads, begin ? &reads->begin : &reads->end);
 	if (begin)
-		reads->begin.ns = beam_now_ns(); /* looking at the clock is no part of the reads */
+		reads->begin.ns = beam_now_ns(); /* exclude the time for reading the clock */
 }
 
-/* Differences can be below zero: a clock of ticks can step back by one. */
+/* Differences can be negative, since a clock of ticks can step back by one. */
 static void add_use(struct use *sum, const struct mark *from, const struct mark *to)
 {
 	double user = (double)to->used.user_ns - (double)from->used.user_ns;
@@ -144,8 +144,9 @@ static struct use each(const struct use *sum, double n)
 	return (struct use){sum->s / n, sum->user_ms / n, sum->system_ms / n, sum->stretches / n};
 }
 
-/* Timers, which a longer pull merely has more of; measured while ib_read_bw keeps machine and device as
- * busy as a pull does, for what a wake-up costs depends on that, and for as many bytes. */
+/* Measures the idle cost of timers, of which a longer pull merely has more. It is measured while
+ * ib_read_bw keeps the machine and the device as busy as a pull does, and for as many bytes, since
+ * the cost of a wake-up depends on that. */
 static int measure_idle(struct reads *reads, struct sample *sample)
 {
 	char error[BEAM_REDIS_ERROR_BYTES];
@@ -164,7 +165,7 @@ static int measure_idle(struct reads *reads, struct sample *sample)
 
 /* ---- measuring ---------------------------------------------------------------------------- */
 
-/* Sums over pulls. */
+/* Sums over several pulls. */
 struct sums {
 	uint64_t bytes;
 	uint32_t pulls;
@@ -246,13 +247,13 @@ static void less(struct use *use, const struct use *idle)
 	use->system_ms -= use->s * idle->system_ms;
 }
 
-/* What telling of events has cost within the stretches. */
+/* Subtracts what the events themselves cost within the periods. */
 static void less_events(struct use *use, double event_ns)
 {
 	use->user_ms -= use->stretches * event_ns / 1e6;
 }
 
-/* What is used idly does not count, as it was in the same run. Below zero: less than its noise. */
+/* Subtracts the idle use measured in the same run. A negative result means: less than the noise. */
 static void subtract(struct reads *reads)
 {
 	double event_ns = beam_cpu_clock_event_ns(reads->clock);
@@ -365,13 +366,15 @@ static int prepare(struct reads *reads)
 	code = open_clock(reads);
 	if (code)
 		return code;
-	/* Makes the image and, on a new server, the backlog without which none is used again. */
+	/* This makes the image and, on a new server, the backlog that is needed to use an image
+	 * again. */
 	code = add_pull(reads, TCP, &unused);
 	if (!code)
 		code = add_pull(reads, TCP, &unused);
 	if (code)
 		return code;
-	/* Anew, without the time of children that have saved: the processes' own clocks have none of it. */
+	/* Reopen without the time of ended children that saved: the processes' own clocks do not
+	 * include it. */
 	bool works = unused.reads.user_ms > 0;
 
 	beam_cpu_clock_close(&reads->clock);

@@ -1,4 +1,7 @@
-/* SPDX-License-Identifier: BSD-3-Clause */
+/* SPDX-License-Identifier: BSD-3-Clause
+ *
+ * Collects samples and computes medians and the summary of a data set.
+ */
 #include "bench_result.h"
 
 #include <stdlib.h>

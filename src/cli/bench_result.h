@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * What rdbeam bench snapshot has measured, and its medians. One thread.
+ * The measurements of rdbeam bench snapshot, and their medians. Single-threaded.
  */
 #ifndef BEAM_BENCH_RESULT_H
 #define BEAM_BENCH_RESULT_H
@@ -13,23 +13,25 @@
 #include "bench_save.h"
 
 #define BEAM_BENCH_RUNS_MAX 100
-#define BEAM_BENCH_QUIET    BEAM_BENCH_METHODS /* place of latencies without a save */
+#define BEAM_BENCH_QUIET    BEAM_BENCH_METHODS /* index of latencies without a save */
 
-/* rdbeam saves twice in a run: on the server with checksums and on the one without. */
+/* rdbeam saves twice in each run: on the server with checksums and on the one without. */
 struct beam_bench_series {
 	struct beam_bench_sample samples[2 * BEAM_BENCH_RUNS_MAX];
 	size_t n;
 };
 
-/* Of one data set. */
+/* The results of one data set. */
 struct beam_bench_result {
 	const struct beam_bench_data *data;
 	struct beam_bench_series alone[BEAM_BENCH_METHODS];
 	struct beam_bench_series loaded[BEAM_BENCH_METHODS];     /* while the paced client runs */
-	struct beam_latencies latencies[BEAM_BENCH_METHODS + 1]; /* until each save's end */
-	struct beam_latencies window[BEAM_BENCH_METHODS];        /* for as long as stock's lasted */
-	double window_ms;                                        /* of the newest stock save */
-	double private_bytes; /* of rdbeam's processes, in a save while nobody writes */
+	struct beam_latencies latencies[BEAM_BENCH_METHODS + 1]; /* until the end of each save */
+	/* for as long as the stock save took */
+	struct beam_latencies window[BEAM_BENCH_METHODS];
+	double window_ms; /* of the latest stock save */
+	/* Private memory of rdbeam's processes in a save without writes. */
+	double private_bytes;
 };
 
 struct beam_bench_report {
@@ -46,12 +48,12 @@ struct beam_bench_report {
 void beam_bench_series_add(struct beam_bench_series *series,
 			   const struct beam_bench_sample *sample);
 
-/* Median of a member; 0 for no samples. */
+/* Median of a member; 0 without samples. */
 #define BEAM_MEDIAN(series, member)                                                                \
 	beam_bench_median(series, offsetof(struct beam_bench_sample, member))
 double beam_bench_median(const struct beam_bench_series *series, size_t offset);
 
-/* Figures that are made of several. */
+/* Figures that are derived from several measurements. */
 struct beam_bench_summary {
 	double keys, image_bytes; /* of rdbeam's image */
 	double stock_ms, tuned_ms, tuned_disk_ms, rdbeam_ms, durable_ms;
@@ -61,13 +63,13 @@ struct beam_bench_summary {
 };
 struct beam_bench_summary beam_bench_summarize(const struct beam_bench_result *result);
 
-/* The tables for people, on stdout. */
+/* Prints the tables to stdout. */
 void beam_bench_print_tables(struct beam_bench_report *report);
 
-/* The JSON object, on stdout. */
+/* Prints the JSON object to stdout. */
 void beam_bench_print_json(struct beam_bench_report *report);
 
-/* Draws the report as SVG. 0, or a negative code with the line in `error`. */
+/* Draws the report as SVG. Returns 0, or a negative code with the line in `error`. */
 int beam_bench_plot(struct beam_bench_report *report, const char *path, char *error);
 
 void beam_bench_report_free(struct beam_bench_report *report);

@@ -1,4 +1,7 @@
-/* SPDX-License-Identifier: BSD-3-Clause */
+/* SPDX-License-Identifier: BSD-3-Clause
+ *
+ * Directories, servers, and waiting until a server is at rest, for all benchmarks.
+ */
 #include "bench_rig.h"
 
 #include <errno.h>
@@ -19,12 +22,13 @@
 #include "rdbeam/error.h"
 #include "report.h"
 
-#define SETTLE_MS  120000
-#define HEAP_MS    1200000
-#define STILL_MS   7000 /* a pass of its found nothing to do */
-#define DBS        5    /* that the data sets use */
-#define REST_MS    200
-#define REST_CPU_S 0.025 /* in REST_MS: two ticks, what answering INFO may cost */
+#define SETTLE_MS 120000
+#define HEAP_MS   1200000
+#define STILL_MS  7000 /* the kernel's pass over the heap found nothing to do */
+#define DBS       5    /* number of databases used by the data sets */
+#define REST_MS   200
+/* CPU time allowed in REST_MS: two ticks, as much as answering INFO may cost. */
+#define REST_CPU_S 0.025
 #define FAST_HZ    500
 
 /* ---- where things are --------------------------------------------------------------------- */
@@ -159,8 +163,8 @@ static bool is_rehashing(struct beam_redis *redis)
 	return found;
 }
 
-/* A table that has just grown is moved bit by bit for a minute: until that is over no two saves
- * read the same memory. A higher hz makes it a matter of seconds. */
+/* After a hash table has grown, its entries are moved bit by bit for a minute; until then no two
+ * saves read the same memory. A higher hz shortens that to seconds. */
 static int settle(struct beam_bench_rig *rig, struct beam_redis *redis)
 {
 	uint64_t deadline = beam_now_ms() + SETTLE_MS;
@@ -195,7 +199,7 @@ void beam_bench_settle_heap(struct beam_bench_rig *rig, const struct beam_bench_
 	       !beam_bench_interrupted()) {
 		if (beam_redis_info_int(redis, "rdbeam", "rdbeam_fork_thp_bytes", &bytes))
 			return;
-		/* A page here and there comes and goes for ever. */
+		/* Single pages keep coming and going. */
 		if (llabs(bytes - before) > used / 200) {
 			changed = now;
 			before = bytes;
@@ -208,8 +212,8 @@ void beam_bench_settle_heap(struct beam_bench_rig *rig, const struct beam_bench_
 	}
 }
 
-/* By a connection that is closed again: what it has of buffers would be given back, and so change
- * hands, while a child is looked at. */
+/* Fills through a connection of its own that is closed afterwards: its buffers would otherwise be
+ * freed and reused while a child is being observed. */
 int beam_bench_rig_fill(struct beam_bench_rig *rig, struct beam_bench_server *server,
 			const struct beam_bench_data *data)
 {
@@ -258,7 +262,7 @@ static double daemons_cpu_s(const struct beam_bench_server *servers, size_t n)
 	return sum;
 }
 
-/* They may still fault memory in for later saves, for instance. */
+/* For example, they may still be faulting in memory for later saves. */
 void beam_bench_let_rest(const struct beam_bench_server *servers, size_t n)
 {
 	uint64_t deadline = beam_now_ms() + SETTLE_MS;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * A save, watched through its child: the kernel tells when a process ends, which is exact where
- * INFO has whole seconds and Redis looks ten times a second.
+ * Runs a save and watches its child. The kernel reports the end of a process exactly, whereas INFO
+ * has whole seconds and Redis checks ten times a second.
  */
 #include "bench_save.h"
 
@@ -23,22 +23,22 @@
 
 #define DUMP_NAME     "dump.rdb"
 #define LOOK_EVERY_MS 10
-#define EXEC_EVERY_MS 2 /* how exactly the end of the copy is seen in the child */
+#define EXEC_EVERY_MS 2 /* how precisely the end of the copy is seen in the child */
 #define SAVE_MS       (30 * 60 * 1000)
 #define PAGE_BYTES    ((double)sysconf(_SC_PAGESIZE))
 
-/* What is read before and after. */
+/* Counters read before and after. */
 struct counters {
-	double children_cpu_s; /* of the server's dead children, and theirs */
+	double children_cpu_s; /* of the server's ended children and their children */
 	double daemon_cpu_s;
 	uint64_t faults;
 };
 
 struct watch {
 	struct beam_bench_server *server;
-	pid_t child; /* 0: it was gone when looked for */
+	pid_t child; /* 0: it had ended before we looked */
 	uint64_t sent_ns, answered_ns, ended_ns;
-	uint64_t faults_end; /* of the server, when the child gave its memory up */
+	uint64_t faults_end; /* of the server, when the child gave up its memory */
 	uint64_t private_bytes;
 	bool look_inside;
 };
@@ -122,8 +122,8 @@ static uint64_t faults_of(pid_t pid)
 	return use.minor_faults;
 }
 
-/* Waits for the child's end. Before that, a child of rdbeam becomes another program when the copy
- * is whole: from then on the server copies no page for it. */
+/* Waits for the child to end. A child of rdbeam becomes another program (exec) when the copy is
+ * complete: from then on the server copies no pages for it. */
 static int watch_child(struct watch *watch, int pidfd, char *error)
 {
 	const uint64_t program = beam_process_program(watch->server->pid);
@@ -176,7 +176,7 @@ static int find_child(struct watch *watch, char *error)
 	}
 	pidfd = watch->child ? beam_process_open(watch->child) : -ESRCH;
 	if (pidfd == -ESRCH) {
-		/* Ended, and waited for by the server, since BGSAVE was answered. */
+		/* It ended, and the server has reaped it, since BGSAVE was answered. */
 		watch->ended_ns = beam_now_ns();
 		return 0;
 	}
@@ -192,7 +192,7 @@ static int find_child(struct watch *watch, char *error)
 	return code;
 }
 
-/* The server books the save a moment after the child's end. */
+/* The server records the save a moment after the child ended. */
 static int wait_booked(struct beam_save *save, char *error)
 {
 	const struct timespec pause = {.tv_nsec = LOOK_EVERY_MS * 1000000l};
@@ -217,7 +217,7 @@ static double status_number(const struct beam_save *save, const char *field)
 	return (double)beam_view_status_number(&save->view, field, 0);
 }
 
-/* INFO counts whole milliseconds: less than one is one. */
+/* INFO has whole milliseconds: 0 counts as 1. */
 static double status_ms(const struct beam_save *save, const char *field)
 {
 	double ms = status_number(save, field);
@@ -271,7 +271,8 @@ static void take_sample(const struct watch *watch, const struct counters *before
 	}
 }
 
-/* Its size, and away with it: the next save finds the same free space, and memory on tmpfs. */
+/* Takes the dump's size and removes the dump: so the next save finds the same free space, and tmpfs
+ * its memory. */
 static void take_dump(const char *dir, struct beam_bench_sample *out)
 {
 	char path[PATH_MAX];
@@ -304,7 +305,7 @@ static int run_save(struct beam_save *save, struct watch *watch,
 	while (load && !code && !beam_bench_interrupted() &&
 	       ms_between(watch->sent_ns, beam_now_ns()) < around->window_ms)
 		beam_bench_pause_ms(LOOK_EVERY_MS);
-	/* Its own line only where nothing has failed before. */
+	/* write a line of its own only if nothing failed before */
 	ended =
 	    beam_load_stop(&load, around->latencies, around->window, code ? save->error : error);
 	if (!code)

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * One save of a benchmark's server, by one of the methods that are compared, and what it took. One
- * thread.
+ * One save of a benchmark's server, by one of the compared methods, and its cost. Single-threaded.
  */
 #ifndef BEAM_BENCH_SAVE_H
 #define BEAM_BENCH_SAVE_H
@@ -20,20 +19,24 @@ enum beam_bench_method {
 
 const char *beam_bench_method_name(enum beam_bench_method method);
 
-/* All are doubles, so that their medians are taken by one function. */
+/* All members are doubles, so that one function can take their medians. */
 struct beam_bench_sample {
-	double ms; /* from BGSAVE, fork included: the save; of rdbeam: its copy into the table */
-	double durable_ms;     /* from BGSAVE to the end of the child, which then is on disk */
-	double child_ms;       /* how long memory was copied on write: the child's life, or until it
-				* gave the memory up */
-	double fork_ms;        /* the server stands still */
-	double cpu_s;          /* of the child and its workers */
-	double daemon_cpu_s;   /* of rdbeamd */
-	double copied_bytes;   /* copied on write by the server while child_ms lasted */
-	double cow_bytes;      /* rdb_last_cow_size, stock only */
-	double private_bytes;  /* most private dirty memory of child and workers, if sampled */
+	/* From BGSAVE, fork included: the save; for rdbeam: its copy into the table. */
+	double ms;
+	/* From BGSAVE to the end of the child; the data is on disk then. */
+	double durable_ms;
+	/* How long pages were copied on write: until the child ended or gave up the memory. */
+	double child_ms;
+	double fork_ms;      /* the server does not answer meanwhile */
+	double cpu_s;        /* of the child and its workers */
+	double daemon_cpu_s; /* of rdbeamd */
+	/* Copied on write by the server during child_ms. */
+	double copied_bytes;
+	double cow_bytes; /* rdb_last_cow_size, stock only */
+	/* Most private dirty memory of child and workers, if sampled. */
+	double private_bytes;
 	double flush_mb_per_s; /* rdbeam only */
-	double image_bytes;    /* of the dump */
+	double image_bytes;    /* size of the dump */
 	double keys;
 };
 
@@ -42,18 +45,20 @@ struct beam_bench_place {
 	char memory[PATH_MAX];
 };
 
-/* What else goes on while the server saves. */
+/* What else happens while the server saves. */
 struct beam_bench_around {
-	const struct beam_load_opts *load; /* a paced client from just before BGSAVE until the
-					    * save's end, or NULL */
-	struct beam_latencies *latencies;  /* what that client saw is added here */
-	struct beam_latencies *window;     /* and here, with what it saw until the window's end */
-	double window_ms;                  /* from BGSAVE, if the save ends sooner */
-	bool look_inside; /* at the child's memory, again and again, which slows it down */
+	/* A paced client from just before BGSAVE until the end of the save, or NULL. */
+	const struct beam_load_opts *load;
+	struct beam_latencies *latencies; /* receives that client's latencies */
+	/* Also receives them, including those until the window's end. */
+	struct beam_latencies *window;
+	double window_ms; /* from BGSAVE; matters if the save ends sooner */
+	/* Sample the child's memory again and again, which slows it down. */
+	bool look_inside;
 };
 
-/* Runs one save and waits until the server has booked it; the dump is removed. 0, or a negative
- * code with the line in `error`: also when stock saving took over from rdbeam. */
+/* Runs one save, waits until the server has recorded it, and removes the dump. Returns 0, or a
+ * negative code with the line in `error`, also when stock saving took over from rdbeam. */
 int beam_bench_save(struct beam_bench_server *server, enum beam_bench_method method,
 		    const struct beam_bench_place *place, const struct beam_bench_around *around,
 		    char *error, struct beam_bench_sample *out);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * Starts and ends the benchmark's servers. A failed exec is told by a pipe that exec closes.
+ * Starts and stops the benchmarks' servers. A pipe that is closed by a successful exec reports a
+ * failed one.
  */
 #include "bench_server.h"
 
@@ -28,7 +29,7 @@
 #define STOP_MS       10000
 #define LOOK_EVERY_MS 10
 #define REPLY_MS      60000 /* a fork or the end of a rehash can take long */
-#define START_TRIES   3     /* somebody else may take the port that was free */
+#define START_TRIES   3     /* somebody else may take a port that was free */
 #define LOG_TAIL      400
 
 /* ---- signals ------------------------------------------------------------------------------ */
@@ -75,7 +76,7 @@ static void note_running(pid_t from, pid_t to)
 
 /* ---- the configuration -------------------------------------------------------------------- */
 
-/* Writes `NAME "VALUE"` as configuration files quote. */
+/* Writes `NAME "VALUE"`, quoted as in configuration files. */
 static void put_quoted(FILE *out, const char *name, const char *value)
 {
 	fprintf(out, "%s \"", name);
@@ -116,7 +117,7 @@ static int write_config(const struct beam_bench_server_opts *opts, const int por
 	return err;
 }
 
-/* Two ports that nobody has at this moment. 0 or -errno. */
+/* Finds two ports that are free at this moment. Returns 0 or -errno. */
 static int free_ports(int ports[2])
 {
 	int socks[2] = {-1, -1}, err = 0;
@@ -132,7 +133,7 @@ static int free_ports(int ports[2])
 			err = -errno;
 		ports[i] = ntohs(addr.sin_port);
 	}
-	/* The first one stays open until the second is chosen: they differ. */
+	/* Keep the first one open until the second is chosen, so that they differ. */
 	beam_close(&socks[0]);
 	beam_close(&socks[1]);
 	return err;
@@ -140,7 +141,7 @@ static int free_ports(int ports[2])
 
 /* ---- the process -------------------------------------------------------------------------- */
 
-/* Between fork and exec. */
+/* Runs between fork and exec. */
 static void become_server(const char *program, const char *config, pid_t parent, int tell)
 {
 	char *const argv[] = {(char *)program, (char *)config, NULL};
@@ -151,7 +152,7 @@ static void become_server(const char *program, const char *config, pid_t parent,
 	if (getppid() != parent)
 		_exit(1);
 	signal(SIGPIPE, SIG_DFL);
-	/* A terminal's ^C is for the benchmark, which then ends its servers itself. */
+	/* A terminal's ^C should reach only the benchmark, which then ends its servers itself. */
 	setpgid(0, 0);
 	if (null >= 0) {
 		dup2(null, STDIN_FILENO);
@@ -216,7 +217,7 @@ void beam_bench_server_stop(struct beam_bench_server *server)
 
 /* ---- starting ----------------------------------------------------------------------------- */
 
-/* The last line of the server's log, which says why it ended. */
+/* Gets the last line of the server's log, which says why it ended. */
 static void last_line(const char *path, char *out, size_t cap)
 {
 	char tail[LOG_TAIL + 1];
@@ -244,7 +245,8 @@ int beam_bench_server_connect(const struct beam_bench_server *server, char *erro
 	return beam_redis_open(&addr, REPLY_MS, error, out);
 }
 
-/* Whether the server answers and its daemon is there. 0, -EAGAIN, or an error with its line. */
+/* Checks that the server answers and its daemon is up. Returns 0, -EAGAIN, or an error with its
+ * line. */
 static int look(struct beam_bench_server *server, char *error)
 {
 	char state[16];

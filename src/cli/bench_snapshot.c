@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * rdbeam bench snapshot: which save follows which. Each data set has two servers, one that makes
- * checksums and one that does not, and rdbeam saves in both, so that each stock save has rdbeam's
- * beside it in the same process, from the same heap.
+ * rdbeam bench snapshot: the order of the saves. Each data set has two servers, one with checksums
+ * and one without. rdbeam saves in both, so that each stock save can be compared with one by rdbeam
+ * in the same process, from the same heap.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -16,11 +16,11 @@
 #include "rdbeam/error.h"
 #include "report.h"
 
-#define QUIET_MS 2000 /* of the client without a save */
+#define QUIET_MS 2000 /* how long the client runs without a save */
 
 enum which { CHECKED, UNCHECKED, SERVERS };
 
-/* The saves of one run, in turn. */
+/* The saves of one run, in order. */
 static const struct step {
 	enum which server;
 	enum beam_bench_method method;
@@ -70,7 +70,7 @@ static void stop_servers(struct bench *bench)
 	}
 }
 
-/* Without what is tuned there is one server, which takes half of the memory. */
+/* Without the tuned saves one server is enough, which halves the memory needed. */
 static bool wanted(const struct bench *bench, enum which which)
 {
 	return which == CHECKED || strcmp(bench->opts->tuned, "yes") == 0;
@@ -104,7 +104,7 @@ static void show(struct bench *bench, char letter, int64_t run, uint64_t step, c
 			     (uint64_t)bench->opts->runs * NSTEPS, note);
 }
 
-/* What a save leaves to be done shall not count as the next one's. */
+/* Work left over from one save must not count in the next. */
 static void let_rest(struct bench *bench)
 {
 	for (int i = 0; i < SERVERS; i++)
@@ -114,8 +114,8 @@ static void let_rest(struct bench *bench)
 }
 
 /* Saves that do not count: memory that the machine has not used before is slow at its first touch,
- * and that must be nobody's loss. rdbeam saves twice on each server, since it keeps the last image
- * until the next one is whole. In the last save the child's memory is looked at. */
+ * which must not be attributed to any method. rdbeam saves twice on each server, because it keeps
+ * the last image until the next one is complete. In the last save the child's memory is sampled. */
 static int warm_up(struct bench *bench, struct beam_bench_result *result)
 {
 	static const struct step warming[] = {
@@ -152,7 +152,7 @@ static struct beam_load_opts load_opts(const struct bench *bench,
 				       .scale = bench->opts->scale};
 }
 
-/* The client without a save. */
+/* Runs the client without a save. */
 static int measure_quiet(struct bench *bench, struct beam_bench_result *result)
 {
 	struct beam_load_opts opts = load_opts(bench, result, CHECKED);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * rdbeam bench sync: what is measured in which order. For each data set one primary, filled once;
- * in each run all methods follow one another, with each number of replicas, so that what disturbs
- * the machine disturbs all of them.
+ * rdbeam bench sync: what is measured in which order. Each data set has one primary, which is
+ * filled once. In each run all methods follow one another, with each number of replicas, so that a
+ * disturbance of the machine affects all of them.
  */
 #include "bench_sync.h"
 
@@ -16,7 +16,7 @@
 #include "report.h"
 #include "slow_disk.h"
 
-#define SLOW_DISK_BYTES (8ull << 30) /* as much of it in memory as is written */
+#define SLOW_DISK_BYTES (8ull << 30) /* as much memory as is written to it */
 
 enum { PRIMARY_DISK, REPLICA_DISK, DISKS };
 
@@ -29,7 +29,7 @@ struct sync_bench {
 	size_t ncounts;
 	struct beam_slow_disk disks[DISKS];
 	char disk_dirs[DISKS][PATH_MAX];
-	char no_disk[BEAM_SYNC_WHY_BYTES]; /* why there is no slow disk; "": there is */
+	char no_disk[BEAM_SYNC_WHY_BYTES]; /* why there is no slow disk; "": there is one */
 	struct beam_bench_server primary;
 	struct beam_sync_place place;
 };
@@ -57,7 +57,7 @@ static int parse_counts(struct sync_bench *bench, const char *text, char *bad, s
 
 /* ---- the slow disk ------------------------------------------------------------------------ */
 
-/* Its absence is reported where its figures would stand. */
+/* If there is none, the reason is reported in place of its figures. */
 static int open_disks(struct sync_bench *bench)
 {
 	static const char *const names[DISKS] = {"slow-primary", "slow-replica"};
@@ -148,7 +148,7 @@ static int measure_one(struct sync_bench *bench, struct beam_sync_table *table, 
 	if (series->not_run[0] ||
 	    beam_sync_impossible(&beam_sync_methods[m], &bench->place, series->not_run))
 		return 0;
-	/* A loop has nothing to do with disks, and one run of it says enough for its length. */
+	/* The loop does not use disks, and takes so long that one run of it is enough. */
 	if (beam_sync_methods[m].kind == BEAM_SYNC_LOOP && (series->n || table->slow_disk))
 		return 0;
 	use_disks(bench, table);

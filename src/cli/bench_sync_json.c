@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * The report as one JSON object. "runs", and of each data set "methods" with "ready_ms",
- * "primary_cpu_ms", "replica_cpu_ms", and "x_shipped", "x_best_tuned" are a contract; the rest is
- * for those who look closer.
+ * The report as one JSON object. Stable names are "runs", and for each data set "methods" with
+ * "ready_ms", "primary_cpu_ms", "replica_cpu_ms", and "x_shipped", "x_best_tuned"; the rest are
+ * details and may change.
  */
 #include <stdio.h>
 #include <unistd.h>

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * The methods as a table, and which of them this machine and this build have.
+ * The methods as a table, and which of them are possible on this machine and with this build.
  */
 #include <dirent.h>
 #include <errno.h>

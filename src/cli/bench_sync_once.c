@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * One measurement. The replicas are new processes, empty, with the settings of the method; all get
- * their order at once, and INFO tells when each one's link is up at the primary's offset. The
- * digests are compared after the clock has stopped.
+ * One measurement. The replicas are new, empty processes with the method's settings. All get their
+ * order at once, and INFO tells when each one's link is up at the primary's offset. The digests are
+ * compared after the clock has stopped.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -20,7 +20,7 @@
 #define READY_MS      (10 * 60 * 1000)
 #define CHILDREN_MS   60000
 #define LOOP_LIMIT_MS 200000
-#define LOADING_MS    120000 /* an answer while one large key is loaded */
+#define LOADING_MS    120000 /* to answer while a large key is loaded */
 
 struct replica {
 	struct beam_bench_server server;
@@ -36,7 +36,7 @@ struct once {
 	struct replica replicas[BEAM_SYNC_REPLICAS_MAX];
 	int n;
 	uint64_t began_ns;
-	char generation[64]; /* of the image that all pulls shall get; "": any */
+	char generation[64]; /* of the image that all pulls must get; "": any */
 	char *why;
 };
 
@@ -55,8 +55,8 @@ static int set(const struct once *once, struct beam_redis *redis, const char *na
 
 /* ---- before ------------------------------------------------------------------------------- */
 
-/* The best for stock: one replica is served at once. Several are waited for, then one child serves
- * all, from the next look of the server's cron on, which is once a second. */
+/* The best settings for stock: a single replica is served at once; several are waited for, and then
+ * one child serves all of them, from the next run of the server's cron, which is once a second. */
 static int set_gathering(const struct once *once, struct beam_redis *redis)
 {
 	char count[16];
@@ -66,8 +66,9 @@ static int set_gathering(const struct once *once, struct beam_redis *redis)
 	return code ? code : set(once, redis, "repl-diskless-sync-max-replicas", count);
 }
 
-/* A pull gets the newest whole image that its stream reaches: the one of the measurement before, with
- * our copy beside it for nothing. Under another replication id no stream reaches that. */
+/* A pull would get the newest complete image that its stream can reach: that of the previous
+ * measurement, and our own copy would be useless. After a change of the replication id no stream
+ * reaches that image. */
 static int outdate_images(const struct once *once)
 {
 	struct beam_redis *redis = once->place->primary->redis;
@@ -91,7 +92,7 @@ static int prepare_primary(const struct once *once)
 		    set(once, redis, "repl-diskless-sync", method->diskless || pull ? "yes" : "no");
 	if (!code)
 		code = set(once, redis, "rdbeam.mode", pull ? "replace" : "off");
-	/* Valkey only; the method was found possible. */
+	/* Valkey only, which was checked when the method was found possible. */
 	beam_redis_command(redis, NULL, "CONFIG SET dual-channel-replication-enabled %s",
 			   method->dual_channel ? "yes" : "no");
 	if (!code)
@@ -156,7 +157,7 @@ static double info_seconds(struct beam_redis *redis, const char *field)
 	return beam_redis_info(redis, "cpu", field, text, sizeof(text)) ? 0 : strtod(text, NULL);
 }
 
-/* The server, its dead children, and rdbeamd. */
+/* The server, its ended children, and rdbeamd. */
 static double primary_cpu_s(const struct beam_bench_server *primary)
 {
 	struct beam_redis *redis = primary->redis;
@@ -166,7 +167,7 @@ static double primary_cpu_s(const struct beam_bench_server *primary)
 	       info_seconds(redis, "used_cpu_sys_children") + beam_bench_daemon_cpu_s(primary);
 }
 
-/* A child counts when the server has waited for it. */
+/* A child's time counts only after the server has reaped it. */
 static int wait_childless(const struct once *once)
 {
 	struct beam_redis *redis = once->place->primary->redis;
@@ -247,7 +248,7 @@ static int order_image(struct once *once)
 	return 0;
 }
 
-/* Pulls that come together share one image, which is made now and is part of the time. */
+/* Pulls that start together share one image, which is made now and counts as part of the time. */
 static int order_all(struct once *once)
 {
 	int code = 0;
@@ -262,7 +263,7 @@ static int order_all(struct once *once)
 
 /* ---- until they are ready ----------------------------------------------------------------- */
 
-/* 1 when the link is up at the primary's offset. */
+/* Returns 1 when the link is up at the primary's offset. */
 static int is_ready(const struct once *once, struct replica *replica)
 {
 	struct beam_redis *redis = replica->server.redis;
@@ -308,7 +309,7 @@ static int tool_failed(struct once *once, const struct replica *replica)
 	return code;
 }
 
-/* 1 when this replica is ready. */
+/* Returns 1 when this replica is ready. */
 static int look(struct once *once, struct replica *replica)
 {
 	bool ended = beam_tool_ended(&replica->tool);
@@ -317,7 +318,7 @@ static int look(struct once *once, struct replica *replica)
 		return tool_failed(once, replica);
 	if (once->method->kind == BEAM_SYNC_LOOP)
 		return ended;
-	/* A pull may look at its replica a moment longer than we do. */
+	/* The pull may wait for its replica a moment longer than we do. */
 	return is_ready(once, replica);
 }
 

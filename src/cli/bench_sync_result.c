@@ -1,4 +1,7 @@
-/* SPDX-License-Identifier: BSD-3-Clause */
+/* SPDX-License-Identifier: BSD-3-Clause
+ *
+ * Medians and ratios of the measurements.
+ */
 #include "bench_sync_result.h"
 
 #include <stdlib.h>

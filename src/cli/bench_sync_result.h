@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * What rdbeam bench sync has measured, its medians, and how they are shown. One thread.
+ * The measurements of rdbeam bench sync, their medians, and how they are shown. Single-threaded.
  */
 #ifndef BEAM_BENCH_SYNC_RESULT_H
 #define BEAM_BENCH_SYNC_RESULT_H
@@ -13,7 +13,7 @@
 struct beam_sync_series {
 	struct beam_sync_sample samples[BEAM_SYNC_RUNS_MAX];
 	size_t n;
-	char not_run[BEAM_SYNC_WHY_BYTES]; /* "": it was; or was not asked for, with n 0 */
+	char not_run[BEAM_SYNC_WHY_BYTES]; /* "": it was run, or (with n 0) was not requested */
 };
 
 /* All methods with one number of replicas, on one kind of disk. */
@@ -26,7 +26,7 @@ struct beam_sync_table {
 struct beam_sync_result {
 	const struct beam_bench_data *data;
 	int64_t keys;
-	size_t ntables; /* the first one is of the smallest number of replicas */
+	size_t ntables; /* the first table has the fewest replicas */
 	struct beam_sync_table tables[BEAM_SYNC_TABLES_MAX];
 };
 
@@ -38,23 +38,23 @@ struct beam_sync_report {
 	struct beam_sync_result *results[BEAM_BENCH_DATA_MAX];
 };
 
-/* Median of a member; 0 for no samples. */
+/* Median of a member; 0 without samples. */
 #define BEAM_SYNC_MEDIAN(series, member)                                                           \
 	beam_sync_median(series, offsetof(struct beam_sync_sample, member))
 double beam_sync_median(const struct beam_sync_series *series, size_t offset);
 
-/* Ratios of a table. 0 where one of the two was not run. */
+/* Ratios within a table. 0 where one of the two was not run. */
 struct beam_sync_ratios {
 	double shipped_ms;    /* stock-disk */
 	double best_tuned_ms; /* fastest of the tuned stock methods */
-	double rdbeam_ms;     /* fastest of rdbeam's that make their image for it */
+	double rdbeam_ms;     /* fastest rdbeam method that makes a new image */
 	double x_shipped, x_best_tuned;
 };
 struct beam_sync_ratios beam_sync_compare(const struct beam_sync_table *table);
 
 void beam_sync_print_tables(const struct beam_sync_report *report);
 void beam_sync_print_json(const struct beam_sync_report *report);
-/* 0, or a negative code with the line in `error`. */
+/* Draws the report as SVG. Returns 0, or a negative code with the line in `error`. */
 int beam_sync_plot(const struct beam_sync_report *report, const char *path, char *error);
 void beam_sync_report_free(struct beam_sync_report *report);
 

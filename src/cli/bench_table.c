@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * The report as tables: times, what the save costs, and what a client saw.
+ * The report as tables: times, the cost of a save, and a client's view.
  */
 #include <inttypes.h>
 #include <stdio.h>
@@ -9,7 +9,7 @@
 
 #define MB 1e6
 
-/* Three figures that count, right-aligned by the caller. */
+/* Three significant digits; the caller aligns them to the right. */
 static const char *short_ms(char out[16], double ms)
 {
 	if (ms <= 0)

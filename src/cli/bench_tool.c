@@ -1,4 +1,7 @@
-/* SPDX-License-Identifier: BSD-3-Clause */
+/* SPDX-License-Identifier: BSD-3-Clause
+ *
+ * Forks and watches the process that fills a replica.
+ */
 #include "bench_tool.h"
 
 #include <errno.h>
@@ -63,7 +66,7 @@ cJSON *beam_tool_said(const struct beam_tool *tool)
 
 /* ---- processes ---------------------------------------------------------------------------- */
 
-/* In the child: output to its file, and dead with the parent. */
+/* In the child: redirects output to its file, and makes it die with the parent. */
 static void become_tool(const struct beam_tool *tool, pid_t parent)
 {
 	int out = open(tool->out, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
@@ -81,7 +84,7 @@ static void become_tool(const struct beam_tool *tool, pid_t parent)
 	dup2(out, STDERR_FILENO);
 }
 
-/* 1 in the child, 0 in the parent, or -errno. */
+/* Forks. Returns 1 in the child, 0 in the parent, or -errno. */
 static int start(const char *dir, struct beam_tool *tool)
 {
 	pid_t parent = getpid();

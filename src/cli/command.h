@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * What a command of rdbeam(1) is: its name, its words for help and man page, its options, and the
- * function that runs it. One table of these gives dispatch, --help and the man pages.
+ * A command of rdbeam(1): its name, its texts for help and man page, its options, and the function
+ * that runs it. From one table of these come the dispatch, --help and the man pages.
  */
 #ifndef BEAM_COMMAND_H
 #define BEAM_COMMAND_H
@@ -11,12 +11,12 @@
 
 #include "options.h"
 
-/* What rdbeam exits with: a contract, see the man page. */
+/* rdbeam's exit codes. They are stable; see the man page. */
 enum beam_exit {
 	BEAM_EXIT_DONE = 0,
 	BEAM_EXIT_FAILED = 1,
 	BEAM_EXIT_USAGE = 2,
-	BEAM_EXIT_REFUSED = 3, /* access, another job in the way, not supported there */
+	BEAM_EXIT_REFUSED = 3, /* no access, another job in the way, or not supported there */
 	BEAM_EXIT_CORRUPT = 4, /* stale or corrupt data */
 };
 
@@ -27,7 +27,7 @@ struct beam_common {
 	bool help;
 };
 
-/* Rows of the options that every command has; `type` is the command's option struct. */
+/* Table rows of the options common to all commands; `type` is the command's option struct. */
 #define BEAM_COMMON_OPTIONS(type)                                                                  \
 	{.name = "--json",                                                                         \
 	 .kind = BEAM_OPT_FLAG,                                                                    \
@@ -46,17 +46,17 @@ struct beam_common {
 
 struct beam_command {
 	const char *name;
-	const char *synopsis; /* what stands behind the name and [options]; may be "" */
+	const char *synopsis; /* what follows the name and [options]; may be "" */
 	const char *summary;  /* half a sentence, no period */
-	const char *text;     /* paragraphs, an empty line between them */
-	const char *examples; /* lines of "command", one each */
+	const char *text;     /* paragraphs, separated by an empty line */
+	const char *examples; /* one command per line */
 	const struct beam_option *options;
 	size_t noptions;
-	size_t opts_bytes;    /* of the command's option struct */
+	size_t opts_bytes;    /* size of the command's option struct */
 	const void *defaults; /* an option struct */
 	int min_args, max_args;
-	/* `opts` is parsed, args[0..nargs) are the positional arguments. Returns what rdbeam exits
-	 * with; the line on stderr is written. */
+	/* Runs the command. `opts` is parsed; args[0..nargs) are the positional arguments. Returns
+	 * rdbeam's exit code; an error's line was written to stderr. */
 	int (*run)(void *opts, int nargs, char **args);
 };
 
@@ -70,20 +70,20 @@ extern const struct beam_command beam_bench_command;
 extern const struct beam_command beam_doctor_command;
 extern const struct beam_command beam_help_command;
 
-/* All commands in the order of the help; ends with NULL. */
+/* All commands in the order of the help, ending with NULL. */
 extern const struct beam_command *const beam_commands[];
 
-/* NULL when there is none. */
+/* Finds a command by name; NULL when there is none. */
 const struct beam_command *beam_command_find(const char *name);
 
-/* The text that --help prints. */
+/* Print the text of --help. */
 void beam_command_help(const struct beam_command *command, FILE *out);
 void beam_program_help(FILE *out);
 
-/* The man page in roff; rdbeam(1) for NULL. */
+/* Prints the man page in roff; rdbeam(1) for NULL. */
 void beam_man_print(const struct beam_command *command, FILE *out);
 
-/* Completion for bash, of all commands. */
+/* Prints the bash completion for all commands. */
 void beam_completion_print(FILE *out);
 
 #endif

@@ -1,27 +1,27 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * Bash completion out of the command tables, as the man pages are. The script says for each command
- * its options, and for each option that takes a value what may stand there.
+ * Generates bash completion from the command tables, like the man pages. The script lists the
+ * options of each command, and for each option with a value what the value may be.
  */
 #include <string.h>
 
 #include "command.h"
 
-/* Names of values that are paths. */
+/* True for names of values that are paths. */
 static bool is_path(const char *value)
 {
 	return value && (strcmp(value, "PATH") == 0 || strcmp(value, "FILE") == 0 ||
 			 strcmp(value, "SOCKET") == 0 || strcmp(value, "DIR") == 0);
 }
 
-/* "auto|tcp" as the words that compgen takes. */
+/* Writes "auto|tcp" as the separate words that compgen takes. */
 static void put_choices(const char *choices, FILE *out)
 {
 	for (; *choices; choices++)
 		fputc(*choices == '|' ? ' ' : *choices, out);
 }
 
-/* The pattern of a case: command, then the option by each of its names. */
+/* Writes the pattern of a case: the command, then each name of the option. */
 static void put_pattern(const struct beam_command *command, const struct beam_option *option,
 			FILE *out)
 {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * From options to a connection. String options point into argv, which is ours to write: a password
- * there is copied and overwritten before the first packet leaves.
+ * Turns options into a connection. String options point into argv, which we may overwrite: a
+ * password there is copied and wiped before the first packet is sent.
  */
 #include "connect.h"
 
@@ -14,7 +14,8 @@
 
 #define RENAMED "RDBEAM_RENAMED"
 
-/* One 'x' stays, so that a listing shows that there was something, but not how long it was. */
+/* Wipes text in argv. One 'x' remains, so that a process listing shows that something was there,
+ * but not how long it was. */
 static void wipe(const char *from, const char *end)
 {
 	char *at = (char *)(uintptr_t)from;
@@ -31,7 +32,7 @@ static void wipe_text(const char *text)
 		wipe(text, text + strlen(text));
 }
 
-/* All that stands behind "redis://" when there is a user part. */
+/* Wipes everything after "redis://" if there is a user part. */
 static void wipe_url(const char *text)
 {
 	const char *start = text ? strstr(text, "://") : NULL;
@@ -50,7 +51,7 @@ static int put_text(const struct beam_common *common, const char *what, const ch
 	return 0;
 }
 
-/* User and password that stand outside the address. */
+/* Sets user and password given outside of the address. */
 static int put_login(const struct beam_common *common, const char *user, const char *password,
 		     const char *env_name, struct beam_redis_addr *addr)
 {
@@ -70,7 +71,7 @@ static int put_login(const struct beam_common *common, const char *user, const c
 	return put_text(common, "password", password, addr->password, sizeof(addr->password));
 }
 
-/* Names for commands that have another (rename-command). */
+/* Reads the names of renamed commands (rename-command). */
 static int put_renamed(const struct beam_common *common, struct beam_redis_addr *addr)
 {
 	const char *list = getenv(RENAMED);

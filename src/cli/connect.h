@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * The connection options that commands share, named as in redis-cli, and what keeps passwords out
- * of sight: argv is readable by every user of the host.
+ * The connection options that commands share, named as in redis-cli, and the hiding of passwords:
+ * every user of the host can read argv.
  */
 #ifndef BEAM_CONNECT_H
 #define BEAM_CONNECT_H
@@ -9,7 +9,7 @@
 #include "command.h"
 #include "redis.h"
 
-/* TLS as redis-cli has it, for every connection of the command. */
+/* TLS options as in redis-cli, for every connection of the command. */
 struct beam_connect_tls {
 	bool on; /* also without rediss:// */
 	struct beam_tls_opts opts;
@@ -30,7 +30,7 @@ struct beam_connect {
 		.host = "127.0.0.1", .port = 6379                                                  \
 	}
 
-/* How long a connection and a single reply may take. */
+/* Time limit for connecting and for a single reply. */
 #define BEAM_CONNECT_TIMEOUT_MS 10000
 
 /* Rows of a command's table; `field` is the option struct's member of type beam_connect_tls. */
@@ -120,25 +120,25 @@ struct beam_connect {
 		     "overrides the others."},                                                     \
 	    BEAM_CONNECT_TLS_OPTIONS(type, connect.tls)
 
-/* Connects as the options and REDISCLI_AUTH say. The password in argv is overwritten. 0 and *out;
- * else the line is written and the value is what rdbeam exits with. */
+/* Connects according to the options and REDISCLI_AUTH. A password in argv is overwritten. Returns 0
+ * with *out, or rdbeam's exit code after writing the line. */
 int beam_connect_open(const struct beam_common *common, const struct beam_connect *connect,
 		      struct beam_redis **out);
 
-/* The address that the options and REDISCLI_AUTH name; the password in argv is overwritten. Returns
- * as beam_connect_open. The caller wipes `addr`: it has the password. */
+/* Gets the address named by the options and REDISCLI_AUTH; a password in argv is overwritten.
+ * Returns as beam_connect_open. The caller must wipe `addr`, since it contains the password. */
 int beam_connect_where(const struct beam_common *common, const struct beam_connect *connect,
 		       struct beam_redis_addr *addr);
 
-/* Reports a failed command on an open connection: `what` was done, to `redis`, and the server's
- * text or the connection's state. Returns what rdbeam exits with. */
+/* Reports a command that failed on an open connection: `what` was attempted on `redis`, followed by
+ * the server's text or the connection's state. Returns rdbeam's exit code. */
 int beam_fail_redis(const struct beam_common *common, const struct beam_redis *redis, int code,
 		    const char *what);
 
-/* Turns an address with its optional user and password into `addr`, starting from port 6379; both
- * passwords in argv are overwritten. `password` falls back to the environment's `env_name`, then
- * REDISCLI_AUTH; one in the address wins over all. `option` names it in errors. Returns as
- * beam_connect_open. */
+/* Makes `addr` from an address with optional user and password; the default port is 6379, and both
+ * passwords in argv are overwritten. Without `password` the environment's `env_name` is used, then
+ * REDISCLI_AUTH; a password in the address takes precedence over all. `option` is its name in error
+ * messages. Returns as beam_connect_open. */
 int beam_connect_addr(const struct beam_common *common, const char *option, const char *text,
 		      const char *user, const char *password, const char *env_name,
 		      const struct beam_connect_tls *tls, struct beam_redis_addr *addr);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * rdbeam doctor: the list of findings, and what checks ask with.
+ * rdbeam doctor: the list of findings, and helpers for the checks.
  */
 #include "doctor.h"
 
@@ -30,7 +30,7 @@ void beam_doctor_add(struct beam_doctor *doctor, enum beam_level level, const ch
 	va_start(args, fmt);
 	vsnprintf(finding->text, sizeof(finding->text), fmt, args);
 	va_end(args);
-	beam_text_plain(finding->text); /* a server's words may be in it */
+	beam_text_plain(finding->text); /* it may contain text from a server */
 }
 
 int beam_doctor_read(const char *path, char *out, size_t cap)

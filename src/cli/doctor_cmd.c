@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * rdbeam doctor: connects, runs all checks, prints their findings.
+ * rdbeam doctor: connects, runs all checks, prints the findings.
  */
 #include "doctor.h"
 
@@ -15,7 +15,7 @@
 #include "connect.h"
 #include "report.h"
 
-#define STARTING_LOOKS 50 /* for 5 s */
+#define STARTING_LOOKS 50 /* 5 s in all */
 
 struct doctor_opts {
 	struct beam_common common;
@@ -77,7 +77,7 @@ static void print_json(const struct beam_doctor *doctor)
 
 /* ---- the command -------------------------------------------------------------------------- */
 
-/* Both ends of the connection have one address: then the server is on this host. */
+/* If both ends of the connection have the same address, the server is on this host. */
 static bool same_host(int sock)
 {
 	struct sockaddr_storage ours = {0}, theirs = {0};
@@ -97,7 +97,8 @@ static bool same_host(int sock)
 		      &((struct sockaddr_in6 *)&theirs)->sin6_addr, sizeof(struct in6_addr)) == 0;
 }
 
-/* The server's pid, if the process of that number here is a server: a container counts its own. */
+/* The server's pid, if the process with that number here is a server; a container has its own
+ * numbers. */
 static pid_t visible_pid(const struct beam_doctor *doctor)
 {
 	int64_t pid = beam_view_info_number(&doctor->view, "process_id", 0);
@@ -112,7 +113,7 @@ static pid_t visible_pid(const struct beam_doctor *doctor)
 		   : 0;
 }
 
-/* Whether the daemon of a server that was just started has yet to say where it listens. */
+/* True while the daemon of a server that was just started has not reported its listener yet. */
 static bool is_starting(const struct beam_view *view)
 {
 	if (!view->status || *beam_view_status(view, "last_error") ||
@@ -123,7 +124,7 @@ static bool is_starting(const struct beam_view *view)
 		beam_view_status_number(view, "port", 0) == 0);
 }
 
-/* Looks, and once more each tenth of a second while the daemon starts. */
+/* Reads the state, and again every tenth of a second while the daemon starts. */
 static int look(struct beam_doctor *doctor)
 {
 	const struct timespec pause = {.tv_nsec = 100 * 1000000l};

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * The directory where dump.rdb is written: tried as the daemon uses it, by a file without a name
- * that nobody ever sees, and by the rights of the server's user.
+ * Checks the directory of dump.rdb: tries it as the daemon uses it, with an unnamed file that
+ * nobody ever sees, and checks the rights of the server's user.
  */
 #include "doctor.h"
 
@@ -16,7 +16,7 @@
 #include "report.h"
 #include "sockets.h"
 
-/* True if the "Groups:" line of a process's status names the group. */
+/* True if the "Groups:" line of a process's status has the group. */
 static bool has_group(const char *status, gid_t gid)
 {
 	const char *at = strstr(status, "\nGroups:");
@@ -43,7 +43,8 @@ static unsigned long id_of(const char *status, const char *field)
 	return at ? strtoul(at + strlen(field), NULL, 10) : 0;
 }
 
-/* Whether the server's user may make files there, by the directory's mode. root may always. */
+/* True if the server's user may create files there according to the directory's mode. root always
+ * may. */
 static bool server_may_write(const struct beam_doctor *doctor, const char *dir)
 {
 	char status[4096];
@@ -84,7 +85,7 @@ static void add_space(struct beam_doctor *doctor, const char *dir)
 				dir);
 }
 
-/* A file that could not be opened, with O_TMPFILE and without O_DIRECT. */
+/* Reports why a file could not be opened with O_TMPFILE and without O_DIRECT. */
 static void add_refusal(struct beam_doctor *doctor, const char *dir, int err)
 {
 	if (err == EOPNOTSUPP || err == EISDIR)
@@ -92,7 +93,7 @@ static void add_refusal(struct beam_doctor *doctor, const char *dir, int err)
 				"use a file system such as ext4 or xfs: it needs no temporary "
 				"name, which a crash can leave behind",
 				"%s: no O_TMPFILE there", dir);
-	else if (err == EACCES) /* which says nothing of the server where its process is hidden */
+	else if (err == EACCES) /* tells nothing about the server if its process is hidden */
 		beam_doctor_add(
 		    doctor, BEAM_LEVEL_WARN, "dump-dir", "run this as root or as the server's user",
 		    "%s: not tried, %s may not write there", dir, geteuid() ? "this user" : "root");
@@ -135,7 +136,7 @@ void beam_doctor_disk(struct beam_doctor *doctor)
 				"give a user that may run CONFIG GET", "not known, not checked");
 		return;
 	}
-	if (!dir[0]) { /* the server asks the kernel where it stands */
+	if (!dir[0]) { /* the server gets its directory from the kernel */
 		beam_doctor_add(doctor, BEAM_LEVEL_FAIL, "dump-dir",
 				"CONFIG SET dir to one that is there: no save works until then",
 				"the server's directory was removed");

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * The host: limits, memory and its pages, io_uring. All of it is read from /proc and /sys.
+ * Checks the host: limits, memory and huge pages, io_uring. Everything is read from /proc and /sys.
  */
 #include "doctor.h"
 
@@ -17,16 +17,16 @@
 #include "sockets.h"
 
 #define CAP_IPC_LOCK_BIT 14
-#define SMALL_TABLE      (64ull << 20) /* what even a small server's table may take */
+#define SMALL_TABLE      (64ull << 20) /* even a small server's table may need this much */
 #define HUGE_PAGE        (2ull << 20)
 
-/* The table that the next snapshot takes. */
+/* Size of the table for the next snapshot. */
 static uint64_t table_bytes(const struct beam_doctor *doctor)
 {
 	return doctor->data_bytes > SMALL_TABLE ? doctor->data_bytes : SMALL_TABLE;
 }
 
-/* A number behind `field` in a file of /proc, or `fallback`. */
+/* Parses the number after `field` in a file of /proc; `fallback` if there is none. */
 static uint64_t number_after(const char *text, const char *field, int base, uint64_t fallback)
 {
 	const char *at = strstr(text, field);
@@ -88,11 +88,12 @@ static void check_overcommit(struct beam_doctor *doctor)
 
 /* ---- memory ------------------------------------------------------------------------------- */
 
-/* A worker fills up to three segments at once, and one is on its way to the disk. */
+/* A worker fills up to three segments at once, and one more is being written to disk. */
 #define LEAST_SEGMENTS 4
 
-/* The most that a table may become: by the setting, or by the memory that is left by the host, and (*by_group) by the
- * limits of the server's unit or container. What stands of it already is not counted as available. */
+/* The largest size that a table may reach: limited by the setting, or by the memory that the host
+ * has left, or (*by_group) by the limits of the server's unit or container. The part of the table
+ * that exists already is not in the available memory, so it is added. */
 static uint64_t most_of_region(struct beam_doctor *doctor, bool *by_group)
 {
 	struct beam_memory_left left;
@@ -174,7 +175,7 @@ static void check_hugepages(struct beam_doctor *doctor, const char *meminfo)
 			page == HUGE_PAGE ? free_pages : 0, want);
 }
 
-/* From 6.1 on memory can be made huge page by page, unless the setting is deny. */
+/* Since Linux 6.1 memory can be collapsed into huge pages, unless the setting is deny. */
 static bool kernel_collapses(void)
 {
 	char release[64];

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * RDMA: devices and their ports, the files by which the server uses them, and whether it offers pulls over
- * them. All of it is read from /sys and /dev, so that no RDMA library is needed to say that there is no device.
+ * Checks RDMA: devices and their ports, the device files, and whether the server offers pulls over
+ * them. Everything is read from /sys and /dev, so no RDMA library is needed to report that there is
+ * no device.
  */
 #include "doctor.h"
 
@@ -22,7 +23,7 @@ static enum beam_level level_bad(const struct beam_doctor *doctor)
 
 /* ---- ports ---------------------------------------------------------------------------------- */
 
-/* The first GID of a port that is set, and its type; "" without one. */
+/* Finds the first GID that is set on a port, and its type; "" without one. */
 static void find_gid(const char *port_dir, char *gid, size_t gid_cap, char *type, size_t type_cap)
 {
 	char path[512];
@@ -40,7 +41,7 @@ static void find_gid(const char *port_dir, char *gid, size_t gid_cap, char *type
 	gid[0] = type[0] = '\0';
 }
 
-/* True if it is fit for use. */
+/* Returns true if the port is usable. */
 static bool check_port(struct beam_doctor *doctor, const char *device, const char *port)
 {
 	bool fit = false;
@@ -70,7 +71,8 @@ static bool check_port(struct beam_doctor *doctor, const char *device, const cha
 	return fit;
 }
 
-/* Ports of a device, one finding for each. Returns their number, and adds those that are fit to *nfit. */
+/* Adds one finding for each port of a device. Returns their number, and adds the usable ones to
+ * *nfit. */
 static int check_device(struct beam_doctor *doctor, const char *device, int *nfit)
 {
 	char path[400];
@@ -93,7 +95,7 @@ static int check_device(struct beam_doctor *doctor, const char *device, int *nfi
 
 /* ---- files ---------------------------------------------------------------------------------- */
 
-/* The numbers behind `field` in a process's status: whether `wanted` is among the first `n` of them. */
+/* True if `wanted` is among the first `n` numbers after `field` in a process's status. */
 static bool has_number(const char *status, const char *field, unsigned long wanted, int n)
 {
 	const char *at = strstr(status, field);
@@ -111,7 +113,7 @@ static bool has_number(const char *status, const char *field, unsigned long want
 	return false;
 }
 
-/* Whether the server, or who runs this, may read and write a file of this kind. */
+/* True if the server (or the user who runs this) may read and write a file of this kind. */
 static bool may_open(const struct beam_doctor *doctor, const struct stat *file)
 {
 	char status[4096];
@@ -131,7 +133,8 @@ static bool may_open(const struct beam_doctor *doctor, const struct stat *file)
 	return (file->st_mode >> shift & 6) == 6;
 }
 
-/* One of them: whether it is there and open to the server; if it is not open, says so. */
+/* Returns true if the file exists and the server may use it; if it exists but may not be used,
+ * reports that. */
 static bool check_file(struct beam_doctor *doctor, const char *dir, const char *name)
 {
 	char path[400];
@@ -156,7 +159,7 @@ static void check_device_files(struct beam_doctor *doctor)
 	DIR *dir;
 	int before = doctor->nfindings, ndevices = 0;
 
-	/* As the server sees them: PrivateDevices of its unit would hide them. */
+	/* As the server sees them: PrivateDevices in its unit would hide them. */
 	if (doctor->pid)
 		snprintf(path, sizeof(path), "/proc/%d/root/dev/infiniband", (int)doctor->pid);
 	else
@@ -190,7 +193,7 @@ static void check_device_files(struct beam_doctor *doctor)
 
 /* ---- what comes of it ----------------------------------------------------------------------- */
 
-/* Whether pulls are to go by TLS, which those over RDMA do not. */
+/* True if pulls must use TLS, which pulls over RDMA do not. */
 static bool wants_tls(struct beam_doctor *doctor)
 {
 	char own[16], servers[16];
@@ -202,8 +205,8 @@ static bool wants_tls(struct beam_doctor *doctor)
 		(strcmp(servers, "yes") == 0 || beam_doctor_config_hidden(doctor)));
 }
 
-/* A device that is fit, and a daemon that does not listen on it, which pulls bear in silence. Where RDMA is asked
- * for, the listener's own finding says so. */
+/* Finds a usable device on which the daemon does not listen, since pulls then silently use TCP. If
+ * RDMA is required by the setting, the listener's own finding reports it. */
 static void check_offered(struct beam_doctor *doctor)
 {
 	const char *transports;

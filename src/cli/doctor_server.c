@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * The server: its version, and those of its own options that decide how snapshots and pulls go.
+ * Checks the server: its version, and those of its own options that affect snapshots and pulls.
  */
 #include "doctor.h"
 
@@ -11,9 +11,10 @@
 #include "report.h"
 
 #define OLDEST_MAJOR 7
-/* Below this a pull of a busy server does not find its place in the stream again. */
+/* With less, a pull from a busy server cannot continue from the stream. */
 #define SMALL_BACKLOG (16ll << 20)
-/* A replica's stream waits at the puller, but a hiccup of the network must fit. */
+/* A replica's stream is buffered by the puller, but a short stall of the network must fit in here.
+ */
 #define SMALL_OUTPUT_BUFFER (32ll << 20)
 
 static void check_version(struct beam_doctor *doctor)
@@ -46,7 +47,7 @@ static void check_last_save(struct beam_doctor *doctor)
 				"the last BGSAVE ended with %s", status);
 }
 
-/* Bytes of replication stream per second since the server started, by the offset. */
+/* Bytes of replication stream per second since the server started, computed from the offset. */
 static int64_t stream_rate(const struct beam_doctor *doctor)
 {
 	int64_t seconds = beam_view_info_number(&doctor->view, "uptime_in_seconds", 1);
@@ -114,7 +115,7 @@ static void check_diskless(struct beam_doctor *doctor)
 				"%s, delay %" PRId64 ": a server that never had a replica forks "
 				"once more at its first pull",
 				sync, delay);
-	/* Only a replica, or an empty server that may become one, loads. */
+	/* Only a replica, or an empty server that may become one, loads images. */
 	beam_view_info(&doctor->view, "role", role, sizeof(role));
 	is_target = strcmp(role, "slave") == 0 || beam_view_keys(&doctor->view) == 0;
 	beam_doctor_config(doctor, "repl-diskless-load", load, sizeof(load));
@@ -203,7 +204,7 @@ static bool module_lacks(const struct beam_doctor *doctor, const char *command)
 	return strstr(beam_view_status(&doctor->view, "hidden_commands"), command);
 }
 
-/* CONFIG, from us at least. */
+/* Checks whether CONFIG is hidden from the module, or at least from us. */
 static void check_hidden(struct beam_doctor *doctor)
 {
 	if (module_lacks(doctor, "config"))

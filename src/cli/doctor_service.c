@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * The service: the module in the server, its daemon, and the port where pulls connect.
+ * Checks the service: the module in the server, its daemon, and the port to which pulls connect.
  */
 #include "doctor.h"
 
@@ -98,7 +98,7 @@ static bool check_daemon(struct beam_doctor *doctor)
 
 /* ---- the listener ------------------------------------------------------------------------- */
 
-/* Connects and closes again. 0 or -errno. */
+/* Connects and closes again. Returns 0 or -errno. */
 static int try_address(const struct addrinfo *address)
 {
 	int sock = socket(address->ai_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
@@ -133,7 +133,7 @@ static int try_host(const char *host, const char *port)
 	return err;
 }
 
-/* Addresses that stand for all of the host's. */
+/* True for addresses that stand for all addresses of the host. */
 static bool is_any(const char *bind)
 {
 	return strcmp(bind, "*") == 0 || strcmp(bind, "::*") == 0 || strcmp(bind, "::") == 0 ||
@@ -146,7 +146,7 @@ static bool is_loopback(const char *bind)
 	       strcmp(bind, "localhost") == 0;
 }
 
-/* The address of the server as this connection has it. */
+/* Gets the server's address from our connection. */
 static void server_host(const struct beam_doctor *doctor, char *out, size_t cap)
 {
 	struct sockaddr_storage peer = {0};
@@ -159,10 +159,10 @@ static void server_host(const struct beam_doctor *doctor, char *out, size_t cap)
 		snprintf(out, cap, "127.0.0.1");
 }
 
-/* What came of trying all addresses of the listener. */
+/* The result of trying all addresses of the listener. */
 struct reach {
 	char tried[256];
-	bool by_rdma; /* alone: none of them is tried */
+	bool by_rdma; /* only by RDMA: no address is tried */
 	int err;      /* 0: at least one answers */
 	bool beyond_host;
 };
@@ -174,12 +174,13 @@ static void reach_listener(const struct beam_doctor *doctor, char *bind, const c
 	size_t used = 0;
 
 	server_host(doctor, host, sizeof(host));
-	/* Over RDMA nobody answers this way. */
+	/* A listener over RDMA does not answer to TCP. */
 	out->err = out->by_rdma ? 0 : -EADDRNOTAVAIL;
 	for (char *word = strtok_r(bind, " ", &save); word; word = strtok_r(NULL, " ", &save)) {
 		word += word[0] == '-' && word[1];
 		out->beyond_host |= !is_loopback(word);
-		/* From another host only the address that we came by is known to be reachable. */
+		/* From another host, only the address of our own connection is known to be
+		 * reachable. */
 		const char *to = is_any(word) || !doctor->local ? host : word;
 
 		if (out->err)
@@ -190,7 +191,7 @@ static void reach_listener(const struct beam_doctor *doctor, char *bind, const c
 	}
 }
 
-/* True if other hosts are meant to reach it. */
+/* Returns true if the listener is meant to be reached from other hosts. */
 static bool check_listener(struct beam_doctor *doctor, const char *port)
 {
 	char bind[1024];
@@ -223,7 +224,7 @@ static bool check_listener(struct beam_doctor *doctor, const char *port)
 	return reach.beyond_host;
 }
 
-/* Whether the default user, as which a client without a name comes, has no password. */
+/* True if the default user, which a client without a user name is, needs no password. */
 static bool needs_no_password(struct beam_doctor *doctor)
 {
 	char text[256];
@@ -240,7 +241,7 @@ static bool needs_no_password(struct beam_doctor *doctor)
 	return open;
 }
 
-/* Protected mode closes connections of other hosts before a byte of them is read. */
+/* In protected mode, connections from other hosts are closed before any byte is read. */
 static void check_protected(struct beam_doctor *doctor)
 {
 	char mode[16];
@@ -257,7 +258,7 @@ static void check_protected(struct beam_doctor *doctor)
 				strcmp(mode, "yes") == 0 ? "on, and there is a password" : "off");
 }
 
-/* True if the kernel's list of ports and ranges, "8080,9000-9010", has the port. */
+/* True if the kernel's list of ports and ranges ("8080,9000-9010") contains the port. */
 static bool lists_port(const char *list, int64_t port)
 {
 	while (*list) {
@@ -274,7 +275,7 @@ static bool lists_port(const char *list, int64_t port)
 	return false;
 }
 
-/* A port out of which the kernel serves outgoing connections may be taken at the next start. */
+/* A port in the kernel's range for outgoing connections may be in use at the next start. */
 static void check_port_range(struct beam_doctor *doctor, int64_t port)
 {
 	char text[64], reserved[1024];
@@ -319,7 +320,7 @@ static void check_pulls(struct beam_doctor *doctor)
 	}
 	if (port == 0) {
 		bool by_verbs = strcmp(doctor->transport, "verbs") == 0;
-		/* Else of the device itself. */
+		/* otherwise the error is about the device itself */
 		bool of_address = strstr(error, "rdbeam.port") || strstr(error, "rdbeam.bind");
 
 		beam_doctor_add(

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * rdbeam fill: puts a data set of chosen shape into a server.
+ * rdbeam fill: puts a data set of a chosen shape into a server.
  */
 #include <errno.h>
 #include <inttypes.h>
@@ -121,7 +121,8 @@ static const struct fill_opts fill_defaults = {
     .pipeline = 512,
 };
 
-/* Reads "string,hash,..." into the filling. 0 or BEAM_EXIT_USAGE with the line written. */
+/* Parses "string,hash,..." into the filling. Returns 0, or BEAM_EXIT_USAGE with the line written.
+ */
 static int parse_types(const struct fill_opts *opts, struct beam_filling *what)
 {
 	const char *text = opts->types;
@@ -145,7 +146,7 @@ static int parse_types(const struct fill_opts *opts, struct beam_filling *what)
 	}
 }
 
-/* Whether the server holds a key in any database. An INFO that is not allowed counts as yes. */
+/* True if the server has a key in any database; also when INFO is not allowed. */
 static bool has_keys(struct beam_redis *redis)
 {
 	redisReply *reply;
@@ -167,7 +168,7 @@ static int send_all(struct beam_filler *filler, const struct fill_opts *opts)
 
 	beam_progress_init(&progress, opts->common.quiet);
 	for (int64_t i = 0; i < opts->keys && code == 0; i++) {
-		/* Neighbours share a database, so that SELECT is sent once for each. */
+		/* Neighbouring keys share a database, so SELECT is sent only once for each. */
 		int64_t want = opts->db + (int64_t)((__int128)i * opts->dbs / opts->keys);
 
 		if (want != db) {

@@ -12,9 +12,11 @@
 
 #include "rdbeam/error.h"
 
-#define ELEMENTS_MAX   128        /* of one command */
-#define COMMAND_BYTES  (1u << 20) /* most bytes of values in one command, if more than one */
-#define PIPELINE_BYTES (8u << 20) /* replies are read after this much, whatever `pipeline` says */
+#define ELEMENTS_MAX 128 /* in one command */
+/* Most bytes of values in one command with more than one element. */
+#define COMMAND_BYTES (1u << 20)
+/* Replies are read after this many bytes, whatever `pipeline` says. */
+#define PIPELINE_BYTES (8u << 20)
 #define KEY_CAP        (BEAM_FILLER_PREFIX_MAX + 24)
 
 /* ---- the pipeline ------------------------------------------------------------------------- */
@@ -36,7 +38,7 @@ static void add_word(struct command *command, const char *word)
 	add_arg(command, word, strlen(word));
 }
 
-/* Reads replies until at most `left` are missing. The first error reply ends the fill. */
+/* Reads replies until at most `left` are outstanding. The first error reply ends the fill. */
 static int read_replies(struct beam_filler *filler, int64_t left)
 {
 	redisContext *context = beam_redis_context(filler->redis);
@@ -114,8 +116,8 @@ enum label {
 static const struct type {
 	const char *name;
 	const char *word; /* the command that makes or extends it */
-	enum label label; /* what stands before each element */
-	bool unique;      /* equal elements would be one */
+	enum label label; /* what precedes each element */
+	bool unique;      /* equal elements would be stored once */
 } types[] = {
     {"string", "SET", LABEL_NONE, false}, {"hash", "HSET", LABEL_FIELD, false},
     {"list", "RPUSH", LABEL_NONE, false}, {"set", "SADD", LABEL_NONE, true},
@@ -137,7 +139,7 @@ int beam_filler_type(const char *text, size_t len)
 	return -1;
 }
 
-/* How many elements go into one command: few enough for the arrays and the memory. */
+/* How many elements go into one command, limited by the arrays and the memory. */
 static int64_t elements_at_once(const struct beam_filling *what, const struct type *type)
 {
 	uint64_t by_bytes = COMMAND_BYTES / what->value_size;
@@ -167,7 +169,7 @@ static int send_string(struct beam_filler *filler, const char *key, size_t size)
 	return send_command(filler, &command);
 }
 
-/* A number of up to nine digits, which servers keep without a string. */
+/* Sends a number of up to nine digits, which servers store as an integer. */
 static int send_int(struct beam_filler *filler, const char *key)
 {
 	uint64_t number = beam_values_number(&filler->values) % INT_END;
@@ -193,7 +195,7 @@ static int send_elements(struct beam_filler *filler, const struct type *type, co
 		if (type->unique)
 			beam_values_mark(value, size, (uint64_t)(first + i));
 		if (type->label != LABEL_NONE) {
-			/* From 1: a stream has no entry 0. */
+			/* Count from 1: a stream cannot have an entry 0. */
 			snprintf(labels[i], sizeof(labels[i]), "%s%" PRId64, label_prefix,
 				 first + i + 1);
 			add_word(&command, labels[i]);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * Runs a hook by posix_spawn: no fork of our own; the environment is ours, and what it is told.
+ * Runs a hook with posix_spawn, so there is no fork of our own. The hook gets our environment plus
+ * the given variables.
  */
 #include "hook.h"
 
@@ -31,7 +32,7 @@ void beam_hook_wait(struct beam_hook *hook)
 		hook->failed = 128 + WTERMSIG(status);
 }
 
-/* SIGPIPE is ignored here and would stay so in the hook, which does not expect it. */
+/* SIGPIPE is ignored in this program, and would stay so in the hook, which does not expect that. */
 static int set_signals(posix_spawnattr_t *attr)
 {
 	sigset_t set;

@@ -1,4 +1,7 @@
-/* SPDX-License-Identifier: BSD-3-Clause */
+/* SPDX-License-Identifier: BSD-3-Clause
+ *
+ * Signal handlers; they use only functions that are safe in a signal handler.
+ */
 #include "interrupt.h"
 
 #include <signal.h>
@@ -9,11 +12,11 @@ static const int signals[] = {SIGINT, SIGTERM, SIGHUP};
 #define NSIGNALS (sizeof(signals) / sizeof(signals[0]))
 
 static volatile sig_atomic_t interrupted;
-static bool as_json, on_terminal; /* set before the handler is */
+static bool as_json, on_terminal; /* set before the handler is installed */
 
 static void say(int fd, const char *text)
 {
-	/* The process ends here: nobody could be told that this failed. */
+	/* The process is about to end, so there is nobody to report a failure to. */
 	if (write(fd, text, strlen(text)) < 0)
 		return;
 }
@@ -23,7 +26,7 @@ static void tell_and_end(int number)
 	say(STDERR_FILENO, on_terminal ? "\nrdbeam: interrupted\n" : "rdbeam: interrupted\n");
 	if (as_json)
 		say(STDOUT_FILENO, "{\"error\":\"interrupted\",\"code\":\"ABORTED\"}\n");
-	raise(number); /* SA_RESETHAND: it ends the process as this returns */
+	raise(number); /* with SA_RESETHAND this ends the process when the handler returns */
 }
 
 static void note(int number)

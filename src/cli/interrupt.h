@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * What a command says when a signal ends it: who reads --json gets an object in this case too. The
- * process then ends by that signal, as its caller expects. Commands that end by themselves on a
- * signal set their own handlers later.
+ * What a command prints when a signal ends it: with --json the reader gets an object in this case,
+ * too. The process then ends by that signal, as its caller expects. Commands that handle signals
+ * themselves install their own handlers later.
  */
 #ifndef BEAM_INTERRUPT_H
 #define BEAM_INTERRUPT_H
@@ -11,8 +11,8 @@
 
 void beam_interrupt_init(const struct beam_common *common);
 
-/* From here on a signal is the command's usual end: it says nothing and sets the flag that
- * beam_interrupted returns. A system call that waits is interrupted. */
+/* From now on a signal is the command's normal end: nothing is printed, and beam_interrupted
+ * returns true. A blocking system call is interrupted. */
 void beam_interrupt_is_the_end(void);
 bool beam_interrupted(void);
 

@@ -1,4 +1,7 @@
-/* SPDX-License-Identifier: BSD-3-Clause */
+/* SPDX-License-Identifier: BSD-3-Clause
+ *
+ * Sums up keys, keeps the largest ones, and prints both as text or JSON.
+ */
 #include "key_stats.h"
 
 #include <inttypes.h>
@@ -14,7 +17,7 @@ static void add(struct beam_key_sum *sum, const struct beam_item *item, uint64_t
 	sum->bytes += bytes;
 }
 
-/* Keys of a database mostly follow each other. */
+/* Keys of one database mostly come in sequence, so look at the last one first. */
 static struct beam_key_sum *sum_of_db(struct beam_key_stats *stats, uint32_t db)
 {
 	size_t i = stats->last_db;
@@ -33,7 +36,7 @@ static struct beam_key_sum *sum_of_db(struct beam_key_stats *stats, uint32_t db)
 	return &stats->dbs[i];
 }
 
-/* Keys are any bytes: nothing of them is to act on a terminal or to break JSON. */
+/* A key may contain any bytes; escape those that could control a terminal or break JSON. */
 static void key_text(const struct beam_item *item, char *out)
 {
 	const char *key = item->key ? (const char *)item->key : item->key_text;

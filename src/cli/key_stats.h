@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * What the keys of a file are: by type, by database, and the largest. One thread.
+ * Statistics about the keys in a file: by type, by database, and the largest ones. Single-threaded.
  */
 #ifndef BEAM_KEY_STATS_H
 #define BEAM_KEY_STATS_H
@@ -10,10 +10,10 @@
 #include "image_reader.h"
 
 #define BEAM_KEY_STATS_LARGEST 10
-#define BEAM_KEY_STATS_DBS     1024 /* told apart; what is in others is summed up */
+#define BEAM_KEY_STATS_DBS     1024 /* counted separately; other databases are summed up */
 #define BEAM_KEY_TEXT_BYTES    160
 
-/* Sizes are bytes in the file: of the key's name and its value as they are stored. */
+/* Sizes are bytes in the file: the key's name and its value as they are stored. */
 struct beam_key_sum {
 	uint64_t keys, expires, bytes;
 };
@@ -23,7 +23,7 @@ struct beam_large_key {
 	uint32_t db;
 	uint8_t type;
 	int64_t expire_ms;              /* -1: none */
-	char text[BEAM_KEY_TEXT_BYTES]; /* printable ASCII, the rest as \xNN; cut with "..." */
+	char text[BEAM_KEY_TEXT_BYTES]; /* printable ASCII, other bytes as \xNN; cut with "..." */
 };
 
 struct beam_key_stats {

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * rdbeam(1): finds the command in the table, parses its options, runs it.
+ * rdbeam(1): finds the command in the table, parses its options, and runs it.
  */
 #include <signal.h>
 #include <stdlib.h>
@@ -29,7 +29,7 @@ const struct beam_command *beam_command_find(const char *name)
 	return NULL;
 }
 
-/* Whether --json is among arguments that are not understood as a whole. */
+/* True if --json is among the arguments, for when they cannot be parsed. */
 static bool asks_for_json(int argc, char *const *argv)
 {
 	for (int i = 1; i < argc; i++)
@@ -38,7 +38,7 @@ static bool asks_for_json(int argc, char *const *argv)
 	return false;
 }
 
-/* Parses argv[1..argc) by the command's table and runs it. */
+/* Parses argv[1..argc) by the command's table and runs the command. */
 static int run_command(const struct beam_command *command, int argc, char **argv)
 {
 	void *opts = malloc(command->opts_bytes);
@@ -72,7 +72,7 @@ static int run_command(const struct beam_command *command, int argc, char **argv
 	return exit_with;
 }
 
-/* Text that did not reach its file is a failure, not a success with a short output. */
+/* Output that could not be written is a failure, not a success with a short output. */
 static int flush_output(int exit_with)
 {
 	if (fflush(stdout) == 0 && !ferror(stdout))
@@ -85,8 +85,9 @@ int main(int argc, char **argv)
 {
 	const struct beam_command *command;
 
-	signal(SIGPIPE, SIG_IGN); /* hiredis writes to sockets that a server may have closed */
-	signal(SIGCHLD, SIG_DFL); /* ignored by who started us, no child would tell how it ended */
+	signal(SIGPIPE, SIG_IGN); /* hiredis may write to sockets that the server has closed */
+	/* If our parent ignores it, we could not learn how our children ended. */
+	signal(SIGCHLD, SIG_DFL);
 	beam_log_init(NULL, NULL, BEAM_LOG_WARNING);
 	if (argc < 2) {
 		beam_program_help(stderr);

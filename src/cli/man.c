@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * Man pages out of the command tables, in man(7) macros, so that they cannot disagree with --help.
+ * Generates man pages from the command tables, in man(7) macros, so that they cannot contradict
+ * --help.
  */
 #include <string.h>
 

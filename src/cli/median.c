@@ -1,4 +1,7 @@
-/* SPDX-License-Identifier: BSD-3-Clause */
+/* SPDX-License-Identifier: BSD-3-Clause
+ *
+ * Sorts and takes the middle.
+ */
 #include "median.h"
 
 #include <stdlib.h>

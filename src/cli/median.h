@@ -1,11 +1,14 @@
-/* SPDX-License-Identifier: BSD-3-Clause */
+/* SPDX-License-Identifier: BSD-3-Clause
+ *
+ * The median, for benchmark results.
+ */
 #ifndef BEAM_MEDIAN_H
 #define BEAM_MEDIAN_H
 
 #include <stddef.h>
 
-/* The middle of n values, which are sorted by this; between the middle two for an even n; 0 for
- * none. */
+/* Returns the median of n values (for an even n the mean of the middle two; 0 for none). Sorts
+ * them. */
 double beam_median(double *values, size_t n);
 
 #endif

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * Bars. A line is composed whole and written with one call, so that it does not flicker and does
- * not mix with a hook's output.
+ * Draws progress bars. A line is composed in full and written with one call, so that it neither
+ * flickers nor mixes with a hook's output.
  */
 #include "progress.h"
 
@@ -16,7 +16,7 @@
 #define TERMINAL_EVERY_MS 100
 #define LINE_EVERY_MS     1000
 #define BAR_CELLS         24
-#define RATE_AFTER_MS     300 /* before that, and before 1 %, they would jump about */
+#define RATE_AFTER_MS     300 /* before that, and below 1 %, rates vary too much */
 
 void beam_progress_init(struct beam_progress *progress, bool quiet)
 {
@@ -44,7 +44,8 @@ void beam_progress_bar(char *out, size_t cap, uint64_t done, uint64_t total)
 	snprintf(out, cap, "[%s] %3u%%", cells, percent);
 }
 
-/* "  120 MiB/s  ETA 3.10 s", or nothing while it cannot be known. */
+/* Writes the rate and the time left, or nothing while they are unknown:
+ *   120 MiB/s  ETA 3.10 s */
 static void put_rate(const struct beam_progress *progress, char *out, size_t cap)
 {
 	uint64_t elapsed = beam_now_ms() - progress->stage_began_ms;
@@ -104,7 +105,7 @@ static void draw(struct beam_progress *progress, bool last)
 			fprintf(stderr, "%s\n", line);
 		return;
 	}
-	/* One column stays free: a full line would wrap and could not be redrawn. */
+	/* Leave one column free: a full line would wrap and could not be redrawn. */
 	fprintf(stderr, "\r%.*s\033[K%s", (int)columns() - 1, line, last ? "\n" : "");
 	fflush(stderr);
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * rdbeam pull: options, progress and report around beam_pull_run.
+ * rdbeam pull: the options, progress display and report around beam_pull_run.
  */
 #include <errno.h>
 #include <inttypes.h>
@@ -36,7 +36,7 @@ struct pull_opts {
 	struct beam_connect_tls tls;
 };
 
-#define TIMEOUT_MAX_S 1000000 /* in milliseconds it fits an int */
+#define TIMEOUT_MAX_S 1000000 /* fits an int in milliseconds */
 
 static const struct beam_option pull_options[] = {
     {.name = "--from",
@@ -193,7 +193,7 @@ static int check_target(const struct pull_opts *opts, enum beam_pull_target *tar
 	return 0;
 }
 
-/* 0, or what rdbeam exits with; the line is written. */
+/* Returns 0, or rdbeam's exit code after writing the line. */
 static int make_opts(const struct pull_opts *opts, struct beam_pull_opts *pull)
 {
 	int code = check_target(opts, &pull->target);
@@ -282,7 +282,7 @@ static const char *handover_text(const struct beam_pull_opts *pull,
 		return "copied";
 	case BEAM_PULL_FILE:
 		return "written";
-	case BEAM_PULL_KEEP: /* the library only */
+	case BEAM_PULL_KEEP: /* never from this command */
 	case BEAM_PULL_RELAY:
 	case BEAM_PULL_DISCARD:
 		break;
@@ -348,9 +348,10 @@ static void print_json(const struct beam_pull_result *result)
 	beam_json_print(object);
 }
 
-/* Run by a server (rdbeam.auto-pull), which must not have a child that is not its own: its child ends
- * here, and says who goes on. The server waits for that end, so a child that cannot fork must not be the
- * one who goes on. 0 or -errno. */
+/* Detaches a pull that a server started (rdbeam.auto-pull). The server must not keep a child that
+ * it does not know, so its child exits here and leaves the work to a process of its own, whose pid
+ * it reports. The server waits for the child's exit; so if the fork fails, the child must not do
+ * the work itself. Returns 0 or -errno. */
 static int detach(void)
 {
 	pid_t pid = fork();
@@ -390,7 +391,7 @@ static int pull_run(void *arg, int nargs, char **args)
 	explicit_bzero(pull.from.password, sizeof(pull.from.password));
 	explicit_bzero(pull.to.password, sizeof(pull.to.password));
 	explicit_bzero(pull.primary.password, sizeof(pull.primary.password));
-	if (code == -EINVAL && result.error[0]) /* options that do not go together */
+	if (code == -EINVAL && result.error[0]) /* options that contradict each other */
 		return beam_fail_usage(&opts->common, "%s", result.error);
 	if (code != 0)
 		return beam_fail(&opts->common, code, "%s",

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * rdbeam relay: serves a primary's images on, or keeps them as files.
+ * rdbeam relay: serves a primary's images to others, or keeps them as files.
  */
 #include <errno.h>
 #include <inttypes.h>
@@ -97,7 +97,7 @@ static const struct beam_option relay_options[] = {
 
 static const struct relay_opts relay_defaults = {.keep = 7, .max_pulls = 16, .timeout_s = 10};
 
-/* "address:port", "[v6]:port", "*:port". 0 or -EINVAL. */
+/* Parses "address:port", "[v6]:port" or "*:port". Returns 0 or -EINVAL. */
 static int parse_address(const char *text, char address[BEAM_ADDR_BYTES], uint32_t *port)
 {
 	const char *colon = strrchr(text, ':'), *from = text;
@@ -174,7 +174,7 @@ static int run_follow(const struct relay_opts *opts, const struct beam_redis_add
 	return beam_fail(&opts->common, code, "%s", error);
 }
 
-/* One that readers can be sent to: not a name, not all addresses of the host. */
+/* True for an address that readers can be sent to: neither a name nor all addresses of the host. */
 static bool is_address(const char *listen)
 {
 	return strspn(listen, "0123456789abcdefABCDEF.:") == strlen(listen) &&

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
  * Output shared by the commands. cJSON reports lack of memory by NULL at each step; a program that
- * prints a few hundred bytes and cannot get them ends.
+ * cannot get memory to print a few hundred bytes exits.
  */
 #include "report.h"
 
@@ -15,7 +15,7 @@
 
 #define FAIL_TEXT_BYTES 1024
 
-/* What rdbeam exits with after the error `code` (0 or negative). */
+/* Maps an error code (0 or negative) to rdbeam's exit code. */
 static enum beam_exit exit_of(int code)
 {
 	switch (code) {
@@ -46,7 +46,7 @@ static void fail_text(const struct beam_common *common, const char *code_name, c
 	char text[FAIL_TEXT_BYTES];
 
 	vsnprintf(text, sizeof(text), fmt, args);
-	beam_text_plain(text); /* a server's words may be in it */
+	beam_text_plain(text); /* it may contain text from a server */
 	fprintf(stderr, "rdbeam: %s\n", text);
 	if (common && common->json) {
 		cJSON *object = cJSON_CreateObject();
@@ -194,7 +194,7 @@ void beam_json_bool(cJSON *object, const char *name, bool value)
 
 void beam_json_decimal(cJSON *object, const char *name, double value, int decimals)
 {
-	char digits[352]; /* the largest double, and decimals */
+	char digits[352]; /* room for the largest double and the decimals */
 
 	snprintf(digits, sizeof(digits), "%.*f", decimals, value);
 	must(cJSON_AddRawToObject(object, name, digits));

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * How the end of a save is told: rdb_bgsave_in_progress falls to 0, or rdb_saves, which counts the
- * saves begun, passes ours. How it ended: a success moves rdb_last_save_time (seconds), a failure
- * sets rdb_last_bgsave_status, and a save killed on purpose (FLUSHALL, REPLICAOF) changes neither.
+ * How to tell that a save has ended: rdb_bgsave_in_progress becomes 0, or rdb_saves, which counts
+ * the saves begun, goes past ours. How to tell how it ended: success changes rdb_last_save_time (in
+ * seconds), failure sets rdb_last_bgsave_status, and a save that was killed on purpose (FLUSHALL,
+ * REPLICAOF) changes neither.
  */
 #include "save.h"
 
@@ -74,9 +75,10 @@ static void ask_config(struct beam_save *save)
 	save->in_memory_only = save->module && strcmp(durable, "no") == 0;
 }
 
-/* The time of the last save has seconds: where one ended (or the server started) in this very
- * second, ours could end without moving it. Sleeps to the server's next second; true if it did. Not to its very
- * beginning: that time is of a clock which is set by the kernel's ticks, and follows the one that we go by. */
+/* The time of the last save has a resolution of seconds. If a save ended (or the server started) in
+ * the present second, ours could end without changing it. So this sleeps until the server's next
+ * second; returns true if it did. It sleeps a little longer than that, because the time of the last
+ * save comes from a clock that is updated by kernel ticks and lags behind the one we read. */
 static bool wait_for_new_second(const struct beam_view *view)
 {
 	int64_t now_us = beam_view_info_number(view, "server_time_usec", 0);
@@ -128,7 +130,7 @@ int beam_save_begin(struct beam_save *save)
 	save->began_ms = beam_now_ms();
 	if (code == 0)
 		return 0;
-	/* Between our look and the command, somebody else was faster. */
+	/* Somebody else started one between our check and the command. */
 	if (code == BEAM_E_SERVER && (strstr(beam_redis_error(save->redis), "in progress") ||
 				      strstr(beam_redis_error(save->redis), "child process")))
 		return fail(save, BEAM_E_BUSY, "another save or rewrite is in progress",
@@ -169,8 +171,8 @@ static void set_failed(struct beam_save *save, const char *what, const char *rem
 		fail(save, 0, what, remedy);
 }
 
-/* An image is ready a moment before its child is gone, and until then no other save can begin. The
- * other way round too: the child may be gone before the module hears how it went. */
+/* An image is ready a moment before its child is gone, and until then no other save can start. The
+ * order may also be reversed: the child may be gone before the module learns the result. */
 static void look_at_memory(struct beam_save *save)
 {
 	const char *state = beam_view_status(&save->view, "state");
@@ -201,8 +203,8 @@ static bool save_succeeded(const struct beam_save *save)
 	return strcmp(status, "ok") == 0 && save_time != save->old_save_time;
 }
 
-/* The module hears of an image's end from its daemon, a moment before or after the server books the
- * save: the report waits for that, but not for ever. */
+/* The module hears of an image's end from its daemon, a moment before or after the server records
+ * the save. The report waits for that, but not for ever. */
 static bool settled(struct beam_save *save)
 {
 	const struct beam_view *view = &save->view;

@@ -1,4 +1,7 @@
-/* SPDX-License-Identifier: BSD-3-Clause */
+/* SPDX-License-Identifier: BSD-3-Clause
+ *
+ * Sets up the loop device, the file system and the throttle, and takes them down again.
+ */
 #include "slow_disk.h"
 
 #include <errno.h>
@@ -29,7 +32,8 @@ static int why_not(int code, char *why, int cap, const char *what)
 	return code;
 }
 
-/* Once for the process: mounts made from now on are seen by it and its children only. */
+/* Creates, once per process, a mount namespace: later mounts are visible only to this process and
+ * its children. */
 static int own_namespace(void)
 {
 	static bool done;
@@ -42,7 +46,7 @@ static int own_namespace(void)
 	return 0;
 }
 
-/* The throttle of a cgroup v1 root, where there is one. 0 or -ENOENT. */
+/* Finds the throttle file in a cgroup v1 root, if there is one. Returns 0 or -ENOENT. */
 static int find_rule(char path[PATH_MAX])
 {
 	FILE *mounts = setmntent("/proc/self/mounts", "re");
@@ -73,8 +77,8 @@ static int throttle(const struct beam_slow_disk *disk, uint64_t rate)
 	return code;
 }
 
-/* Binds a free loop device to the file; its path goes to `name`. The device frees itself when its
- * last user is gone. 0 or -errno. */
+/* Attaches the file to a free loop device, whose path is written to `name`. The device is freed
+ * when its last user is gone. Returns 0 or -errno. */
 static int bind_loop(struct beam_slow_disk *disk, int file, char name[32])
 {
 	struct loop_config config = {.fd = (unsigned)file, .info.lo_flags = LO_FLAGS_AUTOCLEAR};
@@ -178,7 +182,7 @@ int beam_slow_disk_open(const char *path, uint64_t size_bytes, uint64_t rate,
 
 void beam_slow_disk_close(struct beam_slow_disk *disk)
 {
-	/* Before the rest of what is buffered is written. */
+	/* Remove the throttle first, since unmounting writes what is still buffered. */
 	if (disk->major)
 		throttle(disk, 0);
 	if (disk->path[0])

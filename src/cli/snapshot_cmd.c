@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * rdbeam snapshot: begins a save, follows it with bars, runs the hook, reports.
+ * rdbeam snapshot: starts a save, shows its progress, runs the hook, and reports the result.
  */
 #include <errno.h>
 #include <inttypes.h>
@@ -16,7 +16,7 @@
 #include "report.h"
 #include "save.h"
 
-/* How often the server is asked: often while a save may end at once, then ten times a second. */
+/* Polling interval: short at first, since a save may end at once, later ten times a second. */
 #define LOOK_FIRST_MS 5
 #define LOOK_MOST_MS  100
 
@@ -62,7 +62,7 @@ static const struct beam_option snapshot_options[] = {
 
 static const struct snapshot_opts snapshot_defaults = {.connect = BEAM_CONNECT_DEFAULTS};
 
-/* What is known of a save when it ends, or so far. */
+/* What is known about a save when it ends, or so far. */
 struct outcome {
 	bool by_image;
 	const char *state; /* "ready", "durable" */
@@ -108,7 +108,7 @@ static int run_hook(struct beam_hook *hook, const struct beam_save *save, const 
 	snprintf(keys, sizeof(keys), "%" PRIu64, outcome.keys);
 	snprintf(bytes, sizeof(bytes), "%" PRIu64, outcome.bytes);
 	snprintf(offset, sizeof(offset), "%" PRId64, outcome.offset);
-	/* What a stock save does not tell is empty, not 0. */
+	/* What a stock save does not report is empty, not 0. */
 	const char *const values[] = {state,          outcome.generation,
 				      keys,           outcome.by_image ? bytes : "",
 				      outcome.replid, outcome.by_image ? offset : "",
@@ -144,7 +144,7 @@ static void show(const struct beam_save *save, struct beam_progress *progress)
 				     (uint64_t)(percent < 0 ? 0 : percent), 100, note);
 		return;
 	}
-	if (beam_save_expects_image(save)) /* the child has not spoken yet */
+	if (beam_save_expects_image(save)) /* the child has not reported yet */
 		return;
 	keys = (uint64_t)beam_view_info_number(view, "current_save_keys_processed", 0);
 	total = (uint64_t)beam_view_info_number(view, "current_save_keys_total", 0);
@@ -153,7 +153,7 @@ static void show(const struct beam_save *save, struct beam_progress *progress)
 	beam_progress_update(progress, "save", BEAM_PROGRESS_KEYS, keys, total, "by stock Redis");
 }
 
-/* Looks until the save ends or the time is over. 0, -ETIMEDOUT, or a failure to ask. */
+/* Polls until the save ends or the time is up. Returns 0, -ETIMEDOUT, or a failure to ask. */
 static int follow(struct beam_save *save, const struct snapshot_opts *opts, struct beam_hook *hook)
 {
 	uint64_t deadline_ms = save->began_ms + (uint64_t)opts->timeout_s * 1000;

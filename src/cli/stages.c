@@ -1,4 +1,7 @@
-/* SPDX-License-Identifier: BSD-3-Clause */
+/* SPDX-License-Identifier: BSD-3-Clause
+ *
+ * Computes rates from one view to the next and prints the bars.
+ */
 #include "stages.h"
 
 #include <inttypes.h>
@@ -8,9 +11,9 @@
 #include "progress.h"
 #include "report.h"
 
-#define LOOK_MS         200 /* looks closer together say nothing of a rate */
+#define LOOK_MS         200 /* shorter intervals give no useful rate */
 #define STALLED_MS      10000
-#define STALLED_RDMA_MS 30000 /* its readers tell each 20 seconds */
+#define STALLED_RDMA_MS 30000 /* readers report every 20 seconds */
 
 static void grow(struct beam_rate *rate, double value)
 {
@@ -38,7 +41,8 @@ static void put_bar(const char *name, double done, double total, FILE *out)
 	fprintf(out, "%-10s %s", name, bar);
 }
 
-/* "  1.20 GiB/s  ETA 3.10 s", as far as it is known. */
+/* Prints the rate and the time left, as far as they are known:
+ *   1.20 GiB/s  ETA 3.10 s */
 static void put_rate(const struct beam_rate *rate, double left, FILE *out)
 {
 	char text[BEAM_TEXT_CAP];
@@ -86,7 +90,7 @@ static void put_flush(struct beam_stages *stages, const struct beam_view *view, 
 
 	if (!flushing) {
 		if (number(view, "flush_ms") <= 0)
-			return; /* of an image that is kept in memory only */
+			return; /* for an image that is kept in memory only */
 		put_bar("flush", 100, 100, out);
 		put_done(number(view, "flush_ms"), number(view, "flush_mb_per_s"), out);
 		return;
@@ -109,7 +113,8 @@ static struct beam_stage_pull *find_pull(struct beam_stages *stages, const char 
 	return NULL;
 }
 
-/* Between the words of a reader by RDMA nothing is known, which is not the same as a rate of nothing. */
+/* Between two reports of a reader by RDMA nothing is known, which is different from a rate of zero.
+ */
 static bool stalled(const struct beam_stage_pull *pull)
 {
 	uint64_t patience_ms = strcmp(pull->transport, "verbs") ? STALLED_MS : STALLED_RDMA_MS;
@@ -143,7 +148,8 @@ static int64_t pull_number(const redisReply *map, const char *field)
 	return value && value->type == REDIS_REPLY_INTEGER ? value->integer : 0;
 }
 
-/* "  10.0.0.5   [####....]  37%  tcp  1.20 GiB  820 MiB/s  ETA 2.70 s" */
+/* Prints one pull:
+ *   10.0.0.5   [####....]  37%  tcp  1.20 GiB  820 MiB/s  ETA 2.70 s */
 static void put_pull(const struct beam_stage_pull *pull, const redisReply *map, FILE *out)
 {
 	double bytes = (double)pull_number(map, "bytes");
@@ -162,7 +168,7 @@ static void put_pull(const struct beam_stage_pull *pull, const redisReply *map, 
 	fputc('\n', out);
 }
 
-/* A line for each pull that runs. Of RDBEAM.STATUS, which tells the oldest. */
+/* Prints a line for each pull that RDBEAM.STATUS lists; it lists the oldest ones. */
 static void put_pulls(struct beam_stages *stages, const struct beam_view *view, FILE *out)
 {
 	const redisReply *pulls = beam_reply_field(view->status, "pulls");

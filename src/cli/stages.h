@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * The stages of a server's newest snapshot as bars: copy, flush, pulls; with rates and what is left
- * of the time where two looks lie far enough apart. One thread.
+ * Shows the stages of a server's newest snapshot as bars: copy, flush, pulls; with rates and
+ * estimated time left, if two views are far enough apart. Single-threaded.
  */
 #ifndef BEAM_STAGES_H
 #define BEAM_STAGES_H
@@ -10,23 +10,23 @@
 
 #include "view.h"
 
-/* One number that grows, and how fast. */
+/* A growing number and its rate of growth. */
 struct beam_rate {
 	uint64_t at_ms;
 	double value;
-	double per_ms; /* smoothed; 0: not known */
+	double per_ms; /* smoothed; 0: unknown */
 };
 
-#define BEAM_STAGE_PULLS 8 /* more would not be one screen */
+#define BEAM_STAGE_PULLS 8 /* more would not fit on a screen */
 
 struct beam_stage_pull {
-	int64_t number; /* with the transport, its identity */
+	int64_t number; /* identifies it within its transport */
 	char transport[8];
 	struct beam_rate rate;
-	uint64_t moved_ms; /* when its bytes were seen to grow */
+	uint64_t moved_ms; /* when its bytes last grew */
 };
 
-/* What is kept from look to look; starts zeroed. */
+/* State kept from view to view; starts zeroed. */
 struct beam_stages {
 	char generation[48];
 	struct beam_rate copy, flush;
@@ -34,7 +34,7 @@ struct beam_stages {
 	uint32_t npulls;
 };
 
-/* Takes the view in and prints its stages: copy and flush, and the pulls that run. */
+/* Processes a view and prints its stages: copy, flush, and the running pulls. */
 void beam_stages_print(struct beam_stages *stages, const struct beam_view *view, FILE *out);
 
 #endif

@@ -52,7 +52,7 @@ static const char *age_text(char *out, int64_t seconds)
 	return out;
 }
 
-/* The server's clock, so that ages are right on another host. */
+/* Uses the server's clock, so that ages are right when the server is on another host. */
 static int64_t server_now(const struct beam_view *view)
 {
 	return beam_view_info_number(view, "server_time_usec", (int64_t)beam_wall_ms() * 1000) /
@@ -228,7 +228,7 @@ static void add_info(cJSON *object, const struct beam_view *view, const char *fi
 
 static void add_status(cJSON *object, const char *name, const redisReply *value);
 
-/* A flat array (RESP2) of names and values. */
+/* Converts a flat array (RESP2) of names and values. */
 static cJSON *object_of(const redisReply *map)
 {
 	cJSON *object = cJSON_CreateObject();
@@ -239,7 +239,7 @@ static cJSON *object_of(const redisReply *map)
 	return object;
 }
 
-/* A number, a text, or a list of maps. */
+/* Adds a number, a text, or a list of maps. */
 static void add_status(cJSON *object, const char *name, const redisReply *value)
 {
 	cJSON *list;
@@ -288,8 +288,9 @@ static void print_json(const struct beam_view *view, const char *name)
 
 /* ---- the command -------------------------------------------------------------------------- */
 
-/* One write for the whole screen: cursor home, each line cleared to its end, the rest below it
- * cleared. Long lines are cut by the terminal, not wrapped, or the screen would crawl. */
+/* Redraws the whole screen in one write: move the cursor home, clear each line to its end and
+ * everything below. The terminal cuts long lines instead of wrapping them, or the screen would
+ * scroll. */
 static void redraw(const char *screen, bool first)
 {
 	fputs(first ? "\033[2J\033[?7l\033[H" : "\033[?7l\033[H", stdout);
@@ -302,7 +303,7 @@ static void redraw(const char *screen, bool first)
 	fputs("\033[J\033[?7h", stdout);
 }
 
-/* Much of a screen is the server's word, which is not to steer the terminal. */
+/* Much of the screen is text from the server, which must not control the terminal. */
 static void make_plain(char *screen)
 {
 	while (*screen) {
@@ -370,7 +371,7 @@ static int status_run(void *arg, int nargs, char **args)
 		else
 			code = show(opts, &view, beam_redis_name(redis), &stages, first);
 		first = false;
-		/* The reader of a pipe may have gone; nobody would stop us then. */
+		/* If the reader of a pipe is gone, nobody would stop us. */
 		if (code == 0 && fflush(stdout) != 0)
 			code = BEAM_EXIT_FAILED;
 	} while (code == 0 && opts->watch && !beam_interrupted() &&

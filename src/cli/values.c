@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * The generator behind rdbeam fill. It must be faster than the server takes values in: about 1 GB/s
+ * The generator behind rdbeam fill. It must be faster than a server accepts values: about 1 GB/s
  * raw, half of that as text.
  */
 #include "values.h"
 
 #include <string.h>
 
-#define CHARS_PER_STEP 10 /* of 6 bits each */
+#define CHARS_PER_STEP 10 /* 6 bits each */
 
 static const char alphabet[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
 
@@ -32,7 +32,8 @@ static uint64_t next_u64(uint64_t state[4])
 
 void beam_values_init(struct beam_values *values, uint64_t seed, bool raw)
 {
-	/* splitmix64: the state must not be all zero, and near seeds must not give near values. */
+	/* splitmix64: the state must not be all zeros, and similar seeds must not give similar
+	 * values. */
 	for (size_t i = 0; i < 4; i++) {
 		uint64_t z;
 
@@ -60,7 +61,7 @@ static void next_raw(uint64_t state[4], char *out, size_t len_bytes)
 	}
 }
 
-/* 60 bits make ten characters, written two at a time by a table of all pairs. */
+/* 60 bits make ten characters, written two at a time from a table of all pairs. */
 static void next_text(struct beam_values *values, char *out, size_t len_bytes)
 {
 	while (len_bytes > 0) {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * Values for rdbeam fill: cheap pseudo-random bytes (xoshiro256**, Blackman and Vigna, public
- * domain algorithm), as text of a base64 alphabet or raw. Not for secrets. One thread.
+ * Values for rdbeam fill: cheap pseudo-random bytes (xoshiro256**, a public domain algorithm by
+ * Blackman and Vigna), as text of a base64 alphabet or raw. Not for secrets. Single-threaded.
  */
 #ifndef BEAM_VALUES_H
 #define BEAM_VALUES_H
@@ -16,16 +16,16 @@ struct beam_values {
 	char pairs[4096][2]; /* of the alphabet */
 };
 
-/* The same seed gives the same values. */
+/* Initializes the generator. The same seed gives the same values. */
 void beam_values_init(struct beam_values *values, uint64_t seed, bool raw);
 
 /* Writes the next `len_bytes` bytes to `out`. */
 void beam_values_next(struct beam_values *values, char *out, size_t len_bytes);
 
-/* The next number, of 64 bits. */
+/* Returns the next 64-bit number. */
 uint64_t beam_values_number(struct beam_values *values);
 
-/* Writes `number` into the first bytes of a value in the base64 alphabet, so that values of one
+/* Writes `number` in the base64 alphabet over the first bytes of a value, so that the values of a
  * collection differ as far as their length allows. */
 void beam_values_mark(char *out, size_t len_bytes, uint64_t number);
 

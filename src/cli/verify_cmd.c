@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * rdbeam verify: an RDB file, ours or plain, checked from a mapping.
+ * rdbeam verify: checks an RDB file, ours or a plain one, from a mapping.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -36,13 +36,13 @@ static const struct beam_option verify_options[] = {
 
 static const struct verify_opts verify_defaults;
 
-/* What one run gathers. */
+/* The results of one run. */
 struct findings {
 	bool json;
-	struct beam_key_stats *stats; /* NULL: not asked for */
+	struct beam_key_stats *stats; /* NULL: not requested */
 	cJSON *array;
 	uint64_t seen;
-	int damage; /* first code that is not merely something unknown here */
+	int damage; /* the first code other than for something merely unknown */
 };
 
 static int note_problem(void *arg, int code, uint64_t offset, const char *text)
@@ -72,8 +72,8 @@ static void note_key(void *arg, const struct beam_item *item)
 	beam_key_stats_add(((struct findings *)arg)->stats, item);
 }
 
-/* A page of the mapping that cannot be had: the file was cut after the check of its length, or the
- * disk failed. There is nothing to go back to. */
+/* Handles SIGBUS: a page of the mapping cannot be read, because the file was truncated after its
+ * length was checked, or the disk failed. There is no way to continue. */
 static void mapping_lost(int signal_number)
 {
 	static const char text[] =
@@ -86,7 +86,7 @@ static void mapping_lost(int signal_number)
 	_exit(BEAM_EXIT_FAILED);
 }
 
-/* Maps the file for reading. 0 with *base and *len_bytes, or what rdbeam exits with. */
+/* Maps the file for reading. Returns 0 with *base and *len_bytes, or rdbeam's exit code. */
 static int map_file(const struct beam_common *common, const char *path, const uint8_t **base,
 		    size_t *len_bytes)
 {
@@ -233,7 +233,7 @@ static int verify_run(void *opts, int nargs, char **args)
 	code = beam_verify_keys(base, len_bytes, note_problem, problems.stats ? note_key : NULL,
 				&problems, &report);
 	if (problems.damage != 0)
-		code = problems.damage; /* what was unknown may be damage too */
+		code = problems.damage; /* what looked unknown may be damage, too */
 	munmap((void *)(uintptr_t)base, len_bytes);
 	if (verify->common.json) {
 		print_json(args[0], &report, code, &problems);

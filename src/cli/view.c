@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * One look at a server. A server without the module answers RDBEAM.STATUS with "unknown command".
+ * Fetches a server's state. A server without the module answers RDBEAM.STATUS with "unknown
+ * command".
  */
 #include "view.h"
 
@@ -28,7 +29,7 @@ int beam_view_refresh(struct beam_view *view, struct beam_redis *redis)
 	code = beam_redis_command(redis, &view->status, "RDBEAM.STATUS");
 	if (code == BEAM_E_SERVER && (strstr(beam_redis_error(redis), "unknown command") ||
 				      strncmp(beam_redis_error(redis), "LOADING", 7) == 0))
-		code = 0; /* while it loads, INFO still tells how far it is */
+		code = 0; /* while the server loads, INFO still works and tells how far it is */
 	if (code == 0)
 		code = beam_redis_command(redis, &view->info, "INFO");
 	if (code == 0 && view->info->type != REDIS_REPLY_STRING)
@@ -49,7 +50,7 @@ static int64_t number_of(const char *text, int64_t fallback)
 
 	errno = 0;
 	value = strtoll(text, &end, 10);
-	/* A fraction ("1.50") counts as its whole part. */
+	/* A fraction ("1.50") counts as its integer part. */
 	return errno || end == text ? fallback : value;
 }
 
