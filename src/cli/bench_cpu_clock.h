@@ -27,6 +27,7 @@ struct beam_cpu_clock;
  * microsecond; otherwise it is the kernel's clock, which advances in ticks (and can step back by
  * one). Returns 0 or -errno. */
 int beam_cpu_clock_open(const pid_t *pids, size_t npids, struct beam_cpu_clock **out);
+/* Ends tracing. Accepts NULL; clears the pointer. */
 void beam_cpu_clock_close(struct beam_cpu_clock **clock);
 
 /* True when the clock uses events. */

@@ -45,6 +45,7 @@ struct beam_bench_report {
 	struct beam_bench_result *results[BEAM_BENCH_DATA_MAX];
 };
 
+/* Adds a sample; ignored when the series is full. */
 void beam_bench_series_add(struct beam_bench_series *series,
 			   const struct beam_bench_sample *sample);
 
@@ -61,6 +62,7 @@ struct beam_bench_summary {
 	double gb_per_s, keys_per_s, flush_mb_per_s;
 	double window_ms, stock_child_ms;
 };
+/* Computes the summary from medians; 0 for what was not measured. */
 struct beam_bench_summary beam_bench_summarize(const struct beam_bench_result *result);
 
 /* Prints the tables to stdout. */

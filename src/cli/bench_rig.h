@@ -61,6 +61,7 @@ void beam_bench_let_rest(const struct beam_bench_server *servers, size_t n);
 /* CPU seconds used so far by the server's rdbeamd; 0 when it has none. */
 double beam_bench_daemon_cpu_s(const struct beam_bench_server *server);
 
+/* Sleeps; a signal ends the sleep early. */
 void beam_bench_pause_ms(int ms);
 
 /* With rdbeam.fork-thp, waits until the heap has all the huge pages that it will get: they come

@@ -48,6 +48,7 @@ int beam_filler_type(const char *text, size_t len);
  */
 int beam_filler_open(const struct beam_filling *what, struct beam_redis *redis, uint64_t seed,
 		     bool raw, struct beam_filler *filler);
+/* Frees the buffer; the connection stays open. */
 void beam_filler_close(struct beam_filler *filler);
 
 /* Send the commands that select a database or make key `number`, and read replies as the pipeline

@@ -9,6 +9,7 @@
 
 #include "command.h"
 
+/* Installs the handlers for SIGINT, SIGTERM and SIGHUP, except those that our caller ignores. */
 void beam_interrupt_init(const struct beam_common *common);
 
 /* From now on a signal is the command's normal end: nothing is printed, and beam_interrupted

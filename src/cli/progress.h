@@ -33,6 +33,7 @@ struct beam_progress {
 /* Writes "[########................]  33%" to `out`. total must not be 0. */
 void beam_progress_bar(char *out, size_t cap, uint64_t done, uint64_t total);
 
+/* Starts without a stage; nothing is drawn when `quiet`. */
 void beam_progress_init(struct beam_progress *progress, bool quiet);
 
 /* Updates the stage's state. A new stage name ends the previous stage's line. total 0: unknown.

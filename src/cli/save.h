@@ -60,6 +60,7 @@ bool beam_save_expects_image(const struct beam_save *save);
 /* True when stock saving took over from the module; last_fallback_reason tells why. */
 bool beam_save_fell_back(const struct beam_save *save);
 
+/* Frees the view; the connection stays open. */
 void beam_save_close(struct beam_save *save);
 
 #endif

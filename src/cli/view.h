@@ -18,6 +18,7 @@ struct beam_view {
 /* Queries the server and frees what the view held before. The view starts zeroed. Returns 0, or a
  * negative code with the reason in beam_redis_error. */
 int beam_view_refresh(struct beam_view *view, struct beam_redis *redis);
+/* Frees the replies. May be called again. */
 void beam_view_close(struct beam_view *view);
 
 /* A field of INFO; "" or `fallback` when it is absent. */

@@ -25,6 +25,7 @@ struct relay_server {
  * memory. */
 int relay_server_open(struct relay_server *server, const struct beam_server_opts *opts,
 		      char error_text[BEAM_TEXT_BYTES]);
+/* Cuts all sessions and stops listening. */
 void relay_server_close(struct relay_server *server);
 
 #endif

@@ -66,7 +66,9 @@ bool relay_store_wait_for_room(struct relay_store *store, const atomic_bool *sto
 /* Adds an empty image. Returns 0 or -ENOMEM. The caller may use the image until relay_image_over or
  * relay_image_failed. */
 int relay_store_begin(struct relay_store *store, struct beam_gen gen, struct beam_served **out);
+/* Fills in the sink by which a fetch fills the image. */
 void relay_image_sink(struct beam_served *image, struct beam_segment_sink *out);
+/* Marks the image as complete, with its totals and the primary's signature of them. */
 void relay_image_whole(struct beam_served *image, const struct beam_wire_complete *totals,
 		       const struct beam_wire_vouched *vouched);
 /* Gives the image up. The primary no longer sends readers to it; those that are reading it or on

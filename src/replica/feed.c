@@ -82,7 +82,7 @@ static int failed(struct beam_feed *feed, int code, const char *what)
 }
 
 /* Waits for the target to connect and completes the handshake. The target may connect more than
- * once, so a handshake that fails is followed by another accept. */
+ * once, so after a failed handshake wait for it again, unless the failure is sure to repeat. */
 static int meet(struct beam_feed *feed)
 {
 	uint64_t deadline = beam_now_ms() + (uint64_t)feed->opts.timeout_ms;

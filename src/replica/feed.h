@@ -47,11 +47,13 @@ struct beam_feed_status {
  * The caller sends the target there by REPLICAOF. `opts->replid` and `opts->stream` must outlive
  * the feed. Returns 0, or an error with its line in `error`. */
 int beam_feed_open(const struct beam_feed_opts *opts, char *error, struct beam_feed **out);
+/* Where the feed listens: the numeric address, valid as long as the feed, and the port. */
 const char *beam_feed_host(const struct beam_feed *feed);
 uint32_t beam_feed_port(const struct beam_feed *feed);
 
 /* Readable after each change of the status; reading the status clears it. */
 int beam_feed_fd(const struct beam_feed *feed);
+/* Copies the status. Any thread. */
 void beam_feed_status(struct beam_feed *feed, struct beam_feed_status *out);
 /* Returns 0 while the feed runs, or the code that ended it with its line copied to `error`. */
 int beam_feed_error(struct beam_feed *feed, char *error);

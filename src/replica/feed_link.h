@@ -22,6 +22,7 @@ struct beam_feed_link {
 	bool authenticated; /* AUTH was received, with any password */
 };
 
+/* True when the feed was told to stop. */
 bool beam_feed_link_stopped(struct beam_feed_link *link);
 
 /* Waits for `events` on an fd. Returns 1, 0 after timeout_ms, BEAM_E_ABORTED when the feed is
@@ -31,6 +32,7 @@ int beam_feed_link_wait(struct beam_feed_link *link, int fd, short events, int t
 /* Sends all bytes unchanged. Returns 0, BEAM_E_GONE, BEAM_E_ABORTED, or -ETIMEDOUT when the target
  * has taken nothing for five minutes. */
 int beam_feed_link_send(struct beam_feed_link *link, const void *data, size_t len);
+/* The same for a NUL-terminated text. */
 int beam_feed_link_text(struct beam_feed_link *link, const char *text);
 
 /* Reads what has arrived, without waiting. Returns 0, or BEAM_E_GONE. */
@@ -39,6 +41,7 @@ int beam_feed_link_receive(struct beam_feed_link *link);
 /* Parses the first command in the input buffer. Returns the number of bytes it occupies, 0 when it
  * is not complete yet, or BEAM_E_PROTO. Its arguments are valid until beam_feed_link_consume. */
 int beam_feed_link_next(struct beam_feed_link *link, struct beam_resp_command *command);
+/* Drops a parsed command of `used` bytes from the input buffer. */
 void beam_feed_link_consume(struct beam_feed_link *link, int used);
 
 /* Answers a replica's handshake, and its PSYNC with `answer_line`. Returns 0 once the target waits

@@ -22,6 +22,7 @@ struct beam_feed_listen {
 /* Starts listening. `target_sock` is connected to the target; if it is a unix socket, the loopback
  * address is used. Returns 0 or -errno. */
 int beam_feed_listen_open(int target_sock, struct beam_feed_listen *out);
+/* Closes the socket. May be called again. */
 void beam_feed_listen_close(struct beam_feed_listen *listen);
 
 /* Accepts one connection. Returns its non-blocking fd, or -EAGAIN when there is none or when it

@@ -38,6 +38,8 @@ struct beam_fetch_counts {
  */
 typedef int beam_fetch_tick_fn(void *arg);
 
+/* Makes a fetch into `sink`, which is copied; its ctx must outlive the fetch. Returns 0 or -errno.
+ */
 int beam_fetch_open(const struct beam_segment_sink *sink, struct beam_fetch **out);
 /* Sets a callback for the begin and the end of the reads. To be called from the thread that will
  * call beam_fetch_run. */
@@ -70,6 +72,7 @@ void beam_fetch_detach(struct beam_fetch *fetch);
  * broke, as for a run; BEAM_E_STALE and others, with the line in `error`. */
 int beam_fetch_check(struct beam_reader *reader, int timeout_ms, char *error);
 
+/* Copies the counts. To be called on the thread of the runs, also from a tick. */
 void beam_fetch_counts(const struct beam_fetch *fetch, struct beam_fetch_counts *out);
 
 #endif

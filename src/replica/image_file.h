@@ -19,6 +19,7 @@ int beam_image_file_open(const char *path, uint64_t memory_bytes, char *error,
 /* Without a commit, nothing stays on disk. Accepts NULL; clears the pointer. */
 void beam_image_file_close(struct beam_image_file **file);
 
+/* Fills in the sink's functions; `file` must outlive the sink's use. */
 void beam_image_file_sink(struct beam_image_file *file, struct beam_segment_sink *out);
 
 /* Makes the file durable under its path: fsync, rename, fsync of the directory. image_bytes must be

@@ -311,7 +311,8 @@ static bool piece_of(struct beam_module_feed *m, struct beam_module_part *part,
 
 static void pop(struct beam_module_feed *m, struct beam_module_part *part)
 {
-	/* Parts whose bytes are still in the window, and the part that only ends the stream. */
+	/* Release its segments: those that were sent from the window, and those behind them that
+	 * hold nothing but filler. The module releases those that it decodes. */
 	if (!part->own_bytes)
 		set_done(m, part->first, part->nsegments);
 	m->head = (m->head + 1) % PARTS_MAX;

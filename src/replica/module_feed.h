@@ -36,6 +36,7 @@ struct beam_module_feed;
 int beam_module_feed_open(const struct beam_module_offer *offer, struct beam_window *window,
 			  bool must, char *why, struct beam_module_feed **out);
 
+/* Fills in the source's functions, for the feed's thread. */
 void beam_module_feed_source(struct beam_module_feed *feed, struct beam_image_source *out);
 
 /* True once the target has agreed to load by module. Any thread. */

@@ -75,6 +75,7 @@ int beam_transfer_open(struct beam_pull *pull);
  * connections. Returns 0, BEAM_E_STALE when the generation is gone (if nothing was fed, another
  * attempt may be made), or another error with its line. */
 int beam_transfer_run(struct beam_pull *pull);
+/* Closes the fetch and the sink. May be called again. */
 void beam_transfer_close(struct beam_pull *pull);
 
 /* ---- replicate.c -------------------------------------------------------------------------- */

@@ -79,8 +79,10 @@ bool beam_redis_host_is_gone(const struct beam_redis *redis, int err);
  * (BEAM_E_DENIED for NOPERM, NOAUTH, WRONGPASS), with its text in beam_redis_error; other codes are
  * those of the connection. */
 int beam_redis_command(struct beam_redis *redis, redisReply **reply, const char *format, ...);
+/* The same with a va_list. */
 int beam_redis_commandv(struct beam_redis *redis, redisReply **reply, const char *format,
 			va_list ap);
+/* The same with separate arguments of argvlen[i] bytes. */
 int beam_redis_argv(struct beam_redis *redis, redisReply **reply, int argc, const char **argv,
 		    const size_t *argvlen);
 

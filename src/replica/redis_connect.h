@@ -27,6 +27,7 @@ struct beam_redis {
  * redis->error. */
 int beam_redis_connect(struct beam_redis *redis, const struct beam_redis_addr *addr,
 		       int timeout_ms);
+/* Closes the connection and its tunnel, if there are any; the struct stays. */
 void beam_redis_disconnect(struct beam_redis *redis);
 
 /* Writes the line for no memory; returns -ENOMEM. */

@@ -16,6 +16,7 @@ int beam_stage_open(uint64_t memory_bytes, const char *dir, struct beam_stage **
 /* Frees the image and its addresses. Accepts NULL; clears the pointer. */
 void beam_stage_close(struct beam_stage **stage);
 
+/* Fills in the sink's functions; `stage` must outlive the sink's use. */
 void beam_stage_sink(struct beam_stage *stage, struct beam_segment_sink *out);
 
 /* Marks the image as complete. */

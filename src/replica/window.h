@@ -22,6 +22,7 @@ int beam_window_open(uint64_t memory_bytes, bool shared, struct beam_window **ou
 /* Neither thread may use it any more. Accepts NULL; clears the pointer. */
 void beam_window_close(struct beam_window **window);
 
+/* Fill in the functions of the sink, for the fetch's thread, and of the source, for the feed's. */
 void beam_window_sink(struct beam_window *window, struct beam_segment_sink *out);
 void beam_window_source(struct beam_window *window, struct beam_image_source *out);
 

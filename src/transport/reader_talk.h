@@ -29,6 +29,7 @@ void reader_talk_begin(struct reader_talk *talk, const struct beam_reader_opts *
 /* Record the failure and return its code. */
 int reader_talk_fail(struct reader_talk *talk, int code, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));
+/* The same with BEAM_E_PROTO; `what` is what the server sent. */
 int reader_talk_fail_proto(struct reader_talk *talk, const char *what);
 
 /* Handles one message that is common to all transports. Returns 1 with *event, or the code of a

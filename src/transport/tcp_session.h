@@ -156,11 +156,14 @@ void tcp_server_leave(struct tcp_server *server);
 
 /* ---- tcp_bucket.c: the rate limit over all sessions ------------------------------------------ */
 
+/* Sets the rate in bytes per second; 0: no limit. */
 void tcp_bucket_configure(struct tcp_bucket *bucket, uint64_t rate);
 /* Returns how many of `want` payload bytes may be sent now. 0: the session was put in line, and its
  * tcp_session_send will be called when it is its turn; the last tcp_server_leave arranges that. */
 uint32_t tcp_bucket_allow(struct tcp_session *session, uint32_t want);
+/* Takes tokens for payload bytes that were sent. */
 void tcp_bucket_spend(struct tcp_session *session, uint32_t sent);
+/* Removes the session from the line, if it is there. */
 void tcp_bucket_leave(struct tcp_session *session);
 /* Sets the timer for the next round of those in line; without memory for a timer they are cut. No
  * session may be in the middle of an operation. */

@@ -30,6 +30,7 @@ struct untold_visit {
  * when there was no room (call again); or the image's error, or -ENOMEM. */
 int untold_walk(struct untold *untold, const struct beam_serve_images *images,
 		struct beam_served *image, const struct untold_visit *visit);
+/* Frees the list and starts over. May be called again. */
 void untold_free(struct untold *untold);
 
 #endif

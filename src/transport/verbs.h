@@ -74,8 +74,11 @@ void verbs_link_filled(struct verbs_link *link, uint32_t len_bytes);
 /* Sends the filled mails, in order and with one call of the device. Returns 0, or -errno, after
  * which the link must be ended. */
 int verbs_link_send(struct verbs_link *link);
+/* Called when the send of mail `number` has completed: the mail can be filled again. */
 void verbs_link_sent(struct verbs_link *link, uint32_t number);
+/* The bytes of received mail `number`, valid until verbs_link_receive_again. */
 const uint8_t *verbs_link_received(const struct verbs_link *link, uint32_t number);
+/* Posts the receive of mail `number` again. Returns 0 or -errno. */
 int verbs_link_receive_again(struct verbs_link *link, uint32_t number);
 /* Consumes the completion channel's events, so that it can become readable again. */
 void verbs_link_quiet(struct verbs_link *link);

@@ -21,7 +21,7 @@
 #define IDLE_STALLS 5 /* silent sessions are dropped after this many stall timeouts */
 #define CONNECT_MS  10000
 #define TICK_MS     100
-#define BURST_MS    200 /* share of the rate that may be announced at once */
+#define BURST_MS    200 /* worth of the rate may be announced at once */
 
 static struct verbs_server *of(struct beam_server *server)
 {

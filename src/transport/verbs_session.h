@@ -117,6 +117,7 @@ struct verbs_server {
 int verbs_session_start(struct verbs_server *server, struct rdma_cm_id *id,
 			const struct rdma_conn_param *asked, struct beam_served *image,
 			const struct beam_wire_welcome *welcome, const char *peer);
+/* Starts serving a session that was given a place. */
 void verbs_session_serve(struct verbs_session *session);
 /* Finds, registers and announces segments, and sends whatever is due. */
 void verbs_session_pump(struct verbs_session *session);
@@ -153,6 +154,7 @@ int64_t verbs_server_allowed(struct verbs_server *server);
 void verbs_server_watch_all(struct verbs_server *server);
 /* The same, if `device` has appeared since. */
 void verbs_server_watch(struct verbs_server *server, struct ibv_context *device);
+/* Stops watching and releases all devices. */
 void verbs_server_unwatch(struct verbs_server *server);
 /* Handles pending events of a device; a READ that was not granted shows there. */
 void verbs_server_async(struct verbs_server *server, struct ibv_context *device);
@@ -162,8 +164,11 @@ void verbs_server_lost(struct verbs_server *server, struct ibv_context *device);
 
 /* ---- verbs_listen.c ------------------------------------------------------------------------- */
 
+/* Listens on every address of opts->bind that has a device, and retries the others from time to
+ * time. Returns 0 when at least one works, or -errno with error_text. */
 int verbs_listen(struct verbs_server *server, const struct beam_server_opts *opts,
 		 char error_text[BEAM_TEXT_BYTES]);
+/* The event loop's callback for rdma_cm events; `arg` is the server. */
 void verbs_on_cm_event(int fd, uint32_t events, void *arg);
 
 #endif

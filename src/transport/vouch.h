@@ -27,6 +27,7 @@ struct beam_voucher; /* a private key */
 int beam_voucher_open(struct beam_voucher **out);
 /* Accepts NULL; clears the pointer. */
 void beam_voucher_close(struct beam_voucher **voucher);
+/* Copies the public key. */
 void beam_voucher_public(const struct beam_voucher *voucher, uint8_t out[BEAM_PUBLIC_BYTES]);
 
 /* SHA-256 of a segment's bytes. Returns 0 or -ENOMEM. */
