@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause
+ *
  * The temporary primary against a real server: a stock dump fed in both forms of payload, strangers
- * before the target, and an image that the target must refuse. */
+ * that connect before the target, and an image that the target must refuse.
+ */
 #include <errno.h>
 #include <fcntl.h>
 #include <netinet/in.h>
@@ -38,7 +40,8 @@ static size_t dump_bytes;
 struct pieces {
 	const uint8_t *bytes;
 	size_t len, at;
-	int slow; /* how often the second piece is not there yet when it was waited for */
+	/* How many times the second piece is not there yet when waited for. */
+	int slow;
 };
 
 static int next_piece(void *ctx, const uint8_t **base, uint32_t *len_bytes, int timeout_ms)
@@ -148,7 +151,7 @@ static struct beam_feed *open_feed(struct pieces *pieces, bool known_length)
 	return feed;
 }
 
-/* Waits until the target is loaded (then 0) or the feed has ended (its code). */
+/* Waits until the target has loaded (returns 0) or the feed has ended (returns its code). */
 static int wait_feed(struct beam_feed *feed, char *error)
 {
 	uint64_t deadline = beam_now_ms() + WITHIN_MS;
@@ -173,7 +176,7 @@ static void assert_same_data(void)
 	test_server_digest(&source, a);
 	test_server_digest(&target, b);
 	assert_string_equal(a, b);
-	test_server_do(&target, "FCALL f 0"); /* functions are no part of the digest */
+	test_server_do(&target, "FCALL f 0"); /* DEBUG DIGEST does not cover functions */
 }
 
 static void feed_pieces(bool known_length, int slow)
@@ -206,7 +209,8 @@ static void feed_whole(bool known_length)
 	feed_pieces(known_length, 0);
 }
 
-/* Longer than its repl-timeout, while it loads from the link, and while it writes to its disk. */
+/* The image takes longer than the target's repl-timeout, both when the target loads from the link
+ * and when it writes to its disk. */
 static void test_a_target_waits_for_a_slow_image(void **state)
 {
 	(void)state;
@@ -229,7 +233,7 @@ static void test_feeds_with_a_known_length(void **state)
 	feed_whole(true);
 }
 
-/* By way of the target's disk, as when CONFIG SET is denied. */
+/* The target loads by way of its disk, as when CONFIG SET is denied. */
 static void test_feeds_a_target_that_loads_from_its_disk(void **state)
 {
 	(void)state;
@@ -257,7 +261,7 @@ static void test_nonsense_is_dropped_and_the_target_still_served(void **state)
 
 	(void)state;
 	assert_int_equal(send(sock, "GET / HTTP/1.1\r\n", 16, MSG_NOSIGNAL), 16);
-	assert_true(recv(sock, &byte, 1, 0) <= 0); /* closed, not answered */
+	assert_true(recv(sock, &byte, 1, 0) <= 0); /* closed without an answer */
 	close(sock);
 	test_server_do(&target, "REPLICAOF %s %u", beam_feed_host(feed), beam_feed_port(feed));
 	assert_int_equal(wait_feed(feed, error), 0);
@@ -273,7 +277,7 @@ static void test_a_refused_image_is_an_error_and_the_target_is_put_back(void **s
 	char error[BEAM_REDIS_ERROR_BYTES] = "", role[16];
 
 	(void)state;
-	/* A later RDB version is refused; a wrong checksum would even end the server. */
+	/* A newer RDB version is refused; a wrong checksum would even make the server exit. */
 	dump[5] = '9';
 	assert_int_equal(beam_target_attach(target.redis, beam_feed_host(feed),
 					    beam_feed_port(feed), &record, error),

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause
- * Starting a server and waiting for its "Ready to accept connections". */
+ *
+ * Starts a server and waits for its "Ready to accept connections".
+ */
 #include "feed_server.h"
 
 #include <arpa/inet.h>
@@ -25,7 +27,7 @@ bool test_server_installed(void)
 	return system("redis-server --version > /dev/null 2>&1") == 0;
 }
 
-/* A port that was free a moment ago. */
+/* Finds a port that is free at this moment. */
 static uint32_t free_port(void)
 {
 	struct sockaddr_in addr = {.sin_family = AF_INET,
@@ -75,7 +77,7 @@ void test_server_start(struct test_server *server)
 	while (!ready && fgets(line, sizeof(line), log))
 		ready = strstr(line, "Ready to accept connections") != NULL;
 	assert_true(ready);
-	/* Its later lines fit the pipe. Closing it would make the server's log writes fail. */
+	/* Later lines fit into the pipe. If it were closed, the server's log writes would fail. */
 	server->log = log;
 	assert_int_equal(beam_redis_open(&server->addr, TIMEOUT_MS, error, &server->redis), 0);
 }

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause
- * A real redis-server for a test: its own directory and port, gone at the end. */
+ *
+ * A real redis-server for a test, with a directory and port of its own; both are gone at the end.
+ */
 #ifndef BEAM_TEST_FEED_SERVER_H
 #define BEAM_TEST_FEED_SERVER_H
 
@@ -17,12 +19,12 @@ struct test_server {
 	struct beam_redis *redis;
 };
 
-/* Looks for the program on the PATH. */
+/* True when the program is in PATH. */
 bool test_server_installed(void);
-/* Starts one and waits until it says that it is ready. Fails the test if it cannot. */
+/* Starts a server and waits until it is ready. Fails the test if that does not work. */
 void test_server_start(struct test_server *server);
 void test_server_stop(struct test_server *server);
-/* DEBUG DIGEST, as 40 hex digits. */
+/* Gets DEBUG DIGEST as 40 hex digits. */
 void test_server_digest(struct test_server *server, char digest[41]);
 /* Runs a command that must succeed. */
 void test_server_do(struct test_server *server, const char *format, ...);

@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause
- * What every transport promises (server.h, reader.h), one suite over a table of them. With
- * RDBEAM_TEST_VERBS=ADDRESS in the environment, of an RDMA device here, over verbs alone. */
+ *
+ * The contract of every transport (server.h, reader.h): one suite, run over a table of transports.
+ * With RDBEAM_TEST_VERBS=ADDRESS in the environment (the address of an RDMA device of this host) it
+ * runs over verbs only.
+ */
 #include "transport_fixture.h"
 
 #include <errno.h>
@@ -21,8 +24,8 @@ static const struct transport {
 	const struct beam_reader_ops *reader;
 	const char *name;
 	bool by_tls;
-	/* The reader takes what it has keys for: it is the device that refuses, before the server
-	 * knows of anything, and a session that is cut is told no reason. */
+	/* The reader takes whatever it has keys for: the device refuses, before the server knows
+	 * anything, and a session that is cut is not told the reason. */
 	bool one_sided;
 } transports[] = {{&beam_tcp_server, &beam_tcp_reader, "tcp", false, false},
 		  {&beam_tcp_server, &beam_tcp_reader, "tls", true, false}};
@@ -32,8 +35,8 @@ static const struct transport verbs = {&beam_verbs_server, &beam_verbs_reader, "
 #endif
 
 static const struct transport *transport; /* of this run of the suite */
-static bool
-    waits_for_readers; /* to go, before it sees that they were refused: this driver's fault */
+/* The driver's fault: a session ends only when its reader has gone, not when a READ is refused. */
+static bool waits_for_readers;
 
 static struct beam_reader_opts ticket_for(struct fixture *f)
 {
@@ -52,11 +55,11 @@ struct puller {
 	struct fixture *f;
 	struct beam_reader *reader;
 	uint8_t *image;
-	uint32_t todo[READS_MAX][3]; /* index, offset, length: by cookie */
+	uint32_t todo[READS_MAX][3]; /* index, offset, length; indexed by cookie */
 	uint32_t ntodo, nasked, ndone;
 	uint32_t nsealed;
 	bool complete;
-	bool unchecked; /* the bytes are not looked at: where time is measured */
+	bool unchecked; /* do not compare the bytes, since time is measured */
 	uint64_t bytes;
 };
 
@@ -125,7 +128,7 @@ static void check_bytes(const struct puller *p, uint64_t cookie)
 			fail_msg("byte %llu differs", (unsigned long long)i);
 }
 
-/* One event: 1, or next's code. Fails when there is none for too long. */
+/* Handles one event. Returns 1, or next's code. Fails the test when there is none for too long. */
 static int step(struct puller *p)
 {
 	struct beam_reader_event event;
@@ -173,7 +176,7 @@ static void expect_event(struct beam_reader *reader, enum beam_reader_event_type
 	assert_int_equal(event->type, type);
 }
 
-/* The code that ends a reader, whatever it says before. */
+/* Returns the code that ends a reader, whatever events come before. */
 static int last_code(struct beam_reader *reader)
 {
 	struct beam_reader_event event;
@@ -187,7 +190,8 @@ static int last_code(struct beam_reader *reader)
 	return n;
 }
 
-/* By the handshake, or by the answer to HELLO. Its text goes to `text`. */
+/* Returns the code of a refusal, by the handshake or by the answer to HELLO, with its text in
+ * `text`. */
 static int refusal(const struct beam_reader_opts *opts, char text[BEAM_TEXT_BYTES])
 {
 	struct beam_reader *reader = NULL;
@@ -261,7 +265,8 @@ static void tells_seals_in_any_order_while_it_reads(void **state)
 	fixture_close(&f);
 }
 
-/* Discovery must cost by what is new: two workers seal 100,000 segments in pairs, backwards. */
+/* The cost of announcing segments must depend on what is new: two workers seal 100,000 segments in
+ * pairs, backwards. */
 static void finds_the_seals_of_a_large_image_cheaply(void **state)
 {
 	struct fixture f;
@@ -336,7 +341,7 @@ static void refuses_another_generation(void **state)
 	fixture_close(&f);
 }
 
-/* A READ of these numbers ends the session at both ends. */
+/* A READ with these numbers ends the session on both ends. */
 static void expect_bad_read(uint32_t index, uint32_t offset, uint32_t len_bytes)
 {
 	static uint8_t buf[SEGMENT_BYTES];
@@ -406,7 +411,7 @@ static void does_not_send_reads_that_are_too_large(void **state)
 	fixture_close(&f);
 }
 
-/* True when the fence came before the first reader was through. */
+/* Returns true when the fence came before the first reader had finished. */
 static bool fence_in_mid_read(void)
 {
 	struct fixture f;
@@ -414,7 +419,7 @@ static bool fence_in_mid_read(void)
 
 	fixture_open(&f, transport->server, 32, NULL);
 	fixture_seal_all(&f);
-	/* More in flight than socket buffers hold: the fence falls into a payload. */
+	/* Keep more in flight than socket buffers hold, so that the fence falls into a payload. */
 	puller_open_deep(&p, &f, 64);
 	puller_open_deep(&q, &f, 64);
 	while (p.ndone < 3)
@@ -441,18 +446,18 @@ static bool fence_in_mid_read(void)
 	return in_time;
 }
 
-/* What was read before the fence is right, nothing comes from behind it, STALE is told. */
+/* Bytes read before the fence are correct, none come from after it, and STALE is reported. */
 static void revoke_in_mid_read_never_mixes_bytes(void **state)
 {
 	int tries = 0;
 
 	(void)state;
-	while (!fence_in_mid_read()) /* a device works while this thread is not scheduled */
+	while (!fence_in_mid_read()) /* a device may finish while this thread is not scheduled */
 		assert_true(++tries < 10);
 }
 
-/* A server whose address changes: its sessions end, nobody waits on the loop, and the image is given
- * back before it is gone. */
+/* A server whose address changes: its sessions end without blocking the loop, and the image is
+ * released before the server is gone. */
 static void stops_in_mid_read_and_gives_the_image_back(void **state)
 {
 	struct fixture f;
@@ -530,7 +535,7 @@ static void queues_above_max_pulls_and_refuses_above_the_queue(void **state)
 	}
 	expect_event(readers[1], BEAM_READER_WELCOME, &event);
 	for (uint32_t i = 2; i < 5; i++) {
-		/* What was said while more came is still on its way. */
+		/* Positions sent while more readers arrived are still on their way. */
 		do
 			expect_event(readers[i], BEAM_READER_WAITING, &event);
 		while (event.waiting.position == i || event.waiting.waiting == 4);
@@ -551,7 +556,7 @@ static void drops_reader_that_takes_no_bytes(void **state)
 
 	(void)state;
 	if (transport->one_sided)
-		skip(); /* the device takes them */
+		skip(); /* the device reads them */
 	buf = malloc(SEGMENT_BYTES);
 	assert_non_null(buf);
 	fixture_open(&f, transport->server, 2, &limits);
@@ -599,7 +604,7 @@ static void drops_silent_reader(void **state)
 
 static void rate_limit_holds_and_is_fair(void **state)
 {
-	uint64_t bytes = 8 * (uint64_t)SEGMENT_BYTES; /* about, for each of two readers */
+	uint64_t bytes = 8 * (uint64_t)SEGMENT_BYTES; /* roughly, for each of two readers */
 	struct beam_server_opts limits = {
 	    .max_pulls = 4, .stall_timeout_s = 60, .rate_limit = 2 * bytes};
 	struct fixture f;
@@ -621,7 +626,7 @@ static void rate_limit_holds_and_is_fair(void **state)
 	}
 	uint64_t ms = beam_now_ms() - from_ms;
 
-	/* Not faster than the limit; how much slower is the machine's affair. */
+	/* It must not be faster than the limit; how much slower depends on the machine. */
 	assert_true(ms >= 800);
 	puller_close(&p);
 	puller_close(&q);
@@ -705,13 +710,13 @@ static void refuses_clear_where_tls_is_demanded(void **state)
 
 	(void)state;
 	if (transport->one_sided)
-		skip(); /* the daemon opens none then */
+		skip(); /* the daemon opens no such listener then */
 	fixture_open(&f, transport->server, 2, &limits);
 	struct beam_reader_opts opts = ticket_for(&f);
 
 	if (!transport->by_tls) {
 		expect_denied(&opts);
-		opts.use_tls = true; /* the ticket was not used up by that */
+		opts.use_tls = true; /* that attempt did not use up the ticket */
 	}
 	struct beam_reader *reader = open_reader(&opts);
 
@@ -720,7 +725,7 @@ static void refuses_clear_where_tls_is_demanded(void **state)
 	fixture_close(&f);
 }
 
-static atomic_int fail_in; /* calls from now; 0: none */
+static atomic_int fail_in; /* number of calls until the failing one; 0: none fails */
 
 int __real_SSL_set_ex_data(void *ssl, int number, void *data);
 int __wrap_SSL_set_ex_data(void *ssl, int number, void *data);
@@ -730,7 +735,7 @@ int __wrap_SSL_set_ex_data(void *ssl, int number, void *data)
 	return atomic_fetch_sub(&fail_in, 1) == 1 ? 0 : __real_SSL_set_ex_data(ssl, number, data);
 }
 
-/* Of the reader's side, then of the server's. */
+/* Fails first on the reader's side, then on the server's. */
 static void without_memory_for_tls_the_session_ends(void **state)
 {
 	(void)state;

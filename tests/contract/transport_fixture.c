@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause
- * Images and tickets are touched on the loop's thread only; what tests look at from outside is
- * under the lock. */
+ *
+ * Images and tickets are used on the loop's thread only; what tests read from outside is protected
+ * by the lock.
+ */
 #include "transport_fixture.h"
 
 #include <arpa/inet.h>
@@ -111,7 +113,8 @@ static int segment(void *ctx, struct beam_served *image, uint32_t index,
 	return 0;
 }
 
-/* Not signed: the digest tells which it is. Odd ones come when the fixture says so. */
+/* Not a real signature: the digest contains the index. Those of odd segments come only when the
+ * fixture allows it. */
 static int vouched(void *ctx, struct beam_served *image, uint32_t index,
 		   struct beam_wire_vouched *out)
 {
@@ -217,7 +220,7 @@ static void *run_loop(void *arg)
 	return NULL;
 }
 
-/* A port that nobody uses now. */
+/* Finds a port that is free at this moment. */
 static uint32_t free_port(void)
 {
 	struct sockaddr_in addr = {.sin_family = AF_INET,
@@ -283,7 +286,7 @@ void fixture_open(struct fixture *f, const struct beam_server_ops *ops, uint32_t
 	assert_true(f->wakeup >= 0);
 	assert_int_equal(beam_watch_add(f->opts.loop, f->wakeup, EPOLLIN, on_wakeup, f, &f->watch),
 			 0);
-	/* A port that is free may be taken by another program before it is used. */
+	/* Another program may take the free port before it is used. */
 	int code = -EADDRINUSE;
 
 	for (int tries = 0; code == -EADDRINUSE && tries < 10; tries++) {
@@ -331,7 +334,7 @@ static void stop_on_loop(struct fixture *f, void *arg)
 {
 	bool *waits = arg;
 
-	/* In brackets: cmocka 2 has a macro of the name. */
+	/* Parentheses, because cmocka 2 has a macro of this name. */
 	*waits = (f->ops->stop)(f->server, on_stopped, f) == -EAGAIN;
 	if (!*waits)
 		on_stopped(f);

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause
- * What only TCP has to bear: connections that prove nothing, bytes that are no protocol, and
- * servers that lie to the reader. */
+ *
+ * What only TCP has to cope with: connections that prove nothing, bytes that are not the protocol,
+ * and servers that lie to the reader.
+ */
 #include "transport_fixture.h"
 
 #include <arpa/inet.h>
@@ -43,7 +45,7 @@ static bool is_readable(int fd, int timeout_ms)
 	return poll(&pfd, 1, timeout_ms) == 1;
 }
 
-/* Reads until the server closes, keeps the last whole message. */
+/* Reads until the server closes; returns the last complete message. */
 static struct beam_wire_message read_to_end(int fd)
 {
 	static uint8_t buf[1 << 20];
@@ -75,7 +77,7 @@ static void send_message(int fd, const struct beam_wire_message *message)
 	assert_int_equal(beam_write_all(fd, out, beam_wire_encode(message, out)), 0);
 }
 
-/* HELLO with a good ticket. */
+/* A HELLO with a good ticket. */
 static struct beam_wire_message hello_of(const struct beam_reader_opts *opts)
 {
 	struct beam_wire_message m = {
@@ -111,10 +113,10 @@ static void expect_welcome(struct fixture *f)
 	beam_tcp_reader.close(&reader, 0, 0);
 }
 
-enum { SILENCE_MS = 2000 }; /* the server's patience */
+enum { SILENCE_MS = 2000 }; /* how long the server waits for a HELLO */
 
-/* There are silent ones yet, so nobody has waited for their time-out; where the machine took as long
- * as that, nothing can be said. */
+/* Some silent connections still exist, so nobody has waited for their timeout. If the machine was
+ * so slow that the timeout has passed, nothing can be concluded. */
 static void assert_waiting(struct fixture *f, uint64_t from_ms, uint32_t most)
 {
 	uint32_t n = fixture_counts(f).unauthenticated;
@@ -154,7 +156,7 @@ static void one_address_has_sixteen_unproved_connections(void **state)
 		fds[i] = connect_from(&f, 1);
 	uint64_t from_ms = beam_now_ms();
 
-	expect_welcome(&f); /* the same address, and it was all accepted before */
+	expect_welcome(&f); /* from the same address, and all of those were accepted before */
 	assert_waiting(&f, from_ms, 16);
 	for (uint32_t i = 0; i < 60; i++)
 		close(fds[i]);
@@ -169,7 +171,7 @@ struct crowd {
 	bool by_tls;
 };
 
-/* On the loop's thread, which accepts nobody meanwhile. */
+/* Runs on the loop's thread, so nobody is accepted meanwhile. */
 static void all_come(struct fixture *f, void *arg)
 {
 	struct crowd *crowd = arg;
@@ -243,7 +245,7 @@ static void who_has_a_tickets_key_does_not_make_room(void **state)
 	come_at_once(&f, &crowd);
 	for (uint32_t i = 0; i < 20; i++)
 		silent[i] = connect_from(&f, 1);
-	expect_welcome(&f); /* all were accepted before */
+	expect_welcome(&f); /* all of those were accepted before */
 	for (uint32_t i = 0; i < AT_ONCE; i++)
 		assert_true(!is_closed(crowd.channels[i].fd) ||
 			    beam_now_ms() - from_ms >= SILENCE_MS);
@@ -269,7 +271,7 @@ static void hello_must_come_within_two_seconds(void **state)
 	fixture_close(&f);
 }
 
-/* At once: not only when the time for a HELLO is over. */
+/* Closed at once, not only when the time for a HELLO is over. */
 static void garbage_is_closed_without_an_answer(void **state)
 {
 	static const uint8_t get[] = "GET / HTTP/1.1\r\nHost: x\r\n\r\n";
@@ -289,9 +291,10 @@ static void garbage_is_closed_without_an_answer(void **state)
 			beam_random(noise, sizeof(noise));
 		if (i == 1)
 			memcpy(noise, get, sizeof(get));
-		noise[2] |= 1; /* flags that no message has: never by luck a message */
+		/* flags that no message has, so that it is never a message by chance */
+		noise[2] |= 1;
 		if (noise[0] == CHANNEL_TLS_FIRST_BYTE)
-			noise[0]++; /* that is the next test's */
+			noise[0]++; /* left to the next test */
 		(void)beam_write_all(fd, noise, sizeof(noise));
 		assert_int_equal(read_to_end(fd).type, 0);
 		close(fd);
@@ -301,7 +304,8 @@ static void garbage_is_closed_without_an_answer(void **state)
 	fixture_close(&f);
 }
 
-/* Without a handshake there is no key to tell by what is wrong: the connection just ends. */
+/* Without a handshake there is no key with which to report what is wrong: the connection just ends.
+ */
 static void garbage_that_begins_as_tls_is_closed(void **state)
 {
 	struct fixture f;
@@ -343,7 +347,7 @@ static void another_version_is_refused_by_name(void **state)
 	fixture_close(&f);
 }
 
-/* After WELCOME: each of these ends the session with FAILED. */
+/* Each of these, sent after WELCOME, ends the session with FAILED. */
 static void messages_out_of_place_end_the_session(void **state)
 {
 	static const enum beam_wire_type types[] = {BEAM_WIRE_HELLO,    BEAM_WIRE_WELCOME,
@@ -400,7 +404,7 @@ static void more_than_64_reads_at_once_end_the_session(void **state)
 	fixture_seal_all(&f);
 	int fd = open_served(&f);
 
-	/* They are 2 MiB each and nothing is taken: socket buffers hold a few of them. */
+	/* They are 2 MiB each and nothing is read: socket buffers hold only a few of them. */
 	for (uint32_t i = 0; i < 80; i++)
 		bytes += beam_wire_encode(
 		    &(struct beam_wire_message){.type = BEAM_WIRE_READ,
@@ -412,12 +416,12 @@ static void more_than_64_reads_at_once_end_the_session(void **state)
 	fixture_close(&f);
 }
 
-/* The time of the next turn is asked for from within what the session sends when its socket has room again. */
+/* The next turn's timer is requested while the session sends because its socket has room again. */
 static void without_memory_for_its_turn_a_session_ends_and_the_server_lives(void **state)
 {
 #ifndef RDBEAM_FAULTS
 	(void)state;
-	skip(); /* nothing can be made to fail */
+	skip(); /* this build cannot inject faults */
 #else
 	struct beam_server_opts limits = {
 	    .max_pulls = 2, .stall_timeout_s = 60, .rate_limit = 1ull << 40};
@@ -441,7 +445,7 @@ static void without_memory_for_its_turn_a_session_ends_and_the_server_lives(void
 	for (ssize_t n = 1; n > 0; got += (uint64_t)n) {
 		static uint8_t sink[1 << 20];
 
-		/* More, should all have come through without the socket ever being full. */
+		/* Ask for more, in case all came through without the socket ever being full. */
 		if (got >= asked) {
 			assert_int_equal(beam_write_all(fd, out, bytes), 0);
 			asked += (uint64_t)READS * SEGMENT_BYTES;
@@ -462,11 +466,11 @@ static void without_memory_for_its_turn_a_session_ends_and_the_server_lives(void
 struct liar {
 	int listener;
 	struct beam_reader_opts opts;
-	struct beam_wire_welcome welcome; /* what it will say; its proof is made if key_right */
+	struct beam_wire_welcome welcome; /* what it will send; with a correct proof if key_right */
 	bool key_right;
-	struct beam_wire_message then[4]; /* behind the WELCOME */
+	struct beam_wire_message then[4]; /* sent after the WELCOME */
 	uint32_t nthen;
-	uint32_t nreads; /* waits for so many READs before `then` */
+	uint32_t nreads; /* number of READs to wait for before `then` */
 };
 
 static void *lie(void *arg)
@@ -491,7 +495,7 @@ static void *lie(void *arg)
 	for (uint32_t i = 0; i < liar->nthen; i++)
 		bytes += beam_wire_encode(&liar->then[i], out + bytes);
 	(void)beam_write_all(fd, out, bytes);
-	while (recv(fd, in, sizeof(in), 0) > 0) /* until the reader has had enough */
+	while (recv(fd, in, sizeof(in), 0) > 0) /* until the reader closes */
 		;
 	close(fd);
 	return NULL;
@@ -510,7 +514,8 @@ static struct liar honest_liar(void)
 	return liar;
 }
 
-/* The code at which the reader gives up; it asks for liar->nreads READs of 100 bytes first. */
+/* Returns the code with which the reader gives up; it first requests liar->nreads READs of 100
+ * bytes. */
 static int told_by(struct liar *liar, char text[BEAM_TEXT_BYTES])
 {
 	struct sockaddr_in addr = {.sin_family = AF_INET,
@@ -533,7 +538,7 @@ static int told_by(struct liar *liar, char text[BEAM_TEXT_BYTES])
 		for (uint32_t i = 0; event.type == BEAM_READER_WELCOME && i < liar->nreads; i++)
 			assert_int_equal(
 			    beam_tcp_reader.read(reader, i, 0, buf[i], sizeof(buf[i]), i), 0);
-	/* Once failed it stays failed. */
+	/* A failed reader stays failed. */
 	assert_int_equal(beam_tcp_reader.next(reader, &event, 0), code);
 	snprintf(text, BEAM_TEXT_BYTES, "%s", beam_tcp_reader.error(reader));
 	beam_tcp_reader.close(&reader, 0, 0);
@@ -632,7 +637,7 @@ static void what_the_server_says_is_kept_as_plain_text(void **state)
 	    .type = BEAM_WIRE_FAILED, .text = {.code = BEAM_E_FULL, .text = "a\033[2Jb\xff\n"}};
 	assert_int_equal(told_by(&liar, text), BEAM_E_FULL);
 	assert_non_null(strstr(text, "a?[2Jb??"));
-	/* A code that is no error is none to return. */
+	/* A code that is not an error must not be returned. */
 	liar.then[0].text.code = 0;
 	assert_int_equal(told_by(&liar, text), BEAM_E_PROTO);
 }

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause
- * How long a pull bears a server that completes no read, by a clock of this test's own; what is read of
- * segments that are filler for the most part. */
+ *
+ * How long a pull tolerates a server that completes no read, with a clock of this test's own; and
+ * how much is read of segments that are mostly filler.
+ */
 #include <sched.h>
 #include <stdbool.h>
 #include <stdlib.h>
@@ -30,11 +32,11 @@ uint64_t __wrap_beam_now_ms(void)
 
 struct slow_reader {
 	struct beam_reader base;
-	bool sends; /* bytes, if not enough for an event */
+	bool sends; /* bytes, but not enough for an event */
 	bool welcomed;
 };
 
-/* A second a call. */
+/* Each call takes one second. */
 static int slow_next(struct beam_reader *base, struct beam_reader_event *event, int timeout_ms)
 {
 	struct slow_reader *reader = (struct slow_reader *)base;
@@ -113,7 +115,7 @@ static void a_slow_server_is_borne(void **state)
 #define LAST_BYTES 16u
 #define EVENTS     64
 
-/* Serves an image of one chunk, and a last segment of which no more than its sum is looked at. */
+/* Serves an image with one chunk, and a last segment of which only the checksum matters. */
 struct image_reader {
 	struct beam_reader base;
 	uint8_t *bytes; /* SEGMENT + LAST_BYTES */
@@ -223,7 +225,7 @@ static void *into_memory(void *ctx, uint64_t *len_bytes)
 	return ctx;
 }
 
-/* The sums are another thread's work. */
+/* Let the thread run that computes the checksums. */
 static int let_check(void *arg)
 {
 	(void)arg;
@@ -231,7 +233,8 @@ static int let_check(void *arg)
 	return 0;
 }
 
-/* Reads the image into memory that is not zero, and compares. Returns the bytes that were read. */
+/* Reads the image into memory that is not zeroed, and compares. Returns the number of bytes read.
+ */
 static uint64_t fetch_image(struct image_reader *reader, struct beam_fetch_counts *counts)
 {
 	const struct beam_fetch_trust trust = {.vouched = false};

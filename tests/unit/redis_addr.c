@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause
- * Addresses of servers: the forms that are taken, and that a refused one changes nothing. */
+ *
+ * Addresses of servers: the accepted forms; and a refused address changes nothing.
+ */
 #include "redis.h"
 
 #include <errno.h>

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause
- * Commands of a replica, whole, in pieces, and hostile. */
+ *
+ * A replica's commands: complete, in pieces, and hostile.
+ */
 #include <string.h>
 
 #include "rdbeam/error.h"

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause
- * The stream's buffer: order across memory and file, wrapping, the bound, nothing left on disk. */
+ *
+ * The stream's buffer: order across memory and file, wrapping, the size limit, and nothing left on
+ * disk.
+ */
 #include <dirent.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,7 +19,7 @@
 #define MEMORY 1000
 #define SPILL  3000
 
-/* Byte i of the stream; 251 is prime to both ring sizes, so a wrong offset shows. */
+/* Byte i of the stream; 251 is prime to both ring sizes, so a wrong offset is detected. */
 static uint8_t stream_byte(uint64_t i)
 {
 	return (uint8_t)(i % 251);
@@ -104,7 +107,7 @@ static void test_a_full_spool_refuses_and_keeps_what_it_has(void **state)
 	assert_int_equal(beam_spool_length(e->spool), 0);
 }
 
-/* Memory has room again while the file still holds older bytes: order must not break. */
+/* When memory has room again while the file still holds older bytes, the order must be kept. */
 static void test_order_holds_while_the_file_is_in_use(void **state)
 {
 	struct ends *e = *state;
@@ -116,7 +119,7 @@ static void test_order_holds_while_the_file_is_in_use(void **state)
 	while (take(e, 4000))
 		continue;
 	assert_int_equal(e->out, e->in);
-	assert_int_equal(put(e, 10), 0); /* the file is empty: memory again */
+	assert_int_equal(put(e, 10), 0); /* the file is empty: memory is used again */
 	assert_int_equal(beam_spool_spilled(e->spool), 800);
 }
 

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause
- * Where fetched segments wait: the stage (memory, then file, one run of addresses) and the window
- * (bounded, in order). */
+ *
+ * Where fetched segments wait: the stage (memory, then file, in one range of addresses) and the
+ * window (bounded, in order).
+ */
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
@@ -177,7 +179,7 @@ static void test_window_is_bounded_and_keeps_room_for_the_next(void **state)
 	fill(&e->sink, 1, SEGMENT);
 	assert_false(beam_window_ready(e->window));
 	assert_int_equal(e->sink.room(e->sink.ctx, 3, &buf), -EAGAIN);
-	fill(&e->sink, 0, SEGMENT); /* the one the feed waits for always fits */
+	fill(&e->sink, 0, SEGMENT); /* there is always room for the one that the feed waits for */
 	assert_true(beam_window_ready(e->window));
 	expect(&e->source, 0, SEGMENT);
 	fill(&e->sink, 3, 10);
@@ -204,7 +206,7 @@ static void test_window_waits_and_can_be_aborted(void **state)
 	assert_int_equal(e->source.next(e->source.ctx, &base, &len, 1000), BEAM_E_CRC);
 }
 
-/* A chunk of a shared window is decoded where it lies, also where it goes round the end. */
+/* A chunk in a shared window is decoded in place, even across the window's end. */
 static void test_shared_window_is_in_one_piece_round_its_end(void **state)
 {
 	struct beam_window *window;
@@ -242,7 +244,7 @@ static void test_shared_window_is_in_one_piece_round_its_end(void **state)
 	beam_window_close(&window);
 }
 
-/* It is not as large as --buffer allows: pages that are touched for the first time are dear. */
+/* The window is smaller than --buffer allows, because touching new pages is expensive. */
 static void test_window_takes_no_more_memory_than_is_of_use(void **state)
 {
 	for (int shared = 0; shared < 2; shared++) {
@@ -278,7 +280,7 @@ static void put_aux(uint8_t *at, uint32_t value_bytes)
 	memcpy(at, head, sizeof(head));
 }
 
-/* An image of one header chunk, nearly all of it filler. Its sum is wrong by `wrong`. */
+/* Fills in an image of one header chunk, most of it filler. Its checksum is off by `wrong`. */
 static void fill_small_image(struct beam_segment_sink *sink, uint64_t wrong)
 {
 	struct beam_chunk_footer footer = {.nsegments = 1, .body_bytes = BODY_BYTES};
@@ -308,7 +310,8 @@ static void fill_small_image(struct beam_segment_sink *sink, uint64_t wrong)
 	assert_int_equal(sink->take(sink->ctx, 1, buf, LAST_BYTES, &proof), 0);
 }
 
-/* The server gets the header, the manifest, and a sum of these. That of a wrong image stays wrong. */
+/* The server gets the header, the manifest, and a checksum of these. The checksum of a wrong image
+ * stays wrong. */
 static void expect_small_image(struct beam_image_source *source, uint64_t wrong)
 {
 	const uint8_t *base;

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause
- * The reply to RDBEAM.TICKET, as a primary sends it, and as one that lies does. */
+ *
+ * The reply to RDBEAM.TICKET, from an honest primary and from one that lies.
+ */
 #include <hiredis/hiredis.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -28,7 +30,7 @@ static const char *const good[][2] = {
 };
 #define NFIELDS (sizeof(good) / sizeof(good[0]))
 
-/* As many hexadecimal digits as the field's bytes take. */
+/* The field's value; for the binary fields, as many hex digits as they need. */
 static const char *value_of(size_t field)
 {
 	static char hex[2][129];
@@ -46,7 +48,7 @@ static size_t put_text(char *out, const char *text)
 	return (size_t)sprintf(out, "$%zu\r\n%s\r\n", strlen(text), text);
 }
 
-/* Parses the good reply with one field given another value; NULL: the field is left out. */
+/* Parses the good reply with one field's value replaced; NULL: the field is left out. */
 static int parse_with(size_t field, const char *value, struct beam_ticket *out)
 {
 	char bytes[4096];

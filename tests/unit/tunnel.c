@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause
- * TLS to a peer that speaks none. What works is shown against real servers, in test_tls.py. */
+ *
+ * TLS to a peer that does not speak it. Working connections are tested with real servers in
+ * test_tls.py.
+ */
 #include "tunnel.h"
 
 #include <arpa/inet.h>

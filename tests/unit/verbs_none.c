@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause
- * The verbs server on a host without a device, which is most hosts: it is opened every five seconds there. */
+ *
+ * The verbs server on a host without a device, as most hosts are: there it is opened every five
+ * seconds.
+ */
 #include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause
- * The pull protocol's codec and proofs. */
+ *
+ * Encoding, decoding and proofs of the pull protocol.
+ */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -12,7 +14,7 @@
 #include "rdbeam/error.h"
 #include "wire.h"
 
-/* One message of each type, every field with a value of its own. */
+/* One message of each type, with a different value in every field. */
 static const struct beam_wire_message samples[] = {
     {.type = BEAM_WIRE_HELLO,
      .hello = {.magic = BEAM_WIRE_MAGIC,
@@ -128,9 +130,9 @@ static void a_bad_head_is_known_from_the_head_alone(void **state)
 	(void)state;
 	for (size_t i = 0; i < NSAMPLES; i++) {
 		assert_int_equal(decode_changed(i, 0, 0, 8), BEAM_E_PROTO); /* type 0 */
-		/* Past the last. */
+		/* after the last type */
 		assert_int_equal(decode_changed(i, 0, BEAM_WIRE_VOUCHED + 1, 8), BEAM_E_PROTO);
-		assert_int_equal(decode_changed(i, 1, 1, 8), BEAM_E_PROTO); /* type 256 + */
+		assert_int_equal(decode_changed(i, 1, 1, 8), BEAM_E_PROTO); /* type 256 + n */
 		assert_int_equal(decode_changed(i, 2, 1, 8), BEAM_E_PROTO); /* flags */
 		assert_int_equal(decode_changed(i, 3, 128, 8), BEAM_E_PROTO);
 		assert_int_equal(decode_changed(i, 4, 3, 8), BEAM_E_PROTO); /* too short */
@@ -148,7 +150,7 @@ static void bad_bodies_are_refused(void **state)
 	assert_int_equal(decode_changed(0, 8, 'B', 1000), BEAM_E_PROTO); /* magic */
 	assert_int_equal(decode_changed(4, 12, 1, 1000), BEAM_E_PROTO);  /* padding */
 	assert_int_equal(decode_changed(16, 12, 1, 1000), BEAM_E_PROTO); /* padding */
-	/* A place behind the end of the line. */
+	/* a position behind the end of the queue */
 	assert_int_equal(decode_changed(12, 11, 0x7f, 1000), BEAM_E_PROTO);
 	large.data.len_bytes = BEAM_WIRE_READ_MAX + 1;
 	size_t n = encode(&large, bytes);
@@ -173,7 +175,7 @@ static void a_text_without_end_is_cut_when_encoded(void **state)
 
 	assert_int_equal(beam_wire_decode(bytes, n, &back), n);
 	assert_int_equal(strlen(back.text.text), BEAM_TEXT_BYTES - 1);
-	/* Bytes behind the text's end stay at home. */
+	/* Bytes after the end of the text are not sent. */
 	snprintf(m.text.text, sizeof(m.text.text), "short");
 	n = encode(&m, bytes);
 	for (size_t i = BEAM_WIRE_HEAD_BYTES + 4 + 5; i < n; i++)
@@ -193,8 +195,8 @@ static void make_pair(uint8_t key[BEAM_TICKET_KEY_BYTES], struct beam_wire_hello
 	beam_wire_prove_welcome(key, hello, welcome);
 }
 
-/* Made with Python's hmac module over the bytes that wire.h names: another implementation must come
- * to the same. */
+/* Computed with Python's hmac module over the bytes that wire.h names: an independent
+ * implementation must give the same result. */
 static void proofs_are_the_hmacs_that_the_header_names(void **state)
 {
 	static const uint8_t hello_proof[BEAM_PROOF_BYTES] = {
