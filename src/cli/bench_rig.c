@@ -24,7 +24,7 @@
 
 #define SETTLE_MS 120000
 #define HEAP_MS   1200000
-#define STILL_MS  7000 /* the kernel's pass over the heap found nothing to do */
+#define STILL_MS  7000 /* unchanged for so long: the module's thread has nothing left to do */
 #define DBS       5    /* number of databases used by the data sets */
 #define REST_MS   200
 /* CPU time allowed in REST_MS: two ticks, as much as answering INFO may cost. */
