@@ -10,6 +10,7 @@
 #include "crc64.h"
 #include "rdb_walk.h"
 #include "rdbeam/error.h"
+#include "text.h"
 
 static_assert(BEAM_CHUNK_FOOTER_BYTES == 8 + 16 + 4 * 4 + 2 * 8, "chunk footer's fields");
 static_assert(BEAM_MANIFEST_FOOTER_BYTES == 2 * 8 + 2 * 4 + 16 + 8, "manifest footer's fields");
@@ -69,6 +70,24 @@ void beam_manifest_footer_put(uint8_t *at, const struct beam_manifest_footer *fo
 	beam_put_le64(at + 24, footer->gen.nonce);
 	beam_put_le64(at + 32, footer->gen.counter);
 	memcpy(at + 40, BEAM_MANIFEST_MAGIC, sizeof(footer->magic));
+}
+
+int beam_chunk_footer_of(const struct beam_gen *gen, const uint8_t *end,
+			 struct beam_chunk_footer *footer)
+{
+	int err = beam_chunk_footer_get(end - BEAM_CHUNK_FOOTER_BYTES, footer);
+
+	return err || beam_gen_same(&footer->gen, gen) ? err : BEAM_E_FORMAT;
+}
+
+bool beam_is_last(const struct beam_gen *gen, const uint8_t *base, size_t len_bytes)
+{
+	const size_t tail = BEAM_MANIFEST_FOOTER_BYTES + BEAM_LAST_TAIL_BYTES;
+	struct beam_manifest_footer footer;
+
+	return len_bytes >= tail &&
+	       beam_manifest_footer_get(base + len_bytes - tail, &footer) == 0 &&
+	       beam_gen_same(&footer.gen, gen);
 }
 
 bool beam_chunk_padding(const uint8_t *end, uint32_t len_bytes, uint32_t *from, uint32_t *to)
@@ -238,10 +257,9 @@ int beam_chunk_next(const struct beam_chunk *chunk, struct beam_chunk_cursor *cu
 	return 1;
 }
 
-/* The chunk ends with a footer that gives this beginning and length. A value may look like one, but
- * not have the chunk's CRC. */
-int beam_chunk_find(const uint8_t *base, uint32_t nsegments, uint32_t segment_bytes, uint32_t first,
-		    struct beam_chunk *out)
+/* The chunk ends with a footer of this image that gives this beginning and length. */
+int beam_chunk_find(const struct beam_gen *gen, const uint8_t *base, uint32_t nsegments,
+		    uint32_t segment_bytes, uint32_t first, struct beam_chunk *out)
 {
 	const uint8_t *at = base + (size_t)first * segment_bytes;
 
@@ -249,7 +267,7 @@ int beam_chunk_find(const uint8_t *base, uint32_t nsegments, uint32_t segment_by
 		size_t len = (size_t)n * segment_bytes;
 		struct beam_chunk_footer footer;
 
-		if (beam_chunk_footer_get(at + len - BEAM_CHUNK_FOOTER_BYTES, &footer) == 0 &&
+		if (beam_chunk_footer_of(gen, at + len, &footer) == 0 &&
 		    footer.first_index == first && footer.nsegments == n)
 			return beam_chunk_open(at, len, true, out);
 	}

@@ -26,6 +26,13 @@ void beam_chunk_footer_put(uint8_t *at, const struct beam_chunk_footer *footer);
 int beam_manifest_footer_get(const uint8_t *at, struct beam_manifest_footer *footer);
 void beam_manifest_footer_put(uint8_t *at, const struct beam_manifest_footer *footer);
 
+/* The footer of the chunk of image `gen` that ends at `end`. A generation is a random number, so that no stored value
+ * looks like a footer by accident or on purpose. BEAM_E_FORMAT: no chunk of it ends there. */
+int beam_chunk_footer_of(const struct beam_gen *gen, const uint8_t *end,
+			 struct beam_chunk_footer *footer);
+/* Whether base[0..len_bytes) ends as the last segment of image `gen` does. */
+bool beam_is_last(const struct beam_gen *gen, const uint8_t *base, size_t len_bytes);
+
 /* Finds the padding of a chunk that consists of one segment of len_bytes: base[*from..*to). `end`
  * is the end of the segment, of which at least the footer's bytes must be in memory. False if there
  * is no padding, or if the segment does not end such a chunk. The bytes of the padding are not
@@ -69,10 +76,10 @@ struct beam_chunk_cursor {
 int beam_chunk_next(const struct beam_chunk *chunk, struct beam_chunk_cursor *cursor,
 		    struct beam_item *item);
 
-/* Opens the chunk that begins with segment `first` of an image's `nsegments` full segments at
- * `base`, and checks its CRC. 0, BEAM_E_FORMAT if no chunk begins there, or BEAM_E_CRC. */
-int beam_chunk_find(const uint8_t *base, uint32_t nsegments, uint32_t segment_bytes, uint32_t first,
-		    struct beam_chunk *out);
+/* Opens the chunk that begins with segment `first` of the `nsegments` full segments of image
+ * `gen` at `base`, and checks its CRC. 0, BEAM_E_FORMAT if no chunk begins there, or BEAM_E_CRC. */
+int beam_chunk_find(const struct beam_gen *gen, const uint8_t *base, uint32_t nsegments,
+		    uint32_t segment_bytes, uint32_t first, struct beam_chunk *out);
 
 /* ---- the last segment --------------------------------------------------------------------- */
 

@@ -69,8 +69,8 @@ static int next_in_image(struct beam_records *r, struct beam_item *item)
 			return err;
 		if (r->next_segment == m->nsegments - 1)
 			return 0;
-		err = beam_chunk_find(r->base, m->nsegments - 1, m->segment_bytes, r->next_segment,
-				      &r->chunk);
+		err = beam_chunk_find(&m->gen, r->base, m->nsegments - 1, m->segment_bytes,
+				      r->next_segment, &r->chunk);
 		if (err)
 			return err;
 		r->next_segment += r->chunk.footer.nsegments;

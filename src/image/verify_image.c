@@ -140,15 +140,11 @@ static void take_chunk(struct image_walk *w, const struct beam_chunk_footer *foo
 		walk_records(w, &chunk, BEAM_RDB_MAGIC_BYTES);
 }
 
-/* Whether a chunk of this image ends with the segment. The generation is random, so no stored value
- * looks like a footer, either by accident or on purpose. */
+/* Whether a chunk of this image ends with the segment. */
 static bool chunk_ends(const struct image_walk *w, uint32_t segment, const uint8_t *segment_end,
 		       struct beam_chunk_footer *footer)
 {
-	const struct beam_gen *gen = &w->manifest->footer.gen;
-
-	return beam_chunk_footer_get(segment_end - BEAM_CHUNK_FOOTER_BYTES, footer) == 0 &&
-	       footer->gen.nonce == gen->nonce && footer->gen.counter == gen->counter &&
+	return beam_chunk_footer_of(&w->manifest->footer.gen, segment_end, footer) == 0 &&
 	       footer->nsegments > 0 &&
 	       (uint64_t)footer->first_index + footer->nsegments == (uint64_t)segment + 1;
 }

@@ -273,8 +273,8 @@ int beam_copy_run(struct beam_copy *copy, char *error)
 	for (uint32_t index = 0; !rc && index + 1 < copy->nsegments;) {
 		struct beam_chunk chunk;
 
-		rc = beam_chunk_find(copy->bytes, copy->nsegments - 1, copy->segment_bytes, index,
-				     &chunk);
+		rc = beam_chunk_find(&copy->gen, copy->bytes, copy->nsegments - 1,
+				     copy->segment_bytes, index, &chunk);
 		if (rc)
 			beam_tell(error, rc, "the image is damaged in segment %u: %s", index,
 				  beam_strerror(rc));

@@ -14,6 +14,7 @@
 struct beam_copy {
 	struct beam_redis *to;
 	const uint8_t *bytes; /* the whole image, already verified */
+	struct beam_gen gen;
 	uint64_t image_bytes;
 	uint32_t segment_bytes;
 	uint32_t nsegments;

@@ -169,16 +169,13 @@ static struct beam_module_part *new_part(struct beam_module_feed *m, uint32_t ns
 
 static bool is_last(const struct beam_module_feed *m, const uint8_t *base, uint32_t len)
 {
-	const uint32_t tail = BEAM_LAST_TAIL_BYTES + BEAM_MANIFEST_FOOTER_BYTES;
-	struct beam_manifest_footer footer;
-
-	return len < m->segment_bytes || beam_manifest_footer_get(base + len - tail, &footer) == 0;
+	return len < m->segment_bytes || beam_is_last(&m->shape.gen, base, len);
 }
 
-static bool ends_chunk(const uint8_t *base, uint32_t len, uint32_t first, uint32_t index,
-		       struct beam_chunk_footer *footer)
+static bool ends_chunk(const struct beam_module_feed *m, const uint8_t *base, uint32_t len,
+		       uint32_t first, uint32_t index, struct beam_chunk_footer *footer)
 {
-	return beam_chunk_footer_get(base + len - BEAM_CHUNK_FOOTER_BYTES, footer) == 0 &&
+	return beam_chunk_footer_of(&m->shape.gen, base + len, footer) == 0 &&
 	       footer->first_index == first && footer->nsegments == index - first + 1;
 }
 
@@ -254,7 +251,7 @@ static int prepare_long(struct beam_module_feed *m, const uint8_t *base, uint32_
 
 	if (!m->in_long)
 		m->long_first = m->next;
-	m->in_long = !ends_chunk(base, len, m->long_first, m->next, &footer);
+	m->in_long = !ends_chunk(m, base, len, m->long_first, m->next, &footer);
 	return prepare_stream(m, 1, m->segment_bytes);
 }
 
@@ -276,7 +273,7 @@ static int prepare(struct beam_module_feed *m, int timeout_ms)
 	if (m->in_long)
 		return prepare_long(m, base, len);
 	last = base;
-	for (uint32_t index = first; !ends_chunk(last, len, first, index, &footer);) {
+	for (uint32_t index = first; !ends_chunk(m, last, len, first, index, &footer);) {
 		if (++index - first == m->shape.nslots)
 			return prepare_long(m, base, (uint32_t)m->segment_bytes);
 		rc = beam_window_look(m->window, index, &last, &len, timeout_ms);

@@ -206,6 +206,7 @@ static int copy_to(struct beam_pull *pull)
 	struct copy_watch watch = {.pull = pull,
 				   .copy = {.to = pull->to,
 					    .bytes = beam_stage_bytes(pull->staged),
+					    .gen = pull->ticket.gen,
 					    .image_bytes = pull->counts.image_bytes,
 					    .segment_bytes = pull->counts.segment_bytes,
 					    .nsegments = pull->counts.nsegments,

@@ -31,12 +31,14 @@ struct beam_stage {
 	uint64_t spilled;
 	uint8_t *mapped; /* one byte for each segment: it has pages */
 	uint64_t *crc;   /* of each segment */
+	struct beam_gen gen;
 	struct beam_trim trim;
 	uint64_t image_bytes;
 	uint64_t fed_bytes;
 };
 
-int beam_stage_open(uint64_t memory_bytes, const char *dir, struct beam_stage **out)
+int beam_stage_open(uint64_t memory_bytes, const char *dir, const struct beam_gen *gen,
+		    struct beam_stage **out)
 {
 	struct beam_stage *stage = calloc(1, sizeof(*stage));
 
@@ -44,6 +46,7 @@ int beam_stage_open(uint64_t memory_bytes, const char *dir, struct beam_stage **
 		return -ENOMEM;
 	stage->memory_bytes = memory_bytes;
 	stage->fd = -1;
+	stage->gen = *gen;
 	stage->dir = strdup(dir);
 	if (!stage->dir) {
 		free(stage);
@@ -231,14 +234,14 @@ static uint64_t sent_bytes(const struct beam_stage *stage)
 		uint64_t left = stage->image_bytes - at;
 
 		left = left < stage->segment_bytes ? left : stage->segment_bytes;
-		sent += beam_trim_bytes(stage->base + at, (uint32_t)left, i);
+		sent += beam_trim_bytes(&stage->trim, stage->base + at, (uint32_t)left, i);
 	}
 	return sent;
 }
 
 void beam_stage_source(struct beam_stage *stage, struct beam_image_source *out)
 {
-	beam_trim_init(&stage->trim, stage->segment_bytes);
+	beam_trim_init(&stage->trim, &stage->gen, stage->segment_bytes);
 	*out = (struct beam_image_source){.ctx = stage,
 					  .length_bytes = sent_bytes(stage),
 					  .next = stage_next,

@@ -7,12 +7,14 @@
 #ifndef BEAM_STAGE_H
 #define BEAM_STAGE_H
 
+#include "rdbeam/image_format.h"
 #include "segments.h"
 
 struct beam_stage;
 
-/* Makes an empty stage; `dir` is copied. Returns 0 or -ENOMEM. */
-int beam_stage_open(uint64_t memory_bytes, const char *dir, struct beam_stage **out);
+/* Makes an empty stage for image `gen`; `dir` is copied. Returns 0 or -ENOMEM. */
+int beam_stage_open(uint64_t memory_bytes, const char *dir, const struct beam_gen *gen,
+		    struct beam_stage **out);
 /* Frees the image and its addresses. Accepts NULL; clears the pointer. */
 void beam_stage_close(struct beam_stage **stage);
 

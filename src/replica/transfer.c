@@ -112,7 +112,8 @@ int beam_transfer_open(struct beam_pull *pull)
 	if (pull->opts.target == BEAM_PULL_RELAY) {
 		sink = pull->opts.relay->sink;
 	} else if (stage) {
-		rc = beam_stage_open(memory, pull->opts.spill_dir, &pull->staged);
+		rc =
+		    beam_stage_open(memory, pull->opts.spill_dir, &pull->ticket.gen, &pull->staged);
 		if (!rc)
 			beam_stage_sink(pull->staged, &sink);
 	} else if (pull->opts.target == BEAM_PULL_REPLICA) {
@@ -120,7 +121,7 @@ int beam_transfer_open(struct beam_pull *pull)
 		if (rc)
 			return rc;
 		let_target_first(pull);
-		rc = beam_window_open(memory, pull->by_module, &pull->window);
+		rc = beam_window_open(memory, pull->by_module, &pull->ticket.gen, &pull->window);
 		if (!rc)
 			beam_window_sink(pull->window, &sink);
 	} else {

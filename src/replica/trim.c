@@ -11,40 +11,34 @@
 
 #define SUM_BYTES 8u
 
-void beam_trim_init(struct beam_trim *trim, uint32_t segment_bytes)
+void beam_trim_init(struct beam_trim *trim, const struct beam_gen *gen, uint32_t segment_bytes)
 {
-	*trim = (struct beam_trim){0};
+	*trim = (struct beam_trim){.gen = *gen};
 	beam_crc64_shift_init(&trim->by_segment, segment_bytes);
 }
 
-uint32_t beam_trim_bytes(const uint8_t *base, uint32_t len_bytes, uint32_t index)
+uint32_t beam_trim_bytes(const struct beam_trim *trim, const uint8_t *base, uint32_t len_bytes,
+			 uint32_t index)
 {
+	struct beam_chunk_footer footer;
 	struct beam_chunk chunk;
 
 	/* Of a chunk of several segments, less than one segment is filler, and its items may end in
 	 * any of them; so such segments are sent in full. */
-	if (beam_chunk_open(base, len_bytes, false, &chunk) || chunk.footer.nsegments != 1 ||
-	    chunk.footer.first_index != index)
+	if (len_bytes < BEAM_CHUNK_TAIL_BYTES ||
+	    beam_chunk_footer_of(&trim->gen, base + len_bytes, &footer) || footer.nsegments != 1 ||
+	    footer.first_index != index || beam_chunk_open(base, len_bytes, false, &chunk))
 		return len_bytes;
-	return len_bytes - chunk.footer.body_bytes < len_bytes / 16
-		   ? len_bytes
-		   : (uint32_t)chunk.footer.body_bytes;
-}
-
-static bool is_last(const uint8_t *base, uint32_t len_bytes)
-{
-	const uint32_t tail = BEAM_MANIFEST_FOOTER_BYTES + BEAM_LAST_TAIL_BYTES;
-	struct beam_manifest_footer footer;
-
-	return len_bytes >= tail && beam_manifest_footer_get(base + len_bytes - tail, &footer) == 0;
+	return len_bytes - footer.body_bytes < len_bytes / 16 ? len_bytes
+							      : (uint32_t)footer.body_bytes;
 }
 
 uint32_t beam_trim_next(struct beam_trim *trim, uint8_t *base, uint32_t len_bytes, uint32_t index,
 			uint64_t crc)
 {
-	uint32_t sent = beam_trim_bytes(base, len_bytes, index);
+	uint32_t sent = beam_trim_bytes(trim, base, len_bytes, index);
 
-	if (is_last(base, len_bytes)) {
+	if (beam_is_last(&trim->gen, base, len_bytes)) {
 		uint8_t *sum = base + len_bytes - SUM_BYTES;
 
 		/* If the checksum is wrong it is left wrong, so that the server refuses the file.

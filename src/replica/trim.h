@@ -10,18 +10,21 @@
 #include <stdint.h>
 
 #include "crc64.h"
+#include "rdbeam/image_format.h"
 
 struct beam_trim {
 	struct beam_crc64_shift by_segment;
+	struct beam_gen gen;
 	uint64_t image_crc, sent_crc; /* so far: of the image, and of the bytes sent */
 };
 
-/* Starts at the first segment of an image with segments of segment_bytes. */
-void beam_trim_init(struct beam_trim *trim, uint32_t segment_bytes);
+/* Starts at the first segment of image `gen`, with segments of segment_bytes. */
+void beam_trim_init(struct beam_trim *trim, const struct beam_gen *gen, uint32_t segment_bytes);
 
 /* Returns the number of bytes to send of segment `index`, which must be verified: all of it, unless
  * at least a sixteenth of it is filler. */
-uint32_t beam_trim_bytes(const uint8_t *base, uint32_t len_bytes, uint32_t index);
+uint32_t beam_trim_bytes(const struct beam_trim *trim, const uint8_t *base, uint32_t len_bytes,
+			 uint32_t index);
 
 /* The same for the next segment in order, with the segment's CRC in `crc`. In the last segment, the
  * image's checksum is replaced by that of the bytes sent, if it was right. */

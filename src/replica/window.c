@@ -40,13 +40,15 @@ struct beam_window {
 	pthread_cond_t changed;
 	uint32_t *len_bytes; /* of each slot; 0: still empty */
 	uint64_t *crc;       /* of each slot */
+	struct beam_gen gen;
 	struct beam_trim trim;
 	uint32_t fed;       /* segments released by the feed */
 	uint32_t nsegments; /* 0 until known */
 	int code;
 };
 
-int beam_window_open(uint64_t memory_bytes, bool shared, struct beam_window **out)
+int beam_window_open(uint64_t memory_bytes, bool shared, const struct beam_gen *gen,
+		     struct beam_window **out)
 {
 	struct beam_window *window = calloc(1, sizeof(*window));
 
@@ -54,6 +56,7 @@ int beam_window_open(uint64_t memory_bytes, bool shared, struct beam_window **ou
 		return -ENOMEM;
 	window->memory_bytes = memory_bytes;
 	window->shared = shared;
+	window->gen = *gen;
 	window->fd = -1;
 	window->wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	if (window->wake < 0) {
@@ -154,7 +157,7 @@ static int window_begin(void *ctx, uint32_t segment_bytes)
 	window->base = base;
 	window->segment_bytes = segment_bytes;
 	window->nslots = (uint32_t)nslots;
-	beam_trim_init(&window->trim, segment_bytes);
+	beam_trim_init(&window->trim, &window->gen, segment_bytes);
 	return 0;
 }
 
@@ -271,7 +274,8 @@ void beam_window_shape(const struct beam_window *window, struct beam_window_shap
 	*out = (struct beam_window_shape){.fd = window->fd,
 					  .base = window->base,
 					  .segment_bytes = window->segment_bytes,
-					  .nslots = window->nslots};
+					  .nslots = window->nslots,
+					  .gen = window->gen};
 }
 
 static void window_release(void *ctx)

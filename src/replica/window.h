@@ -10,15 +10,17 @@
 
 #include <stdbool.h>
 
+#include "rdbeam/image_format.h"
 #include "segments.h"
 
 struct beam_window;
 
-/* Opens a window; its memory is allocated when the sink begins. It has at least two slots, whatever
+/* Opens a window for image `gen`; its memory is allocated when the sink begins. It has at least two slots, whatever
  * memory_bytes says, and no more than are useful. `shared`: use a memfd that cannot shrink, for the
  * target's module to map; it is mapped twice in a row, so that `nslots` segments from any slot on
  * are contiguous. Returns 0 or -errno. */
-int beam_window_open(uint64_t memory_bytes, bool shared, struct beam_window **out);
+int beam_window_open(uint64_t memory_bytes, bool shared, const struct beam_gen *gen,
+		     struct beam_window **out);
 /* Neither thread may use it any more. Accepts NULL; clears the pointer. */
 void beam_window_close(struct beam_window **window);
 
@@ -37,6 +39,7 @@ struct beam_window_shape {
 	int fd; /* memfd of a shared window; the window owns it */
 	const uint8_t *base;
 	uint32_t segment_bytes, nslots;
+	struct beam_gen gen;
 };
 
 /* To be called once the window has begun. */

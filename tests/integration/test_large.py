@@ -1,10 +1,14 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Keyspaces of long values: the coordinator walks them itself and its threads copy."""
+import os
+import struct
+
 import pytest
 
 import data
 import harness
 from harness import check_rdb
+from test_pull import pull, same_data
 
 LONG = {"workers": 3, "segment-size": "2mb"}
 
@@ -40,6 +44,33 @@ def test_long_values_through_a_small_region(make, loads):
     server.bgsave()
     server.image_made()
     same(server, loads, dbs=1)
+
+
+def posing(first, mark):
+    """A value of four segments of 2 MiB, `first` and on, that has one of our marks where the first of them ends."""
+    segment, body, head = 2 << 20, 1 << 20, 10  # what stands before the value
+    value = bytearray(os.urandom(7 << 20))
+    end = segment - head
+    if mark == b"rdbmEND1":
+        value[end - 17:end - 9] = mark
+    else:
+        value[body - head:body - head + 7] = b"\xfa\0\x80" + struct.pack(">I", segment - body - 7)
+        value[end - 56:end] = mark + struct.pack("<QQIIIIQQ", 1, 2, first, 1, 1, 1, body, 0)
+    return bytes(value)
+
+
+@pytest.mark.parametrize("how", ["stock", "module", "copy"])
+def test_values_that_pose_as_marks_of_ours(make, how):
+    primary = make("primary", options={"segment-size": "2mb", "workers": 1})
+    primary.client.set("v", posing(1, b"rdbmCHK1"))
+    primary.connect(db=1).set("v", posing(5, b"rdbmEND1"))
+    data.fill_strings(primary.connect(db=2), 1000, 100)
+    replica = make("replica", module=how == "module")
+    pull(primary, replica, *(["--as", "copy"] if how == "copy" else ["--loader", how]))
+    if how == "copy":
+        assert replica.digest() == primary.digest()
+    else:
+        same_data(primary, replica)
 
 
 @pytest.mark.skipif(not harness.FAULTS, reason="needs a build with RDBEAM_FAULTS")

@@ -25,6 +25,8 @@
 
 #define SEGMENT BEAM_SEGMENT_ALIGN
 
+static const struct beam_gen gen = {.nonce = 7, .counter = 3};
+
 static void fill(struct beam_segment_sink *sink, uint32_t index, uint32_t len)
 {
 	uint8_t *buf;
@@ -55,7 +57,7 @@ static void test_stage_goes_from_memory_to_the_file(void **state)
 	struct beam_image_source source;
 
 	(void)state;
-	assert_int_equal(beam_stage_open(2 * SEGMENT, "/tmp", &stage), 0);
+	assert_int_equal(beam_stage_open(2 * SEGMENT, "/tmp", &gen, &stage), 0);
 	beam_stage_sink(stage, &sink);
 	assert_int_equal(sink.begin(sink.ctx, SEGMENT), 0);
 	for (size_t i = 0; i < 5; i++)
@@ -83,7 +85,7 @@ static void test_stage_asked_twice_gives_the_same_place(void **state)
 	uint8_t *first, *second;
 
 	(void)state;
-	assert_int_equal(beam_stage_open(0, "/tmp", &stage), 0);
+	assert_int_equal(beam_stage_open(0, "/tmp", &gen, &stage), 0);
 	beam_stage_sink(stage, &sink);
 	assert_int_equal(sink.begin(sink.ctx, SEGMENT), 0);
 	assert_int_equal(sink.room(sink.ctx, 7, &first), 0);
@@ -101,7 +103,7 @@ static void test_stage_without_room_is_an_error(void **state)
 	uint8_t *buf;
 
 	(void)state;
-	assert_int_equal(beam_stage_open(0, "/nonexistent", &stage), 0);
+	assert_int_equal(beam_stage_open(0, "/nonexistent", &gen, &stage), 0);
 	beam_stage_sink(stage, &sink);
 	assert_int_equal(sink.begin(sink.ctx, SEGMENT), 0);
 	assert_int_equal(sink.room(sink.ctx, 0, &buf), -ENOENT);
@@ -132,7 +134,7 @@ static void test_stage_takes_the_addresses_it_may_have(void **state)
 	limit = before;
 	limit.rlim_cur = address_bytes() + (3ull << 30);
 	assert_int_equal(setrlimit(RLIMIT_AS, &limit), 0);
-	assert_int_equal(beam_stage_open(SEGMENT, "/tmp", &stage), 0);
+	assert_int_equal(beam_stage_open(SEGMENT, "/tmp", &gen, &stage), 0);
 	beam_stage_sink(stage, &sink);
 	int began = sink.begin(sink.ctx, SEGMENT);
 
@@ -153,7 +155,7 @@ static int open_window(void **state)
 {
 	static struct window_ends ends;
 
-	assert_int_equal(beam_window_open(3 * SEGMENT, false, &ends.window), 0);
+	assert_int_equal(beam_window_open(3 * SEGMENT, false, &gen, &ends.window), 0);
 	beam_window_sink(ends.window, &ends.sink);
 	beam_window_source(ends.window, &ends.source);
 	assert_int_equal(ends.sink.begin(ends.sink.ctx, SEGMENT), 0);
@@ -218,7 +220,7 @@ static void test_shared_window_is_in_one_piece_round_its_end(void **state)
 	uint32_t len;
 
 	(void)state;
-	assert_int_equal(beam_window_open(3 * SEGMENT, true, &window), 0);
+	assert_int_equal(beam_window_open(3 * SEGMENT, true, &gen, &window), 0);
 	beam_window_sink(window, &sink);
 	beam_window_source(window, &source);
 	assert_int_equal(sink.begin(sink.ctx, SEGMENT), 0);
@@ -253,7 +255,7 @@ static void test_window_takes_no_more_memory_than_is_of_use(void **state)
 		struct beam_window_shape shape;
 
 		(void)state;
-		assert_int_equal(beam_window_open(1ull << 30, shared, &window), 0);
+		assert_int_equal(beam_window_open(1ull << 30, shared, &gen, &window), 0);
 		beam_window_sink(window, &sink);
 		assert_int_equal(sink.begin(sink.ctx, 4u << 20), 0);
 		beam_window_shape(window, &shape);
@@ -280,11 +282,13 @@ static void put_aux(uint8_t *at, uint32_t value_bytes)
 	memcpy(at, head, sizeof(head));
 }
 
-/* Fills in an image of one header chunk, most of it filler. Its checksum is off by `wrong`. */
-static void fill_small_image(struct beam_segment_sink *sink, uint64_t wrong)
+/* Fills in an image of one header chunk of generation `of`, most of it filler. Its checksum is off by `wrong`. */
+static void fill_small_image(struct beam_segment_sink *sink, const struct beam_gen *of,
+			     uint64_t wrong)
 {
-	struct beam_chunk_footer footer = {.nsegments = 1, .body_bytes = BODY_BYTES};
-	struct beam_manifest_footer manifest = {.nsegments = 2, .segment_bytes = SEGMENT};
+	struct beam_chunk_footer footer = {.gen = *of, .nsegments = 1, .body_bytes = BODY_BYTES};
+	struct beam_manifest_footer manifest = {
+	    .gen = *of, .nsegments = 2, .segment_bytes = SEGMENT};
 	struct beam_segment_proof proof = {0};
 	uint8_t *buf;
 
@@ -338,10 +342,10 @@ static void test_filler_of_a_stage_is_not_sent(void **state)
 		struct beam_segment_sink sink;
 		struct beam_image_source source;
 
-		assert_int_equal(beam_stage_open(4 * SEGMENT, "/tmp", &stage), 0);
+		assert_int_equal(beam_stage_open(4 * SEGMENT, "/tmp", &gen, &stage), 0);
 		beam_stage_sink(stage, &sink);
 		assert_int_equal(sink.begin(sink.ctx, SEGMENT), 0);
-		fill_small_image(&sink, wrong);
+		fill_small_image(&sink, &gen, wrong);
 		beam_stage_finish(stage, SEGMENT + LAST_BYTES);
 		beam_stage_source(stage, &source);
 		assert_int_equal(source.length_bytes, BODY_BYTES + LAST_BYTES);
@@ -357,16 +361,41 @@ static void test_filler_of_a_window_is_not_sent(void **state)
 		struct window_ends *e;
 
 		open_window((void **)&e);
-		fill_small_image(&e->sink, wrong);
+		fill_small_image(&e->sink, &gen, wrong);
 		beam_window_finish(e->window, 2);
 		expect_small_image(&e->source, wrong);
 		close_window((void **)&e);
 	}
 }
 
+/* They may be bytes of a value, whoever wrote it. */
+static void test_marks_of_another_image_are_sent(void **state)
+{
+	const struct beam_gen other = {.nonce = gen.nonce + 1, .counter = gen.counter};
+	struct window_ends *e;
+	const uint8_t *base;
+	uint32_t len;
+
+	(void)state;
+	open_window((void **)&e);
+	fill_small_image(&e->sink, &other, 0);
+	beam_window_finish(e->window, 2);
+	assert_int_equal(e->source.next(e->source.ctx, &base, &len, 0), 1);
+	assert_int_equal(len, SEGMENT);
+	uint64_t crc = beam_crc64(0, base, len);
+
+	e->source.release(e->source.ctx);
+	assert_int_equal(e->source.next(e->source.ctx, &base, &len, 0), 1);
+	assert_int_equal(len, LAST_BYTES);
+	assert_int_equal(beam_get_le64(base + len - 8), beam_crc64(crc, base, len - 8));
+	e->source.release(e->source.ctx);
+	close_window((void **)&e);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+	    cmocka_unit_test(test_marks_of_another_image_are_sent),
 	    cmocka_unit_test(test_shared_window_is_in_one_piece_round_its_end),
 	    cmocka_unit_test(test_window_takes_no_more_memory_than_is_of_use),
 	    cmocka_unit_test(test_stage_goes_from_memory_to_the_file),
