@@ -433,7 +433,7 @@ int beam_module_feed_open(const struct beam_module_offer *offer, struct beam_win
 	m->window = window;
 	m->must = must;
 	memcpy(m->nonce, offer->nonce, sizeof(m->nonce));
-	beam_window_source(window, &m->segments);
+	beam_window_source(window, true, &m->segments);
 	beam_window_shape(window, &m->shape);
 	m->segment_bytes = m->shape.segment_bytes;
 	m->sock = -1;

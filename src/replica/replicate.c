@@ -99,6 +99,7 @@ static int share(struct beam_pull *pull, bool by_socket)
 	return 0;
 }
 
+/* Without `by_socket` the target makes a file of what it gets, which is an image with all that belongs to one. */
 static int open_source(struct beam_pull *pull, bool by_socket, struct beam_image_source *out)
 {
 	int rc = pull->by_module ? share(pull, by_socket) : 0;
@@ -106,9 +107,9 @@ static int open_source(struct beam_pull *pull, bool by_socket, struct beam_image
 	if (pull->module_feed)
 		beam_module_feed_source(pull->module_feed, out);
 	else if (pull->window)
-		beam_window_source(pull->window, out);
+		beam_window_source(pull->window, !by_socket, out);
 	else
-		beam_stage_source(pull->staged, out);
+		beam_stage_source(pull->staged, !by_socket, out);
 	return rc;
 }
 

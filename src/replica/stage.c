@@ -33,6 +33,7 @@ struct beam_stage {
 	uint64_t *crc;   /* of each segment */
 	struct beam_gen gen;
 	struct beam_trim trim;
+	bool whole; /* is sent */
 	uint64_t image_bytes;
 	uint64_t fed_bytes;
 };
@@ -214,8 +215,9 @@ static int stage_next(void *ctx, const uint8_t **base, uint32_t *len_bytes, int 
 	if (!left)
 		return 0;
 	*base = stage->base + stage->fed_bytes;
-	*len_bytes = beam_trim_next(&stage->trim, stage->base + stage->fed_bytes, left, index,
-				    stage->crc[index]);
+	*len_bytes = stage->whole ? left
+				  : beam_trim_next(&stage->trim, stage->base + stage->fed_bytes,
+						   left, index, stage->crc[index]);
 	return 1;
 }
 
@@ -239,11 +241,13 @@ static uint64_t sent_bytes(const struct beam_stage *stage)
 	return sent;
 }
 
-void beam_stage_source(struct beam_stage *stage, struct beam_image_source *out)
+void beam_stage_source(struct beam_stage *stage, bool whole, struct beam_image_source *out)
 {
+	stage->whole = whole;
 	beam_trim_init(&stage->trim, &stage->gen, stage->segment_bytes);
 	*out = (struct beam_image_source){.ctx = stage,
-					  .length_bytes = sent_bytes(stage),
+					  .length_bytes =
+					      whole ? stage->image_bytes : sent_bytes(stage),
 					  .next = stage_next,
 					  .release = stage_release};
 }

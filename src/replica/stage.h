@@ -7,6 +7,8 @@
 #ifndef BEAM_STAGE_H
 #define BEAM_STAGE_H
 
+#include <stdbool.h>
+
 #include "rdbeam/image_format.h"
 #include "segments.h"
 
@@ -23,8 +25,8 @@ void beam_stage_sink(struct beam_stage *stage, struct beam_segment_sink *out);
 
 /* Marks the image as complete. */
 void beam_stage_finish(struct beam_stage *stage, uint64_t image_bytes);
-/* To be called after finish. */
-void beam_stage_source(struct beam_stage *stage, struct beam_image_source *out);
+/* To be called after finish. `whole`: send the filler, too, for a target that makes a file of it. */
+void beam_stage_source(struct beam_stage *stage, bool whole, struct beam_image_source *out);
 /* The image's bytes, read-only. To be called after finish. */
 const uint8_t *beam_stage_bytes(const struct beam_stage *stage);
 uint64_t beam_stage_image_bytes(const struct beam_stage *stage);

@@ -42,6 +42,7 @@ struct beam_window {
 	uint64_t *crc;       /* of each slot */
 	struct beam_gen gen;
 	struct beam_trim trim;
+	bool whole;         /* filler is sent, too */
 	uint32_t fed;       /* segments released by the feed */
 	uint32_t nsegments; /* 0 until known */
 	int code;
@@ -263,7 +264,7 @@ static int window_next(void *ctx, const uint8_t **base, uint32_t *len_bytes, int
 	struct beam_window *window = ctx;
 	int rc = wait_for(window, &window->fed, base, len_bytes, timeout_ms);
 
-	if (rc == 1)
+	if (rc == 1 && !window->whole)
 		*len_bytes = beam_trim_next(&window->trim, slot_at(window, window->fed), *len_bytes,
 					    window->fed, window->crc[window->fed % window->nslots]);
 	return rc;
@@ -293,8 +294,9 @@ static void window_release(void *ctx)
 	pthread_mutex_unlock(&window->lock);
 }
 
-void beam_window_source(struct beam_window *window, struct beam_image_source *out)
+void beam_window_source(struct beam_window *window, bool whole, struct beam_image_source *out)
 {
+	window->whole = whole;
 	*out = (struct beam_image_source){
 	    .ctx = window, .next = window_next, .release = window_release};
 }

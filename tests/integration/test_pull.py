@@ -402,6 +402,17 @@ def test_small_image_is_loaded_without_its_filler(make, held):
     assert "checksum" not in replica.log()
 
 
+def test_file_of_a_target_that_loads_from_its_disk_is_an_image(make):
+    primary = make("primary")
+    data.fill_strings(primary.client, 1000, 100)
+    replica = make("replica", module=False, repl_diskless_load="disabled")
+    replica.client.execute_command("ACL", "SETUSER", "default", "-config|set")
+    said = pull(primary, replica)
+    same_data(primary, replica)
+    assert replica.dump().stat().st_size == said["image_bytes"]
+    harness.cli("verify", replica.dump(), check=0)
+
+
 def test_replica_of_this_primary_needs_no_force(make):
     primary = make("primary")
     data.fill_strings(primary.client, 100, 100)

@@ -64,7 +64,7 @@ static void test_stage_goes_from_memory_to_the_file(void **state)
 		fill(&sink, order[i], order[i] == 4 ? 100 : SEGMENT);
 	assert_int_equal(beam_stage_spilled(stage), 3 * SEGMENT);
 	beam_stage_finish(stage, 4ull * SEGMENT + 100);
-	beam_stage_source(stage, &source);
+	beam_stage_source(stage, false, &source);
 	assert_int_equal(source.length_bytes, 4ull * SEGMENT + 100);
 	for (uint32_t i = 0; i < 5; i++) {
 		assert_int_equal(beam_stage_bytes(stage)[(size_t)i * SEGMENT], 'a' + i);
@@ -157,7 +157,7 @@ static int open_window(void **state)
 
 	assert_int_equal(beam_window_open(3 * SEGMENT, false, &gen, &ends.window), 0);
 	beam_window_sink(ends.window, &ends.sink);
-	beam_window_source(ends.window, &ends.source);
+	beam_window_source(ends.window, false, &ends.source);
 	assert_int_equal(ends.sink.begin(ends.sink.ctx, SEGMENT), 0);
 	*state = &ends;
 	return 0;
@@ -222,7 +222,7 @@ static void test_shared_window_is_in_one_piece_round_its_end(void **state)
 	(void)state;
 	assert_int_equal(beam_window_open(3 * SEGMENT, true, &gen, &window), 0);
 	beam_window_sink(window, &sink);
-	beam_window_source(window, &source);
+	beam_window_source(window, false, &source);
 	assert_int_equal(sink.begin(sink.ctx, SEGMENT), 0);
 	for (uint32_t i = 0; i < 4; i++) {
 		uint8_t *buf;
@@ -347,7 +347,7 @@ static void test_filler_of_a_stage_is_not_sent(void **state)
 		assert_int_equal(sink.begin(sink.ctx, SEGMENT), 0);
 		fill_small_image(&sink, &gen, wrong);
 		beam_stage_finish(stage, SEGMENT + LAST_BYTES);
-		beam_stage_source(stage, &source);
+		beam_stage_source(stage, false, &source);
 		assert_int_equal(source.length_bytes, BODY_BYTES + LAST_BYTES);
 		expect_small_image(&source, wrong);
 		beam_stage_close(&stage);
