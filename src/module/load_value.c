@@ -14,12 +14,13 @@
 
 #include "log.h"
 
-#define HEAD_WORDS 2 /* of a string object, which begin every server's and contain the refcount */
+#define HEAD_WORDS    2 /* of a string object, which begin every server's and contain the refcount */
+#define TELLING_BYTES 256 /* shorter values may be copied by servers that move longer ones */
 
 enum way {
 	UNKNOWN,
 	KEPT,   /* the server keeps the object, and with it the bytes */
-	TRIED,  /* it copies; the next value shows whether handing over helps */
+	TRIED,  /* it copies; the next long value shows whether handing over helps */
 	MOVED,  /* it moves the bytes if our reference is handed over */
 	COPIED, /* it copies in any case */
 };
@@ -96,10 +97,11 @@ static void tell(enum way way)
 
 static bool set(RedisModuleKey *key, RedisModuleString *value)
 {
-	const char *bytes = RedisModule_StringPtrLen(value, NULL);
+	size_t len_bytes;
+	const char *bytes = RedisModule_StringPtrLen(value, &len_bytes);
 	bool done = RedisModule_StringSet(key, value) == REDISMODULE_OK;
 
-	if (done && values.way == UNKNOWN) {
+	if (done && values.way == UNKNOWN && len_bytes >= TELLING_BYTES) {
 		if (has_bytes(key, bytes))
 			tell(KEPT);
 		else
@@ -111,7 +113,8 @@ static bool set(RedisModuleKey *key, RedisModuleString *value)
 
 static bool hand_over(RedisModuleKey *key, RedisModuleString *value)
 {
-	const char *bytes = RedisModule_StringPtrLen(value, NULL);
+	size_t len_bytes;
+	const char *bytes = RedisModule_StringPtrLen(value, &len_bytes);
 
 	add(value, -values.count);
 	if (RedisModule_StringSet(key, value) != REDISMODULE_OK) {
@@ -119,7 +122,7 @@ static bool hand_over(RedisModuleKey *key, RedisModuleString *value)
 		RedisModule_FreeString(NULL, value);
 		return false;
 	}
-	if (values.way == TRIED)
+	if (values.way == TRIED && len_bytes >= TELLING_BYTES)
 		tell(has_bytes(key, bytes) ? MOVED : COPIED);
 	return true;
 }

@@ -2,7 +2,7 @@
  *
  * Puts values that threads have made into their keys without a copy on the main thread. Older
  * servers (Redis 7.0 to 7.4, Valkey 8.0) keep the string object that RM_StringSet is given. Later
- * ones (Redis 8.6, Valkey 9.1) have an object of their own in the table, and move the value's bytes
+ * ones (Redis 8.6, Valkey 8.1 and 9.1) have an object of their own in the table, and move the value's bytes
  * into it only if nobody else holds a reference. RM_StringSet itself takes one, so they always
  * copy, unless the caller hands its own reference over (docs/adr/0108). Main thread, one load at a
  * time.

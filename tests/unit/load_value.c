@@ -12,13 +12,15 @@
 #include "load_value.h"
 
 #define VALUES 8
-#define BYTES  100
+#define BYTES  1000
+#define SHORT  100 /* such are copied by every server that has objects of its own */
 
 /* ---- a server ------------------------------------------------------------------------------- */
 
 struct RedisModuleString {
 	uint64_t head; /* the refcount, among other fields */
 	char *bytes;
+	size_t len_bytes;
 	uint64_t far; /* not searched for a refcount */
 };
 
@@ -30,6 +32,7 @@ static struct {
 	int shift;      /* of the refcount within the head */
 	bool own;       /* has objects of its own in its table */
 	bool moves;     /* and moves bytes to which there is no other reference */
+	int nshort;     /* so many first values of a load are short */
 	bool refuses;   /* setting a key fails */
 	bool elsewhere; /* keeps the refcount where it is not found */
 	int alive, copies;
@@ -50,13 +53,14 @@ static void set_count(RedisModuleString *o, uint64_t n)
 		o->head = OTHERS | n << server.shift;
 }
 
-static RedisModuleString *make(char *bytes)
+static RedisModuleString *make(char *bytes, size_t len_bytes)
 {
 	RedisModuleString *o = calloc(1, sizeof(*o));
 
 	assert_non_null(o);
 	o->head = OTHERS;
 	o->bytes = bytes;
+	o->len_bytes = len_bytes;
 	set_count(o, 1);
 	server.alive++;
 	return o;
@@ -92,14 +96,14 @@ static char *text(char with)
 static const char *bytes_of(const RedisModuleString *o, size_t *len_bytes)
 {
 	if (len_bytes)
-		*len_bytes = BYTES;
+		*len_bytes = o->len_bytes;
 	return o->bytes;
 }
 
 static char *dma(RedisModuleKey *key, size_t *len_bytes, int mode)
 {
 	(void)mode;
-	*len_bytes = BYTES;
+	*len_bytes = key->value->len_bytes;
 	return key->value->bytes;
 }
 
@@ -114,14 +118,16 @@ static int set_string(RedisModuleKey *key, RedisModuleString *o)
 	}
 	char *bytes = o->bytes;
 
-	if (server.moves && count(o) == 1) {
+	size_t len_bytes = o->len_bytes;
+
+	if (server.moves && count(o) == 1 && len_bytes > SHORT) {
 		o->bytes = NULL;
 	} else {
 		bytes = text(o->bytes[0]);
 		server.copies++;
 	}
 	let_go(NULL, o);
-	key->value = make(bytes);
+	key->value = make(bytes, len_bytes);
 	return REDISMODULE_OK;
 }
 
@@ -149,7 +155,8 @@ static int load(bool hand_over)
 	server.copies = 0;
 	beam_load_value_begin(hand_over);
 	for (int i = 0; i < VALUES; i++)
-		assert_true(beam_load_value_set(&keys[i], make(text((char)('a' + i)))));
+		assert_true(beam_load_value_set(
+		    &keys[i], make(text((char)('a' + i)), i < server.nshort ? SHORT : BYTES)));
 	assert_int_equal(server.alive, VALUES);
 	for (int i = 0; i < VALUES; i++) {
 		assert_int_equal(keys[i].value->bytes[0], 'a' + i);
@@ -176,6 +183,14 @@ static void values_are_moved_where_the_count_is_found(void **state)
 		server.shift = shifts[i];
 		assert_int_equal(load(true), 1); /* the first one shows what the server does */
 	}
+}
+
+static void short_values_tell_nothing(void **state)
+{
+	(void)state;
+	server.own = server.moves = true;
+	server.nshort = 3;
+	assert_int_equal(load(true), server.nshort + 1);
 }
 
 static void nothing_is_handed_over_unless_allowed(void **state)
@@ -207,10 +222,10 @@ static void a_refused_value_is_freed(void **state)
 	server.own = server.moves = true;
 	load(true);
 	server.refuses = true;
-	assert_false(beam_load_value_set(&key, make(text('x'))));
+	assert_false(beam_load_value_set(&key, make(text('x'), BYTES)));
 	assert_int_equal(server.alive, 0);
 	beam_load_value_begin(true);
-	assert_false(beam_load_value_set(&key, make(text('x'))));
+	assert_false(beam_load_value_set(&key, make(text('x'), BYTES)));
 	assert_int_equal(server.alive, 0);
 }
 
@@ -219,6 +234,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test_setup(kept_objects_are_left_alone, a_server),
 	    cmocka_unit_test_setup(values_are_moved_where_the_count_is_found, a_server),
+	    cmocka_unit_test_setup(short_values_tell_nothing, a_server),
 	    cmocka_unit_test_setup(nothing_is_handed_over_unless_allowed, a_server),
 	    cmocka_unit_test_setup(a_server_that_copies_in_any_case, a_server),
 	    cmocka_unit_test_setup(a_count_that_is_not_found, a_server),
