@@ -26,7 +26,7 @@ void beam_window_close(struct beam_window **window);
 
 /* Fill in the functions of the sink, for the fetch's thread, and of the source, for the feed's. */
 void beam_window_sink(struct beam_window *window, struct beam_segment_sink *out);
-/* `whole`: with filler, for a target that makes a file of it. */
+/* `whole`: the filler is sent, too, for a target that makes a file of it. */
 void beam_window_source(struct beam_window *window, bool whole, struct beam_image_source *out);
 
 /* An alternative to the source's `next`, for a reader that looks at several segments before it
