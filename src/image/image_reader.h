@@ -26,11 +26,12 @@ void beam_chunk_footer_put(uint8_t *at, const struct beam_chunk_footer *footer);
 int beam_manifest_footer_get(const uint8_t *at, struct beam_manifest_footer *footer);
 void beam_manifest_footer_put(uint8_t *at, const struct beam_manifest_footer *footer);
 
-/* The footer of the chunk of image `gen` that ends at `end`. A generation is a random number, so that no stored value
- * looks like a footer by accident or on purpose. BEAM_E_FORMAT: no chunk of it ends there. */
+/* Gets the footer of the chunk of image `gen` that ends at `end`. A generation is random, so no
+ * stored value looks like a footer, either by accident or on purpose. 0, or BEAM_E_FORMAT if no
+ * chunk of the image ends there. */
 int beam_chunk_footer_of(const struct beam_gen *gen, const uint8_t *end,
 			 struct beam_chunk_footer *footer);
-/* Whether base[0..len_bytes) ends as the last segment of image `gen` does. */
+/* Whether base[0..len_bytes) ends like the last segment of image `gen`. */
 bool beam_is_last(const struct beam_gen *gen, const uint8_t *base, size_t len_bytes);
 
 /* Finds the padding of a chunk that consists of one segment of len_bytes: base[*from..*to). `end`
