@@ -501,16 +501,17 @@ def terminate(pids):
 def test_sigterm_to_all_of_a_unit_is_the_servers(make):
     """systemd says it to each process of a unit that it stops (ADR 96): daemon, child, workers and waiter go on as long as
     the server does."""
-    server = make("primary", options={"workers": "2", "flush-rate-limit": "2mb"})
+    server = make("primary", options={"workers": "2", "flush-rate-limit": 65536})
     daemon = server.daemon()
     for number in range(400):
-        server.client.set(f"key:{number}", "v" * 100)
+        server.client.set(f"key:{number}", "v" * 400)
     terminate([daemon])
     server.client.config_set("rdb-key-save-delay", 2000)
     child = server.begin_held_save()
     terminate([*server.workers(child), child, daemon])
     wait_for(lambda: "--wait" in harness.command_line(child), "the child waits for the disk")
     terminate([child, daemon])
+    server.client.config_set("rdbeam.flush-rate-limit", 0)
     server.saved()
     server.image_made()
     assert server.daemon() == daemon
