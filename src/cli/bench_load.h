@@ -29,8 +29,8 @@ struct beam_load;
  * (BEAM_REDIS_ERROR_BYTES). */
 int beam_load_start(const struct beam_load_opts *opts, char *error, struct beam_load **out);
 
-/* Marks the end of a save: requests due from now on belong to the time after it (beam_load_stop).
- */
+/* Marks the end of a save: requests due from now on belong to the time after it
+ * (beam_load_stop). */
 void beam_load_mark(struct beam_load *load);
 
 /* Stops when everything sent was answered, and adds the latencies to `all`, and those of requests

@@ -61,8 +61,8 @@ struct beam_sync_place {
 	bool warming_up;
 };
 
-/* Returns true when a method cannot be measured here, with the reason in why[BEAM_SYNC_WHY_BYTES].
- */
+/* Returns true when a method cannot be measured here, with the reason in
+ * why[BEAM_SYNC_WHY_BYTES]. */
 bool beam_sync_impossible(const struct beam_sync_method *method,
 			  const struct beam_sync_place *place, char *why);
 

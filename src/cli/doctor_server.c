@@ -13,8 +13,8 @@
 #define OLDEST_MAJOR 7
 /* With less, a pull from a busy server cannot continue from the stream. */
 #define SMALL_BACKLOG (16ll << 20)
-/* A replica's stream is buffered by the puller, but a short stall of the network must fit in here.
- */
+/* A replica's stream is buffered by the puller, but a short stall of the network must fit in
+ * here. */
 #define SMALL_OUTPUT_BUFFER (32ll << 20)
 
 static void check_version(struct beam_doctor *doctor)

@@ -121,8 +121,8 @@ static const struct fill_opts fill_defaults = {
     .pipeline = 512,
 };
 
-/* Parses "string,hash,..." into the filling. Returns 0, or BEAM_EXIT_USAGE with the line written.
- */
+/* Parses "string,hash,..." into the filling. Returns 0, or BEAM_EXIT_USAGE with the line
+ * written. */
 static int parse_types(const struct fill_opts *opts, struct beam_filling *what)
 {
 	const char *text = opts->types;

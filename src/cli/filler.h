@@ -44,8 +44,8 @@ struct beam_filler {
 /* Number of the type named text[0..len), or -1. */
 int beam_filler_type(const char *text, size_t len);
 
-/* Opens a filler. `what` and `redis` stay the caller's and must outlive it. Returns 0 or -ENOMEM.
- */
+/* Opens a filler. `what` and `redis` stay the caller's and must outlive it. Returns 0 or
+ * -ENOMEM. */
 int beam_filler_open(const struct beam_filling *what, struct beam_redis *redis, uint64_t seed,
 		     bool raw, struct beam_filler *filler);
 /* Frees the buffer; the connection stays open. */

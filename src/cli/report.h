@@ -34,8 +34,8 @@ const char *beam_text_bytes(char *out, uint64_t bytes);
 const char *beam_text_count(char *out, uint64_t count);
 const char *beam_text_ms(char *out, uint64_t ms);
 
-/* Add a member to an object. Numbers keep all their 64 bits (a JSON number of cJSON is a double).
- */
+/* Add a member to an object. Numbers keep all their 64 bits (a JSON number of cJSON is a
+ * double). */
 void beam_json_u64(cJSON *object, const char *name, uint64_t value);
 void beam_json_i64(cJSON *object, const char *name, int64_t value);
 /* Milliseconds as seconds with three decimals. */

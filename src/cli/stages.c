@@ -113,8 +113,8 @@ static struct beam_stage_pull *find_pull(struct beam_stages *stages, const char 
 	return NULL;
 }
 
-/* Between two reports of a reader by RDMA nothing is known, which is different from a rate of zero.
- */
+/* Between two reports of a reader by RDMA nothing is known, which is different from a rate of
+ * zero. */
 static bool stalled(const struct beam_stage_pull *pull)
 {
 	uint64_t patience_ms = strcmp(pull->transport, "verbs") ? STALLED_MS : STALLED_RDMA_MS;

@@ -159,8 +159,8 @@ static int pull_file(const struct follower *f, const struct beam_gen *gen)
 	return rc;
 }
 
-/* Pulls images until the connection breaks. `served` becomes true once the primary has let us wait.
- */
+/* Pulls images until the connection breaks. `served` becomes true once the primary has let us
+ * wait. */
 static int pull_files(const struct follower *f, struct beam_redis *redis, bool *served)
 {
 	struct beam_relay_news news = {0};

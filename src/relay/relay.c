@@ -245,8 +245,8 @@ static int pull_image(struct relay *relay, const struct beam_gen *gen)
 	return rc;
 }
 
-/* Pulls images until the connection breaks. `served` becomes true once the primary has let us wait.
- */
+/* Pulls images until the connection breaks. `served` becomes true once the primary has let us
+ * wait. */
 static int pull_images(struct relay *relay, bool *served)
 {
 	int rc = 0;

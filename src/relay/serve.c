@@ -68,8 +68,8 @@ static int authorize(void *ctx, const struct beam_wire_hello *hello, const char 
 	return rc == -ENOENT ? BEAM_E_DENIED : rc;
 }
 
-/* Finds the key by the id alone, which contains part of the generation's counter for this purpose.
- */
+/* Finds the key by the id alone, which contains part of the generation's counter for this
+ * purpose. */
 static int ticket_key(void *ctx, const uint8_t id[BEAM_TICKET_ID_BYTES], const char *peer_addr,
 		      uint8_t key[BEAM_TICKET_KEY_BYTES])
 {

@@ -217,8 +217,8 @@ static int restore_functions(struct copier *c, size_t bytes)
 	return append(c, 4, argv, lens);
 }
 
-/* Collects the function records from the header chunk, which also holds AUX, SELECTDB and RESIZEDB.
- */
+/* Collects the function records from the header chunk, which also holds AUX, SELECTDB and
+ * RESIZEDB. */
 static int copy_functions(struct copier *c, const struct beam_chunk *chunk)
 {
 	const uint8_t *body = chunk->base;

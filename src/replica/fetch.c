@@ -188,8 +188,8 @@ static int wait_event(struct beam_fetch *fetch, struct beam_reader_event *event)
 	return fetch->reader->ops->next(fetch->reader, event, 0);
 }
 
-/* True when the connection ended, by itself or because it was silent: another connection may work.
- */
+/* True when the connection ended, by itself or because it was silent: another connection may
+ * work. */
 static bool is_break(int rc)
 {
 	return rc == BEAM_E_GONE || rc == -ECONNRESET || rc == -EPIPE || rc == -ETIMEDOUT;

@@ -34,12 +34,12 @@ struct beam_fetch_counts {
 	uint32_t queue_position, queue_length;
 };
 
-/* Called about every 50 ms and after each event. A result other than 0 ends the run with that code.
- */
+/* Called about every 50 ms and after each event. A result other than 0 ends the run with that
+ * code. */
 typedef int beam_fetch_tick_fn(void *arg);
 
-/* Makes a fetch into `sink`, which is copied; its ctx must outlive the fetch. Returns 0 or -errno.
- */
+/* Makes a fetch into `sink`, which is copied; its ctx must outlive the fetch. Returns 0 or
+ * -errno. */
 int beam_fetch_open(const struct beam_segment_sink *sink, struct beam_fetch **out);
 /* Sets a callback for the begin and the end of the reads. To be called from the thread that will
  * call beam_fetch_run. */

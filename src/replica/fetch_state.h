@@ -43,13 +43,13 @@ struct beam_fetch {
 	bool to_blame;                        /* the server caused this run's failure */
 	const struct beam_fetch_trust *trust; /* of this run */
 	struct beam_wire_vouched pending;     /* signature of the next announcement */
-	/* Verified signatures by index; grown along with `segments` when signatures are required.
-	 */
+	/* Verified signatures by index; grown along with `segments` when signatures are
+	 * required. */
 	struct beam_wire_vouched *vouched;
 	uint32_t vouched_cap;
 	struct beam_wire_vouched totals_vouched;
-	/* By the present reader. Segments that an earlier reader announced must wait for this, too.
-	 */
+	/* By the present reader. Segments that an earlier reader announced must wait for this,
+	 * too. */
 	bool welcomed;
 
 	struct segment *segments;
@@ -86,8 +86,8 @@ int beam_fetch_tell_sink(struct beam_fetch *fetch, int code, const char *what, u
 /* Writes the line for a broken protocol, blames the server, and returns BEAM_E_PROTO. */
 int beam_fetch_bad(struct beam_fetch *fetch, const char *what, uint64_t value);
 
-/* Each handles one kind of message. Returns 0, or a code that ends the run, with its line written.
- */
+/* Each handles one kind of message. Returns 0, or a code that ends the run, with its line
+ * written. */
 int beam_fetch_on_welcome(struct beam_fetch *fetch, const struct beam_wire_welcome *welcome);
 int beam_fetch_on_sealed(struct beam_fetch *fetch, const struct beam_wire_sealed *sealed);
 int beam_fetch_on_complete(struct beam_fetch *fetch, const struct beam_wire_complete *complete);

@@ -255,8 +255,8 @@ static int prepare_long(struct beam_module_feed *m, const uint8_t *base, uint32_
 	return prepare_stream(m, 1, m->segment_bytes);
 }
 
-/* Prepares one part (two for the header). Returns 0, -ETIMEDOUT, or the code of the pull's failure.
- */
+/* Prepares one part (two for the header). Returns 0, -ETIMEDOUT, or the code of the pull's
+ * failure. */
 static int prepare(struct beam_module_feed *m, int timeout_ms)
 {
 	struct beam_chunk_footer footer;

@@ -93,8 +93,8 @@ int beam_replicate_tick(struct beam_pull *pull);
 /* Called when the whole image has been fetched: feeds the rest, catches up, hands over. Returns 0
  * or an error with its line. */
 int beam_replicate_finish(struct beam_pull *pull);
-/* Stops the feed and the stream. After a failure (`code` not 0) the target's settings are restored.
- */
+/* Stops the feed and the stream. After a failure (`code` not 0) the target's settings are
+ * restored. */
 void beam_replicate_close(struct beam_pull *pull, int code);
 
 #endif

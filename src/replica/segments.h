@@ -37,8 +37,8 @@ struct beam_segment_sink {
 	 * *len_bytes 0: there is no such range. */
 	void *(*memory)(void *ctx, uint64_t *len_bytes);
 	int wake_fd; /* -1: a failure of room never lasts long */
-	/* For messages: the directory or file that holds the image, and the remedy when it is full.
-	 */
+	/* For messages: the directory or file that holds the image, and the remedy when it is
+	 * full. */
 	const char *place, *when_full;
 };
 

@@ -250,7 +250,7 @@ int beam_target_restore(struct beam_redis *redis, const struct beam_target_state
 	return rc;
 }
 
-/* True for a server that is full, busy or loading for now. A server that is full may close the
+/* True for a server that is full, busy or loading. A server that is full may close the
  * connection before we have read its error. */
 static bool will_pass(int rc, const char *error)
 {

@@ -14,8 +14,8 @@
 
 #define BEAM_REMEDY_BYTES 192
 
-/* Formats a line into `error` (BEAM_REDIS_ERROR_BYTES) unless it already holds one. Returns `code`.
- */
+/* Formats a line into `error` (BEAM_REDIS_ERROR_BYTES) unless it already holds one. Returns
+ * `code`. */
 int beam_tell(char *error, int code, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 
 /* True when a server's refusal means that it has no command of that name. */

@@ -46,8 +46,8 @@ static bool verify_first(const struct beam_pull *pull)
 	       !pull->opts.stream;
 }
 
-/* Asks the target's module before the window is made, because a window cannot become shared later.
- */
+/* Asks the target's module before the window is made, because a window cannot become shared
+ * later. */
 static int choose_loader(struct beam_pull *pull)
 {
 	struct beam_module_offer offer;

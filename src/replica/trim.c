@@ -41,8 +41,7 @@ uint32_t beam_trim_next(struct beam_trim *trim, uint8_t *base, uint32_t len_byte
 	if (beam_is_last(&trim->gen, base, len_bytes)) {
 		uint8_t *sum = base + len_bytes - SUM_BYTES;
 
-		/* If the checksum is wrong it is left wrong, so that the server refuses the file.
-		 */
+		/* A wrong checksum is left wrong, so that the server refuses the file. */
 		if (beam_crc64(trim->image_crc, base, len_bytes - SUM_BYTES) == beam_get_le64(sum))
 			beam_put_le64(sum, beam_crc64(trim->sent_crc, base, len_bytes - SUM_BYTES));
 		return len_bytes;

@@ -292,7 +292,7 @@ static bool wait_any(struct beam_tunnel *tunnel)
 	pfds[1].events =
 	    (short)((in_full ? 0 : tunnel->read_needs) | (out_full ? tunnel->write_needs : 0));
 	if (!pfds[1].events)
-		pfds[1].fd = -1; /* ignore its POLLHUP for now */
+		pfds[1].fd = -1; /* its POLLHUP would end the wait */
 	poll(pfds, 2, -1);
 	return !(out_full && (pfds[0].revents & (POLLHUP | POLLERR)));
 }

@@ -97,8 +97,8 @@ void beam_window_close(struct beam_window **window)
 	*window = NULL;
 }
 
-/* A memfd that nobody can shrink, so that the process it is shared with cannot get SIGBUS from it.
- */
+/* A memfd that nobody can shrink, so that the process it is shared with cannot get SIGBUS from
+ * it. */
 static int open_memfd(uint64_t bytes)
 {
 	int fd = memfd_create("rdbeam-window", MFD_CLOEXEC | MFD_ALLOW_SEALING);

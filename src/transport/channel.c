@@ -144,8 +144,8 @@ bool channel_has_key(const struct channel *channel)
 	return channel->tls && SSL_session_reused(channel->tls->ssl);
 }
 
-/* Translates an SSL call that moved no bytes into a code; 0 when the peer closed in an orderly way.
- */
+/* Translates an SSL call that moved no bytes into a code; 0 when the peer closed in an orderly
+ * way. */
 static int code_of(const struct channel_tls *tls, int result)
 {
 	switch (SSL_get_error(tls->ssl, result)) {

@@ -48,8 +48,8 @@ struct tcp_reader {
 
 	size_t in_at, in_bytes;
 	uint8_t in[IN_BYTES];
-	/* HELLO, one CHECK and a READ for each flight take less than half; the rest is for TAKENs.
-	 */
+	/* HELLO, one CHECK and a READ for each flight take less than half; the rest is for
+	 * TAKENs. */
 	size_t out_at, out_bytes;
 	uint8_t out[(DEPTH_MAX + 4) * 128];
 };

@@ -222,8 +222,8 @@ bool tcp_session_has_taken(const struct tcp_session *session, uint32_t index)
 	return index / 64 < session->taken_words && session->taken[index / 64] >> (index % 64) & 1;
 }
 
-/* Everything requested of the segment before is with the kernel: its memory will not be read again.
- */
+/* Everything requested of the segment before is with the kernel: its memory will not be read
+ * again. */
 static void mark_taken(struct tcp_session *session, uint32_t index)
 {
 	const struct beam_serve_images *images = session->server->images;

@@ -26,7 +26,7 @@ struct untold_visit {
 	int (*tell)(void *arg, uint32_t index, const struct beam_serve_segment *segment);
 };
 
-/* Visits the segments that are sealed and were not told yet. Returns 1 when that was all for now; 0
+/* Visits the segments that are sealed and were not told yet. Returns 1 when none is left; 0
  * when there was no room (call again); or the image's error, or -ENOMEM. */
 int untold_walk(struct untold *untold, const struct beam_serve_images *images,
 		struct beam_served *image, const struct untold_visit *visit);

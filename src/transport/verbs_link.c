@@ -204,8 +204,8 @@ int verbs_link_send(struct verbs_link *link)
 					      .sg_list = &sges[i],
 					      .num_sge = 1,
 					      .opcode = IBV_WR_SEND,
-					      /* wakes a peer that waits for solicited events only
-					       */
+					      /* wakes a peer that waits for solicited events
+					       * only */
 					      .send_flags = IBV_SEND_SOLICITED};
 	}
 	link->nfilled = 0;

@@ -2,7 +2,7 @@
  *
  * The reading end of a verbs session. READs go straight into the caller's memory; up to `depth` of
  * them are queued, of which the device keeps max_rd_atomic on the wire. Completions are signalled
- * by event; when they come in quick succession, polling for a moment is cheaper than sleeping.
+ * by event; in quick succession, polling for a moment is cheaper than sleeping.
  */
 #include "reader_talk.h"
 
@@ -234,8 +234,7 @@ static void reader_close(struct beam_reader **reader, uint64_t bytes, uint64_t m
 						 .done = {.bytes = bytes, .ms = ms}};
 		uint64_t end_ms = beam_now_ms() + 1000;
 
-		/* Wait for its completion: destroying a queue pair discards SENDs that are still
-		 * queued. */
+		/* Wait for its completion: destroying a queue pair discards queued SENDs. */
 		if (!say(r, &done))
 			while (r->link.nunsent < r->link.nsends && beam_now_ms() < end_ms &&
 			       r->base.ops->next(&r->base, &event, 20) >= 0)
@@ -404,8 +403,7 @@ static int poll_once(struct verbs_reader *r, struct ibv_wc *wc)
 	return n;
 }
 
-/* Returns 1 with *event; 0 when nothing is ready (the completion queue is armed then); or a code.
- */
+/* Returns 1 with *event; 0 when nothing is ready and the completion queue is armed; or a code. */
 static int take_ready(struct verbs_reader *r, struct beam_reader_event *event)
 {
 	struct ibv_wc wc;
@@ -429,8 +427,7 @@ static int take_ready(struct verbs_reader *r, struct beam_reader_event *event)
 	return n;
 }
 
-/* Handles the end of the connection, as rdma_cm reports it. Completions before it are handled
- * first. */
+/* Handles the end of the connection. The caller has handled the completions before it. */
 static int take_cm_event(struct verbs_reader *r)
 {
 	int type = verbs_next_event(r->events, 0, NULL);

@@ -142,8 +142,8 @@ void verbs_deregister(struct verbs_session *session);
 int verbs_server_has_room(const struct verbs_server *server, char text[BEAM_TEXT_BYTES]);
 /* To be called after any change: fills free places, reports queue positions, sets the tick. */
 void verbs_server_settle(struct verbs_server *server);
-/* Called when the session's objects are destroyed: releases its image, completes fences, frees it.
- */
+/* Called when the session's objects are destroyed: releases its image, completes fences, frees
+ * it. */
 void verbs_server_gone(struct verbs_session *session);
 /* Returns the bytes that the rate limit allows to announce now; <= 0: none before the next tick. */
 int64_t verbs_server_allowed(struct verbs_server *server);

@@ -151,8 +151,8 @@ static void get_welcome(const uint8_t **at, struct beam_wire_welcome *welcome)
 	welcome->read_max = get32(at);
 }
 
-/* The text ends in at least one NUL and is padded with NULs, so that nothing of our stack is sent.
- */
+/* The text ends in at least one NUL and is padded with NULs, so that nothing of our stack is
+ * sent. */
 static void put_text(uint8_t **at, const struct beam_wire_text *text)
 {
 	put32(at, (uint32_t)text->code);

@@ -181,8 +181,8 @@ struct beam_wire_message {
 
 #define BEAM_WIRE_MESSAGE_MAX (BEAM_WIRE_HEAD_BYTES + BEAM_WIRE_BODY_MAX)
 
-/* Encodes head and body into `out` (room for BEAM_WIRE_MESSAGE_MAX). Returns the length in bytes.
- */
+/* Encodes head and body into `out` (room for BEAM_WIRE_MESSAGE_MAX). Returns the length in
+ * bytes. */
 size_t beam_wire_encode(const struct beam_wire_message *message, uint8_t *out);
 
 /* Decodes one message from buf. Returns the number of bytes it occupies (for DATA without the

@@ -304,8 +304,8 @@ static void garbage_is_closed_without_an_answer(void **state)
 	fixture_close(&f);
 }
 
-/* Without a handshake there is no key with which to report what is wrong: the connection just ends.
- */
+/* Without a handshake there is no key with which to report what is wrong: the connection just
+ * ends. */
 static void garbage_that_begins_as_tls_is_closed(void **state)
 {
 	struct fixture f;

@@ -233,8 +233,8 @@ static int let_check(void *arg)
 	return 0;
 }
 
-/* Reads the image into memory that is not zeroed, and compares. Returns the number of bytes read.
- */
+/* Reads the image into memory that is not zeroed, and compares. Returns the number of bytes
+ * read. */
 static uint64_t fetch_image(struct image_reader *reader, struct beam_fetch_counts *counts)
 {
 	const struct beam_fetch_trust trust = {.vouched = false};
