@@ -34,8 +34,8 @@
 
 /* Names a generation. Never reused, and unique across daemons and restarts. */
 struct beam_gen {
-	uint64_t nonce;   /* random, one per daemon process */
-	uint64_t counter; /* 1, 2, ... */
+	uint64_t nonce;   /* random, drawn after the fork: no stored value has it */
+	uint64_t counter; /* 1, 2, ... of a daemon process */
 };
 
 /* Ends every chunk. Encoded in BEAM_CHUNK_FOOTER_BYTES, fields in this order. */

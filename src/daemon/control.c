@@ -43,8 +43,7 @@ void control_ready(struct daemon *d, const char *error)
 {
 	struct beam_ctl_ready ready = {.pid = getpid(),
 				       .port = listeners_port(d),
-				       .config = d->config.number,
-				       .nonce = d->nonce};
+				       .config = d->config.number};
 
 	listeners_names(d, ready.transports, sizeof(ready.transports));
 	signing_public_key(d, ready.public_key);

@@ -143,7 +143,7 @@ struct daemon {
 	bool greeted; /* HELLO has come */
 	uint8_t secret[BEAM_SECRET_BYTES];
 	int server_pidfd;
-	uint64_t nonce, counter;
+	uint64_t counter; /* of generations */
 
 	bool configured;
 	struct beam_ctl_config config;

@@ -186,7 +186,9 @@ static struct generation *create(struct writer *writer, const struct beam_ctl_be
 	gen->begin_ms = gen->sealed_ms = beam_now_ms();
 	gen->file_fd = file_fd;
 	gen->table_fd = -1;
-	gen->id.nonce = d->nonce;
+	/* Drawn only now, after the fork, so that nobody could write it into a value of the image
+	 * (ADR 97). */
+	beam_random(&gen->id.nonce, sizeof(gen->id.nonce));
 	gen->id.counter = d->counter + 1;
 	gen->segment_bytes = d->segment_bytes;
 	gen->capacity = capacity_for(d, begin->kind, need);

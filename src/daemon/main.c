@@ -110,7 +110,6 @@ static int run(struct daemon *d)
 
 	d->control = BEAM_FD_CONTROL;
 	d->listen = BEAM_FD_LISTEN;
-	beam_random(&d->nonce, sizeof(d->nonce));
 	err = beam_loop_open(&d->loop);
 	if (!err)
 		err = signing_open(d);

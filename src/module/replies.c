@@ -65,11 +65,7 @@ static int reply_snapshot(RedisModuleCtx *ctx, const struct request *request)
 {
 	const struct beam_ctl_status *status = beam_link_status();
 	bool known = beam_gen_same(&status->gen, &request->gen);
-	/* The status may be behind. If it is about a later generation, this one was complete before
-	 * that one began. */
-	bool is_past =
-	    status->gen.nonce == request->gen.nonce && status->gen.counter > request->gen.counter;
-	bool done = is_past || (known && status->state == BEAM_STATE_READY);
+	bool done = request->done || (known && status->state == BEAM_STATE_READY);
 	char generation[BEAM_GEN_TEXT_BYTES];
 
 	beam_gen_to_text(&request->gen, generation);

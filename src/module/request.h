@@ -29,6 +29,7 @@ struct request {
 	/* gen is known: a SNAPSHOT waits for its end, a TICKET for the one to serve it, and NEWS
 	 * for a different gen. */
 	bool opened;
+	bool done; /* a SNAPSHOT is complete; the status may be about a later one by now */
 	char addr[BEAM_ADDR_BYTES];
 	uint64_t client;
 	struct beam_ticket_ask ask;

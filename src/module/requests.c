@@ -397,8 +397,9 @@ void beam_requests_on_status(const struct beam_ctl_status *status)
 
 		if (!newer && status->state == BEAM_STATE_FAILED)
 			beam_request_fail(r, "ERR snapshot failed: %.*s", 200, status->last_error);
-		if (newer || status->state == BEAM_STATE_FAILED ||
-		    status->state == BEAM_STATE_READY)
+		/* A later one begins only when this one is complete. */
+		r->done = newer || status->state == BEAM_STATE_READY;
+		if (r->done || status->state == BEAM_STATE_FAILED)
 			beam_request_finish(r);
 	}
 	serve_late();

@@ -122,7 +122,7 @@ struct beam_ctl_hello {
 	int32_t server_pid;
 	uint8_t secret[BEAM_SECRET_BYTES]; /* children authenticate with it */
 };
-#define BEAM_CTL_PROTOCOL 8
+#define BEAM_CTL_PROTOCOL 9
 
 enum beam_hugepages { BEAM_HUGEPAGES_TRY, BEAM_HUGEPAGES_REQUIRE, BEAM_HUGEPAGES_NO };
 enum beam_transport_choice {
@@ -185,7 +185,6 @@ struct beam_ctl_ready {
 	uint32_t port;   /* that the listeners got; 0: none */
 	uint32_t config; /* number of the CONFIG that is in force */
 	uint32_t pad;
-	uint64_t nonce;
 	uint8_t public_key[BEAM_PUBLIC_BYTES]; /* for its signatures (transport/vouch.h) */
 	char transports[32];                   /* that listen, best first: "verbs,tcp" */
 	char error[BEAM_TEXT_BYTES]; /* why there is no listener (port in use, ...), or "" */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
  * Off-host backup: waits for a new generation, pulls it into a file, and removes the oldest file.
- * File names sort by time, as the clock showed it then.
+ * File names sort by time, as the clock showed it then, and within a second by the counter.
  */
 #include <dirent.h>
 #include <errno.h>
@@ -60,11 +60,25 @@ static void time_text(char out[TIME_BYTES])
 	strftime(out, TIME_BYTES, "%Y%m%dT%H%M%SZ", &tm);
 }
 
+static int by_age(const struct dirent **a, const struct dirent **b)
+{
+	const size_t head = strlen(NAME_PREFIX TIME_SHAPE);
+	int order = strncmp((*a)->d_name, (*b)->d_name, head);
+	unsigned long long of_a, of_b;
+
+	if (order)
+		return order;
+	/* The name has the shape that is_ours() has seen: the counter follows the last hyphen. */
+	of_a = strtoull(strrchr((*a)->d_name, '-') + 1, NULL, 10);
+	of_b = strtoull(strrchr((*b)->d_name, '-') + 1, NULL, 10);
+	return of_a < of_b ? -1 : of_a > of_b;
+}
+
 /* Lists our files, oldest first. Returns their number or -errno. The caller frees names[0..n) and
  * names. */
 static int list(const struct follower *f, struct dirent ***names)
 {
-	int n = scandirat(f->dir, ".", names, is_ours, alphasort);
+	int n = scandirat(f->dir, ".", names, is_ours, by_age);
 
 	return n < 0 ? -errno : n;
 }

@@ -46,24 +46,28 @@ def test_long_values_through_a_small_region(make, loads):
     same(server, loads, dbs=1)
 
 
-def posing(first, mark):
+def posing(first, mark, generation):
     """A value of four segments of 2 MiB, `first` and on, that has one of our marks where the first of them ends."""
     segment, body, head = 2 << 20, 1 << 20, 10  # what stands before the value
     value = bytearray(os.urandom(7 << 20))
     end = segment - head
     if mark == b"rdbmEND1":
-        value[end - 17:end - 9] = mark
+        value[end - 33:end - 9] = generation + mark
     else:
         value[body - head:body - head + 7] = b"\xfa\0\x80" + struct.pack(">I", segment - body - 7)
-        value[end - 56:end] = mark + struct.pack("<QQIIIIQQ", 1, 2, first, 1, 1, 1, body, 0)
+        value[end - 56:end] = mark + generation + struct.pack("<IIIIQQ", first, 1, 1, 1, body, 0)
     return bytes(value)
 
 
 @pytest.mark.parametrize("how", ["stock", "module", "copy"])
 def test_values_that_pose_as_marks_of_ours(make, how):
+    """By all that a client can know of the image to come: the generation of the one before it."""
     primary = make("primary", options={"segment-size": "2mb", "workers": 1})
-    primary.client.set("v", posing(1, b"rdbmCHK1"))
-    primary.connect(db=1).set("v", posing(5, b"rdbmEND1"))
+    primary.bgsave()
+    nonce, counter = primary.generation().split("-")
+    generation = struct.pack("<QQ", int(nonce, 16), int(counter) + 1)
+    primary.client.set("v", posing(1, b"rdbmCHK1", generation))
+    primary.connect(db=1).set("v", posing(5, b"rdbmEND1", generation))
     data.fill_strings(primary.connect(db=2), 1000, 100)
     replica = make("replica", module=how == "module")
     pull(primary, replica, *(["--as", "copy"] if how == "copy" else ["--loader", how]))

@@ -1,6 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Pulls while a client writes into 16 databases, and slow readers of images that are replaced."""
-import collections
 import random
 import re
 import signal
@@ -80,11 +79,12 @@ class Writer:
 
 
 def generations_of(rig):
-    """Of all its daemons: each begins at 1 with a random number of its own."""
-    last = collections.Counter()
-    for nonce, number in re.findall(r"snapshot ([0-9a-f]{16})-(\d+):", rig.primary.log()):
-        last[nonce] = max(last[nonce], int(number))
-    return sum(last.values())
+    """Of all its daemons: each begins at 1."""
+    total = last = 0
+    for number in map(int, re.findall(r"snapshot [0-9a-f]{16}-(\d+):", rig.primary.log())):
+        total += last if number <= last else 0
+        last = number
+    return total + last
 
 
 def in_sync(primary, replica):
