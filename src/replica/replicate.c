@@ -99,17 +99,19 @@ static int share(struct beam_pull *pull, bool by_socket)
 	return 0;
 }
 
-/* Without `by_socket` the target makes a file of what it gets, which is an image with all that belongs to one. */
+/* A target that loads from its disk keeps the file, so it gets the whole image, as `rdbeam verify`
+ * expects one. */
 static int open_source(struct beam_pull *pull, bool by_socket, struct beam_image_source *out)
 {
+	bool whole = !by_socket || pull->target.from_disk;
 	int rc = pull->by_module ? share(pull, by_socket) : 0;
 
 	if (pull->module_feed)
 		beam_module_feed_source(pull->module_feed, out);
 	else if (pull->window)
-		beam_window_source(pull->window, !by_socket, out);
+		beam_window_source(pull->window, whole, out);
 	else
-		beam_stage_source(pull->staged, !by_socket, out);
+		beam_stage_source(pull->staged, whole, out);
 	return rc;
 }
 

@@ -45,6 +45,22 @@ static int64_t info_number(const char *info, const char *field)
 	return beam_redis_info_field(info, field, text, sizeof(text)) ? 0 : atoll(text);
 }
 
+/* Whether every module declares `option`. INFO has a line for each of them. */
+static bool modules_declare(const char *info, const char *option)
+{
+	const char *at = info;
+
+	while ((at = strstr(at, "\nmodule:"))) {
+		size_t len = strcspn(++at, "\n");
+		const char *found = strstr(at, option);
+
+		if (!found || found > at + len)
+			return false;
+		at += len;
+	}
+	return true;
+}
+
 /* FUNCTION DUMP works even without functions, and its payload ends like any DUMP's: version,
  * checksum. */
 static unsigned read_rdb_version(struct beam_redis *redis)
@@ -98,6 +114,10 @@ int beam_server_facts(struct beam_redis *redis, char *error, struct beam_server_
 		out->has_keys = true;
 		out->last_db = db > out->last_db ? db : out->last_db;
 	}
+	/* As the servers decide (source: useDisklessLoad in replication.c of Redis 7.0.15 to 8.6,
+	 * Valkey 8.0 to 9.1). */
+	out->from_disk = !modules_declare(info, "handle-io-errors") ||
+			 (out->has_keys && !modules_declare(info, "handle-repl-async-load"));
 	out->backlog_bytes = info_number(info, "repl_backlog_size");
 	freeReplyObject(reply);
 	if (!rc)

@@ -22,6 +22,9 @@ struct beam_server_facts {
 	char master_host[256];
 	uint32_t master_port;
 	bool has_keys;
+	/* It loads from its disk, whatever repl-diskless-load says, because of its other modules. Also
+	 * true for modules without data types, which are no obstacle. */
+	bool from_disk;
 	long last_db;          /* highest database with keys, 0 if none */
 	int64_t backlog_bytes; /* 0: unknown */
 };

@@ -347,6 +347,19 @@ def test_server_that_loads_by_way_of_its_disk_is_not_loaded_by_module(beside):
     assert loaded["loader"] == "stock" and replica.digest() == server.digest()
 
 
+@pytest.mark.parametrize("held", [0, 100])
+def test_file_of_a_stock_server_that_loads_by_way_of_its_disk_is_an_image(make, beside, held):
+    """Whatever repl-diskless-load says, beside a module that does not handle read errors. It keeps that file."""
+    server = make("server")
+    data.fill_strings(server.client, 1000, 100)
+    replica = beside("replica", "careless", module=False)
+    data.fill_strings(replica.client, held, 100)
+    said = pull(server, replica, *(["--force"] if held else []))
+    assert "Skipping diskless-load" in replica.log() and replica.digest() == server.digest()
+    assert replica.dump().stat().st_size == said["image_bytes"]
+    harness.cli("verify", replica.dump(), check=0)
+
+
 def test_keys_of_a_module_with_aux_data_are_saved_by_the_server(beside):
     """What it writes of a key may stand on what it has written before, and keys are read by several processes."""
     server = beside("server", "aux")
