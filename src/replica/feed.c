@@ -41,7 +41,6 @@
 #define MARK_BYTES       40
 #define CHUNK_BYTES      (256u << 10)
 #define NEWLINE_EVERY_MS 1000
-#define HELD_BYTES       4096 /* one byte a second lasts for over an hour */
 #define TLS_HANDSHAKE    0x16 /* the first byte sent by a target that connects by TLS */
 
 struct beam_feed {
@@ -54,7 +53,7 @@ struct beam_feed {
 	struct beam_feed_link link; /* used by the thread only */
 	uint8_t *out;               /* CHUNK_BYTES, a buffer for the stream */
 	char mark[MARK_BYTES + 1];
-	uint8_t held[HELD_BYTES]; /* bytes of the image held back, not sent yet */
+	uint8_t held[BEAM_HELD_BYTES]; /* bytes of the image held back, not sent yet */
 	uint32_t nheld, held_at;
 
 	pthread_mutex_t lock;
@@ -176,8 +175,9 @@ static bool may_hold(const struct beam_feed *feed)
  * while the next piece is not there yet. */
 static int send_piece(struct beam_feed *feed, const uint8_t *base, uint32_t len)
 {
-	uint32_t hold = !may_hold(feed) ? 0 : len < HELD_BYTES ? len : HELD_BYTES;
-	int rc = send_held(feed, HELD_BYTES);
+	uint32_t most = len < BEAM_HELD_BYTES ? len : BEAM_HELD_BYTES;
+	uint32_t hold = may_hold(feed) ? most : 0;
+	int rc = send_held(feed, BEAM_HELD_BYTES);
 
 	feed->nheld = hold;
 	feed->held_at = 0;
@@ -213,7 +213,7 @@ static int send_image(struct beam_feed *feed)
 			continue;
 		}
 		if (rc == 0) {
-			rc = send_held(feed, HELD_BYTES);
+			rc = send_held(feed, BEAM_HELD_BYTES);
 			return rc ? rc : beam_feed_link_text(&feed->link, feed->mark);
 		}
 		if (rc < 0)

@@ -42,6 +42,10 @@ struct beam_segment_sink {
 	const char *place, *when_full;
 };
 
+/* Bytes of an image that a feed holds back, to keep the target's link alive while more is not there
+ * yet: one byte a second lasts for over an hour. */
+#define BEAM_HELD_BYTES 4096u
+
 struct beam_image_source {
 	void *ctx;
 	uint64_t length_bytes; /* of all that `next` returns; 0: not known */

@@ -22,12 +22,14 @@ struct beam_trim {
 void beam_trim_init(struct beam_trim *trim, const struct beam_gen *gen, uint32_t segment_bytes);
 
 /* Returns the number of bytes to send of segment `index`, which must be verified: all of it, unless
- * at least a sixteenth of it is filler. */
+ * at least a sixteenth of it is filler. If its items are few, some filler is sent, so that the feed
+ * has BEAM_HELD_BYTES to hold back. */
 uint32_t beam_trim_bytes(const struct beam_trim *trim, const uint8_t *base, uint32_t len_bytes,
 			 uint32_t index);
 
-/* The same for the next segment in order, with the segment's CRC in `crc`. In the last segment, the
- * image's checksum is replaced by that of the bytes sent, if it was right. */
+/* The same for the next segment in order, with the segment's CRC in `crc`; the length of the filler
+ * that is sent is put into its record. In the last segment, the image's checksum is replaced by that
+ * of the bytes sent, if it was right. */
 uint32_t beam_trim_next(struct beam_trim *trim, uint8_t *base, uint32_t len_bytes, uint32_t index,
 			uint64_t crc);
 

@@ -267,6 +267,7 @@ static void test_window_takes_no_more_memory_than_is_of_use(void **state)
 /* ---- what is sent of an image -------------------------------------------------------------- */
 
 #define BODY_BYTES 9u
+#define SENT_BYTES (BODY_BYTES + BEAM_AUX_FIXED_BYTES + BEAM_HELD_BYTES)
 #define LAST_BYTES (BEAM_AUX_FIXED_BYTES + 8u + BEAM_MANIFEST_FOOTER_BYTES + BEAM_LAST_TAIL_BYTES)
 
 static void put_aux(uint8_t *at, uint32_t value_bytes)
@@ -314,16 +315,19 @@ static void fill_small_image(struct beam_segment_sink *sink, const struct beam_g
 	assert_int_equal(sink->take(sink->ctx, 1, buf, LAST_BYTES, &proof), 0);
 }
 
-/* The server gets the header, the manifest, and a checksum of these. The checksum of a wrong image
- * stays wrong. */
+/* The server gets the header with as much filler as a feed can hold back, the manifest, and a
+ * checksum of these. The checksum of a wrong image stays wrong. */
 static void expect_small_image(struct beam_image_source *source, uint64_t wrong)
 {
+	uint8_t aux[BEAM_AUX_FIXED_BYTES];
 	const uint8_t *base;
 	uint32_t len;
 
+	put_aux(aux, BEAM_HELD_BYTES);
 	assert_int_equal(source->next(source->ctx, &base, &len, 0), 1);
-	assert_int_equal(len, BODY_BYTES);
+	assert_int_equal(len, SENT_BYTES);
 	assert_memory_equal(base, "REDIS0010", BODY_BYTES);
+	assert_memory_equal(base + BODY_BYTES, aux, sizeof(aux));
 	uint64_t crc = beam_crc64(0, base, len);
 
 	source->release(source->ctx);
@@ -348,7 +352,7 @@ static void test_filler_of_a_stage_is_not_sent(void **state)
 		fill_small_image(&sink, &gen, wrong);
 		beam_stage_finish(stage, SEGMENT + LAST_BYTES);
 		beam_stage_source(stage, false, &source);
-		assert_int_equal(source.length_bytes, BODY_BYTES + LAST_BYTES);
+		assert_int_equal(source.length_bytes, SENT_BYTES + LAST_BYTES);
 		expect_small_image(&source, wrong);
 		beam_stage_close(&stage);
 	}
