@@ -84,12 +84,14 @@ static void flush_event(int fd, uint32_t events, void *arg)
 /* Finds the filler of a segment, in whole blocks, if leaving it out is worth while: a small image
  * is mostly filler. The bytes themselves are checked, because the file must equal the image,
  * whatever a footer says. */
-static void find_hole(const uint8_t *base, uint32_t len_bytes, size_t *hole, size_t *hole_end)
+static void find_hole(const struct generation *gen, const uint8_t *base, uint32_t len_bytes,
+		      size_t *hole, size_t *hole_end)
 {
 	uint32_t from, to;
 
 	*hole = *hole_end = 0;
-	if (len_bytes % BLOCK_BYTES || !beam_chunk_padding(base + len_bytes, len_bytes, &from, &to))
+	if (len_bytes % BLOCK_BYTES ||
+	    !beam_chunk_padding(&gen->id, base + len_bytes, len_bytes, &from, &to))
 		return;
 	from += (BLOCK_BYTES - from % BLOCK_BYTES) % BLOCK_BYTES;
 	to -= to % BLOCK_BYTES;
@@ -112,7 +114,7 @@ void flushes_write(struct generation *gen, uint32_t index)
 	const uint8_t *base = beam_region_at(gen->d->region, segment->slot);
 	size_t hole, hole_end;
 
-	find_hole(base, segment->len_bytes, &hole, &hole_end);
+	find_hole(gen, base, segment->len_bytes, &hole, &hole_end);
 	int err =
 	    beam_flush_write_around(gen->flush, base, segment->len_bytes,
 				    (uint64_t)index * gen->segment_bytes, hole, hole_end, index);

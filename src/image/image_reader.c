@@ -90,11 +90,12 @@ bool beam_is_last(const struct beam_gen *gen, const uint8_t *base, size_t len_by
 	       beam_gen_same(&footer.gen, gen);
 }
 
-bool beam_chunk_padding(const uint8_t *end, uint32_t len_bytes, uint32_t *from, uint32_t *to)
+bool beam_chunk_padding(const struct beam_gen *gen, const uint8_t *end, uint32_t len_bytes,
+			uint32_t *from, uint32_t *to)
 {
 	struct beam_chunk_footer f;
 
-	if (beam_chunk_footer_get(end - BEAM_CHUNK_FOOTER_BYTES, &f) || f.nsegments != 1)
+	if (beam_chunk_footer_of(gen, end, &f) || f.nsegments != 1)
 		return false;
 	uint64_t tail = (uint64_t)f.index_bytes + BEAM_CHUNK_FOOTER_BYTES;
 

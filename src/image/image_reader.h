@@ -34,11 +34,12 @@ int beam_chunk_footer_of(const struct beam_gen *gen, const uint8_t *end,
 /* Whether base[0..len_bytes) ends like the last segment of image `gen`. */
 bool beam_is_last(const struct beam_gen *gen, const uint8_t *base, size_t len_bytes);
 
-/* Finds the padding of a chunk that consists of one segment of len_bytes: base[*from..*to). `end`
- * is the end of the segment, of which at least the footer's bytes must be in memory. False if there
- * is no padding, or if the segment does not end such a chunk. The bytes of the padding are not
- * looked at. */
-bool beam_chunk_padding(const uint8_t *end, uint32_t len_bytes, uint32_t *from, uint32_t *to);
+/* Finds the padding of a chunk of image `gen` that consists of one segment of len_bytes:
+ * base[*from..*to). `end` is the end of the segment, of which at least the footer's bytes must be in
+ * memory. False if there is no padding, or if the segment does not end such a chunk. The bytes of
+ * the padding are not looked at. */
+bool beam_chunk_padding(const struct beam_gen *gen, const uint8_t *end, uint32_t len_bytes,
+			uint32_t *from, uint32_t *to);
 
 /* Parts of a chunk whose shape has been checked. */
 struct beam_chunk {

@@ -36,7 +36,8 @@ int beam_fetch_looked(struct beam_fetch *fetch, uint32_t index)
 
 	segment->look = LOOKED;
 	segment->filler = segment->filler_end = end;
-	if (beam_chunk_padding(segment->buf + segment->len_bytes, segment->len_bytes, &from, &to)) {
+	if (beam_chunk_padding(&fetch->trust->gen, segment->buf + segment->len_bytes,
+			       segment->len_bytes, &from, &to)) {
 		to = to < end ? to : end;
 		if (from < to) {
 			memset(segment->buf + from, 0, to - from);

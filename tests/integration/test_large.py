@@ -70,7 +70,8 @@ def test_values_that_pose_as_marks_of_ours(make, how):
     primary.connect(db=1).set("v", posing(5, b"rdbmEND1", generation))
     data.fill_strings(primary.connect(db=2), 1000, 100)
     replica = make("replica", module=how == "module")
-    pull(primary, replica, *(["--as", "copy"] if how == "copy" else ["--loader", how]))
+    said = pull(primary, replica, *(["--as", "copy"] if how == "copy" else ["--loader", how]))
+    assert said["reread_segments"] == 0, said
     if how == "copy":
         assert replica.digest() == primary.digest()
     else:
