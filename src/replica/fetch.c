@@ -75,9 +75,11 @@ static int on_done(struct beam_fetch *fetch, uint64_t cookie)
 		return beam_fetch_bad(fetch, "data nobody asked for, segment", cookie);
 	if (--fetch->segments[cookie].pieces || fetch->posting == cookie)
 		return 0;
-	int rc = fetch->segments[cookie].look == LOOKING
-		     ? beam_fetch_looked(fetch, (uint32_t)cookie)
-		     : beam_fetch_give_check(fetch, (uint32_t)cookie);
+	if (fetch->segments[cookie].look == LOOKING) {
+		beam_fetch_looked(fetch, (uint32_t)cookie);
+		return 0;
+	}
+	int rc = beam_fetch_give_check(fetch, (uint32_t)cookie);
 
 	return rc ? beam_tell(fetch->error, rc, "out of memory") : 0;
 }
@@ -107,19 +109,32 @@ static int on_event(struct beam_fetch *fetch, const struct beam_reader_event *ev
 	return beam_fetch_bad(fetch, "an unknown event", event->type);
 }
 
-/* Chooses the lowest sealed segment to post next. Returns 0 with fetch->posting set, or -EAGAIN. */
+static void begin_posting(struct beam_fetch *fetch, uint32_t index)
+{
+	fetch->no_room = false;
+	fetch->posting = index;
+	fetch->posted_bytes = 0;
+	fetch->segments[index].state = READING;
+}
+
+/* Chooses the segment to post next: one that holds a buffer already, as a lower one may wait for
+ * that buffer; or the lowest sealed one. Returns 0 with fetch->posting set, or -EAGAIN. */
 static int choose(struct beam_fetch *fetch)
 {
-	uint32_t index;
+	uint32_t index = beam_fetch_find_looked(fetch);
 	uint8_t *buf;
 
+	if (index != BEAM_FETCH_NONE) {
+		begin_posting(fetch, index);
+		return 0;
+	}
 	if (!beam_index_heap_peek(&fetch->sealed, &index))
 		return -EAGAIN;
 	/* An earlier, trusted server announced this segment; the present one has yet to send its
 	 * signature. */
 	if (fetch->trust->vouched && !beam_fetch_is_vouched(fetch, index))
 		return -EAGAIN;
-	int rc = fetch->segments[index].buf ? 0 : fetch->sink.room(fetch->sink.ctx, index, &buf);
+	int rc = fetch->sink.room(fetch->sink.ctx, index, &buf);
 
 	fetch->no_room = rc == -EAGAIN;
 	if (rc == -EAGAIN)
@@ -127,13 +142,9 @@ static int choose(struct beam_fetch *fetch)
 	if (rc)
 		return beam_fetch_tell_sink(fetch, rc, "no room for", index);
 	beam_index_heap_pop(&fetch->sealed);
-	fetch->posting = index;
-	fetch->posted_bytes = 0;
-	fetch->segments[index].state = READING;
-	if (!fetch->segments[index].buf) {
-		fetch->segments[index].buf = buf;
-		beam_fetch_look(fetch, index);
-	}
+	begin_posting(fetch, index);
+	fetch->segments[index].buf = buf;
+	beam_fetch_look(fetch, index);
 	return 0;
 }
 
@@ -288,8 +299,7 @@ void beam_fetch_detach(struct beam_fetch *fetch)
 		segment->buf = NULL;
 		segment->pieces = 0;
 		/* Cannot fail: the heap held this index before, so it has room. */
-		if (segment->state != SEALED)
-			beam_index_heap_push(&fetch->sealed, i);
+		beam_index_heap_push(&fetch->sealed, i);
 		segment->state = SEALED;
 	}
 	fetch->posting = BEAM_FETCH_NONE;

@@ -28,7 +28,7 @@ void beam_fetch_look(struct beam_fetch *fetch, uint32_t index)
 	fetch->posted_bytes = segment->len_bytes - END_BYTES;
 }
 
-int beam_fetch_looked(struct beam_fetch *fetch, uint32_t index)
+void beam_fetch_looked(struct beam_fetch *fetch, uint32_t index)
 {
 	struct segment *segment = &fetch->segments[index];
 	uint32_t end = segment->len_bytes - END_BYTES;
@@ -46,7 +46,14 @@ int beam_fetch_looked(struct beam_fetch *fetch, uint32_t index)
 		}
 	}
 	segment->state = SEALED;
-	return beam_index_heap_push(&fetch->sealed, index);
+}
+
+uint32_t beam_fetch_find_looked(const struct beam_fetch *fetch)
+{
+	for (uint32_t i = 0; i < LOOK_SEGMENTS && i < fetch->nknown; i++)
+		if (fetch->segments[i].state == SEALED && fetch->segments[i].buf)
+			return i;
+	return BEAM_FETCH_NONE;
 }
 
 uint32_t beam_fetch_piece(struct beam_fetch *fetch)

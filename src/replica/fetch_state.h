@@ -73,9 +73,11 @@ struct beam_fetch {
 
 /* Decides, when a segment is read for the first time, whether to read its end first. */
 void beam_fetch_look(struct beam_fetch *fetch, uint32_t index);
-/* Called when the end has been read: zeroes the filler, if there is any, and puts the segment back
- * into the heap. Returns 0 or -ENOMEM. */
-int beam_fetch_looked(struct beam_fetch *fetch, uint32_t index);
+/* Called when the end has been read: zeroes the filler, if there is any. The segment is sealed again,
+ * but keeps its buffer and is not in the heap. */
+void beam_fetch_looked(struct beam_fetch *fetch, uint32_t index);
+/* Returns the lowest such segment, or BEAM_FETCH_NONE. */
+uint32_t beam_fetch_find_looked(const struct beam_fetch *fetch);
 /* Length in bytes of the next piece to read of the segment being posted, from posted_bytes on
  * (which is moved past filler). 0: no more. */
 uint32_t beam_fetch_piece(struct beam_fetch *fetch);

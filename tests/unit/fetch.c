@@ -3,6 +3,7 @@
  * How long a pull tolerates a server that completes no read, with a clock of this test's own; and
  * how much is read of segments that are mostly filler.
  */
+#include <errno.h>
 #include <sched.h>
 #include <stdbool.h>
 #include <stdlib.h>
@@ -291,6 +292,115 @@ static void filler_that_is_none_is_read(void **state)
 	free(reader.bytes);
 }
 
+#define FULL 4u /* segments, and a last one */
+
+struct few_buffers {
+	uint8_t *unused[2];
+	uint32_t nunused;
+	uint32_t ntaken;
+};
+
+static int few_room(void *ctx, uint32_t index, uint8_t **buf)
+{
+	struct few_buffers *few = ctx;
+
+	(void)index;
+	if (!few->nunused)
+		return -EAGAIN;
+	*buf = few->unused[--few->nunused];
+	return 0;
+}
+
+static void few_back(void *ctx, uint32_t index, uint8_t *buf)
+{
+	struct few_buffers *few = ctx;
+
+	(void)index;
+	few->unused[few->nunused++] = buf;
+}
+
+static int few_take(void *ctx, uint32_t index, uint8_t *buf, uint32_t len_bytes,
+		    const struct beam_segment_proof *proof)
+{
+	(void)len_bytes, (void)proof;
+	((struct few_buffers *)ctx)->ntaken++;
+	few_back(ctx, index, buf);
+	return 0;
+}
+
+static int tick_for_a_while(void *arg)
+{
+	sched_yield();
+	return ++*(unsigned *)arg == 1000000 ? BEAM_E_ABORTED : 0;
+}
+
+/* Segments of filler that arrive in this order; the buffers are all taken when the first comes. */
+static void make_segments(struct image_reader *reader)
+{
+	static const uint32_t order[] = {3, 2, 0, 1, FULL};
+	struct beam_crc64_shift shift;
+	uint8_t *last = reader->bytes + FULL * (size_t)SEGMENT;
+	uint64_t crc, sum = 0;
+
+	make_image(reader);
+	crc = beam_crc64(0, reader->bytes, SEGMENT);
+	beam_crc64_shift_init(&shift, SEGMENT);
+	for (uint32_t i = 0; i < FULL; i++) {
+		memmove(reader->bytes + i * (size_t)SEGMENT, reader->bytes, SEGMENT);
+		sum = beam_crc64_append(sum, crc, &shift);
+	}
+	memset(last, 'y', LAST_BYTES - 8);
+	sum = beam_crc64(sum, last, LAST_BYTES - 8);
+	beam_put_le64(last + LAST_BYTES - 8, sum);
+	for (uint32_t i = 0; i < FULL + 1; i++) {
+		bool full = order[i] < FULL;
+
+		reader->events[1 + i] = (struct beam_reader_event){
+		    .type = BEAM_READER_SEALED,
+		    .sealed = {.index = order[i],
+			       .len_bytes = full ? SEGMENT : LAST_BYTES,
+			       .crc = full ? crc : beam_crc64(0, last, LAST_BYTES)}};
+	}
+	reader->events[2 + FULL] = (struct beam_reader_event){
+	    .type = BEAM_READER_COMPLETE,
+	    .complete = {.nsegments = FULL + 1,
+			 .image_bytes = FULL * (uint64_t)SEGMENT + LAST_BYTES,
+			 .file_crc = sum}};
+	reader->nevents = 3 + FULL;
+}
+
+static void segments_in_any_order_fit_into_few_buffers(void **state)
+{
+	const struct beam_fetch_trust trust = {.vouched = false};
+	struct image_reader reader = {.base.ops = &image_ops,
+				      .bytes = calloc(1, FULL * (size_t)SEGMENT + LAST_BYTES)};
+	uint8_t *memory = malloc(2 * (size_t)SEGMENT);
+	struct few_buffers few = {.unused = {memory, memory + SEGMENT}, .nunused = 2};
+	struct beam_segment_sink sink = {.ctx = &few,
+					 .begin = into_begin,
+					 .room = few_room,
+					 .take = few_take,
+					 .back = few_back,
+					 .memory = into_memory,
+					 .wake_fd = -1};
+	char error[BEAM_REDIS_ERROR_BYTES] = "";
+	struct beam_fetch *fetch;
+	unsigned ticks = 0;
+
+	(void)state;
+	assert_non_null(reader.bytes);
+	assert_non_null(memory);
+	make_segments(&reader);
+	assert_int_equal(beam_fetch_open(&sink, &fetch), 0);
+	assert_int_equal(
+	    beam_fetch_run(fetch, &reader.base, &trust, tick_for_a_while, &ticks, error), 0);
+	assert_int_equal(few.ntaken, FULL + 1);
+	assert_int_equal(few.nunused, 2);
+	beam_fetch_close(&fetch);
+	free(memory);
+	free(reader.bytes);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -298,6 +408,7 @@ int main(void)
 	    cmocka_unit_test(a_slow_server_is_borne),
 	    cmocka_unit_test(filler_is_not_read),
 	    cmocka_unit_test(filler_that_is_none_is_read),
+	    cmocka_unit_test(segments_in_any_order_fit_into_few_buffers),
 	};
 
 	return cmocka_run_group_tests_name("fetch", tests, NULL, NULL);
