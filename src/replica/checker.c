@@ -26,13 +26,29 @@ struct beam_checker {
 	struct beam_jobs *jobs;
 };
 
+/* CRC of all but the last eight bytes. */
+static uint64_t sum_prefix(const struct beam_check *check, uint32_t prefix)
+{
+	struct beam_crc64_shift shift;
+	uint32_t zeros = check->zeros_end - check->zeros;
+
+	if (!zeros)
+		return beam_crc64(0, check->buf, prefix);
+	beam_crc64_shift_init(&shift, zeros);
+	uint64_t crc = beam_crc64(0, check->buf, check->zeros);
+
+	/* the CRC of zeros alone is 0 */
+	crc = beam_crc64_append(crc, 0, &shift);
+	return beam_crc64(crc, check->buf + check->zeros_end, prefix - check->zeros_end);
+}
+
 static void compute(struct beam_job *job)
 {
 	struct beam_check *check = &((struct checking *)job)->check;
 	uint32_t tail = check->len_bytes < LAST_BYTES ? check->len_bytes : LAST_BYTES;
 	uint32_t prefix = check->len_bytes - tail;
 
-	check->prefix_crc = beam_crc64(0, check->buf, prefix);
+	check->prefix_crc = sum_prefix(check, prefix);
 	check->crc = beam_crc64(check->prefix_crc, check->buf + prefix, tail);
 	if (check->digested && beam_vouch_digest(check->buf, check->len_bytes, check->digest))
 		memset(check->digest, 0, sizeof(check->digest));

@@ -16,6 +16,9 @@ struct beam_checker;
 struct beam_check {
 	uint32_t index;
 	uint32_t len_bytes;
+	/* A range of bytes that are known to be zero: they are not read for the CRC. It ends at
+	 * least eight bytes before the segment's end. */
+	uint32_t zeros, zeros_end;
 	const uint8_t *buf; /* owned by the checker until it is taken back */
 	bool digested;      /* compute the digest too */
 	/* Results: the CRC64 of all bytes, and of all but the last eight. */

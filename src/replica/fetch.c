@@ -134,7 +134,9 @@ static int choose(struct beam_fetch *fetch)
 	 * signature. */
 	if (fetch->trust->vouched && !beam_fetch_is_vouched(fetch, index))
 		return -EAGAIN;
-	int rc = fetch->sink.room(fetch->sink.ctx, index, &buf);
+	const struct beam_segment_sink *sink = &fetch->sink;
+	bool blank = sink->blank && sink->blank(sink->ctx, index);
+	int rc = sink->room(sink->ctx, index, &buf);
 
 	fetch->no_room = rc == -EAGAIN;
 	if (rc == -EAGAIN)
@@ -144,6 +146,7 @@ static int choose(struct beam_fetch *fetch)
 	beam_index_heap_pop(&fetch->sealed);
 	begin_posting(fetch, index);
 	fetch->segments[index].buf = buf;
+	fetch->segments[index].blank = blank;
 	beam_fetch_look(fetch, index);
 	return 0;
 }

@@ -20,12 +20,15 @@ int beam_fetch_give_check(struct beam_fetch *fetch, uint32_t index)
 {
 	struct segment *segment = &fetch->segments[index];
 
+	/* not in the middle, where there may be filler */
 	if (BEAM_FAULT("pull-segment") == BEAM_FAULT_FLIP)
-		segment->buf[segment->len_bytes / 2] ^= 1;
+		segment->buf[segment->len_bytes - 1] ^= 1;
 	segment->state = CHECKING;
 	int rc = beam_checker_give(fetch->checker, &(struct beam_check){
 						       .index = index,
 						       .len_bytes = segment->len_bytes,
+						       .zeros = segment->filler,
+						       .zeros_end = segment->filler_end,
 						       .buf = segment->buf,
 						       .digested = fetch->trust->vouched,
 						   });

@@ -2,7 +2,8 @@
  *
  * Avoids reading filler. In the first segments of an image much may be filler: nearly always in the
  * header's segment, and in all of them in a small image. So the end of such a segment is read
- * first; it tells where the filler is, and those bytes are zeroed locally. The end may be wrong or
+ * first; it tells where the filler is, and those bytes are zeroed locally, and left out when the
+ * checksum is computed. The end may be wrong or
  * forged: the segment's CRC covers all of its bytes, filler included, and a segment with a wrong
  * CRC is read again in full.
  */
@@ -21,6 +22,7 @@ void beam_fetch_look(struct beam_fetch *fetch, uint32_t index)
 	struct segment *segment = &fetch->segments[index];
 
 	segment->look = LOOK_NOT;
+	segment->filler = segment->filler_end = 0;
 	if (index >= LOOK_SEGMENTS || segment->len_bytes < fetch->segment_bytes ||
 	    segment->rereads || fetch->piece_bytes < END_BYTES)
 		return;
@@ -40,7 +42,10 @@ void beam_fetch_looked(struct beam_fetch *fetch, uint32_t index)
 			       segment->len_bytes, &from, &to)) {
 		to = to < end ? to : end;
 		if (from < to) {
-			memset(segment->buf + from, 0, to - from);
+			/* New memory is not touched: that would cost more than anything else that
+			 * is done with a small image. */
+			if (!segment->blank)
+				memset(segment->buf + from, 0, to - from);
 			segment->filler = from;
 			segment->filler_end = to;
 		}

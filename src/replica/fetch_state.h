@@ -27,6 +27,7 @@ struct segment {
 	uint32_t len_bytes;
 	uint32_t filler, filler_end; /* LOOKED: range of zeros that is not read */
 	uint8_t look;
+	bool blank;      /* `buf` was all zeros when it was given out */
 	uint32_t pieces; /* reads in flight */
 	uint8_t state;
 	uint8_t rereads;
@@ -73,8 +74,8 @@ struct beam_fetch {
 
 /* Decides, when a segment is read for the first time, whether to read its end first. */
 void beam_fetch_look(struct beam_fetch *fetch, uint32_t index);
-/* Called when the end has been read: zeroes the filler, if there is any. The segment is sealed again,
- * but keeps its buffer and is not in the heap. */
+/* Called when the end has been read: makes sure that the filler, if there is any, is zero. The
+ * segment is sealed again, but keeps its buffer and is not in the heap. */
 void beam_fetch_looked(struct beam_fetch *fetch, uint32_t index);
 /* Returns the lowest such segment, or BEAM_FETCH_NONE. */
 uint32_t beam_fetch_find_looked(const struct beam_fetch *fetch);

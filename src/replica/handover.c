@@ -16,7 +16,8 @@
 #include "target.h"
 #include "tell.h"
 
-#define LOOK_EVERY_MS 10
+#define LOOK_FIRST_US 250
+#define LOOK_MOST_US  10000
 #define NEAR_BYTES    65536
 #define LINK_LEAST_MS 30000 /* a replica tries to connect only once a second */
 /* What is written while the target switches its link must fit into the backlog besides the gap. */
@@ -62,21 +63,25 @@ static int look(struct beam_handover *h, struct target_view *view, char *error)
 	return 0;
 }
 
-/* Waits until the feed has news or the next poll is due, then calls the tick. */
-static int pause_for_news(struct beam_handover *h)
+/* Waits until the feed has news or the next poll is due, then calls the tick. A small target is
+ * ready within a millisecond, so the first polls follow each other closely. */
+static int pause_for_news(struct beam_handover *h, uint32_t *pause_us)
 {
 	struct pollfd pfd = {.fd = beam_feed_fd(h->feed), .events = POLLIN};
-
+	struct timespec pause = {.tv_nsec = *pause_us * 1000l};
 	struct beam_feed_status status;
 
-	if (poll(&pfd, 1, LOOK_EVERY_MS) < 0 && errno != EINTR)
+	if (ppoll(&pfd, 1, &pause, NULL) < 0 && errno != EINTR)
 		return -errno;
+	*pause_us = *pause_us < LOOK_MOST_US / 2 ? *pause_us * 2 : LOOK_MOST_US;
 	beam_feed_status(h->feed, &status); /* clears the fd */
 	return h->tick(h->tick_arg);
 }
 
 int beam_handover_wait_loaded(struct beam_handover *h, char *error)
 {
+	uint32_t pause_us = LOOK_FIRST_US;
+
 	for (;;) {
 		struct beam_feed_status status;
 		struct target_view view = {0};
@@ -93,7 +98,7 @@ int beam_handover_wait_loaded(struct beam_handover *h, char *error)
 			if (rc || (view.link_up && view.port == beam_feed_port(h->feed)))
 				return rc;
 		}
-		rc = pause_for_news(h);
+		rc = pause_for_news(h, &pause_us);
 		if (rc)
 			return rc;
 	}
@@ -152,6 +157,7 @@ static int64_t received_offset(const struct beam_handover *h)
 int beam_handover_catch_up(struct beam_handover *h, char *error)
 {
 	struct catch_up begin = {.began_ms = beam_now_ms()};
+	uint32_t pause_us = LOOK_FIRST_US;
 
 	(void)BEAM_FAULT("pull-catch-up");
 	if (!h->stream)
@@ -178,7 +184,7 @@ int beam_handover_catch_up(struct beam_handover *h, char *error)
 			return 0;
 		if (elapsed_ms >= (uint64_t)h->timeout_ms)
 			return too_far(h, &gap, error);
-		rc = pause_for_news(h);
+		rc = pause_for_news(h, &pause_us);
 		if (rc)
 			return rc;
 	}
@@ -203,6 +209,7 @@ static int wait_link(struct beam_handover *h, bool *saw_sync, char *error)
 	uint64_t patience =
 	    (uint64_t)(h->timeout_ms > LINK_LEAST_MS ? h->timeout_ms : LINK_LEAST_MS);
 	uint64_t deadline = beam_now_ms() + patience;
+	uint32_t pause_us = LOOK_FIRST_US;
 
 	for (;;) {
 		struct target_view view = {0};
@@ -224,7 +231,7 @@ static int wait_link(struct beam_handover *h, bool *saw_sync, char *error)
 					 "there?)",
 					 beam_redis_name(h->to), h->primary_addr->host,
 					 h->primary_addr->port);
-		rc = pause_for_news(h);
+		rc = pause_for_news(h, &pause_us);
 		if (rc)
 			return rc;
 	}

@@ -2,7 +2,7 @@
  *
  * The interfaces between fetch and feed: where fetched segments go (sink) and where the feed gets
  * the image from (source). The window, the stage and the output file implement them. All members
- * must be set, except `place` of a sink in memory, and `at_once`.
+ * must be set, except `blank`, `place` of a sink in memory, and `at_once`.
  */
 #ifndef BEAM_SEGMENTS_H
 #define BEAM_SEGMENTS_H
@@ -28,6 +28,9 @@ struct beam_segment_sink {
 	 * other code ends the pull. Buffers are requested in rising order among the sealed
 	 * segments, so later segments never keep out the next one in order. */
 	int (*room)(void *ctx, uint32_t index, uint8_t **buf);
+	/* True: the buffer that `room` will provide for segment `index` holds nothing but zeros.
+	 * NULL: never. */
+	bool (*blank)(void *ctx, uint32_t index);
 	/* Receives a verified segment. Returns 0 or a code that ends the pull. */
 	int (*take)(void *ctx, uint32_t index, uint8_t *buf, uint32_t len_bytes,
 		    const struct beam_segment_proof *proof);

@@ -26,6 +26,7 @@
 #define PRIVATE_MAX  (64ull << 20)
 #define SHARED_MAX   (128ull << 20)
 #define SLOTS_ENOUGH 8 /* whatever the segment size */
+#define SLOTS_SMALL  4 /* with small pages */
 
 struct beam_window {
 	uint64_t memory_bytes;
@@ -43,6 +44,7 @@ struct beam_window {
 	struct beam_gen gen;
 	struct beam_trim trim;
 	bool whole;         /* filler is sent, too */
+	uint32_t given;     /* all segments for which room was asked are below it */
 	uint32_t fed;       /* segments released by the feed */
 	uint32_t nsegments; /* 0 until known */
 	int code;
@@ -115,10 +117,25 @@ static int open_memfd(uint64_t bytes)
 	return fd;
 }
 
-static int map_slots(struct beam_window *window, size_t bytes, void **base)
+/* A small image fills only the first slots, and those only in part: huge pages there would have the
+ * kernel clear megabytes for a few kilobytes. */
+static void *map_private(uint64_t nslots, uint32_t segment_bytes)
 {
+	uint64_t small = nslots < SLOTS_SMALL ? nslots : SLOTS_SMALL;
+	void *base = beam_pages_map(nslots * segment_bytes);
+
+	if (base) /* refused for memory of the hugetlb pool, which stays as it is */
+		madvise(base, small * segment_bytes, MADV_NOHUGEPAGE);
+	return base;
+}
+
+static int map_slots(struct beam_window *window, uint64_t nslots, uint32_t segment_bytes,
+		     void **base)
+{
+	uint64_t bytes = nslots * segment_bytes;
+
 	if (!window->shared) {
-		*base = beam_pages_map(bytes);
+		*base = map_private(nslots, segment_bytes);
 		return *base ? 0 : -ENOMEM;
 	}
 	window->fd = open_memfd(bytes);
@@ -145,7 +162,7 @@ static int window_begin(void *ctx, uint32_t segment_bytes)
 	struct beam_window *window = ctx;
 	uint64_t nslots = slots_for(window, segment_bytes);
 	void *base = NULL;
-	int err = map_slots(window, nslots * segment_bytes, &base);
+	int err = map_slots(window, nslots, segment_bytes, &base);
 
 	if (err)
 		return err;
@@ -167,6 +184,14 @@ static uint8_t *slot_at(const struct beam_window *window, uint32_t index)
 	return window->base + (size_t)(index % window->nslots) * window->segment_bytes;
 }
 
+/* A slot that was never used is still as the kernel gave it. */
+static bool window_blank(void *ctx, uint32_t index)
+{
+	const struct beam_window *window = ctx;
+
+	return index >= window->given && index < window->nslots;
+}
+
 static int window_room(void *ctx, uint32_t index, uint8_t **buf)
 {
 	struct beam_window *window = ctx;
@@ -180,6 +205,8 @@ static int window_room(void *ctx, uint32_t index, uint8_t **buf)
 		room = false;
 	pthread_mutex_unlock(&window->lock);
 	*buf = slot_at(window, index);
+	if (room && index >= window->given)
+		window->given = index + 1;
 	return room ? 0 : -EAGAIN;
 }
 
@@ -215,6 +242,7 @@ void beam_window_sink(struct beam_window *window, struct beam_segment_sink *out)
 	*out = (struct beam_segment_sink){.ctx = window,
 					  .begin = window_begin,
 					  .room = window_room,
+					  .blank = window_blank,
 					  .take = window_take,
 					  .back = window_back,
 					  .memory = window_memory,

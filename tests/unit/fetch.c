@@ -8,6 +8,7 @@
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 #include "clock.h"
 #include "crc64.h"
@@ -16,6 +17,7 @@
 #include "rdb.h"
 #include "rdbeam/error.h"
 #include "redis.h"
+#include "window.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -234,60 +236,91 @@ static int let_check(void *arg)
 	return 0;
 }
 
-/* Reads the image into memory that is not zeroed, and compares. Returns the number of bytes
- * read. */
-static uint64_t fetch_image(struct image_reader *reader, struct beam_fetch_counts *counts)
+static bool into_blank(void *ctx, uint32_t index)
+{
+	(void)ctx, (void)index;
+	return true;
+}
+
+static bool is_touched(uint8_t *at)
+{
+	unsigned char resident;
+
+	assert_int_equal(mincore(at, 1, &resident), 0);
+	return resident & 1;
+}
+
+/* Reads the image into memory that is not zeroed (or into new memory, with `blank`), and compares.
+ * Returns the number of bytes read. */
+static uint64_t fetch_image(struct image_reader *reader, bool blank,
+			    struct beam_fetch_counts *counts)
 {
 	const struct beam_fetch_trust trust = {.vouched = false};
 	char error[BEAM_REDIS_ERROR_BYTES] = "";
-	uint8_t *into = malloc(2 * (size_t)SEGMENT);
+	uint8_t *into = mmap(NULL, 2 * (size_t)SEGMENT, PROT_READ | PROT_WRITE,
+			     MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	struct beam_segment_sink sink = {.ctx = into,
 					 .begin = into_begin,
 					 .room = into_room,
+					 .blank = blank ? into_blank : NULL,
 					 .take = into_take,
 					 .back = into_back,
 					 .memory = into_memory,
 					 .wake_fd = -1};
 	struct beam_fetch *fetch;
 
-	assert_non_null(into);
-	memset(into, 0xff, 2 * (size_t)SEGMENT);
+	assert_ptr_not_equal(into, MAP_FAILED);
+	madvise(into, 2 * (size_t)SEGMENT, MADV_NOHUGEPAGE);
+	if (!blank)
+		memset(into, 0xff, 2 * (size_t)SEGMENT);
 	assert_int_equal(beam_fetch_open(&sink, &fetch), 0);
 	assert_int_equal(beam_fetch_run(fetch, &reader->base, &trust, let_check, NULL, error), 0);
-	assert_memory_equal(into, reader->bytes, SEGMENT + LAST_BYTES);
 	beam_fetch_counts(fetch, counts);
+	if (blank && !counts->rereads)
+		assert_false(is_touched(into + SEGMENT / 2));
+	assert_memory_equal(into, reader->bytes, SEGMENT + LAST_BYTES);
 	beam_fetch_detach(fetch);
 	beam_fetch_close(&fetch);
-	free(into);
+	munmap(into, 2 * (size_t)SEGMENT);
 	return reader->read_bytes;
 }
 
-static void filler_is_not_read(void **state)
+static void read_filler(bool blank)
 {
 	struct image_reader reader = {.base.ops = &image_ops,
 				      .bytes = calloc(1, SEGMENT + LAST_BYTES)};
 	struct beam_fetch_counts counts;
 
-	(void)state;
 	assert_non_null(reader.bytes);
 	make_image(&reader);
-	assert_in_range(fetch_image(&reader, &counts), BODY_BYTES, 3 * 4096);
+	assert_in_range(fetch_image(&reader, blank, &counts), BODY_BYTES, 3 * 4096);
 	assert_int_equal(counts.rereads, 0);
 	assert_int_equal(counts.bytes, SEGMENT + LAST_BYTES);
 	free(reader.bytes);
 }
 
-static void filler_that_is_none_is_read(void **state)
+static void filler_is_not_read(void **state)
+{
+	(void)state;
+	read_filler(false);
+}
+
+static void filler_in_new_memory_is_not_touched(void **state)
+{
+	(void)state;
+	read_filler(true);
+}
+
+static void read_what_is_none(bool blank)
 {
 	struct image_reader reader = {.base.ops = &image_ops,
 				      .bytes = calloc(1, SEGMENT + LAST_BYTES)};
 	struct beam_fetch_counts counts;
 
-	(void)state;
 	assert_non_null(reader.bytes);
 	reader.bytes[SEGMENT / 2] = 1;
 	make_image(&reader);
-	assert_in_range(fetch_image(&reader, &counts), SEGMENT, SEGMENT + 3 * 4096);
+	assert_in_range(fetch_image(&reader, blank, &counts), SEGMENT, SEGMENT + 3 * 4096);
 	assert_int_equal(counts.rereads, 1);
 	free(reader.bytes);
 }
@@ -401,14 +434,44 @@ static void segments_in_any_order_fit_into_few_buffers(void **state)
 	free(reader.bytes);
 }
 
+static void filler_that_is_none_is_read(void **state)
+{
+	(void)state;
+	read_what_is_none(false);
+	read_what_is_none(true);
+}
+
+static void a_slot_is_blank_once(void **state)
+{
+	const struct beam_gen gen = {.counter = 1};
+	struct beam_segment_sink sink;
+	struct beam_window *window;
+	uint8_t *buf;
+
+	(void)state;
+	assert_int_equal(beam_window_open(2 * (uint64_t)SEGMENT, false, &gen, &window), 0);
+	beam_window_sink(window, &sink);
+	assert_int_equal(sink.begin(sink.ctx, SEGMENT), 0);
+	for (uint32_t i = 0; i < 2; i++) {
+		assert_true(sink.blank(sink.ctx, i));
+		assert_int_equal(sink.room(sink.ctx, i, &buf), 0);
+		assert_false(sink.blank(sink.ctx, i));
+	}
+	assert_int_equal(sink.room(sink.ctx, 2, &buf), -EAGAIN);
+	assert_false(sink.blank(sink.ctx, 2));
+	beam_window_close(&window);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(a_silent_server_is_given_up),
 	    cmocka_unit_test(a_slow_server_is_borne),
 	    cmocka_unit_test(filler_is_not_read),
+	    cmocka_unit_test(filler_in_new_memory_is_not_touched),
 	    cmocka_unit_test(filler_that_is_none_is_read),
 	    cmocka_unit_test(segments_in_any_order_fit_into_few_buffers),
+	    cmocka_unit_test(a_slot_is_blank_once),
 	};
 
 	return cmocka_run_group_tests_name("fetch", tests, NULL, NULL);
