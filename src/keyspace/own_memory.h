@@ -17,4 +17,15 @@ bool beam_read_memory(uintptr_t from, void *to, size_t len_bytes);
 /* Whether all len_bytes can be read. */
 bool beam_memory_there(const void *from, size_t len_bytes);
 
+/* Pages that could be read, each of which costs only one system call then. For reads in quick
+ * succession, between which nothing that they look at is freed. One thread. */
+struct beam_memory_seen {
+	uintptr_t page[16]; /* addresses + 1; 0: none */
+	unsigned next;      /* to be replaced */
+};
+
+/* The same as the two above, by way of `seen`. NULL: nothing is remembered. */
+bool beam_read_seen(struct beam_memory_seen *seen, uintptr_t from, void *to, size_t len_bytes);
+bool beam_seen_there(struct beam_memory_seen *seen, const void *from, size_t len_bytes);
+
 #endif

@@ -37,7 +37,7 @@ static bool bucket_open(uintptr_t at, struct beam_peek_table *table)
 	struct hashtable_view view;
 	int n;
 
-	if (!beam_read_memory(at, &view, sizeof(view)) || view.rehash_at < -1)
+	if (!beam_read_seen(table->seen, at, &view, sizeof(view)) || view.rehash_at < -1)
 		return false;
 	table->here = view.used[0] + view.used[1];
 	table->rehash_at = view.rehash_at;
@@ -65,9 +65,10 @@ static bool in_use(const struct bucket *bucket, unsigned place)
 
 /* Copies the next bucket of a chain. False at the end of the chain, or if the bucket cannot be
  * read. */
-static bool next_safely(struct bucket *bucket, uintptr_t *at)
+static bool next_safely(const struct beam_peek_table *table, struct bucket *bucket, uintptr_t *at)
 {
-	if (!*at || *at % sizeof(void *) || !beam_read_memory(*at, bucket, sizeof(*bucket)))
+	if (!*at || *at % sizeof(void *) ||
+	    !beam_read_seen(table->seen, *at, bucket, sizeof(*bucket)))
 		return false;
 	*at = is_chained(bucket) ? bucket->place[PLACES - 1] : 0;
 	return true;
@@ -78,14 +79,15 @@ static uintptr_t address_of(const struct beam_peek_table *table, int t, uint64_t
 	return table->buckets[t] + b * sizeof(struct bucket);
 }
 
-static bool is_named(uintptr_t value, const char *name, size_t name_bytes)
+static bool is_named(const struct beam_peek_table *table, uintptr_t value, const char *name,
+		     size_t name_bytes)
 {
 	const char *key;
 	int64_t expire_ms;
 
-	return beam_memory_there((const void *)value, BEAM_OBJECT_NEAR_BYTES) &&
+	return beam_seen_there(table->seen, (const void *)value, BEAM_OBJECT_NEAR_BYTES) &&
 	       beam_object_key((const unsigned char *)value, &key, &expire_ms) &&
-	       peek_is_name((uintptr_t)key, name, name_bytes);
+	       peek_is_name(table, (uintptr_t)key, name, name_bytes);
 }
 
 static bool bucket_has(const struct beam_peek_table *table, int t, uint64_t b, uintptr_t value,
@@ -94,10 +96,10 @@ static bool bucket_has(const struct beam_peek_table *table, int t, uint64_t b, u
 	uintptr_t at = address_of(table, t, b);
 	struct bucket bucket;
 
-	for (unsigned depth = 0; depth < PEEK_BUCKET && next_safely(&bucket, &at); depth++)
+	for (unsigned depth = 0; depth < PEEK_BUCKET && next_safely(table, &bucket, &at); depth++)
 		for (unsigned i = 0; i < PLACES; i++)
 			if (in_use(&bucket, i) && bucket.place[i] == value)
-				return is_named(value, name, name_bytes);
+				return is_named(table, value, name, name_bytes);
 	return false;
 }
 
@@ -108,7 +110,7 @@ static unsigned bucket_count(const struct beam_peek_table *table, int t, uint64_
 	unsigned n = 0;
 
 	while (at && n <= PEEK_BUCKET) {
-		if (!next_safely(&bucket, &at))
+		if (!next_safely(table, &bucket, &at))
 			return PEEK_BUCKET + 1;
 		for (unsigned i = 0; i < PLACES; i++)
 			n += in_use(&bucket, i);

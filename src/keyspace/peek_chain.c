@@ -35,7 +35,7 @@ static bool chain_open(uintptr_t at, struct beam_peek_table *table)
 	struct dict_view dict;
 	int n;
 
-	if (!beam_read_memory(at, &dict, sizeof(dict)) || dict.rehash_at < -1)
+	if (!beam_read_seen(table->seen, at, &dict, sizeof(dict)) || dict.rehash_at < -1)
 		return false;
 	table->here = dict.used[0] + dict.used[1];
 	table->rehash_at = dict.rehash_at;
@@ -71,16 +71,18 @@ static inline bool entry_read(uintptr_t tagged, struct entry *entry)
 	}
 }
 
-static bool entry_read_safely(uintptr_t tagged, struct entry *entry)
+static bool entry_read_safely(const struct beam_peek_table *table, uintptr_t tagged,
+			      struct entry *entry)
 {
-	return beam_memory_there((const void *)(tagged & ~(uintptr_t)TAG_MASK),
-				 3 * sizeof(uintptr_t)) &&
+	return beam_seen_there(table->seen, (const void *)(tagged & ~(uintptr_t)TAG_MASK),
+			       3 * sizeof(uintptr_t)) &&
 	       entry_read(tagged, entry);
 }
 
 static bool bucket_read(const struct beam_peek_table *table, int t, uint64_t b, uintptr_t *first)
 {
-	return beam_read_memory(table->buckets[t] + b * sizeof(*first), first, sizeof(*first));
+	return beam_read_seen(table->seen, table->buckets[t] + b * sizeof(*first), first,
+			      sizeof(*first));
 }
 
 static bool chain_has(const struct beam_peek_table *table, int t, uint64_t b, uintptr_t value,
@@ -92,10 +94,11 @@ static bool chain_has(const struct beam_peek_table *table, int t, uint64_t b, ui
 	if (!bucket_read(table, t, b, &at))
 		return false;
 	for (unsigned depth = 0; at && depth < PEEK_BUCKET; depth++, at = entry.next) {
-		if (!entry_read_safely(at, &entry))
+		if (!entry_read_safely(table, at, &entry))
 			return false;
 		/* The name must match, too: many keys share the objects of small integers. */
-		if (entry.value == value && peek_is_name((uintptr_t)entry.key, name, name_bytes))
+		if (entry.value == value &&
+		    peek_is_name(table, (uintptr_t)entry.key, name, name_bytes))
 			return true;
 	}
 	return false;
@@ -110,7 +113,7 @@ static unsigned chain_count(const struct beam_peek_table *table, int t, uint64_t
 	if (!bucket_read(table, t, b, &at))
 		return PEEK_BUCKET + 1;
 	for (; at && n <= PEEK_BUCKET; at = entry.next, n++)
-		if (!entry_read_safely(at, &entry))
+		if (!entry_read_safely(table, at, &entry))
 			return PEEK_BUCKET + 1;
 	return n;
 }

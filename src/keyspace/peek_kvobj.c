@@ -46,8 +46,8 @@ static bool kvobj_open(uintptr_t at, struct beam_peek_table *table)
 	struct dict_view dict;
 	int n;
 
-	if (beam_object_kv_form() == BEAM_KV_NONE || !beam_read_memory(at, &dict, sizeof(dict)) ||
-	    dict.rehash_at < -1)
+	if (beam_object_kv_form() == BEAM_KV_NONE ||
+	    !beam_read_seen(table->seen, at, &dict, sizeof(dict)) || dict.rehash_at < -1)
 		return false;
 	table->here = dict.used[0] + dict.used[1];
 	table->rehash_at = dict.rehash_at;
@@ -90,25 +90,28 @@ static inline bool link_read(uintptr_t tagged, struct link *link)
 	return link->object && link->object % sizeof(void *) == 0;
 }
 
-static bool link_read_safely(uintptr_t tagged, struct link *link)
+static bool link_read_safely(const struct beam_peek_table *table, uintptr_t tagged,
+			     struct link *link)
 {
-	return beam_memory_there((const void *)(tagged & ~(uintptr_t)TAG_MASK),
-				 2 * sizeof(uintptr_t)) &&
+	return beam_seen_there(table->seen, (const void *)(tagged & ~(uintptr_t)TAG_MASK),
+			       2 * sizeof(uintptr_t)) &&
 	       link_read(tagged, link);
 }
 
 static bool bucket_read(const struct beam_peek_table *table, int t, uint64_t b, uintptr_t *first)
 {
-	return beam_read_memory(table->buckets[t] + b * sizeof(*first), first, sizeof(*first));
+	return beam_read_seen(table->seen, table->buckets[t] + b * sizeof(*first), first,
+			      sizeof(*first));
 }
 
-static bool is_named(uintptr_t object, const char *name, size_t name_bytes)
+static bool is_named(const struct beam_peek_table *table, uintptr_t object, const char *name,
+		     size_t name_bytes)
 {
 	const char *key;
 
-	return beam_memory_there((const void *)object, BEAM_OBJECT_NEAR_BYTES) &&
+	return beam_seen_there(table->seen, (const void *)object, BEAM_OBJECT_NEAR_BYTES) &&
 	       beam_object_kv_key(beam_object_kv_form(), (const unsigned char *)object, &key) &&
-	       peek_is_name((uintptr_t)key, name, name_bytes);
+	       peek_is_name(table, (uintptr_t)key, name, name_bytes);
 }
 
 static bool kvobj_has(const struct beam_peek_table *table, int t, uint64_t b, uintptr_t value,
@@ -120,10 +123,10 @@ static bool kvobj_has(const struct beam_peek_table *table, int t, uint64_t b, ui
 	if (!bucket_read(table, t, b, &at))
 		return false;
 	for (unsigned depth = 0; at && depth < PEEK_BUCKET; depth++, at = link.next) {
-		if (!link_read_safely(at, &link))
+		if (!link_read_safely(table, at, &link))
 			return false;
 		if (link.object == value)
-			return is_named(value, name, name_bytes);
+			return is_named(table, value, name, name_bytes);
 	}
 	return false;
 }
@@ -137,7 +140,7 @@ static unsigned kvobj_count(const struct beam_peek_table *table, int t, uint64_t
 	if (!bucket_read(table, t, b, &at))
 		return PEEK_BUCKET + 1;
 	for (; at && n <= PEEK_BUCKET; at = link.next, n++)
-		if (!link_read_safely(at, &link))
+		if (!link_read_safely(table, at, &link))
 			return PEEK_BUCKET + 1;
 	return n;
 }

@@ -64,6 +64,7 @@ int peek_next_range(struct beam_peek_table *table, struct peek_part *part,
 int peek_emit(struct beam_peek_table *table, const struct peek_entry *entries, unsigned n,
 	      beam_open_key_fn *each, void *arg);
 /* Whether there is a string of the server's with these bytes at the address. Does not fault. */
-bool peek_is_name(uintptr_t at, const char *name, size_t name_bytes);
+bool peek_is_name(const struct beam_peek_table *table, uintptr_t at, const char *name,
+		  size_t name_bytes);
 
 #endif

@@ -101,7 +101,8 @@ static bool is_in_store(uintptr_t word, const struct beam_peek_facts *facts,
 {
 	uintptr_t first;
 
-	if (!word || word % sizeof(void *) || !beam_read_memory(word, &first, sizeof(first)))
+	if (!word || word % sizeof(void *) ||
+	    !beam_read_seen(table->seen, word, &first, sizeof(first)))
 		return false;
 	return facts->by_slot ? find_slots(word, facts->keys, table)
 			      : holds_all(first, facts->keys, table);
@@ -111,18 +112,24 @@ static bool is_in_store(uintptr_t word, const struct beam_peek_facts *facts,
 static bool find_table(uintptr_t db, const struct beam_peek_facts *facts,
 		       struct beam_peek_table *table)
 {
+	static size_t last; /* the word that led to the last table */
 	uintptr_t first, words[STORE_WORDS];
 
-	if (!beam_read_memory(db, &first, sizeof(first)))
+	if (!beam_read_seen(table->seen, db, &first, sizeof(first)))
 		return false;
 	if (!facts->by_slot && holds_all(first, facts->keys, table))
 		return true;
 	for (size_t n = STORE_WORDS; n >= 16; n /= 2) {
-		if (!beam_read_memory(first, words, n * sizeof(words[0])))
+		if (!beam_read_seen(table->seen, first, words, n * sizeof(words[0])))
 			continue;
-		for (size_t i = 0; i < n; i++)
+		/* It is the same word in all databases. */
+		if (facts->known && last < n && is_in_store(words[last], facts, table))
+			return true;
+		for (size_t i = 0; i < n; i++) {
+			last = i;
 			if (is_in_store(words[i], facts, table))
 				return true;
+		}
 		return false;
 	}
 	return false;
@@ -146,15 +153,16 @@ static uint64_t smaller_size(const struct beam_peek_table *table)
 	return b && b < a ? b : a;
 }
 
-bool peek_is_name(uintptr_t at, const char *name, size_t name_bytes)
+bool peek_is_name(const struct beam_peek_table *table, uintptr_t at, const char *name,
+		  size_t name_bytes)
 {
 	unsigned char kind;
 	size_t head, len;
 
-	if (!beam_read_memory(at - 1, &kind, 1))
+	if (!beam_read_seen(table->seen, at - 1, &kind, 1))
 		return false;
 	head = beam_sds_head_bytes(kind);
-	return head && beam_memory_there((const void *)(at - head), head + name_bytes) &&
+	return head && beam_seen_there(table->seen, (const void *)(at - head), head + name_bytes) &&
 	       beam_sds_length((const unsigned char *)at, &len) && len == name_bytes &&
 	       memcmp((const void *)at, name, len) == 0;
 }
@@ -247,18 +255,23 @@ bool beam_peek_table_open(RedisModuleCtx *ctx, RedisModuleScanCursor *cursor,
 {
 	struct proof proof = {.table = table};
 	const unsigned want = facts->known ? SHORT_KEYS : PROOF_KEYS;
+	struct beam_memory_seen seen = {0};
 
 	memset(table, 0, sizeof(*table));
 	table->nbuckets[0] = 1;
 	if (!prove(ctx, cursor, &proof, 1)) /* the first key's handle leads to the database */
 		return false;
-	if (!find_table((uintptr_t)table->handle[DB_WORD], facts, table))
-		return false;
+	table->seen = facts->known ? &seen : NULL;
+	bool proved = find_table((uintptr_t)table->handle[DB_WORD], facts, table);
+
+	/* A scan may continue a rehash, and free the old table in the end. */
+	if (table->rehash_at != -1)
+		table->seen = NULL;
 	table->may_expire = facts->expires != 0;
 	proof = (struct proof){.table = table};
-	if (!prove(ctx, cursor, &proof, want))
-		return false;
-	return proof.total >= (facts->keys < want ? facts->keys : want);
+	proved = proved && prove(ctx, cursor, &proof, want);
+	table->seen = NULL;
+	return proved && proof.total >= (facts->keys < want ? facts->keys : want);
 }
 
 /* ---- the walk ------------------------------------------------------------------------------- */

@@ -19,6 +19,7 @@
 #include "read_ways.h"
 #include "redis_api.h"
 
+struct beam_memory_seen;
 struct peek_layout;
 
 #define BEAM_PEEK_LARGE 64 /* a slot with more than a 64th of the keys is large */
@@ -39,7 +40,8 @@ struct beam_peek_table {
 	int64_t rehash_at;    /* progress of a rehash; -1: none under way */
 	uintptr_t at;         /* address of the table; 0: there is one per slot */
 	bool may_expire;
-	beam_coming_value_fn *coming; /* called with the walk's `arg`; NULL: not called */
+	struct beam_memory_seen *seen; /* while it is opened; NULL: nothing is remembered */
+	beam_coming_value_fn *coming;  /* called with the walk's `arg`; NULL: not called */
 	/* A key handle as the scan makes it; name and value are filled in for each key. */
 	uint64_t handle[64];
 	uint64_t name[2];
