@@ -8,9 +8,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
+#include "own_memory.h"
 #include "partition.h"
 #include "peek_table.h"
 #include "rdbeam/error.h"
@@ -381,6 +384,33 @@ static void a_walk_over_keys_that_are_moved_fails(void **state)
 	    BEAM_E_MOVED);
 }
 
+static void only_pages_that_are_there_are_remembered(void **state)
+{
+	const size_t page = (size_t)sysconf(_SC_PAGESIZE);
+	struct beam_memory_seen seen = {0};
+	char got[4];
+	char *two =
+	    mmap(NULL, 2 * page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	(void)state;
+	assert_ptr_not_equal(two, MAP_FAILED);
+	munmap(two + page, page);
+	memcpy(two + page - 4, "here", 4);
+	for (int i = 0; i < 2; i++) { /* asked for, then remembered */
+		assert_true(beam_read_seen(&seen, (uintptr_t)two + page - 4, got, 4));
+		assert_memory_equal(got, "here", 4);
+		assert_false(beam_read_seen(&seen, (uintptr_t)two + page - 2, got, 4));
+		assert_false(beam_read_seen(&seen, (uintptr_t)two + page, got, 1));
+		assert_false(beam_seen_there(&seen, two, page + 1));
+		assert_true(beam_seen_there(&seen, two, page));
+		assert_false(beam_read_seen(&seen, 0, got, 4));
+		assert_false(beam_read_seen(&seen, UINTPTR_MAX - 2, got, 4));
+	}
+	assert_true(beam_read_seen(NULL, (uintptr_t)two, got, 4));
+	assert_false(beam_read_seen(NULL, (uintptr_t)two + page, got, 4));
+	munmap(two, page);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -395,6 +425,7 @@ int main(void)
 					    stop_server),
 	    cmocka_unit_test_setup_teardown(a_walk_over_keys_that_are_moved_fails, start_server,
 					    stop_server),
+	    cmocka_unit_test(only_pages_that_are_there_are_remembered),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
