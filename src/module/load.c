@@ -157,8 +157,13 @@ static int chunk(uint32_t number, uint64_t count)
 
 	if (!load.begun)
 		return BEAM_E_PROTO;
+	/* While the threads are behind, this one works, too, instead of waiting. */
 	do {
-		rc = beam_decoder_take(beam_load_link_decoder(), number, LOOK_EVERY_MS, &batch);
+		struct beam_decoder *decoder = beam_load_link_decoder();
+
+		rc = beam_decoder_take(decoder, number, 0, &batch);
+		if (rc == -ETIMEDOUT && !beam_decoder_help(decoder, yield))
+			rc = beam_decoder_take(decoder, number, LOOK_EVERY_MS, &batch);
 		yield();
 	} while (rc == -ETIMEDOUT);
 	if (!rc)

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  * Decoder threads. All of them receive from the pull's SEQPACKET socket, and the kernel gives each
- * packet to one of them, so the socket is the job queue. Finished batches wait in a list until the
+ * packet to one of them, so the socket is the job queue. The main thread, too, takes jobs while it
+ * would wait. Finished batches wait in a list until the
  * main thread asks for them by number. */
 #include "load_decode.h"
 
@@ -23,6 +24,9 @@
 
 #define THREADS_MAX 4
 #define AHEAD_MAX   16 /* batches decoded but not inserted: bounds the memory they take */
+/* Bytes of a chunk that the main thread decodes, and after how many it serves its clients. */
+#define HELP_MAX  (64u << 20)
+#define HELP_STEP (1u << 20)
 
 struct beam_decoder {
 	int sock;
@@ -76,15 +80,23 @@ static int fill(const struct beam_item *item, struct beam_load_item *out)
 	return out->key && out->value ? 0 : -ENOMEM;
 }
 
-static int decode(const struct beam_chunk *chunk, struct beam_load_batch *batch)
+/* `breathe` is NULL on a thread that nobody waits for. */
+static int decode(const struct beam_chunk *chunk, void (*breathe)(void),
+		  struct beam_load_batch *batch)
 {
 	struct beam_chunk_cursor cursor = {0};
 	struct beam_item item;
+	size_t bytes = 0;
 	int rc;
 
 	while ((rc = beam_chunk_next(chunk, &cursor, &item)) == 1) {
 		if (!beam_load_takes(&item))
 			continue;
+		bytes += item.value_bytes;
+		if (breathe && bytes >= HELP_STEP) {
+			bytes = 0;
+			breathe();
+		}
 		struct beam_load_item *out = &batch->items[batch->nitems++];
 
 		memset(out, 0, sizeof(*out));
@@ -96,7 +108,7 @@ static int decode(const struct beam_chunk *chunk, struct beam_load_batch *batch)
 }
 
 static int make_batch(const struct beam_decoder *d, const struct beam_load_job *job,
-		      struct beam_load_batch **out)
+		      void (*breathe)(void), struct beam_load_batch **out)
 {
 	struct beam_load_batch *batch;
 	struct beam_chunk chunk;
@@ -116,7 +128,7 @@ static int make_batch(const struct beam_decoder *d, const struct beam_load_job *
 	batch->next = NULL;
 	batch->number = job->number;
 	batch->nitems = 0;
-	rc = decode(&chunk, batch);
+	rc = decode(&chunk, breathe, batch);
 	if (rc) {
 		beam_load_batch_free(batch);
 		return rc;
@@ -125,9 +137,6 @@ static int make_batch(const struct beam_decoder *d, const struct beam_load_job *
 	return 0;
 }
 
-/* Hands a batch to the main thread, and blocks while that is more than AHEAD_MAX batches behind.
- * This cannot deadlock: the main thread asks for batches in the order of the jobs, threads take
- * jobs in that order, and each gives its batch away before it waits. */
 static void give(struct beam_decoder *d, struct beam_load_batch *batch)
 {
 	pthread_mutex_lock(&d->lock);
@@ -135,16 +144,27 @@ static void give(struct beam_decoder *d, struct beam_load_batch *batch)
 	d->batches = batch;
 	d->nbatches++;
 	pthread_cond_broadcast(&d->changed);
+	pthread_mutex_unlock(&d->lock);
+}
+
+/* Blocks while the main thread is more than AHEAD_MAX batches behind. This cannot deadlock: the main
+ * thread asks for batches in the order of the jobs, threads take jobs in that order, and each gives
+ * its batch away before it waits. */
+static void wait_for_main(struct beam_decoder *d)
+{
+	pthread_mutex_lock(&d->lock);
 	while (d->nbatches > AHEAD_MAX && !d->code)
 		pthread_cond_wait(&d->changed, &d->lock);
 	pthread_mutex_unlock(&d->lock);
 }
 
-static int run_job(struct beam_decoder *d)
+/* Runs the next job. Returns 0, -EAGAIN if there was none within timeout_ms (-1: waits for one), or
+ * the reason why no more can come. */
+static int run_job(struct beam_decoder *d, int timeout_ms, void (*breathe)(void))
 {
 	struct beam_load_batch *batch = NULL;
 	struct beam_load_job job;
-	ssize_t n = beam_packet_recv(d->sock, &job, sizeof(job), NULL, NULL, -1);
+	ssize_t n = beam_packet_recv(d->sock, &job, sizeof(job), NULL, NULL, timeout_ms);
 
 	if (n < 0)
 		return (int)n;
@@ -153,7 +173,7 @@ static int run_job(struct beam_decoder *d)
 	int rc = BEAM_FAULT("load-decode");
 
 	if (!rc)
-		rc = make_batch(d, &job, &batch);
+		rc = make_batch(d, &job, breathe, &batch);
 	if (rc)
 		return rc;
 	struct beam_load_news news = {
@@ -163,23 +183,27 @@ static int run_job(struct beam_decoder *d)
 	return beam_packet_send(d->sock, &news, sizeof(news), NULL, 0);
 }
 
+static void end(struct beam_decoder *d, int code)
+{
+	pthread_mutex_lock(&d->lock);
+	bool first = !d->code;
+
+	if (first)
+		d->code = code;
+	pthread_cond_broadcast(&d->changed);
+	pthread_mutex_unlock(&d->lock);
+	if (first)
+		d->ended();
+}
+
 static void *decoder_thread(void *arg)
 {
 	struct beam_decoder *d = arg;
 	int rc;
 
-	do {
-		rc = run_job(d);
-	} while (!rc);
-	pthread_mutex_lock(&d->lock);
-	bool first = !d->code;
-
-	if (first)
-		d->code = rc;
-	pthread_cond_broadcast(&d->changed);
-	pthread_mutex_unlock(&d->lock);
-	if (first)
-		d->ended();
+	while (!(rc = run_job(d, -1, NULL)))
+		wait_for_main(d);
+	end(d, rc);
 	return NULL;
 }
 
@@ -283,6 +307,21 @@ static struct beam_load_batch *unlink_batch(struct beam_decoder *d, uint32_t num
 		return batch;
 	}
 	return NULL;
+}
+
+/* Another thread may take the job between the look and the receipt, and then the next one is run. */
+bool beam_decoder_help(struct beam_decoder *d, void (*breathe)(void))
+{
+	struct beam_load_job job;
+
+	if (recv(d->sock, &job, sizeof(job), MSG_DONTWAIT | MSG_PEEK) != sizeof(job) ||
+	    job.len_bytes > HELP_MAX)
+		return false;
+	int rc = run_job(d, 0, breathe);
+
+	if (rc && rc != -EAGAIN)
+		end(d, rc);
+	return !rc;
 }
 
 int beam_decoder_take(struct beam_decoder *d, uint32_t number, int timeout_ms,

@@ -7,6 +7,7 @@
 #ifndef BEAM_LOAD_DECODE_H
 #define BEAM_LOAD_DECODE_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "redis_api.h"
@@ -43,6 +44,10 @@ void beam_decoder_close(struct beam_decoder **decoder);
  * BEAM_E_FORMAT, BEAM_E_PROTO, -ENOMEM. */
 int beam_decoder_take(struct beam_decoder *decoder, uint32_t number, int timeout_ms,
 		      struct beam_load_batch **out);
+
+/* Decodes one chunk on this thread, if a job is waiting and the chunk is not too long, and calls
+ * `breathe` after each MB of values. Returns false if it did nothing. */
+bool beam_decoder_help(struct beam_decoder *decoder, void (*breathe)(void));
 
 /* Frees a batch and the strings still in it. `batch` may be NULL. */
 void beam_load_batch_free(struct beam_load_batch *batch);
