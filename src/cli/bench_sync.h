@@ -7,7 +7,7 @@
 
 #include "bench_rig.h"
 
-#define BEAM_SYNC_METHODS      13
+#define BEAM_SYNC_METHODS      14
 #define BEAM_SYNC_REPLICAS_MAX 8
 #define BEAM_SYNC_WHY_BYTES    200
 

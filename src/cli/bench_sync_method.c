@@ -34,6 +34,7 @@ const struct beam_sync_method beam_sync_methods[BEAM_SYNC_METHODS] = {
      .loader = "stock",
      .transport = "tcp",
      .retained = true},
+    {.name = "rdbeam-same-host", .kind = BEAM_SYNC_PULL, .loader = "module", .transport = "auto"},
     {.name = "rdbeam-verbs", .kind = BEAM_SYNC_PULL, .loader = "stock", .transport = "verbs"},
 };
 

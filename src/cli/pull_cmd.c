@@ -128,7 +128,8 @@ static const struct beam_option pull_options[] = {
      .offset = offsetof(struct pull_opts, transport),
      .choices = "auto|tcp|verbs",
      .help = "How the image is transferred. Default auto: verbs (RDMA) if both hosts have a device "
-	     "and a route, otherwise tcp."},
+	     "and a route, otherwise tcp, where a primary on this host and of this user (or pulled "
+	     "from by root) sends nothing and lends its memory for reading. With tcp it sends."},
     {.name = "--loader",
      .kind = BEAM_OPT_CHOICE,
      .offset = offsetof(struct pull_opts, loader),
@@ -306,10 +307,11 @@ static void print_text(const struct beam_pull_opts *pull, const struct beam_pull
 		put_stage("hand-over", result->handover_ms, 0);
 	}
 	put_stage("total", result->total_ms, result->image_bytes);
-	printf("%s: %s keys, %s in %s by %s%s%s, %s, cut %s:%" PRId64 "\n",
+	printf("%s: %s keys, %s in %s by %s%s%s%s, %s, cut %s:%" PRId64 "\n",
 	       handover_text(pull, result), beam_text_count(keys, result->keys),
 	       beam_text_bytes(bytes, result->image_bytes), beam_text_ms(time, result->total_ms),
-	       result->transport, result->loader[0] ? ", loader " : "", result->loader,
+	       result->transport, result->near_bytes ? " and the host's memory" : "",
+	       result->loader[0] ? ", loader " : "", result->loader,
 	       result->reused ? "image reused" : "image made for this pull", result->cut.replid,
 	       result->cut.offset);
 }
@@ -330,6 +332,7 @@ static void print_json(const struct beam_pull_result *result)
 	beam_json_u64(object, "relays_failed", result->relays_failed);
 	beam_json_u64(object, "keys", result->keys);
 	beam_json_u64(object, "image_bytes", result->image_bytes);
+	beam_json_u64(object, "same_host_bytes", result->near_bytes);
 	beam_json_u64(object, "segments", result->nsegments);
 	beam_json_u64(object, "reread_segments", result->reread_segments);
 	beam_json_u64(object, "stream_bytes", result->stream_bytes);
@@ -417,9 +420,11 @@ const struct beam_command beam_pull_command = {
 	"server holds is replaced only after the image is verified, unless --stream is given.\n\n"
 	"At the end it prints how long each stage took; with --json it prints one object with\n"
 	"the members generation, transport, loader, reused, relay, relays_failed, keys,\n"
-	"image_bytes, segments, reread_segments, stream_bytes, spilled_bytes, copy_ms,\n"
-	"ticket_ms, transfer_ms, load_ms, catchup_ms, handover_ms, total_ms, partial_resyncs,\n"
-	"full_resyncs, replid, offset, or with error and code.",
+	"image_bytes, same_host_bytes (copied from the primary's memory, not sent), segments,\n"
+	"reread_segments, stream_bytes, spilled_bytes, copy_ms, ticket_ms, transfer_ms, load_ms,\n"
+	"catchup_ms, handover_ms, total_ms, partial_resyncs, full_resyncs, replid, offset, or "
+	"with\n"
+	"error and code.",
     .examples = "rdbeam pull --from primary:6379 --to 127.0.0.1:6379\n"
 		"rdbeam pull --from primary:6379 --to-file /var/lib/redis/dump.rdb",
     .options = pull_options,

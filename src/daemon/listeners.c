@@ -136,6 +136,7 @@ static struct beam_server_opts options(struct daemon *d)
 					 .rate_limit = config->rate_limit,
 					 .stall_timeout_s = config->stall_timeout_s,
 					 .must_tls = config->must_tls,
+					 .lends = config->transport == BEAM_TRANSPORT_AUTO,
 					 .lost = lost};
 }
 

@@ -156,6 +156,7 @@ static int segment(void *ctx, struct beam_served *image, uint32_t index,
 	if (!gen->segments[index].slot)
 		return BEAM_E_STALE;
 	out->base = beam_region_at(d->region, gen->segments[index].slot);
+	out->file = beam_region_file(d->region, gen->segments[index].slot, &out->file_at);
 	out->len_bytes = gen->segments[index].len_bytes;
 	out->crc = gen->segments[index].crc;
 	return 0;

@@ -352,6 +352,14 @@ void *beam_region_at(const struct beam_region *r, uint32_t slot)
 	return extent->base + (uint64_t)BEAM_SLOT_PLACE(slot) * extent->segment_bytes;
 }
 
+int beam_region_file(const struct beam_region *r, uint32_t slot, uint64_t *at)
+{
+	const struct beam_extent *extent = &holder_of(r, slot)->extent;
+
+	*at = (uint64_t)BEAM_SLOT_PLACE(slot) * extent->segment_bytes;
+	return extent->fd;
+}
+
 uint32_t beam_region_free_slots(const struct beam_region *r)
 {
 	return r->nfree;

@@ -69,6 +69,8 @@ void beam_region_give(struct beam_region *region, uint32_t slot);
 
 /* Address of a slot's first byte in this process. It is segment_bytes long and aligned to 2 MiB. */
 void *beam_region_at(const struct beam_region *region, uint32_t slot);
+/* The memfd that a slot is in (owned by the region), and the slot's offset in it in bytes. */
+int beam_region_file(const struct beam_region *region, uint32_t slot, uint64_t *at);
 
 /* Number of free slots. */
 uint32_t beam_region_free_slots(const struct beam_region *region);

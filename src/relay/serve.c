@@ -146,7 +146,8 @@ static int segment(void *ctx, struct beam_served *image, uint32_t index,
 
 	(void)ctx;
 	if (!rc)
-		*out = (struct beam_serve_segment){found.base, found.len_bytes, found.crc};
+		*out = (struct beam_serve_segment){
+		    .base = found.base, .len_bytes = found.len_bytes, .crc = found.crc, .file = -1};
 	return rc;
 }
 

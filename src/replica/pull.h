@@ -97,6 +97,7 @@ struct beam_pull_result {
 	bool reused;    /* a retained image: no fork for this pull */
 	uint64_t keys;
 	uint64_t image_bytes;
+	uint64_t near_bytes; /* copied from the primary's memory on this host, by no network */
 	uint32_t nsegments;
 	uint64_t reread_segments;
 	/* The relay that the image came from, the last one if several; "": the primary itself. */

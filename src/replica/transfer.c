@@ -192,7 +192,8 @@ static int open_with(struct beam_pull *pull, const struct beam_reader_ops *ops, 
 					.port = pull->ticket.port,
 					.gen = pull->ticket.gen,
 					.connect_timeout_ms = connect_ms(pull),
-					.use_tls = by_tls(pull)};
+					.use_tls = by_tls(pull),
+					.near = !relayed && !asks_for(pull, "tcp")};
 	char *name = pull->result->transport;
 	size_t cap = sizeof(pull->result->transport);
 
@@ -378,6 +379,7 @@ static int read_once(struct beam_pull *pull)
 		rc = finish(pull, reader);
 		pull->to_blame = rc == BEAM_E_GONE;
 	}
+	pull->result->near_bytes += reader->near_bytes;
 	ops->close(&reader, pull->counts.bytes, beam_now_ms() - began_ms);
 	beam_fetch_detach(pull->fetch);
 	return rc;

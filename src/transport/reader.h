@@ -19,6 +19,8 @@ struct beam_reader {
 	/* When the last bytes arrived (beam_now_ms), for transports where some arrivals make no
 	 * event; else 0. */
 	uint64_t heard_ms;
+	/* Bytes copied from the server's memory on this host (near.h) instead of over a network. */
+	uint64_t near_bytes;
 };
 
 struct beam_reader_opts {
@@ -32,6 +34,7 @@ struct beam_reader_opts {
 	uint32_t depth;      /* reads in flight; 0: the transport's default */
 	int connect_timeout_ms;
 	bool use_tls; /* TCP only */
+	bool near;    /* TCP only: read the memory of a server on this host (near.h) */
 };
 
 enum beam_reader_event_type {

@@ -117,7 +117,7 @@ int reader_talk_take(struct reader_talk *talk, const struct beam_wire_message *m
 		return reader_talk_fail_proto(talk, "a message before WELCOME");
 	switch (m->type) {
 	case BEAM_WIRE_VOUCHED:
-		if (!talk->hello.flags)
+		if (!(talk->hello.flags & BEAM_HELLO_VOUCHED))
 			return reader_talk_fail_proto(talk, "a VOUCHED that was not asked for");
 		event->type = BEAM_READER_VOUCHED;
 		event->vouched = m->vouched;

@@ -20,6 +20,8 @@ struct beam_serve_segment {
 	const void *base;
 	uint32_t len_bytes;
 	uint64_t crc;
+	int file;         /* the memory file that `base` is in, for near readers; -1: none */
+	uint64_t file_at; /* offset of `base` in it */
 };
 
 /* What the daemon offers to every transport. */
@@ -78,6 +80,7 @@ struct beam_server_opts {
 	uint64_t rate_limit;
 	uint32_t stall_timeout_s;
 	bool must_tls; /* refuse pulls without TLS */
+	bool lends;    /* let readers on this host read the memory themselves (near.h) */
 	/* Called when the hardware behind the listeners is gone or has failed: the server should be
 	 * stopped (also allowed from within the call) and opened again. Called at most once, and
 	 * never by a transport without hardware of its own. */

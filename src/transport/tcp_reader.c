@@ -3,6 +3,8 @@
  * The reading end of a TCP session. Reads are answered in order, so the reads in flight form a
  * ring; the oldest one owns the next payload, which is received straight into its buffer. The same
  * receive call puts whatever follows that payload into a small buffer of our own.
+ *
+ * Segments that the server lends (near.h) are copied at once; the events say so later.
  */
 #include "reader_talk.h"
 
@@ -18,6 +20,7 @@
 #include "channel.h"
 #include "clock.h"
 #include "fault.h"
+#include "near.h"
 #include "rdbeam/error.h"
 #include "sockets.h"
 #include "tcp_connect.h"
@@ -27,6 +30,8 @@
 #define DEPTH_MAX     64 /* the server accepts no more */
 #define SILENCE_MS    30000
 #define IN_BYTES      8192
+#define NEAR_DEPTH    4    /* copies that wait to be reported */
+#define NEAR_TELL_MS  1000 /* how often the server is told how much was copied */
 
 struct flight {
 	uint8_t *buf;
@@ -45,6 +50,11 @@ struct tcp_reader {
 	struct flight flights[DEPTH_MAX]; /* ring */
 	bool in_payload;                  /* of the first flight */
 	uint32_t payload_done;
+
+	struct near_borrower near;
+	uint64_t copied[NEAR_DEPTH]; /* cookies of copies, to be reported */
+	uint32_t ncopied;
+	uint64_t near_told_ms, begun_ms;
 
 	size_t in_at, in_bytes;
 	uint8_t in[IN_BYTES];
@@ -140,11 +150,15 @@ static int reader_open(const struct beam_reader_opts *opts, char error_text[BEAM
 		return err;
 	}
 	r->base.ops = &beam_tcp_reader;
+	r->near.listener = r->near.sock = -1;
 	r->depth = opts->depth ? opts->depth : DEPTH_DEFAULT;
 	if (r->depth > DEPTH_MAX)
 		r->depth = DEPTH_MAX;
 	reader_talk_begin(&r->talk, opts);
-	r->base.heard_ms = beam_now_ms();
+	if (opts->near && near_is_host(r->channel.fd) &&
+	    near_borrower_open(&r->near, r->talk.hello.nonce))
+		r->talk.hello.flags |= BEAM_HELLO_NEAR;
+	r->base.heard_ms = r->begun_ms = r->near_told_ms = beam_now_ms();
 	put(r, &(struct beam_wire_message){.type = BEAM_WIRE_HELLO, .hello = r->talk.hello});
 	*out = &r->base;
 	return 0;
@@ -175,8 +189,13 @@ static int reader_read(struct beam_reader *reader, uint32_t index, uint32_t offs
 		return r->talk.failed;
 	if (!r->talk.welcomed || !len_bytes || len_bytes > r->talk.welcome.read_max)
 		return -EINVAL;
-	if (r->nflights == r->depth)
+	if (r->nflights == r->depth || r->ncopied == NEAR_DEPTH)
 		return -EAGAIN;
+	if (near_read(&r->near, index, offset, buf, len_bytes)) {
+		r->base.near_bytes = r->near.bytes;
+		r->copied[r->ncopied++] = cookie;
+		return 0;
+	}
 	if (!is_owed(r))
 		r->base.heard_ms = beam_now_ms();
 	struct flight *flight = &r->flights[(r->first + r->nflights++) % DEPTH_MAX];
@@ -242,6 +261,10 @@ static int take(struct tcp_reader *r, const struct beam_wire_message *m,
 {
 	if (r->talk.welcomed && m->type == BEAM_WIRE_DATA)
 		return take_data(r, &m->data);
+	if (r->talk.welcomed && m->type == BEAM_WIRE_LENT && r->near.listener >= 0) {
+		near_borrow(&r->near, &m->lent);
+		return 0;
+	}
 	return reader_talk_take(&r->talk, m, event);
 }
 
@@ -353,6 +376,27 @@ static int wait_bytes(struct tcp_reader *r, uint64_t deadline, int timeout_ms)
 	return err;
 }
 
+static void tell_near(struct tcp_reader *r)
+{
+	r->near_told_ms = beam_now_ms();
+	put(r, &(struct beam_wire_message){
+		   .type = BEAM_WIRE_PROGRESS,
+		   .done = {.bytes = r->near.bytes, .ms = r->near_told_ms - r->begun_ms}});
+}
+
+/* Reports a copy. What the server has sent comes first: it may have ended the session. */
+static bool take_copied(struct tcp_reader *r, struct beam_reader_event *event)
+{
+	if (!r->ncopied)
+		return false;
+	event->type = BEAM_READER_DONE;
+	event->cookie = r->copied[0];
+	memmove(r->copied, r->copied + 1, --r->ncopied * sizeof(r->copied[0]));
+	if (beam_now_ms() - r->near_told_ms >= NEAR_TELL_MS)
+		tell_near(r);
+	return true;
+}
+
 static int reader_next(struct beam_reader *reader, struct beam_reader_event *event, int timeout_ms)
 {
 	struct tcp_reader *r = of(reader);
@@ -373,6 +417,8 @@ static int reader_next(struct beam_reader *reader, struct beam_reader_event *eve
 		n = flush(r);
 		if (n)
 			return fail_socket(r, n);
+		if (take_copied(r, event))
+			return 1;
 		n = wait_bytes(r, deadline, timeout_ms);
 		if (n == -ETIMEDOUT && !r->talk.failed)
 			return 0;
@@ -392,10 +438,16 @@ static void reader_close(struct beam_reader **reader, uint64_t bytes, uint64_t m
 		return;
 	struct tcp_reader *r = of(*reader);
 
-	if (!r->talk.failed && r->talk.complete && !r->nflights && bytes >= r->talk.image_bytes)
+	bool done =
+	    !r->talk.failed && r->talk.complete && !r->nflights && bytes >= r->talk.image_bytes;
+
+	if (done && r->near.bytes)
+		tell_near(r);
+	if (done)
 		put(r, &(struct beam_wire_message){.type = BEAM_WIRE_DONE,
 						   .done = {.bytes = bytes, .ms = ms}});
 	channel_close(&r->channel);
+	near_borrower_close(&r->near);
 	explicit_bzero(r->talk.key, sizeof(r->talk.key));
 	free(r);
 	*reader = NULL;

@@ -30,9 +30,12 @@ static void take_hello(struct tcp_session *session, const struct beam_wire_hello
 
 	err = err ? err
 		  : server_talk_hello(session->server->images, hello, session->peer,
-				      BEAM_HELLO_VOUCHED, &session->image, &session->welcome, text);
+				      BEAM_HELLO_VOUCHED | BEAM_HELLO_NEAR, &session->image,
+				      &session->welcome, text);
 
 	session->vouched = hello->flags & BEAM_HELLO_VOUCHED;
+	session->wants_near = hello->flags & BEAM_HELLO_NEAR;
+	memcpy(session->nonce, hello->nonce, sizeof(session->nonce));
 	if (err)
 		tcp_session_end(session, BEAM_WIRE_REFUSED, err, text);
 	else
@@ -117,7 +120,26 @@ static void take_taken(struct tcp_session *session, uint32_t index)
 		broken(session, "TAKEN of a segment that it did not have to read");
 		return;
 	}
-	queue_request(session, (struct tcp_request){.type = BEAM_WIRE_TAKEN, .tag = index});
+	/* Near readers send many of these and no READs. */
+	if (!session->nrequests && !session->payload_bytes)
+		tcp_session_take(session, index);
+	else
+		queue_request(session, (struct tcp_request){.type = BEAM_WIRE_TAKEN, .tag = index});
+}
+
+/* The reader reports what it has copied from lent memory so far. A number that is less than before,
+ * or from a reader that got nothing, is not believed. */
+static void take_progress(struct tcp_session *session, uint64_t bytes)
+{
+	const struct beam_serve_images *images = session->server->images;
+
+	if (bytes < session->near_bytes || !session->lender.nfiles) {
+		broken(session, "PROGRESS that cannot be");
+		return;
+	}
+	session->sent_bytes += bytes - session->near_bytes;
+	images->sent(images->ctx, session->image, bytes - session->near_bytes);
+	session->near_bytes = bytes;
 }
 
 static void take_message(struct tcp_session *session, const struct beam_wire_message *message)
@@ -140,6 +162,9 @@ static void take_message(struct tcp_session *session, const struct beam_wire_mes
 		break;
 	case BEAM_WIRE_TAKEN:
 		take_taken(session, message->taken.index);
+		break;
+	case BEAM_WIRE_PROGRESS:
+		take_progress(session, message->done.bytes);
 		break;
 	case BEAM_WIRE_DONE:
 		tcp_session_cut(session, 0);

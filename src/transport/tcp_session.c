@@ -37,6 +37,7 @@ int tcp_session_start(struct tcp_server *server, int fd, const char *peer)
 	session->server = server;
 	session->channel.fd = fd;
 	session->state = SESSION_HELLO;
+	session->lender.sock = -1;
 	session->watched = EPOLLIN;
 	session->start_ms = session->active_ms = beam_now_ms();
 	snprintf(session->peer, sizeof(session->peer), "%s", peer);
@@ -68,6 +69,7 @@ static void detach(struct tcp_session *session, int code)
 	session->discover = false;
 	tcp_bucket_leave(session);
 	places_leave(&session->server->places, &session->place);
+	near_lender_close(&session->lender);
 	untold_free(&session->untold);
 	free(session->taken);
 	session->taken = NULL;
@@ -166,21 +168,33 @@ static int tell_vouched(struct tcp_session *session, uint32_t index)
 	return 1;
 }
 
-/* A VOUCHED followed by a SEALED or COMPLETE needs no more than the room that has_room checks. */
-static_assert(3 * BEAM_WIRE_HEAD_BYTES + sizeof(struct beam_wire_vouched) +
-		      sizeof(struct beam_wire_complete) <=
+/* A VOUCHED and a LENT followed by a SEALED or COMPLETE need no more than the room that has_room
+ * checks. */
+static_assert(4 * BEAM_WIRE_HEAD_BYTES + sizeof(struct beam_wire_vouched) +
+		      sizeof(struct beam_wire_lent) + sizeof(struct beam_wire_complete) <=
 		  BEAM_WIRE_MESSAGE_MAX,
-	      "both fit");
+	      "all fit");
+
+static void tell_lent(struct tcp_session *session, uint32_t index,
+		      const struct beam_serve_segment *segment)
+{
+	struct beam_wire_message message = {.type = BEAM_WIRE_LENT};
+
+	if (session->server->lends && near_lend(&session->lender, index, segment, &message.lent))
+		put(session, &message);
+}
 
 static int tell_sealed(void *arg, uint32_t index, const struct beam_serve_segment *segment)
 {
 	int told = tell_vouched(arg, index);
 
-	if (told > 0)
-		put(arg, &(struct beam_wire_message){.type = BEAM_WIRE_SEALED,
-						     .sealed = {.index = index,
-								.len_bytes = segment->len_bytes,
-								.crc = segment->crc}});
+	if (told <= 0)
+		return told;
+	tell_lent(arg, index, segment);
+	put(arg,
+	    &(struct beam_wire_message){
+		.type = BEAM_WIRE_SEALED,
+		.sealed = {.index = index, .len_bytes = segment->len_bytes, .crc = segment->crc}});
 	return told;
 }
 
@@ -222,9 +236,7 @@ bool tcp_session_has_taken(const struct tcp_session *session, uint32_t index)
 	return index / 64 < session->taken_words && session->taken[index / 64] >> (index % 64) & 1;
 }
 
-/* Everything requested of the segment before is with the kernel: its memory will not be read
- * again. */
-static void mark_taken(struct tcp_session *session, uint32_t index)
+void tcp_session_take(struct tcp_session *session, uint32_t index)
 {
 	const struct beam_serve_images *images = session->server->images;
 	uint32_t words = index / 64 + 1;
@@ -270,7 +282,7 @@ static void answer(struct tcp_session *session)
 		session->first_request = (session->first_request + 1) % TCP_REQUESTS_MAX;
 		session->nrequests--;
 		if (request.type == BEAM_WIRE_TAKEN)
-			mark_taken(session, request.tag);
+			tcp_session_take(session, request.tag);
 		else
 			put_answer(session, &request);
 	}
@@ -396,6 +408,8 @@ void tcp_session_serve(struct tcp_session *session)
 	}
 	put(session,
 	    &(struct beam_wire_message){.type = BEAM_WIRE_WELCOME, .welcome = session->welcome});
+	if (session->wants_near && session->server->lends)
+		near_lender_open(&session->lender, session->channel.fd, session->nonce);
 	tcp_session_send(session);
 }
 

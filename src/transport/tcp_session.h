@@ -13,6 +13,7 @@
 #include <stdint.h>
 
 #include "channel.h"
+#include "near.h"
 #include "places.h"
 #include "untold.h"
 
@@ -52,6 +53,12 @@ struct tcp_session {
 	/* Since when the socket has not taken any pending output; 0: it takes it. */
 	uint64_t stalled_ms;
 	uint64_t sent_bytes;
+
+	/* What the reader copies itself; it reports how much. */
+	struct near_lender lender;
+	bool wants_near;
+	uint8_t nonce[BEAM_NONCE_BYTES]; /* of HELLO */
+	uint64_t near_bytes;
 
 	struct beam_served *image; /* one reference, while WAITING and SERVED */
 	struct beam_wire_welcome welcome;
@@ -108,7 +115,7 @@ struct tcp_server {
 	const struct beam_serve_images *images;
 	struct places places;
 	uint64_t stall_ms;
-	bool must_tls;
+	bool must_tls, lends;
 	struct tcp_listener listeners[TCP_LISTENERS];
 	uint32_t nlisteners;
 	/* Out of fds: nothing is accepted until the next tick. */
@@ -134,6 +141,9 @@ void tcp_session_send(struct tcp_session *session);
  * socket stays open for a moment so that the peer can read the reason. */
 void tcp_session_end(struct tcp_session *session, enum beam_wire_type type, int code,
 		     const char *text);
+/* The reader is done with the segment, and everything that it requested before is with the kernel:
+ * its memory will not be read again. */
+void tcp_session_take(struct tcp_session *session, uint32_t index);
 /* True when the reader has said that it is done with the segment. */
 bool tcp_session_has_taken(const struct tcp_session *session, uint32_t index);
 /* Ends the session at once. `code` 0: the reader was done. */

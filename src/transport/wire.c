@@ -46,6 +46,8 @@ static uint32_t body_bytes(uint32_t type)
 		return 24;
 	case BEAM_WIRE_VOUCHED:
 		return 8 + BEAM_DIGEST_BYTES + BEAM_SIGNATURE_BYTES;
+	case BEAM_WIRE_LENT:
+		return 32;
 	case BEAM_WIRE_DATA:
 	case BEAM_WIRE_WAITING:
 		return 8;
@@ -237,6 +239,13 @@ size_t beam_wire_encode(const struct beam_wire_message *message, uint8_t *out)
 		put_bytes(&at, message->vouched.digest, BEAM_DIGEST_BYTES);
 		put_bytes(&at, message->vouched.signature, BEAM_SIGNATURE_BYTES);
 		break;
+	case BEAM_WIRE_LENT:
+		put32(&at, message->lent.index);
+		put32(&at, message->lent.len_bytes);
+		put64(&at, message->lent.at);
+		put64(&at, message->lent.dev);
+		put64(&at, message->lent.ino);
+		break;
 	}
 	return (size_t)(at - out);
 }
@@ -301,6 +310,13 @@ static int get_body(const uint8_t **at, struct beam_wire_message *out)
 		get_bytes(at, out->vouched.digest, BEAM_DIGEST_BYTES);
 		get_bytes(at, out->vouched.signature, BEAM_SIGNATURE_BYTES);
 		return out->vouched.pad ? BEAM_E_PROTO : 0;
+	case BEAM_WIRE_LENT:
+		out->lent.index = get32(at);
+		out->lent.len_bytes = get32(at);
+		out->lent.at = get64(at);
+		out->lent.dev = get64(at);
+		out->lent.ino = get64(at);
+		return 0;
 	}
 	return BEAM_E_PROTO;
 }

@@ -10,6 +10,8 @@
  *             <---  PLACED    index, rkey, address: before its SEALED; verbs only
  *             <---  VOUCHED   index, digest, signature: before its SEALED, if HELLO requested
  *                             it; TCP only
+ *             <---  LENT      index, file, offset: before its SEALED, where the reader may read
+ *                             the segment's memory itself (near.h); TCP only
  *             <---  COMPLETE  total, bytes, crc: once, when the image is complete
  *   READ      index, offset, len, tag  --->   TCP only; over verbs the reader READs by itself
  *             <---  DATA      tag, len, then len bytes: in the order of the READs; TCP only
@@ -18,8 +20,9 @@
  *   TAKEN     index                    --->   the reader has checked the segment and will not
  *                                             read it again: its memory may be reused for a
  *                                             later segment
- *   PROGRESS  bytes read, ms           --->   every 20 seconds; verbs only, where the server
- *                                             does not see the READs
+ *   PROGRESS  bytes read, ms           --->   where the server does not see the reads: over
+ *                                             verbs every 20 seconds; of LENT segments every
+ *                                             second, and before DONE
  *   DONE      bytes read, ms           --->   the reader has everything; the server closes
  *
  * At any time the server may send STALE (the generation was revoked) or FAILED (text), and close.
@@ -67,6 +70,7 @@ enum beam_wire_type {
 	BEAM_WIRE_PROGRESS,
 	BEAM_WIRE_TAKEN,
 	BEAM_WIRE_VOUCHED,
+	BEAM_WIRE_LENT,
 };
 
 /* Every message: type (u16), flags (u16, 0), body length (u32), body. */
@@ -75,6 +79,7 @@ enum beam_wire_type {
 #define BEAM_WIRE_READ_MAX   (4u << 20) /* most bytes of one READ */
 
 #define BEAM_HELLO_VOUCHED 1 /* each segment must be signed (vouch.h) */
+#define BEAM_HELLO_NEAR    2 /* the reader takes memory of this host (near.h) */
 
 /* A body of 56 bytes, which is as much as rdma_cm's private data can carry. */
 struct beam_wire_hello {
@@ -139,6 +144,14 @@ struct beam_wire_placed {
 	uint64_t address;
 };
 
+/* Where a segment is in a file that the reader got (near.h). */
+struct beam_wire_lent {
+	uint32_t index;
+	uint32_t len_bytes;
+	uint64_t at; /* offset in bytes */
+	uint64_t dev, ino;
+};
+
 /* The primary's signature of a segment, or (BEAM_VOUCH_IMAGE, before COMPLETE) of the image. */
 struct beam_wire_vouched {
 	uint32_t index;
@@ -176,6 +189,7 @@ struct beam_wire_message {
 		struct beam_wire_placed placed;
 		struct beam_wire_taken taken;
 		struct beam_wire_vouched vouched;
+		struct beam_wire_lent lent;
 	};
 };
 

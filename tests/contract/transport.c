@@ -27,11 +27,14 @@ static const struct transport {
 	/* The reader takes whatever it has keys for: the device refuses, before the server knows
 	 * anything, and a session that is cut is not told the reason. */
 	bool one_sided;
-} transports[] = {{&beam_tcp_server, &beam_tcp_reader, "tcp", false, false},
-		  {&beam_tcp_server, &beam_tcp_reader, "tls", true, false}};
+	bool near; /* the reader copies from the server's memory */
+} transports[] = {{&beam_tcp_server, &beam_tcp_reader, "tcp", false, false, false},
+		  {&beam_tcp_server, &beam_tcp_reader, "tls", true, false, false},
+		  {&beam_tcp_server, &beam_tcp_reader, "near", false, false, true},
+		  {&beam_tcp_server, &beam_tcp_reader, "near, tls", true, false, true}};
 #if RDBEAM_HAVE_VERBS
-static const struct transport verbs = {&beam_verbs_server, &beam_verbs_reader, "verbs", false,
-				       true};
+static const struct transport verbs = {
+    &beam_verbs_server, &beam_verbs_reader, "verbs", false, true, false};
 #endif
 
 static const struct transport *transport; /* of this run of the suite */
@@ -43,6 +46,7 @@ static struct beam_reader_opts ticket_for(struct fixture *f)
 	struct beam_reader_opts opts = fixture_ticket(f);
 
 	opts.use_tls = transport->by_tls;
+	opts.near = transport->near;
 	return opts;
 }
 
@@ -237,6 +241,7 @@ static void reads_whole_image(void **state)
 	pull_whole(&p);
 	assert_int_equal(transport->reader->check(p.reader), 0);
 	expect_event(p.reader, BEAM_READER_VALID, &event);
+	assert_int_equal(p.reader->near_bytes, transport->near ? p.bytes : 0);
 	puller_close(&p);
 	assert_int_equal(fixture_wait_ended(&f, 1), 0);
 	assert_int_equal(f.sent_bytes, fixture_image_bytes(&f));
@@ -555,8 +560,8 @@ static void drops_reader_that_takes_no_bytes(void **state)
 	uint8_t *buf;
 
 	(void)state;
-	if (transport->one_sided)
-		skip(); /* the device reads them */
+	if (transport->one_sided || transport->near)
+		skip(); /* the device or the reader itself reads them */
 	buf = malloc(SEGMENT_BYTES);
 	assert_non_null(buf);
 	fixture_open(&f, transport->server, 2, &limits);
@@ -589,6 +594,8 @@ static void drops_silent_reader(void **state)
 	(void)state;
 	if (transport->one_sided)
 		skip(); /* silence is allowed for longer than a test may take */
+	if (transport->near)
+		skip(); /* as in the row before */
 	fixture_open(&f, transport->server, 2, &limits);
 	struct beam_reader_opts opts = ticket_for(&f);
 	struct beam_reader *reader = open_reader(&opts);

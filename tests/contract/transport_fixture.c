@@ -12,6 +12,7 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
@@ -107,7 +108,9 @@ static int segment(void *ctx, struct beam_served *image, uint32_t index,
 		return -ERANGE;
 	if (!image->sealed[index])
 		return -EAGAIN;
-	out->base = image->bytes + (image->shared_segment ? 0 : (size_t)index * SEGMENT_BYTES);
+	out->file = image->file;
+	out->file_at = image->shared_segment ? 0 : (uint64_t)index * SEGMENT_BYTES;
+	out->base = image->bytes + out->file_at;
 	out->len_bytes = fixture_segment_bytes(f, index);
 	out->crc = index;
 	return 0;
@@ -234,17 +237,25 @@ static uint32_t free_port(void)
 	return ntohs(addr.sin_port);
 }
 
+static size_t memory_bytes(const struct beam_served *image)
+{
+	return (size_t)(image->shared_segment ? 1 : image->nsegments) * SEGMENT_BYTES;
+}
+
 static void fill_image(struct beam_served *image, uint32_t nsegments)
 {
 	image->shared_segment = nsegments > 64;
 	image->gen = (struct beam_gen){.nonce = 0x1122334455667788, .counter = 3};
 	image->nsegments = nsegments;
 	image->last_bytes = 1000;
-	size_t bytes = (size_t)(image->shared_segment ? 1 : nsegments) * SEGMENT_BYTES;
+	size_t bytes = memory_bytes(image);
 
-	image->bytes = malloc(bytes);
+	image->file = memfd_create("image", MFD_CLOEXEC);
+	assert_true(image->file >= 0);
+	assert_int_equal(ftruncate(image->file, (off_t)bytes), 0);
+	image->bytes = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, image->file, 0);
 	image->sealed = calloc(nsegments, sizeof(*image->sealed));
-	assert_non_null(image->bytes);
+	assert_ptr_not_equal(image->bytes, MAP_FAILED);
 	assert_non_null(image->sealed);
 	for (size_t i = 0; i < bytes; i++)
 		image->bytes[i] = image_byte(i);
@@ -278,6 +289,7 @@ void fixture_open(struct fixture *f, const struct beam_server_ops *ops, uint32_t
 	f->opts = (struct beam_server_opts){.max_pulls = 16, .stall_timeout_s = 60};
 	if (limits)
 		f->opts = *limits;
+	f->opts.lends = true;
 	assert_int_equal(beam_loop_open(&f->opts.loop), 0);
 	f->opts.images = &f->images;
 	f->opts.nbind = 1;
@@ -390,7 +402,8 @@ void fixture_close(struct fixture *f)
 	beam_watch_remove(&f->watch);
 	beam_loop_close(&f->opts.loop);
 	close(f->wakeup);
-	free(f->image.bytes);
+	munmap(f->image.bytes, memory_bytes(&f->image));
+	close(f->image.file);
 	free(f->image.sealed);
 	pthread_cond_destroy(&f->changed);
 	pthread_mutex_destroy(&f->lock);

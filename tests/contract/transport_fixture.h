@@ -26,7 +26,8 @@ struct beam_served {
 	struct beam_gen gen;
 	uint32_t nsegments;
 	uint32_t last_bytes; /* of the last segment */
-	uint8_t *bytes;
+	uint8_t *bytes; /* of `file` */
+	int file;
 	bool shared_segment; /* all segments share one buffer, for images with many */
 	bool *sealed;
 	uint32_t claimed;

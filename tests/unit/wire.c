@@ -52,6 +52,12 @@ static const struct beam_wire_message samples[] = {
      .vouched = {.index = 0x01020304,
 		 .digest = {0x11, [BEAM_DIGEST_BYTES - 1] = 0x22},
 		 .signature = {0x33, [BEAM_SIGNATURE_BYTES - 1] = 0x44}}},
+    {.type = BEAM_WIRE_LENT,
+     .lent = {.index = 0x01020304,
+	      .len_bytes = 0x05060708,
+	      .at = 0x1112131415161718,
+	      .dev = 0x2122232425262728,
+	      .ino = 0x3132333435363738}},
 };
 #define NSAMPLES (sizeof(samples) / sizeof(samples[0]))
 
@@ -131,7 +137,7 @@ static void a_bad_head_is_known_from_the_head_alone(void **state)
 	for (size_t i = 0; i < NSAMPLES; i++) {
 		assert_int_equal(decode_changed(i, 0, 0, 8), BEAM_E_PROTO); /* type 0 */
 		/* after the last type */
-		assert_int_equal(decode_changed(i, 0, BEAM_WIRE_VOUCHED + 1, 8), BEAM_E_PROTO);
+		assert_int_equal(decode_changed(i, 0, BEAM_WIRE_LENT + 1, 8), BEAM_E_PROTO);
 		assert_int_equal(decode_changed(i, 1, 1, 8), BEAM_E_PROTO); /* type 256 + n */
 		assert_int_equal(decode_changed(i, 2, 1, 8), BEAM_E_PROTO); /* flags */
 		assert_int_equal(decode_changed(i, 3, 128, 8), BEAM_E_PROTO);
