@@ -117,6 +117,7 @@ bool near_lend(struct near_lender *lender, uint32_t index, const struct beam_ser
 		lender->files[lender->nfiles++] =
 		    (struct near_file){.dev = packet.dev, .ino = packet.ino, .fd = -1};
 	}
+	lender->has_lent = true;
 	*lent = (struct beam_wire_lent){.index = index,
 					.len_bytes = segment->len_bytes,
 					.at = segment->file_at,

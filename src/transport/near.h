@@ -38,7 +38,8 @@ bool near_is_host(int sock);
 /* ---- the server's half ---------------------------------------------------------------------- */
 
 struct near_lender {
-	int sock; /* -1: this reader gets everything by TCP */
+	int sock;      /* -1: this reader gets everything (else) by TCP */
+	bool has_lent; /* so it may report what it has copied; never cleared */
 	uint32_t nfiles;
 	struct near_file files[NEAR_FILES_MAX];
 };

@@ -133,7 +133,7 @@ static void take_progress(struct tcp_session *session, uint64_t bytes)
 {
 	const struct beam_serve_images *images = session->server->images;
 
-	if (bytes < session->near_bytes || !session->lender.nfiles) {
+	if (bytes < session->near_bytes || !session->lender.has_lent) {
 		broken(session, "PROGRESS that cannot be");
 		return;
 	}

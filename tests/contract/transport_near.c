@@ -25,41 +25,37 @@
 
 /* ---- whole images --------------------------------------------------------------------------- */
 
-/* Reads an image and compares it. Returns how many of its bytes came from lent memory. */
-static uint64_t pull(struct fixture *f, const struct beam_reader_opts *opts)
+static struct beam_reader *begin(const struct beam_reader_opts *opts)
 {
 	struct beam_reader *reader;
+	struct beam_reader_event event;
 	char error_text[BEAM_TEXT_BYTES];
-	uint8_t *buf = malloc(SEGMENT_BYTES);
-	uint64_t bytes = 0;
-	bool complete = false;
 
-	assert_non_null(buf);
 	assert_int_equal(beam_tcp_reader.open(opts, error_text, &reader), 0);
-	while (!complete || bytes < fixture_image_bytes(f)) {
-		struct beam_reader_event event;
+	assert_int_equal(beam_tcp_reader.next(reader, &event, PATIENCE_MS), 1);
+	assert_int_equal(event.type, BEAM_READER_WELCOME);
+	return reader;
+}
 
+/* Reads the segment that is announced next and compares it. Returns its length. */
+static uint32_t read_segment(struct beam_reader *reader)
+{
+	static uint8_t buf[SEGMENT_BYTES];
+	struct beam_reader_event event;
+
+	assert_int_equal(beam_tcp_reader.next(reader, &event, PATIENCE_MS), 1);
+	assert_int_equal(event.type, BEAM_READER_SEALED);
+	uint32_t index = event.sealed.index, len = event.sealed.len_bytes;
+
+	assert_int_equal(beam_tcp_reader.read(reader, index, 0, buf, len, index), 0);
+	do
 		assert_int_equal(beam_tcp_reader.next(reader, &event, PATIENCE_MS), 1);
-		complete |= event.type == BEAM_READER_COMPLETE;
-		if (event.type != BEAM_READER_SEALED)
-			continue;
-		uint32_t index = event.sealed.index, len = event.sealed.len_bytes;
-
-		assert_int_equal(beam_tcp_reader.read(reader, index, 0, buf, len, index), 0);
-		do {
-			assert_int_equal(beam_tcp_reader.next(reader, &event, PATIENCE_MS), 1);
-			complete |= event.type == BEAM_READER_COMPLETE;
-			assert_true(event.type != BEAM_READER_SEALED);
-		} while (event.type != BEAM_READER_DONE);
-		for (uint32_t i = 0; i < len; i++)
-			assert_int_equal(buf[i], image_byte((uint64_t)index * SEGMENT_BYTES + i));
-		bytes += len;
-	}
-	uint64_t near_bytes = reader->near_bytes;
-
-	beam_tcp_reader.close(&reader, bytes, 1);
-	free(buf);
-	return near_bytes;
+	while (event.type == BEAM_READER_COMPLETE);
+	assert_int_equal(event.type, BEAM_READER_DONE);
+	for (uint32_t i = 0; i < len; i++)
+		if (buf[i] != image_byte((uint64_t)index * SEGMENT_BYTES + i))
+			fail_msg("byte %u of segment %u differs", i, index);
+	return len;
 }
 
 static struct beam_reader_opts near_ticket(struct fixture *f)
@@ -68,6 +64,17 @@ static struct beam_reader_opts near_ticket(struct fixture *f)
 
 	opts.near = true;
 	return opts;
+}
+
+/* Reads an image of one segment. Returns how many of its bytes came from lent memory. */
+static uint64_t pull(const struct beam_reader_opts *opts)
+{
+	struct beam_reader *reader = begin(opts);
+	uint32_t bytes = read_segment(reader);
+	uint64_t near_bytes = reader->near_bytes;
+
+	beam_tcp_reader.close(&reader, bytes, 1);
+	return near_bytes;
 }
 
 static void one_segment(struct fixture *f)
@@ -84,7 +91,7 @@ static void the_bytes_are_counted_where_they_are_copied(void **state)
 	one_segment(&f);
 	struct beam_reader_opts opts = near_ticket(&f);
 
-	assert_int_equal(pull(&f, &opts), fixture_image_bytes(&f));
+	assert_int_equal(pull(&opts), fixture_image_bytes(&f));
 	assert_int_equal(fixture_wait_ended(&f, 1), 0);
 	assert_int_equal(f.sent_bytes, fixture_image_bytes(&f));
 	fixture_close(&f);
@@ -116,9 +123,43 @@ static void a_server_that_does_not_lend_sends(void **state)
 		fixture_run(&f, ways[i], NULL);
 		struct beam_reader_opts opts = near_ticket(&f);
 
-		assert_int_equal(pull(&f, &opts), 0);
+		assert_int_equal(pull(&opts), 0);
 		fixture_close(&f);
 	}
+}
+
+/* A socket cannot be opened a second time, so it cannot be sent for reading. */
+static void use_socket(struct fixture *f, void *arg)
+{
+	f->image.file = *(int *)arg;
+}
+
+/* What the reader has copied counts also when the rest cannot be lent. */
+static void the_rest_is_sent_when_lending_fails(void **state)
+{
+	struct fixture f;
+	int file, sock = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	(void)state;
+	assert_true(sock >= 0);
+	fixture_open(&f, &beam_tcp_server, 2, NULL);
+	fixture_seal(&f, 0);
+	file = f.image.file;
+	struct beam_reader_opts opts = near_ticket(&f);
+	struct beam_reader *reader = begin(&opts);
+
+	assert_int_equal(read_segment(reader), SEGMENT_BYTES);
+	fixture_run(&f, use_socket, &sock);
+	fixture_seal(&f, 1);
+	fixture_complete(&f);
+	assert_int_equal(read_segment(reader), f.image.last_bytes);
+	assert_int_equal(reader->near_bytes, SEGMENT_BYTES);
+	beam_tcp_reader.close(&reader, fixture_image_bytes(&f), 1);
+	assert_int_equal(fixture_wait_ended(&f, 1), 0);
+	assert_int_equal(f.sent_bytes, fixture_image_bytes(&f));
+	f.image.file = file;
+	fixture_close(&f);
+	close(sock);
 }
 
 /* The files hold other images as well. Who may look at them is decided by the user. */
@@ -134,7 +175,7 @@ static void another_user_gets_the_bytes_only(void **state)
 	pid_t pid = fork();
 
 	if (pid == 0) {
-		bool ours = !setresuid(65534, 65534, 65534) && pull(&f, &opts) == 0;
+		bool ours = !setresuid(65534, 65534, 65534) && pull(&opts) == 0;
 
 		_exit(ours ? 0 : 1);
 	}
@@ -383,6 +424,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(the_bytes_are_counted_where_they_are_copied),
 	    cmocka_unit_test(a_server_that_does_not_lend_sends),
+	    cmocka_unit_test(the_rest_is_sent_when_lending_fails),
 	    cmocka_unit_test(another_user_gets_the_bytes_only),
 	    cmocka_unit_test(segments_are_where_lent_says),
 	    cmocka_unit_test(lent_memory_cannot_be_written),
