@@ -17,6 +17,7 @@
 
 #include "clock.h"
 #include "fault.h"
+#include "load_heap.h"
 #include "load_share.h"
 #include "pages.h"
 #include "rdbeam/error.h"
@@ -58,7 +59,8 @@ void beam_load_batch_free(struct beam_load_batch *batch)
 
 /* ---- threads -------------------------------------------------------------------------------- */
 
-static int fill(const struct beam_item *item, struct beam_load_item *out)
+static int fill(const struct beam_item *item, struct beam_load_heap *heap,
+		struct beam_load_item *out)
 {
 	size_t pos = 0;
 	uint64_t len;
@@ -77,7 +79,15 @@ static int fill(const struct beam_item *item, struct beam_load_item *out)
 	out->key = RedisModule_CreateString(
 	    NULL, item->key ? (const char *)item->key : item->key_text, item->key_bytes);
 	out->value = RedisModule_CreateString(NULL, (const char *)item->value + pos, (size_t)len);
-	return out->key && out->value ? 0 : -ENOMEM;
+	if (!out->key || !out->value)
+		return -ENOMEM;
+	if (heap) {
+		size_t value_bytes;
+		const char *value = RedisModule_StringPtrLen(out->value, &value_bytes);
+
+		beam_load_heap_used(heap, value, value_bytes);
+	}
+	return 0;
 }
 
 /* `breathe` is NULL on a thread that nobody waits for. */
@@ -85,10 +95,12 @@ static int decode(const struct beam_chunk *chunk, void (*breathe)(void),
 		  struct beam_load_batch *batch)
 {
 	struct beam_chunk_cursor cursor = {0};
+	struct beam_load_heap heap;
 	struct beam_item item;
 	size_t bytes = 0;
 	int rc;
 
+	beam_load_heap_begin(&heap);
 	while ((rc = beam_chunk_next(chunk, &cursor, &item)) == 1) {
 		if (!beam_load_takes(&item))
 			continue;
@@ -100,7 +112,7 @@ static int decode(const struct beam_chunk *chunk, void (*breathe)(void),
 		struct beam_load_item *out = &batch->items[batch->nitems++];
 
 		memset(out, 0, sizeof(*out));
-		rc = fill(&item, out);
+		rc = fill(&item, &heap, out);
 		if (rc)
 			return rc;
 	}

@@ -42,6 +42,12 @@ static RedisModuleString *make(RedisModuleCtx *ctx, const char *bytes, size_t le
 	return s;
 }
 
+static const char *bytes_of(const RedisModuleString *s, size_t *len_bytes)
+{
+	*len_bytes = s->len_bytes;
+	return s->bytes;
+}
+
 static void let_go(RedisModuleCtx *ctx, RedisModuleString *s)
 {
 	(void)ctx;
@@ -85,6 +91,7 @@ static void rig_open(struct rig *rig)
 
 	RedisModule_CreateString = make;
 	RedisModule_FreeString = let_go;
+	RedisModule_StringPtrLen = bytes_of;
 	*rig = (struct rig){.file = memfd_create("chunks", MFD_CLOEXEC)};
 	assert_int_equal(ftruncate(rig->file, MEMORY_BYTES), 0);
 	uint8_t *base = mmap(NULL, CHUNK_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED, rig->file, 0);
