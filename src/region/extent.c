@@ -304,3 +304,15 @@ void beam_extent_free(struct beam_extent *extent)
 	extent->base = NULL;
 	beam_close(&extent->fd);
 }
+
+void beam_extent_drop(struct beam_extent *extent)
+{
+	if (extent->base)
+		munmap(extent->base, extent->bytes);
+	extent->base = NULL;
+	if (fallocate(extent->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0,
+		      (off_t)extent->bytes))
+		beam_log(BEAM_LOG_DEBUG, "extent of %" PRIu64 " bytes not emptied: %s",
+			 extent->bytes, strerror(errno));
+	beam_close(&extent->fd);
+}

@@ -38,9 +38,13 @@ int beam_extent_make_hugetlb(uint64_t bytes, uint32_t segment_bytes, const atomi
 int beam_extent_make_shmem(uint64_t bytes, uint32_t segment_bytes, int thp, const atomic_bool *stop,
 			   struct beam_extent *out);
 
-/* Unmaps the extent and closes its fd. The memory is freed when no other process maps it any
- * more. */
+/* Unmaps the extent and closes its fd. The memory is freed when no other process maps it or has its
+ * file open any more. */
 void beam_extent_free(struct beam_extent *extent);
+
+/* The same for an extent that nobody uses any more: the memory is freed at once. A puller on this
+ * host, for one, has the file open until it ends, and might be stopped. */
+void beam_extent_drop(struct beam_extent *extent);
 
 /* Maps fd[0..bytes) shared and writable, at a 2 MiB boundary, and excludes it from core dumps. 0 or
  * -errno. */

@@ -242,7 +242,7 @@ static void bury_once(struct beam_region *r)
 	r->nburying++;
 	pthread_mutex_unlock(&r->lock);
 	(void)BEAM_FAULT("region.bury");
-	beam_extent_free(&holder->extent);
+	beam_extent_drop(&holder->extent);
 	free(holder);
 	pthread_mutex_lock(&r->lock);
 	r->nburying--;

@@ -225,6 +225,29 @@ static void trimmed_memory_counts_no_more(void **state)
 	beam_region_close(&region);
 }
 
+/* A pull on this host has opened it, and may be stopped. */
+static void trimmed_memory_is_freed_whoever_has_its_file(void **state)
+{
+	(void)state;
+	struct beam_region *region = open_region(64 * MIB, SEGMENT);
+	struct stat st;
+	void *base;
+	uint64_t bytes;
+	int fd;
+
+	assert_int_equal(grow(region, 32), 0);
+	assert_true(beam_region_extent(region, 0, &fd, &base, &bytes));
+	fd = dup(fd);
+	assert_int_equal(fstat(fd, &st), 0);
+	assert_true(st.st_blocks > 0);
+	beam_region_trim(region);
+	assert_int_equal(grow(region, 32), 0); /* so it is gone */
+	assert_int_equal(fstat(fd, &st), 0);
+	assert_int_equal(st.st_blocks, 0);
+	close(fd);
+	beam_region_close(&region);
+}
+
 static void segment_size_changes_when_empty(void **state)
 {
 	(void)state;
@@ -410,6 +433,7 @@ int main(void)
 	    cmocka_unit_test(memory_is_resident_and_sealed),
 	    cmocka_unit_test(trim_keeps_what_is_held),
 	    cmocka_unit_test(trimmed_memory_counts_no_more),
+	    cmocka_unit_test(trimmed_memory_is_freed_whoever_has_its_file),
 	    cmocka_unit_test(segment_size_changes_when_empty),
 	    cmocka_unit_test(largest_segments_fit_an_extent),
 	    cmocka_unit_test(close_stops_a_growth),
