@@ -137,12 +137,25 @@ static const char *refusal(void)
 	return NULL;
 }
 
+/* A context that is made outside of a load yields only after busy-reply-threshold (5 s): a server
+ * that was just started would serve nobody until then. */
+static void renew_context(void)
+{
+	RedisModuleCtx *fresh = RedisModule_GetDetachedThreadSafeContext(load.ctx);
+
+	if (!fresh)
+		return;
+	RedisModule_FreeThreadSafeContext(load.ctx);
+	load.ctx = fresh;
+}
+
 static int begin(void)
 {
 	const char *why = refusal();
 
 	if (why)
 		return beam_load_link_say(BEAM_LOAD_REFUSED, why);
+	renew_context();
 	load.begun = true;
 	load.inserted = 0;
 	beam_load_value_begin(beam_config.fast_path);
