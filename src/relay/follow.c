@@ -116,6 +116,20 @@ static int count_past(struct dirent **names, int n, const char *pulled)
 	return n;
 }
 
+/* Puts the file just pulled behind the others of its second: rdbeamd may have been restarted in
+ * between, and then its counter is lower than theirs. */
+static void put_last(struct dirent **names, int n, const char *pulled)
+{
+	for (int i = 0; i + 1 < n; i++) {
+		struct dirent *name = names[i];
+
+		if (strcmp(name->d_name + strlen(NAME_PREFIX), pulled) != 0)
+			continue;
+		names[i] = names[i + 1];
+		names[i + 1] = name;
+	}
+}
+
 /* Files with a time in the future were written before the clock was set back, so they are older
  * than all others. If they counted as the newest, the file just written would be the first to be
  * removed. */
@@ -126,6 +140,7 @@ static void remove_oldest(const struct follower *f, const char *path)
 	int n = list(f, &names), past = n > 0 ? count_past(names, n, pulled) : 0;
 	int too_many = n - (int)f->opts->keep;
 
+	put_last(names, past, pulled);
 	for (int i = 0; i < too_many; i++) {
 		const char *name = names[(past + i) % n]->d_name;
 
@@ -211,8 +226,10 @@ static int run(const struct follower *f, char *error)
 			rc = pull_files(f, redis, &served);
 			snprintf(text, sizeof(text), "%s: %.400s", beam_redis_name(redis),
 				 beam_redis_error(redis));
-			/* The server answers, but refuses: asking again is of no use. */
-			bool is_final = rc == BEAM_E_DENIED || (rc == BEAM_E_SERVER && !begun);
+			/* The server answers, but refuses: asking again is of no use, unless it let us
+			 * wait before (its rdbeamd may have died since). */
+			bool is_final =
+			    rc == BEAM_E_DENIED || (rc == BEAM_E_SERVER && !begun && !served);
 
 			if (is_final)
 				rc = beam_relay_refused(redis, rc, error);

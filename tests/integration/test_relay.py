@@ -634,6 +634,26 @@ def test_follow_removes_what_is_old_and_its_own(make, root):
         process.communicate()
 
 
+def test_follow_keeps_what_came_last_in_a_second(make, root):
+    """Also of an rdbeamd that counts from 1 again, while the one before it had come further."""
+    primary = make("primary")
+    place, now = root / "backup", time.time()
+    place.mkdir()
+    for ahead in range(30):
+        name = time.strftime("rdbeam-%Y%m%dT%H%M%SZ-0123456789abcdef-99.rdb", time.gmtime(now + ahead))
+        (place / name).write_text("")
+    process = harness.cli_start("relay", "--quiet", "--from", f"127.0.0.1:{primary.port}",
+                                "--follow", "--dir", place, "--keep", 1)
+    try:
+        primary.bgsave()
+        primary.image_made()
+        wait_for(lambda: len(files(place)) == 1, lambda: files(place))
+        assert primary.generation() in files(place)[0]
+    finally:
+        process.terminate()
+        process.communicate()
+
+
 @pytest.mark.skipif(harness.ASAN, reason="the sanitizer wants to be loaded first")
 def test_follow_keeps_what_came_while_the_clock_was_put_back(make, root):
     """By more than the pull took: its file has the time of its beginning."""
@@ -679,3 +699,29 @@ def test_follow_waits_for_the_primary(make, root):
     finally:
         process.terminate()
         process.communicate()
+
+
+def test_follow_goes_on_when_rdbeamd_has_died(make, root):
+    """On its first connection to the primary, too, which refuses to let it wait meanwhile."""
+    primary = make("primary")
+    place = root / "backup"
+    place.mkdir()
+    process = harness.cli_start("relay", "--from", f"127.0.0.1:{primary.port}", "--follow", "--dir", place)
+    state = lambda: primary.value("rdbeam", "rdbeam_daemon_state")
+    try:
+        primary.bgsave()
+        wait_for(lambda: len(files(place)) == 1, lambda: files(place))
+        process.send_signal(signal.SIGSTOP)
+        primary.bgsave()  # news that it gets when there is no rdbeamd
+        for _ in range(4):  # each restart takes longer
+            wait_for(lambda: state() == "up", "rdbeamd is back")
+            harness.kill(primary.daemon())
+            wait_for(lambda: state() != "up", "rdbeamd is gone")
+        process.send_signal(signal.SIGCONT)
+        wait_for(lambda: state() == "up", "rdbeamd is back")
+        primary.bgsave()
+        wait_for(lambda: any(primary.generation() in name for name in files(place)),
+                 lambda: (process.poll(), files(place)))
+    finally:
+        process.kill()
+        assert "rdbeamd is down" in process.communicate()[1]
