@@ -29,6 +29,12 @@
 #define HELP_MAX  (64u << 20)
 #define HELP_STEP (1u << 20)
 
+/* What each thread that decodes has for itself. */
+struct decoding {
+	struct beam_load_heap heap;
+	void (*breathe)(void); /* NULL on a thread that nobody waits for */
+};
+
 struct beam_decoder {
 	int sock;
 	const uint8_t *memory;
@@ -36,6 +42,7 @@ struct beam_decoder {
 	void (*ended)(void);
 	pthread_t threads[THREADS_MAX];
 	int nthreads;
+	struct decoding main; /* of the main thread */
 
 	pthread_mutex_t lock;
 	pthread_cond_t changed;
@@ -62,7 +69,7 @@ void beam_load_batch_free(struct beam_load_batch *batch)
 static int fill(const struct beam_item *item, struct beam_load_heap *heap,
 		struct beam_load_item *out)
 {
-	size_t pos = 0;
+	size_t pos = 0, value_bytes;
 	uint64_t len;
 	int enc;
 	int rc = beam_rdb_get_len(item->value, item->value_bytes, &pos, &len, &enc);
@@ -81,38 +88,32 @@ static int fill(const struct beam_item *item, struct beam_load_heap *heap,
 	out->value = RedisModule_CreateString(NULL, (const char *)item->value + pos, (size_t)len);
 	if (!out->key || !out->value)
 		return -ENOMEM;
-	if (heap) {
-		size_t value_bytes;
-		const char *value = RedisModule_StringPtrLen(out->value, &value_bytes);
+	const char *value = RedisModule_StringPtrLen(out->value, &value_bytes);
 
-		beam_load_heap_used(heap, value, value_bytes);
-	}
+	beam_load_heap_used(heap, value, value_bytes);
 	return 0;
 }
 
-/* `breathe` is NULL on a thread that nobody waits for. */
-static int decode(const struct beam_chunk *chunk, void (*breathe)(void),
+static int decode(const struct beam_chunk *chunk, struct decoding *own,
 		  struct beam_load_batch *batch)
 {
 	struct beam_chunk_cursor cursor = {0};
-	struct beam_load_heap heap;
 	struct beam_item item;
 	size_t bytes = 0;
 	int rc;
 
-	beam_load_heap_begin(&heap);
 	while ((rc = beam_chunk_next(chunk, &cursor, &item)) == 1) {
 		if (!beam_load_takes(&item))
 			continue;
 		bytes += item.value_bytes;
-		if (breathe && bytes >= HELP_STEP) {
+		if (own->breathe && bytes >= HELP_STEP) {
 			bytes = 0;
-			breathe();
+			own->breathe();
 		}
 		struct beam_load_item *out = &batch->items[batch->nitems++];
 
 		memset(out, 0, sizeof(*out));
-		rc = fill(&item, &heap, out);
+		rc = fill(&item, &own->heap, out);
 		if (rc)
 			return rc;
 	}
@@ -120,7 +121,7 @@ static int decode(const struct beam_chunk *chunk, void (*breathe)(void),
 }
 
 static int make_batch(const struct beam_decoder *d, const struct beam_load_job *job,
-		      void (*breathe)(void), struct beam_load_batch **out)
+		      struct decoding *own, struct beam_load_batch **out)
 {
 	struct beam_load_batch *batch;
 	struct beam_chunk chunk;
@@ -140,7 +141,7 @@ static int make_batch(const struct beam_decoder *d, const struct beam_load_job *
 	batch->next = NULL;
 	batch->number = job->number;
 	batch->nitems = 0;
-	rc = decode(&chunk, breathe, batch);
+	rc = decode(&chunk, own, batch);
 	if (rc) {
 		beam_load_batch_free(batch);
 		return rc;
@@ -172,7 +173,7 @@ static void wait_for_main(struct beam_decoder *d)
 
 /* Runs the next job. Returns 0, -EAGAIN if there was none within timeout_ms (-1: waits for one), or
  * the reason why no more can come. */
-static int run_job(struct beam_decoder *d, int timeout_ms, void (*breathe)(void))
+static int run_job(struct beam_decoder *d, int timeout_ms, struct decoding *own)
 {
 	struct beam_load_batch *batch = NULL;
 	struct beam_load_job job;
@@ -185,7 +186,7 @@ static int run_job(struct beam_decoder *d, int timeout_ms, void (*breathe)(void)
 	int rc = BEAM_FAULT("load-decode");
 
 	if (!rc)
-		rc = make_batch(d, &job, breathe, &batch);
+		rc = make_batch(d, &job, own, &batch);
 	if (rc)
 		return rc;
 	struct beam_load_news news = {
@@ -211,9 +212,11 @@ static void end(struct beam_decoder *d, int code)
 static void *decoder_thread(void *arg)
 {
 	struct beam_decoder *d = arg;
+	struct decoding own = {.breathe = NULL};
 	int rc;
 
-	while (!(rc = run_job(d, -1, NULL)))
+	beam_load_heap_begin(&own.heap);
+	while (!(rc = run_job(d, -1, &own)))
 		wait_for_main(d);
 	end(d, rc);
 	return NULL;
@@ -264,6 +267,7 @@ int beam_decoder_open(int sock, int memory_fd, uint64_t memory_bytes, void (*end
 	madvise(memory, 2 * memory_bytes, MADV_DONTFORK);
 	madvise(memory, 2 * memory_bytes, MADV_DONTDUMP);
 	d->sock = sock;
+	beam_load_heap_begin(&d->main.heap);
 	d->memory = memory;
 	d->memory_bytes = memory_bytes;
 	d->ended = ended;
@@ -329,7 +333,8 @@ bool beam_decoder_help(struct beam_decoder *d, void (*breathe)(void))
 	if (recv(d->sock, &job, sizeof(job), MSG_DONTWAIT | MSG_PEEK) != sizeof(job) ||
 	    job.len_bytes > HELP_MAX)
 		return false;
-	int rc = run_job(d, 0, breathe);
+	d->main.breathe = breathe;
+	int rc = run_job(d, 0, &d->main);
 
 	if (rc && rc != -EAGAIN)
 		end(d, rc);

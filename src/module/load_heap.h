@@ -12,12 +12,19 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#define BEAM_LOAD_HEAP_RUNS 8
+
 struct beam_load_heap {
-	uintptr_t from, to; /* where values may be without a look */
-	size_t credit;      /* bytes that may be asked for: in proportion to those that were used */
+	/* Where values are created one behind the other: values of other sizes have other places. */
+	struct beam_load_run {
+		uintptr_t at; /* end of the last value */
+		uintptr_t to; /* end of what was asked for */
+	} runs[BEAM_LOAD_HEAP_RUNS];
+	uint32_t oldest;
+	size_t credit; /* bytes that may be asked for and not used */
 };
 
-/* Begins with a small credit. */
+/* Begins a load. */
 void beam_load_heap_begin(struct beam_load_heap *heap);
 /* A value was created at [at, at + len_bytes). */
 void beam_load_heap_used(struct beam_load_heap *heap, const void *at, size_t len_bytes);

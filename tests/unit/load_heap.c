@@ -98,14 +98,37 @@ static void long_values_ask_for_another_one(void **state)
 		skip();
 	beam_load_heap_begin(&heap);
 	for (size_t at = 0; at < 36 * MB; at += 4 * MB) {
-		assert_true(at == 0 || present(memory + at, 4 * MB - PAGE) == 4 * MB - PAGE);
+		/* at the beginning there is credit for a half */
+		assert_true(at == 0 || present(memory + at, 2 * MB - PAGE) == 2 * MB - PAGE);
 		beam_load_heap_used(&heap, memory + at, 4 * MB - 100);
 	}
 	assert_true(asked.last_end <= memory + 41 * MB);
-	/* no more than a few at once */
-	beam_load_heap_used(&heap, memory, 60 * MB);
-	assert_true(asked.bytes < 80 * MB);
 	munmap(memory, 64 * MB);
+}
+
+/* As an allocator does that has a place for each size. */
+static void sizes_have_places_of_their_own(void **state)
+{
+	static const size_t sizes[] = {200, 700, 2500, 9000, 40000};
+	size_t at[5] = {0}, all = 0;
+	struct beam_load_heap heap;
+	char *memory = map(320 * MB);
+
+	(void)state;
+	if (!kernel_knows(memory))
+		skip();
+	beam_load_heap_begin(&heap);
+	for (uint32_t i = 0; all < 32 * MB; i++) {
+		size_t k = i % 5;
+		char *value = memory + k * 64 * MB + at[k];
+
+		beam_load_heap_used(&heap, value, sizes[k]);
+		at[k] += sizes[k];
+		all += sizes[k];
+	}
+	/* most of it, and little that was not used */
+	assert_in_range(asked.bytes, 28 * MB, 35 * MB);
+	munmap(memory, 320 * MB);
 }
 
 /* Each value is in a hole somewhere. */
@@ -122,8 +145,8 @@ static void without_order_calls_are_rare(void **state)
 		at = at * 6364136223846793005ull + 1442695040888963407ull;
 		beam_load_heap_used(&heap, memory + (at >> 33) % (255 * MB), value_bytes);
 	}
-	assert_true(asked.bytes <= MB + 2ull * values * value_bytes);
-	assert_true(asked.calls <= 8 + 2ull * values * value_bytes / (128 * KB));
+	assert_in_range(asked.bytes, 1, 9 * MB);
+	assert_in_range(asked.calls, 1, 72);
 	munmap(memory, 256 * MB);
 }
 
@@ -149,6 +172,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(values_in_order_find_their_pages),
 	    cmocka_unit_test(long_values_ask_for_another_one),
+	    cmocka_unit_test(sizes_have_places_of_their_own),
 	    cmocka_unit_test(without_order_calls_are_rare),
 	    cmocka_unit_test(the_end_of_memory_is_no_error),
 	};
