@@ -76,10 +76,11 @@ static const struct beam_option bench_options[] = {
      .kind = BEAM_OPT_STRING,
      .offset = offsetof(struct beam_bench_opts, methods),
      .value = "LIST",
-     .help = "sync: a selection of stock-disk, stock-diskless, stock-diskless-load, "
-	     "stock-dual-channel, each also with -tuned (rdbcompression no), get-set-loop, "
-	     "rdbeam-stock-loader, rdbeam-module-loader, rdbeam-retained (from an image that "
-	     "exists already), rdbeam-same-host (memory of this host), rdbeam-verbs. Default: all."},
+     .help =
+	 "sync: a selection of stock-disk, stock-diskless, stock-diskless-load, "
+	 "stock-dual-channel, each also with -tuned (rdbcompression no), get-set-loop, "
+	 "rdbeam-stock-loader, rdbeam-module-loader, rdbeam-retained (from an image that "
+	 "exists already), rdbeam-same-host (memory of this host), rdbeam-verbs. Default: all."},
     {.name = "--checksum",
      .kind = BEAM_OPT_CHOICE,
      .offset = offsetof(struct beam_bench_opts, checksum),

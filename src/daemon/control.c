@@ -41,9 +41,8 @@ void control_send(struct daemon *d, enum beam_ctl_type type, void *message, uint
 
 void control_ready(struct daemon *d, const char *error)
 {
-	struct beam_ctl_ready ready = {.pid = getpid(),
-				       .port = listeners_port(d),
-				       .config = d->config.number};
+	struct beam_ctl_ready ready = {
+	    .pid = getpid(), .port = listeners_port(d), .config = d->config.number};
 
 	listeners_names(d, ready.transports, sizeof(ready.transports));
 	signing_public_key(d, ready.public_key);

@@ -26,7 +26,7 @@ struct beam_served {
 	struct beam_gen gen;
 	uint32_t nsegments;
 	uint32_t last_bytes; /* of the last segment */
-	uint8_t *bytes; /* of `file` */
+	uint8_t *bytes;      /* of `file` */
 	int file;
 	bool shared_segment; /* all segments share one buffer, for images with many */
 	bool *sealed;

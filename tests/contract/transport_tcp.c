@@ -350,10 +350,9 @@ static void another_version_is_refused_by_name(void **state)
 /* Each of these, sent after WELCOME, ends the session with FAILED. */
 static void messages_out_of_place_end_the_session(void **state)
 {
-	static const enum beam_wire_type types[] = {BEAM_WIRE_HELLO,    BEAM_WIRE_WELCOME,
-						    BEAM_WIRE_SEALED,   BEAM_WIRE_DATA,
-						    BEAM_WIRE_COMPLETE, BEAM_WIRE_STALE,
-						    BEAM_WIRE_LENT,     BEAM_WIRE_PROGRESS};
+	static const enum beam_wire_type types[] = {
+	    BEAM_WIRE_HELLO,    BEAM_WIRE_WELCOME, BEAM_WIRE_SEALED, BEAM_WIRE_DATA,
+	    BEAM_WIRE_COMPLETE, BEAM_WIRE_STALE,   BEAM_WIRE_LENT,   BEAM_WIRE_PROGRESS};
 	struct fixture f;
 
 	(void)state;
