@@ -128,8 +128,8 @@ static const struct beam_option pull_options[] = {
      .offset = offsetof(struct pull_opts, transport),
      .choices = "auto|tcp|verbs",
      .help = "How the image is transferred. Default auto: verbs (RDMA) if both hosts have a device "
-	     "and a route, otherwise tcp, where a primary on this host and of this user (or pulled "
-	     "from by root) sends nothing and lends its memory for reading. With tcp it sends."},
+	     "and a route, otherwise tcp. On the primary's host, run as the server's user or root, "
+	     "auto without verbs reads the primary's memory and sends nothing; tcp always sends."},
     {.name = "--loader",
      .kind = BEAM_OPT_CHOICE,
      .offset = offsetof(struct pull_opts, loader),
@@ -422,9 +422,8 @@ const struct beam_command beam_pull_command = {
 	"the members generation, transport, loader, reused, relay, relays_failed, keys,\n"
 	"image_bytes, same_host_bytes (copied from the primary's memory, not sent), segments,\n"
 	"reread_segments, stream_bytes, spilled_bytes, copy_ms, ticket_ms, transfer_ms, load_ms,\n"
-	"catchup_ms, handover_ms, total_ms, partial_resyncs, full_resyncs, replid, offset, or "
-	"with\n"
-	"error and code.",
+	"catchup_ms, handover_ms, total_ms, partial_resyncs, full_resyncs, replid, offset, or\n"
+	"with error and code.",
     .examples = "rdbeam pull --from primary:6379 --to 127.0.0.1:6379\n"
 		"rdbeam pull --from primary:6379 --to-file /var/lib/redis/dump.rdb",
     .options = pull_options,

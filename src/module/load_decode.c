@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  * Decoder threads. All of them receive from the pull's SEQPACKET socket, and the kernel gives each
  * packet to one of them, so the socket is the job queue. The main thread, too, takes jobs while it
- * would wait. Finished batches wait in a list until the
- * main thread asks for them by number. */
+ * would wait. Finished batches wait in a list until the main thread asks for them by number. */
 #include "load_decode.h"
 
 #include <errno.h>

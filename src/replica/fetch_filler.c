@@ -2,10 +2,9 @@
  *
  * Avoids reading filler. In the first segments of an image much may be filler: nearly always in the
  * header's segment, and in all of them in a small image. So the end of such a segment is read
- * first; it tells where the filler is, and those bytes are zeroed locally, and left out when the
- * checksum is computed. The end may be wrong or
- * forged: the segment's CRC covers all of its bytes, filler included, and a segment with a wrong
- * CRC is read again in full.
+ * first; it tells where the filler is. Those bytes are zeroed locally, and left out when the
+ * checksum is computed. The end may be wrong or forged: the segment's CRC covers all of its bytes,
+ * filler included, and a segment with a wrong CRC is read again in full.
  */
 #include <string.h>
 

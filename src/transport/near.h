@@ -24,7 +24,8 @@
 #include "server.h"
 #include "wire.h"
 
-/* Files of one session: 16 GiB, or more if they are larger than 1 GiB. Further ones are not lent. */
+/* Files of one session. A file is an extent, of 1 GiB in a large region. Segments in further ones
+ * are sent. */
 #define NEAR_FILES_MAX 64
 
 struct near_file {

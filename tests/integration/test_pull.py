@@ -367,6 +367,18 @@ def test_discard_reads_and_keeps_nothing(make):
     assert said["keys"] == 1000 and said["image_bytes"] > 1000000
 
 
+def test_pull_on_the_primarys_host_reads_its_memory(make):
+    primary = make("primary")
+    data.fill_strings(primary.client, 2000, 1000)
+    said = pull(primary, None, "--discard")
+    assert said["transport"] == "tcp" and said["same_host_bytes"] > 2000000, said
+    harness.wait_for(lambda: primary.client.info("rdbeam")["rdbeam_pull_bytes_total"] == said["same_host_bytes"],
+                     "the daemon to count what the pull has copied")
+    assert pull(primary, None, "--discard", "--transport", "tcp")["same_host_bytes"] == 0
+    primary.client.config_set("rdbeam.rate-limit", "1gb")
+    assert pull(primary, None, "--discard")["same_host_bytes"] == 0
+
+
 # ---- refusals -------------------------------------------------------------------------------
 
 def test_target_with_foreign_keys_needs_force(make):
