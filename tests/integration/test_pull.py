@@ -372,7 +372,7 @@ def test_pull_on_the_primarys_host_reads_its_memory(make):
     data.fill_strings(primary.client, 2000, 1000)
     said = pull(primary, None, "--discard")
     assert said["transport"] == "tcp" and said["same_host_bytes"] > 2000000, said
-    harness.wait_for(lambda: primary.client.info("rdbeam")["rdbeam_pull_bytes_total"] == said["same_host_bytes"],
+    harness.wait_for(lambda: primary.number("rdbeam", "rdbeam_pull_bytes_total") == said["same_host_bytes"],
                      "the daemon to count what the pull has copied")
     assert pull(primary, None, "--discard", "--transport", "tcp")["same_host_bytes"] == 0
     primary.client.config_set("rdbeam.rate-limit", "1gb")
