@@ -108,6 +108,15 @@ int beam_image_file_open(const char *path, uint64_t memory_bytes, char *error,
 	return 0;
 }
 
+int beam_image_file_try(const char *path, char *error)
+{
+	struct beam_image_file *file = NULL;
+	int rc = beam_image_file_open(path, 0, error, &file);
+
+	beam_image_file_close(&file);
+	return rc;
+}
+
 void beam_image_file_close(struct beam_image_file **file)
 {
 	struct beam_image_file *f = *file;

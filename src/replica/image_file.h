@@ -16,6 +16,9 @@ struct beam_image_file;
  * least two segments). Returns 0, or -errno with the line in `error`. */
 int beam_image_file_open(const char *path, uint64_t memory_bytes, char *error,
 			 struct beam_image_file **out);
+/* Makes the temporary file and removes it again, to find out early whether that is possible. Returns
+ * 0, or -errno with the line in `error`. */
+int beam_image_file_try(const char *path, char *error);
 /* Without a commit, nothing stays on disk. Accepts NULL; clears the pointer. */
 void beam_image_file_close(struct beam_image_file **file);
 

@@ -6,9 +6,11 @@
 #include "pull.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "clock.h"
 #include "copy.h"
@@ -16,6 +18,7 @@
 #include "fault.h"
 #include "pull_run.h"
 #include "rdbeam/error.h"
+#include "sockets.h"
 #include "tell.h"
 
 #define BUFFER_DEFAULT   (512ull << 20)
@@ -90,7 +93,26 @@ static bool has_target_server(const struct beam_pull *pull)
 	return pull->opts.target == BEAM_PULL_REPLICA || pull->opts.target == BEAM_PULL_COPY;
 }
 
-/* Everything that can be refused is refused here, before anything is changed. */
+/* Tries the places on this host where bytes will be written, as the caller gave them. The default
+ * one is not tried, because most pulls never use it. */
+static int check_places(const struct beam_pull_opts *opts, char *error)
+{
+	int dir;
+
+	if (opts->target == BEAM_PULL_FILE)
+		return beam_image_file_try(opts->file, error);
+	if (!opts->spill_dir)
+		return 0;
+	dir = open(opts->spill_dir, O_DIRECTORY | O_PATH | O_CLOEXEC);
+	int rc = dir < 0 || faccessat(dir, ".", W_OK, AT_EACCESS) ? -errno : 0;
+
+	beam_close(&dir);
+	return rc ? beam_tell(error, rc, "--spill-dir %s: %s: give a directory that can be written",
+			      opts->spill_dir, strerror(-rc))
+		  : 0;
+}
+
+/* Everything else that can be refused is refused here, before anything is changed. */
 static int check(struct beam_pull *pull)
 {
 	int rc = BEAM_FAULT("pull-check");
@@ -315,12 +337,14 @@ int beam_pull_run(const struct beam_pull_opts *opts, beam_pull_progress_fn *prog
 				 .parking.fd = -1,
 				 .error = result->error,
 				 .began_ms = beam_now_ms()};
-	int rc = 0;
+	int rc;
 
 	memset(result, 0, sizeof(*result));
+	/* A misspelt path should not cost the primary a fork. */
+	rc = check_places(opts, pull.error);
 	fill_defaults(&pull.opts);
 	/* Fork the guard first: it must not inherit threads, connections, or image buffers. */
-	if (opts->target == BEAM_PULL_REPLICA) {
+	if (!rc && opts->target == BEAM_PULL_REPLICA) {
 		rc = beam_guard_open(&pull.opts.to, &pull.guard);
 		if (rc)
 			beam_tell(pull.error, rc, "cannot start the guard process: %s",

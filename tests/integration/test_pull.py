@@ -336,6 +336,19 @@ def test_to_file_loads_and_continues(make, loads, root):
     assert [p.name for p in root.iterdir() if p.is_file()] == ["pulled.rdb"]
 
 
+def test_misspelt_place_costs_the_primary_no_fork(make, root):
+    primary = make("primary")
+    target = make("target", module=False)
+    nowhere = root / "nowhere"
+    for option in (["--to-file", nowhere / "pulled.rdb"], ["--to-file", root],
+                   ["--to", f"127.0.0.1:{target.port}", "--spill-dir", nowhere],
+                   ["--to", f"127.0.0.1:{target.port}", "--spill-dir", "/dev/null"]):
+        done = harness.cli("pull", "--from", f"127.0.0.1:{primary.port}", *option, check=1)
+        assert f"{option[-2]} {option[-1]}: " in done.stderr, done.stderr
+    assert primary.number("stats", "total_forks") == 0
+    assert target.value("replication", "role") == "master"
+
+
 def test_to_file_beside_what_a_killed_pull_has_left(make, root):
     """In a container it had the same pid."""
     primary = make("primary")
