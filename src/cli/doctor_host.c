@@ -20,10 +20,15 @@
 #define SMALL_TABLE      (64ull << 20) /* even a small server's table may need this much */
 #define HUGE_PAGE        (2ull << 20)
 
-/* Size of the table for the next snapshot. */
+static bool is_small(const struct beam_doctor *doctor)
+{
+	return doctor->data_bytes < SMALL_TABLE;
+}
+
+/* Size of the table for the next snapshot; the most that it may be if the server is small. */
 static uint64_t table_bytes(const struct beam_doctor *doctor)
 {
-	return doctor->data_bytes > SMALL_TABLE ? doctor->data_bytes : SMALL_TABLE;
+	return is_small(doctor) ? SMALL_TABLE : doctor->data_bytes;
 }
 
 /* Parses the number after `field` in a file of /proc; `fallback` if there is none. */
@@ -45,6 +50,7 @@ static uint64_t number_after(const char *text, const char *field, int base, uint
 static void check_memlock(struct beam_doctor *doctor)
 {
 	const char *whose = doctor->pid ? "the server" : "this shell";
+	const char *most = is_small(doctor) ? "up to " : "";
 	bool verbs = strcmp(doctor->transport, "verbs") == 0;
 	char limits[4096], status[4096], limit_text[BEAM_TEXT_CAP], need[BEAM_TEXT_CAP];
 	uint64_t limit, caps;
@@ -60,14 +66,14 @@ static void check_memlock(struct beam_doctor *doctor)
 	beam_text_bytes(limit_text, limit);
 	beam_text_bytes(need, table_bytes(doctor));
 	if (limits[0] && limit >= table_bytes(doctor))
-		beam_doctor_add(doctor, BEAM_LEVEL_OK, "memlock", "", "%s for %s, an image of %s",
-				limit_text, whose, need);
+		beam_doctor_add(doctor, BEAM_LEVEL_OK, "memlock", "",
+				"%s for %s, an image takes %s%s", limit_text, whose, most, need);
 	else
 		beam_doctor_add(doctor, verbs ? BEAM_LEVEL_FAIL : BEAM_LEVEL_WARN, "memlock",
 				"set LimitMEMLOCK=infinity in the server's unit, or memlock in "
 				"limits.d: io_uring and RDMA pin the image's memory; without it, "
 				"writing dumps costs more CPU",
-				"%s for %s, an image takes %s", limit_text, whose, need);
+				"%s for %s, an image takes %s%s", limit_text, whose, most, need);
 }
 
 static void check_overcommit(struct beam_doctor *doctor)
@@ -144,6 +150,48 @@ static void check_memory(struct beam_doctor *doctor)
 		    need);
 }
 
+/* Since Linux 6.1 memory can be collapsed into huge pages, unless the setting is deny. */
+static bool kernel_collapses(void)
+{
+	char release[64];
+	unsigned major = 0, minor = 0;
+
+	beam_doctor_read("/proc/sys/kernel/osrelease", release, sizeof(release));
+	return sscanf(release, "%u.%u", &major, &minor) == 2 &&
+	       (major > 6 || (major == 6 && minor >= 1));
+}
+
+struct shmem_thp {
+	char text[128];     /* "always within_size [advise]": up to the word that is chosen */
+	const char *chosen; /* the last word of text; NULL: this kernel has none */
+	bool serves;        /* images get transparent huge pages */
+};
+
+static void look_at_shmem_thp(struct shmem_thp *thp)
+{
+	char *end;
+
+	beam_doctor_read("/sys/kernel/mm/transparent_hugepage/shmem_enabled", thp->text,
+			 sizeof(thp->text));
+	end = strchr(thp->text, ']');
+	if (end)
+		end[1] = '\0';
+	thp->chosen = end ? strchr(thp->text, '[') : NULL;
+	thp->serves = thp->chosen && strcmp(thp->chosen, "[deny]") != 0 &&
+		      (strcmp(thp->chosen, "[never]") != 0 || kernel_collapses());
+}
+
+/* What an image without hugepages has instead. */
+static const char *second_best(void)
+{
+	struct shmem_thp thp;
+
+	look_at_shmem_thp(&thp);
+	return thp.serves ? "until then the image gets transparent huge pages, as far as the "
+			    "kernel finds any"
+			  : "small pages make the copy slower";
+}
+
 static void check_hugepages(struct beam_doctor *doctor, const char *meminfo)
 {
 	uint64_t page = number_after(meminfo, "Hugepagesize:", 10, 0) * 1024;
@@ -168,48 +216,31 @@ static void check_hugepages(struct beam_doctor *doctor, const char *meminfo)
 		 "sysctl vm.nr_hugepages=%" PRIu64 " (in /etc/sysctl.d to keep it): %s", want,
 		 strcmp(setting, "require") == 0
 		     ? "rdbeam.hugepages is require, so saves are the server's own until then"
-		     : "small pages make the copy slower");
+		     : second_best());
 	beam_doctor_add(doctor, strcmp(setting, "require") == 0 ? BEAM_LEVEL_FAIL : BEAM_LEVEL_WARN,
 			"hugepages", remedy,
-			"%" PRIu64 " of 2 MiB free, the next image takes %" PRIu64,
-			page == HUGE_PAGE ? free_pages : 0, want);
-}
-
-/* Since Linux 6.1 memory can be collapsed into huge pages, unless the setting is deny. */
-static bool kernel_collapses(void)
-{
-	char release[64];
-	unsigned major = 0, minor = 0;
-
-	beam_doctor_read("/proc/sys/kernel/osrelease", release, sizeof(release));
-	return sscanf(release, "%u.%u", &major, &minor) == 2 &&
-	       (major > 6 || (major == 6 && minor >= 1));
+			"%" PRIu64 " of 2 MiB free, the next image takes %s%" PRIu64,
+			page == HUGE_PAGE ? free_pages : 0, is_small(doctor) ? "up to " : "", want);
 }
 
 static void check_shmem_thp(struct beam_doctor *doctor)
 {
-	char text[128], *end;
-	const char *chosen;
+	struct shmem_thp thp;
 
-	beam_doctor_read("/sys/kernel/mm/transparent_hugepage/shmem_enabled", text, sizeof(text));
-	chosen = strchr(text, '['); /* of "always within_size [advise] never" */
-	end = strchr(text, ']');
-	if (end)
-		end[1] = '\0';
-	if (!chosen || !end)
+	look_at_shmem_thp(&thp);
+	if (!thp.chosen)
 		beam_doctor_add(doctor, BEAM_LEVEL_WARN, "shmem-thp",
 				"reserve hugepages: small pages make the copy slower",
 				"this kernel has no transparent huge pages");
-	else if (strcmp(chosen, "[deny]") == 0 ||
-		 (strcmp(chosen, "[never]") == 0 && !kernel_collapses()))
+	else if (!thp.serves)
 		beam_doctor_add(doctor, BEAM_LEVEL_WARN, "shmem-thp",
 				"echo advise > /sys/kernel/mm/transparent_hugepage/shmem_enabled: "
 				"an image without hugepages then still gets larger pages",
-				"shmem_enabled is %s", chosen);
+				"shmem_enabled is %s", thp.chosen);
 	else
 		beam_doctor_add(doctor, BEAM_LEVEL_OK, "shmem-thp", "", "shmem_enabled is %s%s",
-				text,
-				strcmp(chosen, "[never]") == 0
+				thp.text,
+				strcmp(thp.chosen, "[never]") == 0
 				    ? ", and the image's memory is collapsed to huge pages"
 				    : "");
 }

@@ -277,10 +277,14 @@ def test_hugepages_with_an_empty_pool(make, root, setting, expected):
                            "sh", empty, rdbeam, "doctor", "-p", str(server.port), "--json"],
                           capture_output=True, text=True)
     assert done.returncode == (1 if expected == "fail" else 0), done.stderr
-    found = {one["check"]: one for one in json.loads(done.stdout)["checks"]}["hugepages"]
+    checks = {one["check"]: one for one in json.loads(done.stdout)["checks"]}
+    found = checks["hugepages"]
     assert found["level"] == expected, found
     assert expected == "ok" or "vm.nr_hugepages=32" in found["remedy"], found
+    assert expected == "ok" or found["text"] == "0 of 2 MiB free, the next image takes up to 32"
     assert expected != "fail" or "require" in found["remedy"], found
+    instead = "gets transparent huge pages" in found["remedy"]
+    assert instead == (expected == "warn" and checks["shmem-thp"]["level"] == "ok"), checks
 
 
 def test_server_that_is_too_old():
