@@ -86,6 +86,16 @@ static void put_server(const struct beam_view *view, const char *name, FILE *out
 	fprintf(out, "%s keys\n", beam_text_count(text, beam_view_keys(view)));
 }
 
+/* The server takes its start for the time of its last save until there is one, and its count of saves
+ * may have been reset. */
+static bool has_not_saved(const struct beam_view *view)
+{
+	int64_t start = server_now(view) - beam_view_info_number(view, "uptime_in_seconds", 0);
+
+	return beam_view_info_number(view, "rdb_saves", 1) == 0 &&
+	       beam_view_info_number(view, "rdb_last_save_time", 0) <= start + 1;
+}
+
 static void put_saving(const struct beam_view *view, FILE *out)
 {
 	char status[32], age[BEAM_TEXT_CAP], changes[BEAM_TEXT_CAP];
@@ -99,8 +109,15 @@ static void put_saving(const struct beam_view *view, FILE *out)
 	else if (beam_view_info_number(view, "aof_rewrite_in_progress", 0))
 		now = "AOF rewrite runs";
 	beam_view_info(view, "rdb_last_bgsave_status", status, sizeof(status));
-	fprintf(out, "saving     %s; last BGSAVE %s, dump of %s ago, %s changes since\n", now,
-		status, age_text(age, server_now(view) - last),
+	fprintf(out, "saving     %s; ", now);
+	if (!has_not_saved(view))
+		fprintf(out, "last BGSAVE %s, dump of %s ago", status,
+			age_text(age, server_now(view) - last));
+	else if (strcmp(status, "ok") == 0)
+		fputs("no dump since its start", out);
+	else
+		fprintf(out, "last BGSAVE %s, no dump since its start", status);
+	fprintf(out, ", %s changes since\n",
 		beam_text_count(changes, (uint64_t)beam_view_info_number(
 					     view, "rdb_changes_since_last_save", 0)));
 }

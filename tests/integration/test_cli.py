@@ -330,6 +330,18 @@ def test_snapshot_with_the_module_off(make):
 
 # ---- status ---------------------------------------------------------------------------------
 
+def test_status_does_not_take_the_servers_start_for_a_dump(make):
+    server = make("server", module=False)
+    server.client.set("key", "value")
+    text = cli(*at(server, "status"), check=0).stdout
+    assert re.search(r"^saving +idle; no dump since its start, 1 changes since$", text, re.M), text
+    server.bgsave()
+    server.client.config_resetstat()
+    server.client.save()
+    text = cli(*at(server, "status"), check=0).stdout
+    assert re.search(r"^saving +idle; last BGSAVE ok, dump of \d+ s ago, 0 changes since$", text, re.M), text
+
+
 def test_status_of_a_stock_server(stock):
     cli(*at(stock, "fill", "--keys", 1234, "--value-size", 10), check=0)
     done = cli(*at(stock, "status"), check=0)
