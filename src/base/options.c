@@ -78,6 +78,9 @@ static int refuse_number(const struct beam_option *option, const char *text, con
 {
 	if (option->min == 0 && option->max == 0)
 		snprintf(error, error_cap, "%s: %s: give %s", option->name, text, what);
+	else if (option->max == INT64_MAX)
+		snprintf(error, error_cap, "%s: %s: give %s from %" PRId64 " up", option->name,
+			 text, what, option->min);
 	else
 		snprintf(error, error_cap, "%s: %s: give %s from %" PRId64 " to %" PRId64,
 			 option->name, text, what, option->min, option->max);
