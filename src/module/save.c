@@ -235,7 +235,7 @@ static int copy(struct snapshot *s)
 {
 	const struct beam_segment_source *source = beam_lane_source(s->lane);
 	struct beam_workers_opts workers = workers_of(s);
-	struct beam_workers_result result;
+	struct beam_workers_result result = {0};
 	int err;
 
 	err = beam_save_header(&s->facts, &s->aux, &s->begin, source);
