@@ -13,14 +13,14 @@ foreach(component server tools library dev)
 	install(FILES LICENSE DESTINATION ${doc_dir} RENAME copyright COMPONENT ${component})
 	install(FILES CHANGELOG.md DESTINATION ${doc_dir} RENAME changelog COMPONENT ${component})
 endforeach()
-install(FILES README.md docs/architecture.md docs/faq.md docs/getting-started.md
-	docs/image-format.md docs/operations.md docs/performance.md docs/protocol.md docs/security.md
-	docs/tuning.md
+# In the places that they have in the source tree, so that the links between them work.
+file(CREATE_LINK changelog ${PROJECT_BINARY_DIR}/CHANGELOG.md SYMBOLIC)
+install(FILES README.md ${PROJECT_BINARY_DIR}/CHANGELOG.md
 	DESTINATION ${CMAKE_INSTALL_DATAROOTDIR}/doc/rdbeam COMPONENT server)
+install(DIRECTORY docs DESTINATION ${CMAKE_INSTALL_DATAROOTDIR}/doc/rdbeam
+	COMPONENT server PATTERN examples EXCLUDE)
 install(DIRECTORY docs/examples/ DESTINATION ${CMAKE_INSTALL_DATAROOTDIR}/doc/librdbeam-dev/examples
 	COMPONENT dev)
-install(DIRECTORY docs/monitoring DESTINATION ${CMAKE_INSTALL_DATAROOTDIR}/doc/rdbeam
-	COMPONENT server)
 install(FILES packaging/systemd/rdbeam-rdma.conf packaging/sysctl-rdbeam.conf
 	packaging/limits-rdbeam.conf
 	DESTINATION ${CMAKE_INSTALL_DATAROOTDIR}/doc/rdbeam/examples COMPONENT server)
