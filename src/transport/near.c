@@ -216,6 +216,12 @@ void near_borrow(struct near_borrower *b, const struct beam_wire_lent *lent)
 		    .at = lent->at, .len_bytes = lent->len_bytes, .file = (uint32_t)file + 1};
 }
 
+void near_give_back(struct near_borrower *b)
+{
+	for (uint32_t i = 0; i < b->nplaces; i++)
+		b->places[i].file = 0;
+}
+
 bool near_read(struct near_borrower *b, uint32_t index, uint32_t offset, void *buf,
 	       uint32_t len_bytes)
 {

@@ -76,6 +76,8 @@ struct near_borrower {
 bool near_borrower_open(struct near_borrower *borrower, const uint8_t nonce[BEAM_NONCE_BYTES]);
 /* Remembers where a segment is, if its file can be had. */
 void near_borrow(struct near_borrower *borrower, const struct beam_wire_lent *lent);
+/* Forgets where segments are. */
+void near_give_back(struct near_borrower *borrower);
 /* Copies bytes of a segment. Returns false when they are not lent (any more): they must be read by
  * TCP. */
 bool near_read(struct near_borrower *borrower, uint32_t index, uint32_t offset, void *buf,

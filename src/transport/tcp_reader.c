@@ -30,8 +30,7 @@
 #define DEPTH_MAX     64 /* the server accepts no more */
 #define SILENCE_MS    30000
 #define IN_BYTES      8192
-#define NEAR_DEPTH    4    /* copies that wait to be reported */
-#define NEAR_TELL_MS  1000 /* how often the server is told how much was copied */
+#define NEAR_DEPTH    4 /* copies that wait to be reported */
 
 struct flight {
 	uint8_t *buf;
@@ -54,7 +53,8 @@ struct tcp_reader {
 	struct near_borrower near;
 	uint64_t copied[NEAR_DEPTH]; /* cookies of copies, to be reported */
 	uint32_t ncopied;
-	uint64_t near_told_ms, begun_ms;
+	uint64_t near_told; /* bytes of it that the server knows of */
+	uint64_t begun_ms;
 
 	size_t in_at, in_bytes;
 	uint8_t in[IN_BYTES];
@@ -102,15 +102,31 @@ static int flush(struct tcp_reader *r)
 	return 0;
 }
 
-/* Queues a message and sends as much as the socket takes; `next` sends the rest. An error shows
- * there, too, after whatever the server may have sent before it. */
-static void put(struct tcp_reader *r, const struct beam_wire_message *message)
+static void queue(struct tcp_reader *r, const struct beam_wire_message *message)
 {
 	memmove(r->out, r->out + r->out_at, r->out_bytes - r->out_at);
 	r->out_bytes -= r->out_at;
 	r->out_at = 0;
 	r->out_bytes += beam_wire_encode(message, r->out + r->out_bytes);
+}
+
+/* Queues a message and sends as much as the socket takes; `next` sends the rest. An error shows
+ * there, too, after whatever the server may have sent before it. */
+static void put(struct tcp_reader *r, const struct beam_wire_message *message)
+{
+	queue(r, message);
 	(void)flush(r);
+}
+
+/* Goes out with the message after it: what the server knows when this reader is killed. */
+static void queue_near(struct tcp_reader *r)
+{
+	if (r->near_told == r->near.bytes)
+		return;
+	r->near_told = r->near.bytes;
+	queue(r, &(struct beam_wire_message){
+		     .type = BEAM_WIRE_PROGRESS,
+		     .done = {.bytes = r->near_told, .ms = beam_now_ms() - r->begun_ms}});
 }
 
 static int connect_channel(struct channel *channel, const struct beam_reader_opts *opts,
@@ -158,7 +174,7 @@ static int reader_open(const struct beam_reader_opts *opts, char error_text[BEAM
 	if (opts->near && near_is_host(r->channel.fd) &&
 	    near_borrower_open(&r->near, r->talk.hello.nonce))
 		r->talk.hello.flags |= BEAM_HELLO_NEAR;
-	r->base.heard_ms = r->begun_ms = r->near_told_ms = beam_now_ms();
+	r->base.heard_ms = r->begun_ms = beam_now_ms();
 	put(r, &(struct beam_wire_message){.type = BEAM_WIRE_HELLO, .hello = r->talk.hello});
 	*out = &r->base;
 	return 0;
@@ -235,11 +251,13 @@ static void reader_taken(struct beam_reader *reader, uint32_t index)
 		return;
 	/* Checksums are computed in parallel to the reads: many may finish while the socket takes
 	 * nothing. */
-	if (r->out_bytes - r->out_at > sizeof(r->out) / 2)
+	if (r->out_bytes - r->out_at > sizeof(r->out) / 2) {
 		reader_talk_fail(&r->talk, BEAM_E_GONE, "%s takes no requests", r->talk.peer);
-	else
-		put(r, &(struct beam_wire_message){.type = BEAM_WIRE_TAKEN,
-						   .taken = {.index = index}});
+		return;
+	}
+	if (!r->out_bytes) /* else with a later one */
+		queue_near(r);
+	put(r, &(struct beam_wire_message){.type = BEAM_WIRE_TAKEN, .taken = {.index = index}});
 }
 
 /* ---- events --------------------------------------------------------------------------------- */
@@ -262,7 +280,10 @@ static int take(struct tcp_reader *r, const struct beam_wire_message *m,
 	if (r->talk.welcomed && m->type == BEAM_WIRE_DATA)
 		return take_data(r, &m->data);
 	if (r->talk.welcomed && m->type == BEAM_WIRE_LENT && r->near.listener >= 0) {
-		near_borrow(&r->near, &m->lent);
+		if (m->lent.index == BEAM_LENT_NONE)
+			near_give_back(&r->near);
+		else
+			near_borrow(&r->near, &m->lent);
 		return 0;
 	}
 	return reader_talk_take(&r->talk, m, event);
@@ -376,14 +397,6 @@ static int wait_bytes(struct tcp_reader *r, uint64_t deadline, int timeout_ms)
 	return err;
 }
 
-static void tell_near(struct tcp_reader *r)
-{
-	r->near_told_ms = beam_now_ms();
-	put(r, &(struct beam_wire_message){
-		   .type = BEAM_WIRE_PROGRESS,
-		   .done = {.bytes = r->near.bytes, .ms = r->near_told_ms - r->begun_ms}});
-}
-
 /* Reports a copy. What the server has sent comes first: it may have ended the session. */
 static bool take_copied(struct tcp_reader *r, struct beam_reader_event *event)
 {
@@ -392,8 +405,6 @@ static bool take_copied(struct tcp_reader *r, struct beam_reader_event *event)
 	event->type = BEAM_READER_DONE;
 	event->cookie = r->copied[0];
 	memmove(r->copied, r->copied + 1, --r->ncopied * sizeof(r->copied[0]));
-	if (beam_now_ms() - r->near_told_ms >= NEAR_TELL_MS)
-		tell_near(r);
 	return true;
 }
 
@@ -441,11 +452,11 @@ static void reader_close(struct beam_reader **reader, uint64_t bytes, uint64_t m
 	bool done =
 	    !r->talk.failed && r->talk.complete && !r->nflights && bytes >= r->talk.image_bytes;
 
-	if (done && r->near.bytes)
-		tell_near(r);
-	if (done)
+	if (done) {
+		queue_near(r);
 		put(r, &(struct beam_wire_message){.type = BEAM_WIRE_DONE,
 						   .done = {.bytes = bytes, .ms = ms}});
+	}
 	channel_close(&r->channel);
 	near_borrower_close(&r->near);
 	explicit_bzero(r->talk.key, sizeof(r->talk.key));

@@ -249,9 +249,13 @@ static void server_configure(struct beam_server *base, const struct beam_server_
 	server->places.max = opts->max_pulls;
 	server->stall_ms = 1000ull * opts->stall_timeout_s;
 	server->must_tls = opts->must_tls;
-	/* The rate is limited where bytes are sent, so then all bytes must be. */
-	server->lends = opts->lends && !opts->rate_limit;
 	tcp_bucket_configure(&server->bucket, opts->rate_limit);
+	/* The rate is limited where bytes are sent, so then all bytes must be. */
+	bool lent = server->lends;
+
+	server->lends = opts->lends && !opts->rate_limit;
+	for (struct tcp_session *s = server->sessions; lent && !server->lends && s; s = s->next)
+		tcp_session_take_back(s);
 	tcp_server_leave(server);
 }
 

@@ -184,6 +184,15 @@ static void tell_lent(struct tcp_session *session, uint32_t index,
 		put(session, &message);
 }
 
+static void tell_taken_back(struct tcp_session *session)
+{
+	if (!session->takes_back || !has_room(session))
+		return;
+	session->takes_back = false;
+	put(session,
+	    &(struct beam_wire_message){.type = BEAM_WIRE_LENT, .lent.index = BEAM_LENT_NONE});
+}
+
 static int tell_sealed(void *arg, uint32_t index, const struct beam_serve_segment *segment)
 {
 	int told = tell_vouched(arg, index);
@@ -293,8 +302,10 @@ static bool fill(struct tcp_session *session)
 {
 	if (session->payload_bytes || channel_has_output(&session->channel))
 		return true;
-	if (session->state == SESSION_SERVED)
+	if (session->state == SESSION_SERVED) {
+		tell_taken_back(session);
 		discover(session);
+	}
 	if (session->state == SESSION_SERVED)
 		answer(session);
 	if (session->state == SESSION_CLOSING && session->has_last && !session->payload_bytes &&
@@ -410,6 +421,14 @@ void tcp_session_serve(struct tcp_session *session)
 	    &(struct beam_wire_message){.type = BEAM_WIRE_WELCOME, .welcome = session->welcome});
 	if (session->wants_near && session->server->lends)
 		near_lender_open(&session->lender, session->channel.fd, session->nonce);
+	tcp_session_send(session);
+}
+
+void tcp_session_take_back(struct tcp_session *session)
+{
+	if (session->state != SESSION_SERVED || !session->lender.has_lent)
+		return;
+	session->takes_back = true;
 	tcp_session_send(session);
 }
 

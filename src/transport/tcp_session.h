@@ -57,6 +57,7 @@ struct tcp_session {
 	/* What the reader copies itself; it reports how much. */
 	struct near_lender lender;
 	bool wants_near;
+	bool takes_back;                 /* is to be told that nothing is lent any more */
 	uint8_t nonce[BEAM_NONCE_BYTES]; /* of HELLO */
 	uint64_t near_bytes;
 
@@ -132,6 +133,8 @@ struct tcp_server {
 int tcp_session_start(struct tcp_server *server, int fd, const char *peer);
 /* Starts serving: sends WELCOME, then answers requests. */
 void tcp_session_serve(struct tcp_session *session);
+/* The server lends nothing any more: what was lent is to be read by TCP. */
+void tcp_session_take_back(struct tcp_session *session);
 /* Reports its queue position to a waiting session, if it has changed. */
 void tcp_session_wait(struct tcp_session *session, const struct beam_wire_waiting *place);
 /* Sends what the socket and the rate limit allow now. Does nothing for a DEAD session. */

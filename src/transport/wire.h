@@ -11,7 +11,8 @@
  *             <---  VOUCHED   index, digest, signature: before its SEALED, if HELLO requested
  *                             it; TCP only
  *             <---  LENT      index, file, offset: before its SEALED, where the reader may read
- *                             the segment's memory itself (near.h); TCP only
+ *                             the segment's memory itself (near.h); or BEAM_LENT_NONE: it may
+ *                             not any more, for all that were lent; TCP only
  *             <---  COMPLETE  total, bytes, crc: once, when the image is complete
  *   READ      index, offset, len, tag  --->   TCP only; over verbs the reader READs by itself
  *             <---  DATA      tag, len, then len bytes: in the order of the READs; TCP only
@@ -21,8 +22,8 @@
  *                                             read it again: its memory may be reused for a
  *                                             later segment
  *   PROGRESS  bytes read, ms           --->   where the server does not see the reads: over
- *                                             verbs every 20 seconds; of LENT segments every
- *                                             second, and before DONE
+ *                                             verbs every 20 seconds; of LENT segments before a
+ *                                             TAKEN, and before DONE
  *   DONE      bytes read, ms           --->   the reader has everything; the server closes
  *
  * At any time the server may send STALE (the generation was revoked) or FAILED (text), and close.
@@ -151,6 +152,7 @@ struct beam_wire_lent {
 	uint64_t at; /* offset in bytes */
 	uint64_t dev, ino;
 };
+#define BEAM_LENT_NONE UINT32_MAX /* index */
 
 /* The primary's signature of a segment, or (BEAM_VOUCH_IMAGE, before COMPLETE) of the image. */
 struct beam_wire_vouched {

@@ -128,6 +128,67 @@ static void a_server_that_does_not_lend_sends(void **state)
 	}
 }
 
+/* Asks the server something, so that all that it sent before has arrived. */
+static void catch_up(struct beam_reader *reader)
+{
+	struct beam_reader_event event;
+
+	assert_int_equal(beam_tcp_reader.check(reader), 0);
+	do
+		assert_int_equal(beam_tcp_reader.next(reader, &event, PATIENCE_MS), 1);
+	while (event.type != BEAM_READER_VALID);
+}
+
+static void a_limit_that_comes_later_takes_back_what_was_lent(void **state)
+{
+	static void (*const ways[])(struct fixture *, void *) = {lend_nothing, limit_rate};
+	static uint8_t buf[SEGMENT_BYTES];
+
+	(void)state;
+	for (size_t i = 0; i < 2; i++) {
+		struct fixture f;
+		struct beam_reader_event event;
+
+		fixture_open(&f, &beam_tcp_server, 2, NULL);
+		fixture_seal_all(&f);
+		struct beam_reader_opts opts = near_ticket(&f);
+		struct beam_reader *reader = begin(&opts);
+
+		catch_up(reader);
+		assert_int_equal(beam_tcp_reader.read(reader, 0, 0, buf, 1000, 1), 0);
+		assert_int_equal(reader->near_bytes, 1000);
+		assert_int_equal(beam_tcp_reader.next(reader, &event, PATIENCE_MS), 1);
+		fixture_run(&f, ways[i], NULL);
+		catch_up(reader);
+		assert_int_equal(beam_tcp_reader.read(reader, 0, 1000, buf, 1000, 2), 0);
+		assert_int_equal(beam_tcp_reader.next(reader, &event, PATIENCE_MS), 1);
+		assert_int_equal(event.type, BEAM_READER_DONE);
+		assert_int_equal(buf[0], image_byte(1000));
+		assert_int_equal(reader->near_bytes, 1000);
+		beam_tcp_reader.close(&reader, 0, 0);
+		fixture_close(&f);
+	}
+}
+
+/* Its end is all that the server sees of a reader that is killed. */
+static void the_bytes_of_a_reader_that_dies_are_known(void **state)
+{
+	struct fixture f;
+
+	(void)state;
+	fixture_open(&f, &beam_tcp_server, 2, NULL);
+	fixture_seal(&f, 0);
+	struct beam_reader_opts opts = near_ticket(&f);
+	struct beam_reader *reader = begin(&opts);
+
+	assert_int_equal(read_segment(reader), SEGMENT_BYTES);
+	beam_tcp_reader.taken(reader, 0);
+	beam_tcp_reader.close(&reader, 0, 0);
+	assert_int_equal(fixture_wait_ended(&f, 1), BEAM_E_GONE);
+	assert_int_equal(f.sent_bytes, SEGMENT_BYTES);
+	fixture_close(&f);
+}
+
 /* A socket cannot be opened a second time, so it cannot be sent for reading. */
 static void use_socket(struct fixture *f, void *arg)
 {
@@ -424,6 +485,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(the_bytes_are_counted_where_they_are_copied),
 	    cmocka_unit_test(a_server_that_does_not_lend_sends),
+	    cmocka_unit_test(a_limit_that_comes_later_takes_back_what_was_lent),
+	    cmocka_unit_test(the_bytes_of_a_reader_that_dies_are_known),
 	    cmocka_unit_test(the_rest_is_sent_when_lending_fails),
 	    cmocka_unit_test(another_user_gets_the_bytes_only),
 	    cmocka_unit_test(segments_are_where_lent_says),
