@@ -184,9 +184,10 @@ def most_memory(primary, running):
 
 def test_two_pulls_at_once_and_a_third_from_the_same_image(make):
     """And each costs the primary less than 16 MiB while it lasts."""
-    primary = slow_primary(make)
+    primary = slow_primary(make, rate=0)
     replicas = [make(f"replica{n}", module=False) for n in range(3)]
     pull(primary, None, "--discard")  # makes the backlog and the image
+    primary.client.config_set("rdbeam.rate-limit", 30 * MIB)
     forks = stats(primary)["total_forks"]
     before = own_memory(primary)
     with data.Load(primary, pause_s=0.005):
@@ -200,6 +201,7 @@ def test_two_pulls_at_once_and_a_third_from_the_same_image(make):
             out, err = process.communicate(timeout=harness.DEADLINE_S * 4)
             assert process.returncode == 0, err
             assert last_json(out)["full_resyncs"] == 0
+        primary.client.config_set("rdbeam.rate-limit", 0)
         third = pull(primary, replicas[2])
     assert third["reused"] is True and third["full_resyncs"] == 0
     for replica in replicas:
@@ -733,6 +735,7 @@ def test_pull_does_not_count_as_a_replica(make):
     wait_for(lambda: primary.number("rdbeam", "rdbeam_pull_bytes_total") > 5 * MIB, "bytes flow")
     primary.client.set("key", "value")
     assert primary.client.wait(1, 200) == 0
+    primary.client.config_set("rdbeam.rate-limit", 0)
     _, err = process.communicate(timeout=harness.DEADLINE_S * 4)
     assert process.returncode == 0, err
     same_data(primary, target)
