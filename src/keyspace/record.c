@@ -58,7 +58,7 @@ int beam_record_reader_open(RedisModuleCtx *ctx, const struct beam_record_opts *
 		return -ENOMEM;
 	reader->ctx = ctx;
 	reader->opts = *opts;
-	if (opts->fast_path && (!opts->defer || opts->cluster))
+	if (opts->fast_path)
 		reader->serializer = beam_serializer_open(opts->rdb_version, opts->cluster);
 	if (opts->key_metadata && opts->fast_path)
 		reader->metadata = beam_key_metadata_open();

@@ -24,6 +24,14 @@ bool beam_large_suits(const struct beam_workers_opts *opts)
 	       facts->used_memory / facts->keys >= AVERAGE_BYTES;
 }
 
+/* With one worker there are no threads: the caller copies alone. */
+static int open_pool(const struct beam_workers_opts *opts)
+{
+	if (*opts->pool || !beam_large_suits(opts))
+		return 0;
+	return beam_copy_pool_open(opts->nworkers - 1, beam_link_may_schedule(), opts->pool);
+}
+
 struct lone_walk {
 	struct beam_walker *walker;
 	_Atomic uint32_t next_job;
@@ -65,8 +73,7 @@ static int walk_alone(const struct beam_workers_opts *opts, const struct beam_wa
 
 void beam_large_prepare(const struct beam_workers_opts *opts)
 {
-	if (beam_large_suits(opts))
-		beam_copy_pool_open(opts->nworkers - 1, beam_link_may_schedule(), opts->pool);
+	open_pool(opts);
 }
 
 int beam_large_copy(const struct beam_workers_opts *opts, struct beam_deferred *rest,
@@ -84,8 +91,8 @@ int beam_large_copy(const struct beam_workers_opts *opts, struct beam_deferred *
 	int err = BEAM_FAULT("large");
 
 	beam_config_get(opts->ctx, "rdbcompression", compression, sizeof(compression));
-	if (!err && !*opts->pool)
-		err = beam_copy_pool_open(opts->nworkers - 1, beam_link_may_schedule(), opts->pool);
+	if (!err)
+		err = open_pool(opts);
 	if (!err) {
 		walk.pool = *opts->pool;
 		beam_config_set(opts->ctx, "rdbcompression", "no");
@@ -94,7 +101,7 @@ int beam_large_copy(const struct beam_workers_opts *opts, struct beam_deferred *
 	}
 	beam_copy_pool_close(opts->pool);
 	if (err)
-		snprintf(result->why, sizeof(result->why), "copy of long values: %s",
+		snprintf(result->why, sizeof(result->why), "copy by the saving child: %s",
 			 beam_strerror(err));
 	return err;
 }

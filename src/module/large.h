@@ -3,7 +3,7 @@
  * Copies a keyspace of long values. That takes memory bandwidth and little else, so the coordinator
  * walks it alone while threads copy (copy_pool.h). No process is forked: with 4 KiB pages, one fork
  * would take as long as the copy. Keys that can only be read by a command are left to workers.
- * Child only.
+ * Copies any other keyspace in the same way, but without threads. Child only.
  */
 #ifndef BEAM_LARGE_H
 #define BEAM_LARGE_H

@@ -28,6 +28,7 @@
 #define WORKERS_MAX  64
 #define AUTO_MAX     16
 #define SMALL_BYTES  (64ull << 20) /* of memory: below this, one worker is fast enough */
+#define TINY_BYTES   (16ull << 20) /* below this, none is faster */
 #define HEARTBEAT_MS 1000
 
 /* What a worker reports to the coordinator. */
@@ -265,7 +266,17 @@ static int check_sum(const struct beam_workers_opts *opts, struct beam_workers_r
 	return BEAM_E_COUNT;
 }
 
-static int copy_large(const struct beam_workers_opts *opts, struct beam_workers_result *result)
+/* A worker's fork, start and end take 2 ms, longer than such a copy. What a command has to read is
+ * left to a worker here, too: in a larger keyspace of such keys, listing them would take as long.
+ * Without the fast path all keys are of that kind. */
+static bool is_tiny(const struct beam_workers_opts *opts)
+{
+	return opts->nworkers == 1 && opts->fast_path && !beam_config.workers &&
+	       !opts->facts->save_delay_us && !atomic_load(&beam_shared->one_worker) &&
+	       opts->facts->used_memory < TINY_BYTES;
+}
+
+static int copy_alone(const struct beam_workers_opts *opts, struct beam_workers_result *result)
 {
 	struct beam_deferred rest = {0};
 	int err = beam_large_copy(opts, &rest, result);
@@ -279,14 +290,14 @@ static int copy_large(const struct beam_workers_opts *opts, struct beam_workers_
 
 int beam_workers_run(const struct beam_workers_opts *opts, struct beam_workers_result *result)
 {
-	bool large = beam_large_suits(opts);
+	bool alone = beam_large_suits(opts) || is_tiny(opts);
 	int err;
 
 	memset(result, 0, sizeof(*result));
-	err = large ? copy_large(opts, result) : crew_run(opts, NULL, opts->nworkers, result);
+	err = alone ? copy_alone(opts, result) : crew_run(opts, NULL, opts->nworkers, result);
 	if (!err)
 		err = check_sum(opts, result);
-	if (!large && (err == BEAM_E_COUNT || err == BEAM_E_UNSUPPORTED) && opts->nworkers > 1)
+	if (!alone && (err == BEAM_E_COUNT || err == BEAM_E_UNSUPPORTED) && opts->nworkers > 1)
 		atomic_store(&beam_shared->one_worker, 1);
 	return err;
 }

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""Keyspaces of long values: the coordinator walks them itself and its threads copy."""
+"""Keyspaces that the coordinator walks itself: of long values, which its threads copy, and tiny ones."""
 import os
 import struct
 
@@ -91,4 +91,20 @@ def test_what_fails_in_it_is_left_to_stock_saving(make, loads, monkeypatch, faul
         server.image_made()
     else:
         assert server.fallbacks() == 1
+    same(server, loads, dbs=1)
+
+
+@pytest.mark.skipif(not harness.FAULTS, reason="needs a build with RDBEAM_FAULTS")
+def test_a_tiny_keyspace_takes_no_worker(make, loads, monkeypatch):
+    """But for a key that only a command can read."""
+    monkeypatch.setenv("RDBEAM_FAULT", "fork-worker:1:errno=EAGAIN")
+    server = make("primary")
+    data.fill_strings(server.client, 1000, 100)
+    server.client.hset("hash", mapping={"field": "value", "other": 7})
+    server.bgsave()
+    server.image_made()
+    same(server, loads, dbs=1)
+    server.client.xadd("events", {"field": "value"})
+    server.bgsave()
+    assert "worker" in server.info("rdbeam")["rdbeam_last_fallback_reason"]
     same(server, loads, dbs=1)
