@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause
- * Holds a file descriptor of rdbeamd's executable, which is run as /proc/self/fd/N. */
+ * Holds file descriptors of executables, which are run as /proc/self/fd/N. */
 #include "program.h"
 
 #include <dlfcn.h>
@@ -14,7 +14,7 @@
 
 #define HIGH_FD 16 /* above the fixed fds that the daemon gets */
 
-static int held = -1;
+static int held = -1, held_waiter = -1;
 
 /* A script cannot be run by its fd: the interpreter would be given a name that is invalid by
  * then. */
@@ -35,16 +35,37 @@ static int hold(const char *path)
 	return high;
 }
 
+/* A script as rdbeam.daemon may do more than run rdbeamd, so its waiter is run by it, too. */
+static void hold_both(const char *daemon)
+{
+	const char *slash = strrchr(daemon, '/');
+	char waiter[512];
+
+	held = hold(daemon);
+	if (held < 0)
+		return;
+	snprintf(waiter, sizeof(waiter), "%.*srdbeam-wait", slash ? (int)(slash + 1 - daemon) : 0,
+		 daemon);
+	held_waiter = hold(waiter);
+}
+
 void beam_program_path(char *out, size_t cap)
 {
 	char path[512];
 
 	beam_config_daemon_path(path, sizeof(path));
 	if (held < 0)
-		held = hold(path);
+		hold_both(path);
 	snprintf(out, cap, "/proc/self/fd/%d", held);
 	if (held < 0 || access(out, X_OK))
 		snprintf(out, cap, "%s", path);
+}
+
+void beam_program_waiter_path(char *out, size_t cap)
+{
+	snprintf(out, cap, "/proc/self/fd/%d", held_waiter);
+	if (held_waiter < 0 || access(out, X_OK))
+		beam_program_path(out, cap);
 }
 
 char **beam_program_environment(void)
@@ -60,4 +81,5 @@ char **beam_program_environment(void)
 void beam_program_close(void)
 {
 	beam_close(&held);
+	beam_close(&held_waiter);
 }

@@ -384,7 +384,7 @@ static int become_waiter(struct snapshot *s)
 	int err;
 
 	beam_config_daemon_path(args.path, sizeof(args.path));
-	beam_program_path(program, sizeof(program));
+	beam_program_waiter_path(program, sizeof(program));
 	err = BEAM_FAULT("exec-waiter");
 	if (!err && access(program, X_OK))
 		err = -errno; /* checked before anything is given up that stock saving needs */

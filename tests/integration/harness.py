@@ -241,9 +241,9 @@ class Server:
     # ---- life -----------------------------------------------------------------------------
 
     def place_module(self):
-        """Module and daemon by links in the server's directory: the daemon's command line then
+        """Module, daemon and waiter by links in the server's directory: the daemon's command line then
         tells whose it is, even where /proc shows nothing else of it. Returns the module's path."""
-        for name in ("rdbeam.so", "rdbeamd"):
+        for name in ("rdbeam.so", "rdbeamd", "rdbeam-wait"):
             link = self.dir / name
             if not link.is_symlink():
                 link.symlink_to(artifact(name))
@@ -419,7 +419,7 @@ class Server:
         return self.dir / "dump.rdb"
 
     def temp_files(self):
-        known = {"server.log", "stderr.log", "server.conf", "dump.rdb", "rdbeam.so", "rdbeamd"}
+        known = {"server.log", "stderr.log", "server.conf", "dump.rdb", "rdbeam.so", "rdbeamd", "rdbeam-wait"}
         return [path.name for path in self.dir.iterdir()
                 if path.is_file() and path.name not in known]
 

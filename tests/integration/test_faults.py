@@ -488,6 +488,7 @@ def test_waiter_does_not_inherit_the_childs_oom_score(make):
     server.client.execute_command("BGSAVE")
     child = server.child()
     wait_for(lambda: "--wait" in harness.command_line(child), "the waiter")
+    assert os.path.realpath(f"/proc/{child}/exe") == str(harness.artifact("rdbeam-wait").resolve())
     wait_for(lambda: oom_score(child) == 150, "the server's score")
     server.client.config_set("rdbeam.flush-rate-limit", 0)
     server.client.flushall()

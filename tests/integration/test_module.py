@@ -487,12 +487,14 @@ def test_daemon_that_keeps_dying_is_started_with_pauses(make):
 
 
 def test_upgrade_of_the_files_leaves_a_running_server_alone(make, binary):
-    """Another build lies where rdbeamd was: the waiter and the next daemon are still the module's own."""
+    """Another build lies where rdbeamd and rdbeam-wait were: the waiter and the next daemon are still the module's
+    own."""
     server = make("primary")
     data.fill_strings(server.client, 1000, 100)
-    program = server.dir / "rdbeamd"
-    program.unlink()
-    program.symlink_to(shutil.which("false"))
+    for name in ("rdbeamd", "rdbeam-wait"):
+        program = server.dir / name
+        program.unlink()
+        program.symlink_to(shutil.which("false"))
     server.bgsave()
     server.image_made()
     first = server.daemon()

@@ -31,7 +31,7 @@ net_failover virtio_net virtio_blk virtio_console crc32c_generic crc16 mbcache j
 configfs ib_cm iw_cm rdma_cm rdma_ucm""".split()
 PROGRAMS = "redis-server redis-cli rdma ib_read_bw ibv_devinfo".split()
 SHIM = "rdbeam-jemalloc-shim.so"  # of a sanitized build
-BUILT = "rdbeam rdbeamd rdbeam.so tests/rdma/rdma-probe tests/contract/contract-transport".split()
+BUILT = "rdbeam rdbeamd rdbeam-wait rdbeam.so tests/rdma/rdma-probe tests/contract/contract-transport".split()
 # What ldd does not show: loaded by name.
 EXTRA_FILES = ["/etc/libibverbs.d/rxe.driver"]
 EXTRA_GLOBS = ["/usr/lib/*/libibverbs/librxe-rdmav*.so", "/lib/*/libgcc_s.so.1"]
