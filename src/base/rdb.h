@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
  * The RDB format's opcodes, types and number encodings (source: rdb.h and rdb.c of Redis 7.0.15,
- * 7.4.1 and 8.6.3, Valkey 8.0.1 and 9.1). Pure functions on bytes: no allocation; any thread.
+ * 7.4.1, 8.6.3 and 8.8, Valkey 8.0.1 and 9.1). Pure functions on bytes: no allocation; any thread.
  */
 #ifndef BEAM_RDB_H
 #define BEAM_RDB_H
@@ -53,6 +53,8 @@ enum beam_rdb_type {
 	BEAM_RDB_HASH_METADATA = 24,           /* hash fields with a TTL, 7.4 */
 	BEAM_RDB_HASH_LISTPACK_EX = 25,
 	BEAM_RDB_STREAM_LISTPACKS_4 = 26, /* Redis 8.6: with data to detect duplicate messages */
+	BEAM_RDB_STREAM_LISTPACKS_5 = 27, /* Redis 8.8: groups say what was given back to them */
+	BEAM_RDB_ARRAY = 28,
 };
 
 /* Special string encodings, after a length byte of 11xxxxxx. */

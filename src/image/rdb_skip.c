@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  * Walks RDB values and records by their shape (source: rdbLoadObject and rdbLoadRioWithLoadingCtx
- * in rdb.c of Redis 7.0.15, 7.4.1 and 8.6.3, and Valkey 8.0.1). Shapes are data: a value is a head
- * and then a count of items, each of which is a row of fields:
+ * in rdb.c of Redis 7.0.15, 7.4.1, 8.6.3 and 8.8, and Valkey 8.0.1). Shapes are data: a value is a
+ * head and then a count of items, each of which is a row of fields:
  *	s string	l length	8 eight bytes	6 sixteen bytes	d double as text
  * Every item takes at least one byte, so a hostile count cannot loop past the end of the bytes. */
 #include "rdb_walk.h"
@@ -14,6 +14,14 @@ struct walk {
 	const uint8_t *buf;
 	size_t len_bytes;
 	size_t pos;
+};
+
+/* How an array says what an element is. */
+enum array_kind {
+	ARRAY_STRING,
+	ARRAY_INT,
+	ARRAY_DOUBLE,
+	ARRAY_SHORT_STRING,
 };
 
 enum module_opcode {
@@ -114,7 +122,7 @@ static int skip_items(struct walk *w, const char *fields)
 }
 
 /* Name, last ID, [entries read]; pending entries; consumers with the IDs of their pending
- * entries. */
+ * entries; [IDs of the entries that were given back]. */
 static int skip_stream_group(struct walk *w, uint8_t type)
 {
 	uint64_t nconsumers;
@@ -129,7 +137,7 @@ static int skip_stream_group(struct walk *w, uint8_t type)
 		if (!err)
 			err = skip_items(w, "6");
 	}
-	return err;
+	return err || type < BEAM_RDB_STREAM_LISTPACKS_5 ? err : skip_items(w, "6");
 }
 
 /* Duration and maximum; producers, each with the IDs of its messages and of their entries; then two
@@ -162,6 +170,30 @@ static int skip_stream(struct walk *w, uint8_t type)
 	for (; !err && ngroups; ngroups--)
 		err = skip_stream_group(w, type);
 	return err || type < BEAM_RDB_STREAM_LISTPACKS_4 ? err : skip_stream_producers(w);
+}
+
+/* Number of elements, position of the last insertion if there is one, and the elements: position,
+ * kind, and a string or 8 bytes. */
+static int skip_array(struct walk *w)
+{
+	uint64_t count, has_position, kind;
+	int err = get_number(w, &count);
+
+	if (!err)
+		err = get_number(w, &has_position);
+	if (!err && has_position)
+		err = has_position == 1 ? skip_fields(w, "l") : BEAM_E_FORMAT;
+	for (; !err && count; count--) {
+		err = skip_fields(w, "l");
+		if (!err)
+			err = get_number(w, &kind);
+		if (err)
+			return err;
+		if (kind > ARRAY_SHORT_STRING)
+			return BEAM_E_FORMAT;
+		err = skip_fields(w, kind == ARRAY_INT || kind == ARRAY_DOUBLE ? "8" : "s");
+	}
+	return err;
 }
 
 /* What a module has written: opcodes with their values, up to the EOF opcode. */
@@ -199,7 +231,10 @@ static int skip_value(struct walk *w, uint8_t type)
 	case BEAM_RDB_STREAM_LISTPACKS_2:
 	case BEAM_RDB_STREAM_LISTPACKS_3:
 	case BEAM_RDB_STREAM_LISTPACKS_4:
+	case BEAM_RDB_STREAM_LISTPACKS_5:
 		return skip_stream(w, type);
+	case BEAM_RDB_ARRAY:
+		return skip_array(w);
 	case BEAM_RDB_MODULE_2:
 		err = get_number(w, &module_id);
 		return err ? err : skip_module_fields(w);

@@ -54,6 +54,7 @@ enum beam_verify_type beam_verify_type(uint8_t rdb_type)
 	case BEAM_RDB_STREAM_LISTPACKS_2:
 	case BEAM_RDB_STREAM_LISTPACKS_3:
 	case BEAM_RDB_STREAM_LISTPACKS_4:
+	case BEAM_RDB_STREAM_LISTPACKS_5:
 		return BEAM_VERIFY_STREAM;
 	case BEAM_RDB_MODULE_2:
 		return BEAM_VERIFY_MODULE;

@@ -463,37 +463,33 @@ void beam_record_coming(struct beam_record_reader *reader, const void *object)
 		beam_value_fetch(object);
 }
 
-/* Also true if the object does not match what the server says of the key. */
-static bool has_metadata(const struct beam_record_reader *reader, const struct beam_open_key *key)
-{
-	const void *object = beam_value_object(key->handle);
-
-	return !object || beam_key_metadata_has(reader->metadata, key, object, (int)reader->db);
-}
-
 int beam_record_read(struct beam_record_reader *reader, const struct beam_open_key *key)
 {
 	struct beam_record_meta meta;
+	bool by_dump = reader->all_by_dump;
 	int done;
 
-	if (reader->metadata && has_metadata(reader, key))
-		return BEAM_E_METADATA;
+	if (reader->metadata) {
+		const void *object = beam_value_object(key->handle);
+
+		if (object && beam_key_metadata_has(reader->metadata, key, object, (int)reader->db))
+			return BEAM_E_METADATA;
+		by_dump |= !object; /* of a type that is not known here: DUMP shows the metadata */
+	}
 	beam_record_meta_of(key, reader->opts.eviction, &meta);
-	done = reader->all_by_dump ? 0 : read_by_peek(reader, key, &meta);
+	done = by_dump ? 0 : read_by_peek(reader, key, &meta);
 	if (done)
 		return done < 0 ? done : 0;
 	if (beam_module_aux_owns(reader->opts.aux_types, key->handle))
 		return BEAM_E_OWNED;
-	bool is_string =
-	    !reader->all_by_dump && RedisModule_KeyType(key->handle) == REDIS_KEY_STRING;
+	bool is_string = !by_dump && RedisModule_KeyType(key->handle) == REDIS_KEY_STRING;
 
 	if (is_string && RedisModule_ValueLength(key->handle) > BEAM_EMBSTR_MAX_BYTES)
 		return read_long_string(reader, key, &meta);
 	struct beam_open_key open = *key;
 
-	open.object = is_string || reader->all_by_dump || !reader->opts.fast_path
-			  ? NULL
-			  : beam_value_object(key->handle);
+	open.object =
+	    is_string || by_dump || !reader->opts.fast_path ? NULL : beam_value_object(key->handle);
 	return reader->opts.defer
 		   ? beam_deferred_add(reader->opts.defer, &open, &meta, reader->db, is_string)
 		   : read_by_name(reader, &open, &meta, is_string);

@@ -39,6 +39,7 @@ enum redis_key_type {
 	REDIS_KEY_ZSET = 5,
 	REDIS_KEY_MODULE = 6,
 	REDIS_KEY_STREAM = 7,
+	REDIS_KEY_ARRAY = 8, /* Redis 8.8 */
 };
 
 #define REDISMODULE_READ      (1 << 0)

@@ -181,10 +181,10 @@ uint64_t beam_serializer_ahead(const struct beam_serializer *serializer)
 /* Whether the object is of a type whose serialization does not need the key's name. */
 static bool is_plain(const void *object)
 {
-	static const uint8_t list = 1, hash = 4, stream = 6; /* server.h */
+	static const uint8_t list = 1, hash = 4, stream = 6, array = 7; /* server.h */
 	uint8_t type = *(const uint8_t *)object & 15;
 
-	return (type >= list && type <= hash) || type == stream;
+	return (type >= list && type <= hash) || type == stream || type == array;
 }
 
 /* If DUMP does not answer, nothing was proved; only a cluster may refuse it. */
@@ -224,11 +224,17 @@ static ssize_t serialize(struct beam_serializer *s, const void *object)
 	return s->save_as(&s->stream, object, NULL, 0, byte);
 }
 
-/* For hashes whose fields have TTLs, Redis 7.4 and 8 do not count the time in front of them. */
+/* For hashes whose fields have TTLs, Redis 7.4 and 8 do not count the time in front of them, and Valkey
+ * 9.0 not that of each field. */
 static size_t not_counted(const struct beam_serializer *s)
 {
 	uint8_t type = s->len ? s->bytes[0] : 0;
+	size_t pos = 1;
+	uint64_t fields;
+	int enc;
 
+	if (type == BEAM_RDB_HASH_2)
+		return beam_rdb_get_len(s->bytes, s->len, &pos, &fields, &enc) ? 0 : 8 * fields;
 	return type == BEAM_RDB_HASH_METADATA || type == BEAM_RDB_HASH_LISTPACK_EX ? 8 : 0;
 }
 

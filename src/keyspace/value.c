@@ -127,11 +127,11 @@ bool beam_value_readable(uint8_t layout)
 
 const void *beam_value_object(RedisModuleKey *key)
 {
-	/* server.h: string, list, set, zset, hash, module, stream. redismodule.h has another
-	 * order. */
+	/* server.h: string, list, set, zset, hash, module, stream, array. redismodule.h has
+	 * another order. */
 	static const int types[] = {REDIS_KEY_STRING, REDIS_KEY_LIST, REDIS_KEY_SET,
 				    REDIS_KEY_ZSET,   REDIS_KEY_HASH, REDIS_KEY_MODULE,
-				    REDIS_KEY_STREAM};
+				    REDIS_KEY_STREAM, REDIS_KEY_ARRAY};
 	const unsigned char *object = object_of(key);
 	unsigned type = object ? object[0] & 15u : UINT8_MAX;
 

@@ -85,6 +85,12 @@ def fill_streams(pipe):
     pipe.xdel("stream:empty", "5-5")
 
 
+def fill_array(client, key):
+    """Each kind of element, with Redis 8.8."""
+    client.execute_command("ARSET", key, 0, "short", 7, -2.5, "a longer text of an element" * 9)
+    client.execute_command("ARSET", key, 100000, "far away")
+
+
 def details(server, dbs=3):
     """What DEBUG DIGEST does not cover: TTLs, stream groups, functions."""
     found = {"functions": server.client.execute_command("FUNCTION", "DUMP")[:-10]}

@@ -442,7 +442,7 @@ def test_no_module_is_told_by_a_save_that_a_key_has_expired(beside, fast_path):
 
 
 @pytest.mark.parametrize("fast_path", ["yes", "no"])
-@pytest.mark.parametrize("kind", ["short", "long", "hash", "list"])
+@pytest.mark.parametrize("kind", ["short", "long", "hash", "list", "array"])
 def test_what_a_module_keeps_of_a_key_is_saved_by_the_server(beside, kind, fast_path):
     """Redis 8.6: no command shows it, and it stands in front of a key's type."""
     server = beside("server", options={"fast-path": fast_path})
@@ -451,12 +451,14 @@ def test_what_a_module_keeps_of_a_key_is_saved_by_the_server(beside, kind, fast_
     server.client.set("long", "v" * 1000)
     server.client.hset("hash", "field", "value")
     server.client.rpush("list", *range(5000))
-    server.bgsave()
-    server.image_made()
     try:
+        if kind == "array":
+            data.fill_array(server.client, "array")
+        server.bgsave()
+        server.image_made()
         server.client.execute_command("OTHER.NOTE", kind, 12345)
     except redis.ResponseError as error:
-        pytest.skip(f"this server has no metadata of keys: {error}")
+        pytest.skip(f"this server has no metadata of keys, or no arrays: {error}")
     saved_by_the_server(server, "a module keeps data of a key")
     assert harness.cli("verify", server.dump()).returncode == 0
     server.client.execute_command("OTHER.NOTE", kind, 0)

@@ -83,6 +83,16 @@ static const struct value values[] = {
 		  "\x01p\x02"
 		  "\x02i1\x05\x01\x02i2\x05\x02"
 		  "\x03\x01"),
+    VALUE(BEAM_RDB_STREAM_LISTPACKS_5, STREAM1 "\x01\x01\x00\x00\x05"
+					       "\x01\x01g\x05\x01\x03"
+					       "\x02" ID EIGHT "\x02" ID EIGHT "\x01\x01\x01"
+					       "a" EIGHT EIGHT "\x01" ID "\x01" ID /* given back */
+					       "\x40\x64\x40\x64\x00"
+					       "\x03\x01"),
+    VALUE(BEAM_RDB_ARRAY, "\x01\x00\x05\x00\x04text"),
+    VALUE(BEAM_RDB_ARRAY,
+	  "\x04\x01\x40\x64" /* elements, position of the last insertion */
+	  "\x00\x00\xc0\x05\x01\x01" EIGHT "\x80\x00\x01\x00\x00\x02" EIGHT "\x7f\xff\x03\x01x"),
 };
 #define NVALUES (sizeof(values) / sizeof(values[0]))
 
@@ -149,6 +159,8 @@ static void test_hostile_counts_end_with_the_bytes(void **state)
 	    BEAM_RDB_ZSET_2,
 	    BEAM_RDB_LIST_QUICKLIST_2,
 	    BEAM_RDB_STREAM_LISTPACKS_3,
+	    BEAM_RDB_STREAM_LISTPACKS_5,
+	    BEAM_RDB_ARRAY,
 	    BEAM_RDB_STRING,
 	};
 	uint8_t bytes[4096] = {0};
@@ -173,9 +185,13 @@ static void test_bad_forms_and_unknown_types(void **state)
 	/* A count as an encoded integer; a module opcode that does not exist. */
 	assert_int_equal(walk_value(BEAM_RDB_LIST, "\xc0\x01\x01x", 4, &pos), BEAM_E_FORMAT);
 	assert_int_equal(walk_value(BEAM_RDB_MODULE_2, "\x01\x06\x00", 3, &pos), BEAM_E_FORMAT);
+	/* The position of an array's last insertion, or not; a kind of element that does not exist. */
+	assert_int_equal(walk_value(BEAM_RDB_ARRAY, "\x01\x02\x05\x00\x01x", 6, &pos),
+			 BEAM_E_FORMAT);
+	assert_int_equal(walk_value(BEAM_RDB_ARRAY, "\x01\x00\x05\x04\x01x", 6, &pos),
+			 BEAM_E_FORMAT);
 	for (unsigned type = 0; type < 256; type++) {
-		bool known = type <= BEAM_RDB_STREAM_LISTPACKS_4 && type != 8 &&
-			     type != BEAM_RDB_MODULE_PRE_GA;
+		bool known = type <= BEAM_RDB_ARRAY && type != 8 && type != BEAM_RDB_MODULE_PRE_GA;
 
 		if (!known)
 			assert_int_equal(walk_value((uint8_t)type, "\x00\x00", 2, &pos),
