@@ -299,6 +299,7 @@ typedef struct {
 	X(uint64_t, LoadUnsigned, (RedisModuleIO *))                                               \
 	X(char *, LoadStringBuffer, (RedisModuleIO *, size_t *))                                   \
 	X(int, IsIOError, (RedisModuleIO *))                                                       \
+	X(void *, Alloc, (size_t))                                                                 \
 	X(void, Free, (void *))                                                                    \
 	X(RedisModuleKey *, OpenKey, (RedisModuleCtx *, RedisModuleString *, int))                 \
 	X(void, CloseKey, (RedisModuleKey *))                                                      \

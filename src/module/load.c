@@ -15,6 +15,7 @@
 
 #include "config.h"
 #include "fault.h"
+#include "load_ahead.h"
 #include "load_link.h"
 #include "load_sum.h"
 #include "load_value.h"
@@ -160,6 +161,7 @@ static int begin(void)
 	load.inserted = 0;
 	beam_load_value_begin(beam_config.fast_path);
 	beam_load_link_keep(true);
+	beam_load_ahead_begin();
 	return beam_load_link_say(BEAM_LOAD_READY, "");
 }
 
@@ -242,6 +244,7 @@ static int aux_load(RedisModuleIO *io, int encver, int when)
 		rc = BEAM_E_DENIED;
 	if (!rc)
 		rc = run(kind, number, count);
+	beam_load_ahead_look();
 	if (!rc && kind == BEAM_LOAD_BEGIN && load.begun && beam_config.fast_path)
 		beam_load_sum_leave_out(&look, nonce, len);
 	if (kind == BEAM_LOAD_END)
@@ -276,6 +279,7 @@ static void on_loading(RedisModuleCtx *ctx, RedisModuleEvent event, uint64_t sub
 		return;
 	if (load.begun)
 		beam_load_link_close();
+	beam_load_ahead_end();
 	load.begun = false;
 }
 
@@ -324,6 +328,7 @@ int beam_load_open(RedisModuleCtx *ctx)
 
 void beam_load_close(void)
 {
+	beam_load_ahead_end();
 	beam_load_link_close();
 	RedisModule_FreeThreadSafeContext(load.ctx);
 }

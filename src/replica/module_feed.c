@@ -208,6 +208,15 @@ static int prepare_stream(struct beam_module_feed *m, uint32_t nsegments, uint64
 	return beam_module_part_aux(new_part(m, 0), BEAM_LOAD_BEGIN, 0, 0, m->nonce);
 }
 
+/* Behind a chunk that the server loads itself, a record has the module look how much memory that
+ * took. */
+static int prepare_look(struct beam_module_feed *m)
+{
+	if (m->known != AGREED)
+		return 0;
+	return beam_module_part_aux(new_part(m, 0), BEAM_LOAD_WAIT, 0, 0, m->nonce);
+}
+
 static int prepare_shared(struct beam_module_feed *m, const struct beam_chunk *chunk)
 {
 	uint32_t n = chunk->footer.nsegments;
@@ -222,7 +231,7 @@ static int prepare_shared(struct beam_module_feed *m, const struct beam_chunk *c
 	if (rc || !taken) {
 		part->own_bytes = 0;
 		part->body_bytes = chunk->footer.body_bytes;
-		return rc;
+		return rc ? rc : prepare_look(m);
 	}
 	part->body_bytes = 0;
 	m->njobs++;
@@ -236,10 +245,14 @@ static int prepare_chunk(struct beam_module_feed *m, const uint8_t *base,
 {
 	struct beam_chunk chunk;
 
-	if (m->next == 0 || m->known != AGREED || !beam_load_worth(footer))
-		return prepare_stream(m, footer->nsegments, footer->body_bytes);
+	int rc;
+
+	if (m->next == 0 || m->known != AGREED || !beam_load_worth(footer)) {
+		rc = prepare_stream(m, footer->nsegments, footer->body_bytes);
+		return rc ? rc : prepare_look(m);
+	}
 	/* Contiguous even across the window's end, because the window is mapped twice. */
-	int rc = beam_chunk_open(base, footer->nsegments * m->segment_bytes, false, &chunk);
+	rc = beam_chunk_open(base, footer->nsegments * m->segment_bytes, false, &chunk);
 
 	return rc ? rc : prepare_shared(m, &chunk);
 }
