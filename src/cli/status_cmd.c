@@ -215,7 +215,8 @@ static void put_screen(const struct beam_view *view, const char *name, struct be
 	if (!view->status) {
 		fputs(beam_view_info_number(view, "loading", 0)
 			  ? "module     not known while the server loads\n"
-			  : "module     not loaded: put \"loadmodule rdbeam.so\" into its config\n",
+			  : "module     not loaded: put \"loadmodule /path/to/rdbeam.so\" into its "
+			    "config\n",
 		      out);
 		return;
 	}

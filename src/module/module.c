@@ -401,8 +401,11 @@ int RedisModule_OnLoad(RedisModuleCtx *ctx, RedisModuleString **argv, int argc)
 			missing);
 		return REDISMODULE_ERR;
 	}
-	if (RedisModule_IsModuleNameBusy("rdbeam"))
+	if (RedisModule_IsModuleNameBusy("rdbeam")) {
+		RedisModule_Log(ctx, "warning",
+				"rdbeam.so is not loaded once more: a module rdbeam is loaded");
 		return REDISMODULE_ERR;
+	}
 	RedisModule_SetModuleAttribs(ctx, "rdbeam", MODULE_VERSION, REDISMODULE_APIVER_1);
 	RedisModule_SetModuleOptions(ctx, options(ctx));
 	log_ctx = RedisModule_GetDetachedThreadSafeContext(ctx);

@@ -128,11 +128,10 @@ int beam_relay_refused(const struct beam_redis *redis, int rc, char error[BEAM_R
 	const char *name = beam_redis_name(redis), *text = beam_redis_error(redis);
 
 	if (rc == BEAM_E_SERVER && beam_is_unknown_command(text))
-		return beam_tell(
-		    error, BEAM_E_UNSUPPORTED,
-		    "%s: the rdbeam module is not loaded there (put \"loadmodule rdbeam.so\" into "
-		    "its configuration)",
-		    name);
+		return beam_tell(error, BEAM_E_UNSUPPORTED,
+				 "%s: the rdbeam module is not loaded there (put \"loadmodule "
+				 "/path/to/rdbeam.so\" into its configuration)",
+				 name);
 	if (rc == BEAM_E_DENIED)
 		return beam_tell(error, rc,
 				 "%s: %s (grant it: ACL SETUSER <user> " BEAM_RELAY_RIGHTS ")",

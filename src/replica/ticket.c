@@ -149,8 +149,8 @@ static int refused(struct beam_redis *redis, int rc, char *error)
 
 	if (rc == BEAM_E_DENIED)
 		return beam_tell(error, rc,
-				 "%s: %s (grant it: ACL SETUSER <user> +rdbeam.ticket +info +psync "
-				 "+replconf +config|get)",
+				 "%s: %s (grant it: ACL SETUSER <user> +ping +info +psync "
+				 "+replconf +rdbeam.ticket)",
 				 name, text);
 	if (rc != BEAM_E_SERVER)
 		return beam_tell(error, rc, "%s", text);
@@ -158,11 +158,10 @@ static int refused(struct beam_redis *redis, int rc, char *error)
 		return beam_tell(error, BEAM_E_BUSY, "%s: %s (try again when it is done)", name,
 				 text);
 	if (beam_is_unknown_command(text))
-		return beam_tell(
-		    error, BEAM_E_UNSUPPORTED,
-		    "%s: the rdbeam module is not loaded there (put \"loadmodule rdbeam.so\" into "
-		    "its configuration)",
-		    name);
+		return beam_tell(error, BEAM_E_UNSUPPORTED,
+				 "%s: the rdbeam module is not loaded there (put \"loadmodule "
+				 "/path/to/rdbeam.so\" into its configuration)",
+				 name);
 	return beam_tell(error, rc, "%s: %s", name, text);
 }
 

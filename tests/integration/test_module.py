@@ -115,6 +115,14 @@ def test_addresses_that_would_be_cut_are_refused(make, value):
     assert server.client.config_get("rdbeam.bind") == {"rdbeam.bind": "127.0.0.1 127.0.0.2"}
 
 
+def test_second_load_is_refused_with_the_reason(make):
+    server = make("server")
+    with pytest.raises(redis.ResponseError):
+        server.client.execute_command("MODULE", "LOAD", str(harness.artifact("rdbeam.so")))
+    assert "rdbeam.so is not loaded once more: a module rdbeam is loaded" in server.log()
+    assert server.value("rdbeam", "rdbeam_daemon_state")
+
+
 def test_arguments_of_loadmodule(make):
     server = make("primary", module=False)
     port = harness.free_port()
