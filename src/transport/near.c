@@ -23,9 +23,12 @@
 #include "sockets.h"
 #include "text.h"
 
+#define PEERS_MAX 16 /* connections that are looked at; as many may wait */
+
 /* What goes with a file. */
 struct packet {
 	uint64_t dev, ino;
+	uint8_t proof[BEAM_PROOF_BYTES];
 };
 
 bool near_is_host(int sock)
@@ -64,7 +67,8 @@ static int find(const struct near_file *files, uint32_t nfiles, uint64_t dev, ui
 
 /* ---- the server's half ---------------------------------------------------------------------- */
 
-void near_lender_open(struct near_lender *lender, int sock, const uint8_t nonce[BEAM_NONCE_BYTES])
+void near_lender_open(struct near_lender *lender, int sock, const uint8_t nonce[BEAM_NONCE_BYTES],
+		      const uint8_t proof[BEAM_PROOF_BYTES])
 {
 	struct sockaddr_un addr;
 	socklen_t addr_bytes = address_of(nonce, &addr);
@@ -72,6 +76,7 @@ void near_lender_open(struct near_lender *lender, int sock, const uint8_t nonce[
 	uid_t uid;
 
 	near_lender_close(lender);
+	memcpy(lender->proof, proof, sizeof(lender->proof));
 	if (!near_is_host(sock) || BEAM_FAULT("near_connect"))
 		return;
 	/* Never waits: a reader whose backlog others have filled gets its bytes by TCP. */
@@ -105,7 +110,9 @@ bool near_lend(struct near_lender *lender, uint32_t index, const struct beam_ser
 
 	if (lender->sock < 0 || segment->file < 0 || fstat(segment->file, &st))
 		return false;
-	struct packet packet = {st.st_dev, st.st_ino};
+	struct packet packet = {.dev = st.st_dev, .ino = st.st_ino};
+
+	memcpy(packet.proof, lender->proof, sizeof(packet.proof));
 
 	if (find(lender->files, lender->nfiles, packet.dev, packet.ino) < 0) {
 		if (lender->nfiles == NEAR_FILES_MAX)
@@ -146,7 +153,7 @@ bool near_borrower_open(struct near_borrower *borrower, const uint8_t nonce[BEAM
 		: socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	if (borrower->listener >= 0 &&
 	    (bind(borrower->listener, (struct sockaddr *)&addr, addr_bytes) ||
-	     listen(borrower->listener, 1)))
+	     listen(borrower->listener, PEERS_MAX)))
 		beam_close(&borrower->listener);
 	return borrower->listener >= 0;
 }
@@ -160,28 +167,44 @@ static bool is_memory(int fd)
 	       ((uint32_t)fs.f_type == TMPFS_MAGIC || (uint32_t)fs.f_type == HUGETLBFS_MAGIC);
 }
 
-/* Takes in the files that have arrived. They were sent before the LENT that refers to them. */
-static void receive_files(struct near_borrower *b)
+/* Takes in the files that have arrived by this connection. Returns false when it is not the
+ * server's: anybody on this host can connect, and inode numbers are not unique for ever. */
+static bool drain(struct near_borrower *b, const uint8_t proof[BEAM_PROOF_BYTES])
 {
-	if (b->sock < 0 && b->listener >= 0)
-		b->sock = accept4(b->listener, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
-	for (int turn = 0; turn < NEAR_FILES_MAX && b->sock >= 0 && b->nfiles < NEAR_FILES_MAX;
-	     turn++) {
+	while (b->nfiles < NEAR_FILES_MAX) {
 		struct packet packet;
 		int fds[BEAM_PACKET_FDS_MAX], nfds = 0;
 		ssize_t n = beam_packet_recv(b->sock, &packet, sizeof(packet), fds, &nfds, 0);
 		struct stat st;
 
-		if (n == sizeof(packet) && nfds == 1 && !fstat(fds[0], &st) &&
-		    st.st_dev == packet.dev && st.st_ino == packet.ino && is_memory(fds[0])) {
+		if (n < 0 && n != BEAM_E_PROTO)
+			break;
+		b->is_servers =
+		    n == sizeof(packet) && !memcmp(packet.proof, proof, BEAM_PROOF_BYTES);
+		if (b->is_servers && nfds == 1 && !fstat(fds[0], &st) && st.st_dev == packet.dev &&
+		    st.st_ino == packet.ino && is_memory(fds[0])) {
 			b->files[b->nfiles++] =
 			    (struct near_file){.dev = packet.dev, .ino = packet.ino, .fd = fds[0]};
 			nfds = 0;
 		}
 		for (int i = 0; i < nfds; i++)
 			beam_close(&fds[i]);
-		if (n < 0)
+		if (!b->is_servers)
 			break;
+	}
+	return b->is_servers;
+}
+
+/* The server's files were sent before the LENT that refers to them, so a connection without any is
+ * somebody else's. */
+static void receive_files(struct near_borrower *b, const uint8_t proof[BEAM_PROOF_BYTES])
+{
+	for (int turn = 0; turn < PEERS_MAX; turn++) {
+		if (b->sock < 0 && b->listener >= 0)
+			b->sock = accept4(b->listener, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+		if (b->sock < 0 || drain(b, proof))
+			return;
+		beam_close(&b->sock);
 	}
 }
 
@@ -200,12 +223,13 @@ static struct near_place *place_of(struct near_borrower *b, uint32_t index)
 	return &b->places[index];
 }
 
-void near_borrow(struct near_borrower *b, const struct beam_wire_lent *lent)
+void near_borrow(struct near_borrower *b, const struct beam_wire_lent *lent,
+		 const uint8_t proof[BEAM_PROOF_BYTES])
 {
 	int file = find(b->files, b->nfiles, lent->dev, lent->ino);
 
 	if (file < 0) {
-		receive_files(b);
+		receive_files(b, proof);
 		file = find(b->files, b->nfiles, lent->dev, lent->ino);
 	}
 	struct near_place *place =

@@ -283,7 +283,7 @@ static int take(struct tcp_reader *r, const struct beam_wire_message *m,
 		if (m->lent.index == BEAM_LENT_NONE)
 			near_give_back(&r->near);
 		else
-			near_borrow(&r->near, &m->lent);
+			near_borrow(&r->near, &m->lent, r->talk.welcome.proof);
 		return 0;
 	}
 	return reader_talk_take(&r->talk, m, event);

@@ -420,7 +420,8 @@ void tcp_session_serve(struct tcp_session *session)
 	put(session,
 	    &(struct beam_wire_message){.type = BEAM_WIRE_WELCOME, .welcome = session->welcome});
 	if (session->wants_near && session->server->lends)
-		near_lender_open(&session->lender, session->channel.fd, session->nonce);
+		near_lender_open(&session->lender, session->channel.fd, session->nonce,
+				 session->welcome.proof);
 	tcp_session_send(session);
 }
 

@@ -263,6 +263,8 @@ static int connect_to_reader(const char *name)
 
 /* ---- lender and borrower alone --------------------------------------------------------------- */
 
+static const uint8_t proof[BEAM_PROOF_BYTES] = {7};
+
 struct pair {
 	int tcp[2]; /* both ends of a connection within this host */
 	uint8_t nonce[BEAM_NONCE_BYTES];
@@ -297,7 +299,7 @@ static void pair_open(struct pair *pair)
 	connect_tcp(pair->tcp, "127.0.0.1");
 	beam_random(pair->nonce, sizeof(pair->nonce));
 	assert_true(near_borrower_open(&pair->borrower, pair->nonce));
-	near_lender_open(&pair->lender, pair->tcp[1], pair->nonce);
+	near_lender_open(&pair->lender, pair->tcp[1], pair->nonce, proof);
 	assert_true(pair->lender.sock >= 0);
 }
 
@@ -325,7 +327,7 @@ static bool lend(struct pair *pair, uint32_t index, int file, uint64_t at, uint3
 
 	if (!near_lend(&pair->lender, index, &segment, &lent))
 		return false;
-	near_borrow(&pair->borrower, &lent);
+	near_borrow(&pair->borrower, &lent, proof);
 	return true;
 }
 
@@ -411,55 +413,97 @@ static void a_host_is_known_by_equal_addresses(void **state)
 	uint8_t nonce[BEAM_NONCE_BYTES] = {1};
 
 	assert_true(near_borrower_open(&borrower, nonce));
-	near_lender_open(&lender, tcp[1], nonce);
+	near_lender_open(&lender, tcp[1], nonce, proof);
 	assert_int_equal(lender.sock, -1);
 	near_borrower_close(&borrower);
 	close(tcp[0]);
 	close(tcp[1]);
 }
 
-/* Another process finds the reader's address and comes first. */
+/* What goes with a file. */
+struct packet {
+	uint64_t dev, ino;
+	uint8_t proof[BEAM_PROOF_BYTES];
+};
+
+static struct packet packet_of(int file)
+{
+	struct stat st;
+
+	assert_int_equal(fstat(file, &st), 0);
+	return (struct packet){.dev = st.st_dev, .ino = st.st_ino};
+}
+
+/* Other processes find the reader's address and come first. They do not keep the server away, and
+ * a file with the numbers of the server's is not read either. */
 static void files_of_a_stranger_are_not_read(void **state)
 {
+	static const char name[] = "rdbeam-pull-0200000000000000";
 	struct near_borrower borrower;
 	struct near_lender lender = {.sock = -1};
 	uint8_t nonce[BEAM_NONCE_BYTES] = {2};
-	struct stat st;
+	char buf[8];
+	int tcp[2], memory = memory_file("abcdefgh"), own = memory_file("ABCDEFGH");
+
+	(void)state;
+	connect_tcp(tcp, "127.0.0.1");
+	assert_true(near_borrower_open(&borrower, nonce));
+	int silent = connect_to_reader(name), brief = connect_to_reader(name);
+	int forger = connect_to_reader(name);
+	struct packet forged = packet_of(own);
+
+	assert_int_equal(beam_packet_send(brief, "short", 5, &own, 1), 0);
+	assert_int_equal(beam_packet_send(forger, &forged, sizeof(forged), &own, 1), 0);
+	struct beam_wire_lent lent = {.len_bytes = 8, .dev = forged.dev, .ino = forged.ino};
+
+	near_borrow(&borrower, &lent, proof);
+	assert_false(near_read(&borrower, 0, 0, buf, 1));
+	/* as before, and the server after them */
+	close(silent);
+	silent = connect_to_reader(name);
+	near_lender_open(&lender, tcp[1], nonce, proof);
+	struct beam_serve_segment segment = {.base = "", .len_bytes = 8, .file = memory};
+
+	assert_true(near_lend(&lender, 1, &segment, &lent));
+	near_borrow(&borrower, &lent, proof);
+	assert_true(near_read(&borrower, 1, 0, buf, 8));
+	assert_memory_equal(buf, "abcdefgh", 8);
+	close(silent);
+	close(brief);
+	close(forger);
+	close(own);
+	near_lender_close(&lender);
+	near_borrower_close(&borrower);
+	close(memory);
+	close(tcp[0]);
+	close(tcp[1]);
+}
+
+/* Nor what is not memory, or another file than it is said to be, whoever sends it. */
+static void files_that_are_not_as_told_are_not_read(void **state)
+{
+	struct near_borrower borrower;
+	uint8_t nonce[BEAM_NONCE_BYTES] = {3};
 	char buf[8], path[] = "/tmp/rdbeam-near-XXXXXX";
-	int tcp[2], memory = memory_file("abcdefgh"), disk = mkstemp(path);
+	int memory = memory_file("abcdefgh"), disk = mkstemp(path);
 
 	(void)state;
 	assert_true(disk >= 0 && !unlink(path));
-	connect_tcp(tcp, "127.0.0.1");
 	assert_true(near_borrower_open(&borrower, nonce));
-	int stranger = connect_to_reader("rdbeam-pull-0200000000000000");
+	int server = connect_to_reader("rdbeam-pull-0300000000000000");
+	struct packet packet = packet_of(disk);
+	struct beam_wire_lent lent = {.len_bytes = 8, .dev = packet.dev, .ino = packet.ino};
 
-	/* not the file that it is said to be, and not memory */
-	assert_int_equal(fstat(disk, &st), 0);
-	uint64_t name[2] = {st.st_dev, st.st_ino};
-
-	assert_int_equal(beam_packet_send(stranger, name, sizeof(name), &memory, 1), 0);
-	assert_int_equal(beam_packet_send(stranger, name, sizeof(name), &disk, 1), 0);
-	assert_int_equal(beam_packet_send(stranger, "short", 5, &disk, 1), 0);
-	near_lender_open(&lender, tcp[1], nonce);
-	struct beam_wire_lent lent = {.len_bytes = 8, .dev = name[0], .ino = name[1]};
-
-	near_borrow(&borrower, &lent);
+	memcpy(packet.proof, proof, sizeof(proof));
+	assert_int_equal(beam_packet_send(server, &packet, sizeof(packet), &memory, 1), 0);
+	assert_int_equal(beam_packet_send(server, &packet, sizeof(packet), &disk, 1), 0);
+	near_borrow(&borrower, &lent, proof);
+	assert_int_equal(borrower.nfiles, 0);
 	assert_false(near_read(&borrower, 0, 0, buf, 1));
-	/* memory of its own: nothing that the server lends is there */
-	assert_int_equal(fstat(memory, &st), 0);
-	uint64_t own[2] = {st.st_dev, st.st_ino};
-
-	assert_int_equal(beam_packet_send(stranger, own, sizeof(own), &memory, 1), 0);
-	near_borrow(&borrower, &lent);
-	assert_false(near_read(&borrower, 0, 0, buf, 1));
-	close(stranger);
+	close(server);
 	close(memory);
 	close(disk);
-	near_lender_close(&lender);
 	near_borrower_close(&borrower);
-	close(tcp[0]);
-	close(tcp[1]);
 }
 
 static void more_files_than_it_can_keep_are_sent(void **state)
@@ -494,6 +538,7 @@ int main(void)
 	    cmocka_unit_test(what_is_gone_from_the_file_comes_by_tcp),
 	    cmocka_unit_test(a_host_is_known_by_equal_addresses),
 	    cmocka_unit_test(files_of_a_stranger_are_not_read),
+	    cmocka_unit_test(files_that_are_not_as_told_are_not_read),
 	    cmocka_unit_test(more_files_than_it_can_keep_are_sent),
 	};
 
