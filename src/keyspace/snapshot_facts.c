@@ -236,14 +236,75 @@ static void read_policy(RedisModuleCtx *ctx, struct beam_facts *facts)
 	facts->key_metadata = facts->other_modules && beam_key_metadata_known();
 }
 
-/* A number of INFO's line about a database; 0 if there is none. */
-static uint64_t keyspace_number(RedisModuleServerInfoData *keyspace, int db, const char *name)
+/* What INFO says about each database: as text, or as a dictionary if INFO has another name. The
+ * server takes longer to make that dictionary than to copy the keys where there are 20,000
+ * databases. */
+struct keyspace {
+	char *text;       /* owned; NULL: there is only the dictionary */
+	const char *rest; /* what was not read yet; its lines are in the databases' order */
+	RedisModuleServerInfoData *dictionary;
+};
+
+static void keyspace_open(RedisModuleCtx *ctx, struct keyspace *keyspace)
 {
-	char text[128], field[16];
+	static const char title[] = "# Keyspace";
+	RedisModuleCallReply *reply = RedisModule_Call(ctx, "INFO", "c", "keyspace");
+	const char *text = NULL;
+	size_t len = 0;
+
+	if (reply && RedisModule_CallReplyType(reply) == REDISMODULE_REPLY_STRING)
+		text = RedisModule_CallReplyStringPtr(reply, &len);
+	*keyspace = (struct keyspace){.text = NULL};
+	if (text && len >= strlen(title) && memcmp(text, title, strlen(title)) == 0)
+		keyspace->text = malloc(len + 1);
+	if (keyspace->text) {
+		memcpy(keyspace->text, text, len);
+		keyspace->text[len] = 0;
+	}
+	keyspace->rest = keyspace->text;
+	if (reply)
+		RedisModule_FreeCallReply(reply);
+	if (!keyspace->text)
+		keyspace->dictionary = RedisModule_GetServerInfo(ctx, "keyspace");
+}
+
+static void keyspace_close(RedisModuleCtx *ctx, struct keyspace *keyspace)
+{
+	free(keyspace->text);
+	if (keyspace->dictionary)
+		RedisModule_FreeServerInfo(ctx, keyspace->dictionary);
+}
+
+/* Finds the line "db7:keys=1,expires=0,..." of a database; databases must be asked for in their
+ * order. NULL if there is none. */
+static const char *text_line(struct keyspace *keyspace, int db)
+{
+	const char *line = keyspace->rest;
+
+	while (line && !(strncmp(line, "db", 2) == 0 && strtol(line + 2, NULL, 10) >= db)) {
+		line = strchr(line, '\n');
+		line = line ? line + 1 : NULL;
+	}
+	keyspace->rest = line;
+	return line && strtol(line + 2, NULL, 10) == db ? line : NULL;
+}
+
+/* The same from either source, but "" if there is none. */
+static const char *keyspace_line(struct keyspace *keyspace, int db)
+{
+	const char *line;
+	char field[16];
 
 	snprintf(field, sizeof(field), "db%d", db);
-	info_text(keyspace, field, text, sizeof(text));
-	const char *at = strstr(text, name);
+	line = keyspace->text ? text_line(keyspace, db)
+			      : RedisModule_ServerInfoGetFieldC(keyspace->dictionary, field);
+	return line ? line : "";
+}
+
+/* A number of such a line; 0 if there is none. */
+static uint64_t line_number(const char *line, const char *name)
+{
+	const char *at = memmem(line, strcspn(line, "\n"), name, strlen(name));
 
 	return at ? strtoull(at + strlen(name), NULL, 10) : 0;
 }
@@ -252,14 +313,16 @@ static uint64_t keyspace_number(RedisModuleServerInfoData *keyspace, int db, con
  * renamed. */
 static int read_databases(RedisModuleCtx *ctx, struct beam_facts *facts)
 {
-	RedisModuleServerInfoData *info = RedisModule_GetServerInfo(ctx, "keyspace");
+	struct keyspace keyspace;
 	uint32_t room = 0;
 	int err = 0;
 
+	keyspace_open(ctx, &keyspace);
 	for (int db = 0; !err && RedisModule_SelectDb(ctx, db) == REDISMODULE_OK; db++) {
 		uint64_t keys = RedisModule_DbSize(ctx);
+		const char *line = keyspace_line(&keyspace, db);
 
-		facts->hides_keys |= keyspace_number(info, db, "keys=") > keys;
+		facts->hides_keys |= line_number(line, "keys=") > keys;
 		if (!keys)
 			continue;
 		if (facts->ndbs == room) {
@@ -273,13 +336,11 @@ static int read_databases(RedisModuleCtx *ctx, struct beam_facts *facts)
 			facts->dbs = grown;
 			room = 2 * room + 16;
 		}
-		facts->dbs[facts->ndbs++] =
-		    (struct beam_db_facts){.db = (uint32_t)db,
-					   .keys = keys,
-					   .expires = keyspace_number(info, db, "expires=")};
+		facts->dbs[facts->ndbs++] = (struct beam_db_facts){
+		    .db = (uint32_t)db, .keys = keys, .expires = line_number(line, "expires=")};
 		facts->keys += keys;
 	}
-	RedisModule_FreeServerInfo(ctx, info);
+	keyspace_close(ctx, &keyspace);
 	RedisModule_SelectDb(ctx, 0);
 	return err;
 }

@@ -394,9 +394,11 @@ class Server:
                 pass
         return text
 
+    info_command = "INFO"  # unless it is renamed
+
     def info(self, section):
         found = {}
-        for line in self.client.execute_command("INFO", section).split(b"\r\n"):
+        for line in self.client.execute_command(self.info_command, section).split(b"\r\n"):
             key, colon, value = line.decode(errors="replace").partition(":")
             if colon:
                 found[key] = value

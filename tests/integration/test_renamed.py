@@ -156,3 +156,21 @@ def test_doctor_of_renamed_config(make):
     without = make("without", module=False, rename_command=renames("CONFIG"))
     found = look(without, 1)
     assert found["module"][0] == "fail" and "no problem" not in found["options"][1], found
+
+
+@pytest.mark.parametrize("taken", [False, True])
+def test_keys_keep_their_ttl_where_info_is_renamed(make, loads, taken):
+    """INFO's text tells which databases have keys with one; without it, the module's own INFO does. Another command by
+    that name tells nothing."""
+    server = make("primary", run=False)
+    server.conf["rename-command"] = "INFO inform" + ("\nrename-command ECHO INFO" if taken else "")
+    server.info_command = "inform"
+    server.start()
+    fill_two_databases(server)
+    for db in (0, 1):
+        data.fill_strings(server.connect(db=db), 100, 10, prefix="limited")
+        server.connect(db=db).pexpire("limited:7", 1000000)
+    server.bgsave()
+    server.image_made()
+    copy = loads(server.dump())
+    assert data.details(copy) == data.details(server)
