@@ -224,8 +224,8 @@ static ssize_t serialize(struct beam_serializer *s, const void *object)
 	return s->save_as(&s->stream, object, NULL, 0, byte);
 }
 
-/* For hashes whose fields have TTLs, Redis 7.4 and 8 do not count the time in front of them, and Valkey
- * 9.0 not that of each field. */
+/* For hashes whose fields have TTLs, Redis 7.4 and 8 do not count the time in front of them, and
+ * Valkey 9.0 not that of each field. */
 static size_t not_counted(const struct beam_serializer *s)
 {
 	uint8_t type = s->len ? s->bytes[0] : 0;
