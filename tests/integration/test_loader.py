@@ -151,7 +151,9 @@ def test_server_does_not_sum_what_is_checked(make, fast_path):
     assert len(answers) > 20, f"{len(answers)} answers"
     out, err = process.communicate(timeout=harness.DEADLINE_S * 4)
     assert process.returncode == 0, err
-    assert ("the server computes no checksum" in replica.log()) == (fast_path == "yes")
+    version = [int(part) for part in replica.value("server", "redis_version").split(".")[:2]]
+    sums = version < [8, 7]  # later ones sum no stream that comes without a file
+    assert ("the server computes no checksum" in replica.log()) == (fast_path == "yes" and sums)
     same_data(primary, replica)
 
 
