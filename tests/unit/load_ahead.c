@@ -209,8 +209,9 @@ static void what_is_never_used_ends_the_asking(void **state)
 		look_at(memory + (looks - 1 - i) * 4ull * MB);
 	}
 	beam_load_ahead_end();
-	/* 16 MB, and an eighth of the 200 MB that came by faults */
-	assert_in_range(present(memory, looks * 4ull * MB), 30 * MB, 42 * MB);
+	/* 16 MB, and an eighth of the 200 MB that came by faults (a sanitizer has faults of its own),
+	 * instead of 212 */
+	assert_in_range(present(memory, looks * 4ull * MB), 30 * MB, 64 * MB);
 	munmap(memory, looks * 4ull * MB);
 	munmap(other, looks * 2ull * MB);
 }
