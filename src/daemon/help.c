@@ -23,8 +23,8 @@ static const struct {
     {"--version", "Print the version and exit."},
     {"--test-thp", "Test whether huge pages suit rdbeam.fork-thp. Exit status: 0 they do, 3 the\n"
 		   "kernel provides none, 4 a write after a fork copies a whole page, 1 failed."},
-    {"--wait", "Internal: the server's saving child becomes this process, which waits until\n"
-	       "the dump is on disk and renames it."},
+    {"--wait", "Internal, where there is no rdbeam-wait: the server's saving child becomes\n"
+	       "this process, which waits until the dump is on disk and renames it."},
 };
 
 #define COUNT(table) (sizeof(table) / sizeof((table)[0]))

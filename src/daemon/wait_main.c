@@ -6,14 +6,15 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "ctl.h"
 #include "waiter.h"
 
 int main(int argc, char **argv)
 {
 	if (argc > 1 && !strcmp(argv[1], "--wait"))
 		return waiter_main(argc - 2, argv + 2);
-	fputs("rdbeam-wait: not started by hand, but by rdbeam.so inside redis-server's saving "
-	      "child\n",
+	fputs(BEAM_WAITER_MARK "not started by hand, but by rdbeam.so inside redis-server's saving "
+			       "child\n",
 	      stderr);
 	return 2;
 }

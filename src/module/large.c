@@ -102,6 +102,7 @@ int beam_large_copy(const struct beam_workers_opts *opts, struct beam_deferred *
 	beam_copy_pool_close(opts->pool);
 	if (err)
 		snprintf(result->why, sizeof(result->why), "copy by the saving child: %s",
-			 beam_strerror(err));
+			 err == -EFAULT ? "a memory fault: keys are read by commands from now on"
+					: beam_strerror(err));
 	return err;
 }

@@ -6,15 +6,20 @@
 #include <fcntl.h>
 #include <stdbool.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "config.h"
+#include "ctl.h"
 #include "sockets.h"
 
-#define HIGH_FD 16 /* above the fixed fds that the daemon gets */
+#define HIGH_FD       16                /* above the fixed fds that the daemon gets */
+#define PROGRAM_BYTES ((off_t)64 << 20) /* of a waiter, sanitized or not, at most */
 
 static int held = -1, held_waiter = -1;
+static struct stat waiter_was; /* when it was opened */
 
 /* A script cannot be run by its fd: the interpreter would be given a name that is invalid by
  * then. */
@@ -35,6 +40,19 @@ static int hold(const char *path)
 	return high;
 }
 
+/* The save fails if the waiter does: once it runs, nothing is left that could save otherwise. One of
+ * another version, left beside an rdbeamd that was replaced by hand, might not know its arguments.
+ * It is read, not mapped, because it may be overwritten meanwhile. */
+static bool is_of_our_version(int fd, const struct stat *st)
+{
+	char *bytes = st->st_size <= PROGRAM_BYTES ? malloc((size_t)st->st_size) : NULL;
+	ssize_t n = bytes ? pread(fd, bytes, (size_t)st->st_size, 0) : 0;
+	bool found = n > 0 && memmem(bytes, (size_t)n, BEAM_WAITER_MARK, strlen(BEAM_WAITER_MARK));
+
+	free(bytes);
+	return found;
+}
+
 /* A script as rdbeam.daemon may do more than run rdbeamd, so its waiter is run by it, too. */
 static void hold_both(const char *daemon)
 {
@@ -47,6 +65,19 @@ static void hold_both(const char *daemon)
 	snprintf(waiter, sizeof(waiter), "%.*srdbeam-wait", slash ? (int)(slash + 1 - daemon) : 0,
 		 daemon);
 	held_waiter = hold(waiter);
+	if (held_waiter >= 0 &&
+	    (fstat(held_waiter, &waiter_was) || !is_of_our_version(held_waiter, &waiter_was)))
+		beam_close(&held_waiter);
+}
+
+/* Overwritten in place, it is another program. No such thing can happen to rdbeamd while it runs. */
+static bool is_unchanged(int fd)
+{
+	struct stat st;
+
+	return !fstat(fd, &st) && st.st_size == waiter_was.st_size &&
+	       st.st_mtim.tv_sec == waiter_was.st_mtim.tv_sec &&
+	       st.st_mtim.tv_nsec == waiter_was.st_mtim.tv_nsec;
 }
 
 void beam_program_path(char *out, size_t cap)
@@ -64,7 +95,7 @@ void beam_program_path(char *out, size_t cap)
 void beam_program_waiter_path(char *out, size_t cap)
 {
 	snprintf(out, cap, "/proc/self/fd/%d", held_waiter);
-	if (held_waiter < 0 || access(out, X_OK))
+	if (held_waiter < 0 || !is_unchanged(held_waiter) || access(out, X_OK))
 		beam_program_path(out, cap);
 }
 

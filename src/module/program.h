@@ -15,7 +15,8 @@
 void beam_program_path(char *out, size_t cap);
 
 /* The same for the waiter: rdbeam-wait beside rdbeamd. If it was not there when rdbeamd was opened,
- * or rdbeamd is not held, it is rdbeamd, which takes the same arguments. */
+ * is of another version, or was overwritten since, or if rdbeamd is not held, it is rdbeamd, which
+ * takes the same arguments. */
 void beam_program_waiter_path(char *out, size_t cap);
 
 /* The environment for the programs we start: the server's. The symbol `environ` will not do: if the

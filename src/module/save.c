@@ -405,6 +405,9 @@ static int become_waiter(struct snapshot *s)
 	err = BEAM_FAULT("exec");
 	if (!err) {
 		execve(program, args.argv, beam_program_environment());
+		/* A security module may have a rule for rdbeamd alone. */
+		beam_program_path(program, sizeof(program));
+		execve(program, args.argv, beam_program_environment());
 		err = -errno;
 	}
 	sigaction(SIGTERM, &term, NULL);

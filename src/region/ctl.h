@@ -35,12 +35,16 @@
 #include <stdint.h>
 
 #include "rdbeam/image_format.h"
+#include "rdbeam/version.h"
 
 #define BEAM_FD_CONTROL 3
 #define BEAM_FD_LISTEN  4
 /* Exit code of the spawned process once the daemon has detached from it: 0, or this if a system
  * call filter kills processes that change their priority or CPU affinity. */
 #define BEAM_EXIT_FIXED 5
+
+/* In the bytes of rdbeam-wait: by it, the module tells a waiter of its own version. */
+#define BEAM_WAITER_MARK "rdbeam-wait " RDBEAM_VERSION ": "
 
 #define BEAM_CTL_MAX_BYTES    8192
 #define BEAM_SECRET_BYTES     16

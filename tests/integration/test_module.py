@@ -523,6 +523,26 @@ def test_daemon_that_is_a_script_is_run_by_its_name(make, root):
     server.image_made()
 
 
+@pytest.mark.parametrize("beside", ["another version", "not to be run", "overwritten"])
+def test_rdbeamd_waits_where_rdbeam_wait_cannot(make, root, beside):
+    programs = root / "programs"
+    programs.mkdir()
+    for name in ("rdbeamd", "rdbeam-wait"):
+        shutil.copy(harness.artifact(name), programs / name)
+    waiter = programs / "rdbeam-wait"
+    if beside == "another version":
+        shutil.copy(shutil.which("false"), waiter)
+    elif beside == "not to be run":  # refused by the kernel itself, as it would be by a security module
+        found = re.search(rb"rdbeam-wait [0-9.]+: ", waiter.read_bytes())
+        waiter.write_bytes(b"\177ELF" + found.group())
+    server = make("primary", options={"daemon": programs / "rdbeamd"})
+    wait_for(lambda: server.value("rdbeam", "rdbeam_daemon_state") == "up", "daemon is up")
+    if beside == "overwritten":
+        os.truncate(waiter, 4096)
+    server.bgsave()
+    server.image_made()
+
+
 def test_daemon_ends_with_its_server(make):
     server = make("primary")
     daemon = server.daemon()
