@@ -319,6 +319,19 @@ static int connect_any(struct beam_redis *redis, const struct beam_redis_addr *a
 	return beam_redis_limit(redis, timeout_ms);
 }
 
+/* A server that refuses TLS, or our lack of it, closes the connection and gives its reason only to its
+ * log. In TLS 1.3 our side of the handshake is over by then. */
+static void tell_closed_at_once(struct beam_redis *redis, const struct beam_redis_addr *addr)
+{
+	size_t used = strlen(redis->error);
+
+	if (addr->is_unix || redis->was_gone || (addr->use_tls && addr->tls.cert))
+		return;
+	snprintf(redis->error + used, sizeof(redis->error) - used, "; %s",
+		 addr->use_tls ? "if it wants a certificate of its clients, give --cert and --key"
+			       : "if this is its tls-port, connect by TLS");
+}
+
 int beam_redis_connect(struct beam_redis *redis, const struct beam_redis_addr *addr, int timeout_ms)
 {
 	int code = connect_any(redis, addr, timeout_ms);
@@ -326,5 +339,8 @@ int beam_redis_connect(struct beam_redis *redis, const struct beam_redis_addr *a
 	memcpy(redis->renamed, addr->renamed, sizeof(redis->renamed));
 	if (code == 0 && addr->password[0])
 		code = authenticate(redis, addr);
-	return code ? code : check_access(redis);
+	code = code ? code : check_access(redis);
+	if (code == BEAM_E_GONE || code == -ECONNRESET || code == -EPIPE)
+		tell_closed_at_once(redis, addr);
+	return code;
 }

@@ -78,12 +78,17 @@ def test_commands_connect_by_tls(tls, root):
     (["--cacert", "ca.crt", "--cert", "client.crt"], ["--cert", "--key"]),
     (["--cacert", "missing.crt"], ["missing.crt"]),
     (["--cacert", "ca.crt", "--tls-ciphersuites", "NONSENSE"], ["NONSENSE"]),
-    (["--cacert", "ca.crt"], ["127.0.0.1"]),  # the server wants a certificate of us
+    (["--cacert", "ca.crt"], ["wants a certificate", "--cert", "--key"]),
 ])
 def test_what_is_wrong_is_told(tls, root, wrong, words):
     server = tls("primary")
     there = [root / word if word.endswith((".crt", ".key")) else word for word in wrong]
     one_line(cli("status", "-u", url(server), *there, check=None), *words)
+
+
+def test_plain_text_to_a_tls_port_is_told(tls):
+    server = tls("primary")
+    one_line(cli("status", "-p", server.tls_port, check=1), "tls-port", "connect by TLS")
 
 
 def test_insecure_takes_any_certificate(tls, root):
