@@ -115,9 +115,11 @@ static void check_diskless(struct beam_doctor *doctor)
 				"%s, delay %" PRId64 ": a server that never had a replica forks "
 				"once more at its first pull",
 				sync, delay);
-	/* Only a replica, or an empty server that may become one, loads images. */
+	/* Only a replica, or an empty server that may become one, loads images. A pull cannot fill a
+	 * node of a cluster. */
 	beam_view_info(&doctor->view, "role", role, sizeof(role));
-	is_target = strcmp(role, "slave") == 0 || beam_view_keys(&doctor->view) == 0;
+	is_target = (strcmp(role, "slave") == 0 || beam_view_keys(&doctor->view) == 0) &&
+		    !beam_view_info_number(&doctor->view, "cluster_enabled", 0);
 	beam_doctor_config(doctor, "repl-diskless-load", load, sizeof(load));
 	if (is_target && strcmp(load, "disabled") == 0)
 		beam_doctor_add(doctor, BEAM_LEVEL_WARN, "diskless-load",

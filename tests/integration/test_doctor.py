@@ -220,6 +220,8 @@ def test_stock_options_that_cost(make):
         if name in found and found[name][0] != "ok":
             assert name.replace("diskless-", "repl-diskless-") in " ".join(found[name]), found[name]
     assert found["diskless-load"][0] == "warn"
+    # A pull cannot fill a node of a cluster.
+    assert "diskless-load" not in look(make("node", cluster_enabled="yes", repl_diskless_load="disabled"), 0)
 
 
 def test_protected_mode_that_keeps_replicas_out(make):
