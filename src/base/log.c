@@ -49,8 +49,8 @@ bool beam_log_may(struct beam_log_limit *limit)
 	if (!limit->since_ms || now_ms - limit->since_ms >= 60000) {
 		if (limit->left_out)
 			beam_log(BEAM_LOG_WARNING,
-				 "%" PRIu32 " more lines like the next one were suppressed",
-				 limit->left_out);
+				 "%" PRIu32 " more line%s like the next one suppressed",
+				 limit->left_out, limit->left_out == 1 ? "" : "s");
 		*limit = (struct beam_log_limit){.since_ms = now_ms};
 	}
 	if (limit->said == LINES_A_MINUTE) {

@@ -165,6 +165,42 @@ static const struct beam_option *find_option(const struct beam_option *table, si
 	return NULL;
 }
 
+bool beam_is_slip(const char *typed, size_t len_bytes, const char *name)
+{
+	size_t most = strlen(name), at = 0;
+
+	if (len_bytes < 4)
+		return false; /* too little to tell by */
+	while (at < len_bytes && at < most && typed[at] == name[at])
+		at++;
+	while (len_bytes > at && most > at && typed[len_bytes - 1] == name[most - 1]) {
+		len_bytes--;
+		most--;
+	}
+	/* What remains is what differs. */
+	if (len_bytes - at == 2 && most - at == 2)
+		return typed[at] == name[at + 1] && typed[at + 1] == name[at];
+	return len_bytes == at || (len_bytes - at == 1 && most - at <= 1);
+}
+
+/* The value after '=' is not repeated: it may be a secret meant for another option. */
+static int refuse_unknown(const struct beam_option *table, size_t noptions, const char *arg,
+			  char *error, size_t error_cap)
+{
+	size_t len = strcspn(arg, "=");
+	size_t i = 0;
+
+	while (i < noptions && !beam_is_slip(arg, len, table[i].name))
+		i++;
+	if (i < noptions)
+		snprintf(error, error_cap, "unknown option: %.*s: did you mean %s?", (int)len, arg,
+			 table[i].name);
+	else
+		snprintf(error, error_cap, "unknown option: %.*s: --help lists the options",
+			 (int)len, arg);
+	return -EINVAL;
+}
+
 /* Takes the option at argv[at] and its value. Returns the number of arguments used, or -EINVAL. */
 static int take_option(const struct beam_option *table, size_t noptions, void *target, int argc,
 		       char **argv, int at, char *error, size_t error_cap)
@@ -174,13 +210,8 @@ static int take_option(const struct beam_option *table, size_t noptions, void *t
 	int code;
 
 	option = find_option(table, noptions, argv[at], &value);
-	if (!option) {
-		/* The value after '=' is not repeated: it may be a secret meant for another
-		 * option. */
-		snprintf(error, error_cap, "unknown option: %.*s: --help lists the options",
-			 (int)strcspn(argv[at], "="), argv[at]);
-		return -EINVAL;
-	}
+	if (!option)
+		return refuse_unknown(table, noptions, argv[at], error, error_cap);
 	if (option->kind == BEAM_OPT_FLAG) {
 		if (value) {
 			snprintf(error, error_cap, "%s: %s: the option takes no value",

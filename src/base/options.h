@@ -37,6 +37,10 @@ struct beam_option {
 int beam_options_parse(const struct beam_option *table, size_t noptions, void *target, int *argc,
 		       char **argv, char *error, size_t error_cap);
 
+/* Whether `typed`, of len_bytes, is `name` with a slip: one letter too many or wrong, two neighbours
+ * exchanged, or letters missing in one place. */
+bool beam_is_slip(const char *typed, size_t len_bytes, const char *name);
+
 /* Prints the options for --help, wrapped at 80 columns. */
 void beam_options_help(const struct beam_option *table, size_t noptions, FILE *out);
 

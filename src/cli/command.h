@@ -76,6 +76,10 @@ extern const struct beam_command *const beam_commands[];
 /* Finds a command by name; NULL when there is none. */
 const struct beam_command *beam_command_find(const char *name);
 
+/* Refuses a name that is no command's, and names the one that may be meant. `common` as for
+ * beam_fail_usage. Returns BEAM_EXIT_USAGE. */
+int beam_command_unknown(const struct beam_common *common, const char *name);
+
 /* Print the text of --help. */
 void beam_command_help(const struct beam_command *command, FILE *out);
 void beam_program_help(FILE *out);

@@ -213,8 +213,8 @@ static void print_filled(const struct fill_opts *opts, uint64_t bytes, uint64_t 
 		beam_json_print(object);
 		return;
 	}
-	printf("filled %s keys, %s, in %s: %s keys/s\n",
-	       beam_text_count(keys, (uint64_t)opts->keys), beam_text_bytes(size, bytes),
+	printf("filled %s, %s, in %s: %s keys/s\n",
+	       beam_text_counted(keys, (uint64_t)opts->keys, "key"), beam_text_bytes(size, bytes),
 	       beam_text_ms(time, ms), beam_text_count(speed, (uint64_t)rate));
 }
 

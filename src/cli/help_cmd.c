@@ -61,12 +61,15 @@ static int help_run(void *opts, int nargs, char **args)
 	const struct help_opts *help = opts;
 	const struct beam_command *command = NULL;
 
-	if (nargs == 1) {
+	if (nargs >= 1) {
 		command = beam_command_find(args[0]);
 		if (!command)
-			return beam_fail_usage(
-			    &help->common, "unknown command: %s: rdbeam help lists them", args[0]);
+			return beam_command_unknown(&help->common, args[0]);
 	}
+	/* "bench sync": what a command takes first is told by the command's help. */
+	if (nargs == 2 && !(command->max_args && strstr(command->synopsis, args[1])))
+		return beam_fail_usage(&help->common, "unexpected argument: %s: see rdbeam help %s",
+				       args[1], args[0]);
 	if (help->completion)
 		beam_completion_print(stdout);
 	else if (help->man)
@@ -88,6 +91,6 @@ const struct beam_command beam_help_command = {
     .noptions = BEAM_NOPTIONS(help_options),
     .opts_bytes = sizeof(struct help_opts),
     .defaults = &help_defaults,
-    .max_args = 1,
+    .max_args = 2,
     .run = help_run,
 };

@@ -29,6 +29,16 @@ const struct beam_command *beam_command_find(const char *name)
 	return NULL;
 }
 
+int beam_command_unknown(const struct beam_common *common, const char *name)
+{
+	for (size_t i = 0; beam_commands[i]; i++) {
+		if (beam_is_slip(name, strlen(name), beam_commands[i]->name))
+			return beam_fail_usage(common, "unknown command: %s: did you mean %s?",
+					       name, beam_commands[i]->name);
+	}
+	return beam_fail_usage(common, "unknown command: %s: rdbeam help lists them", name);
+}
+
 /* True if --json is among the arguments, for when they cannot be parsed. */
 static bool asks_for_json(int argc, char *const *argv)
 {
@@ -105,8 +115,7 @@ int main(int argc, char **argv)
 	if (!command) {
 		struct beam_common refusal = {.json = asks_for_json(argc - 1, argv + 1)};
 
-		return flush_output(beam_fail_usage(
-		    &refusal, "unknown command: %s: rdbeam help lists them", argv[1]));
+		return flush_output(beam_command_unknown(&refusal, argv[1]));
 	}
 	return flush_output(run_command(command, argc - 1, argv + 1));
 }

@@ -137,6 +137,8 @@ void beam_progress_end(struct beam_progress *progress)
 {
 	if (progress->quiet || !progress->stage[0])
 		return;
+	if (progress->total) /* the last report came before the stage's end */
+		progress->done = progress->total;
 	draw(progress, true);
 	progress->stage[0] = '\0';
 }

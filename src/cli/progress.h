@@ -36,16 +36,18 @@ void beam_progress_bar(char *out, size_t cap, uint64_t done, uint64_t total);
 /* Starts without a stage; nothing is drawn when `quiet`. */
 void beam_progress_init(struct beam_progress *progress, bool quiet);
 
-/* Updates the stage's state. A new stage name ends the previous stage's line. total 0: unknown.
- * `note` (may be NULL) appears at the end of the line. Draws at most ten times a second. */
+/* Updates the stage's state. A new stage name ends the previous stage, which is then done: if it is
+ * not, call beam_progress_abandon first. total 0: unknown. `note` (may be NULL) appears at the end of
+ * the line. Draws at most ten times a second. */
 void beam_progress_update(struct beam_progress *progress, const char *stage,
 			  enum beam_progress_unit unit, uint64_t done, uint64_t total,
 			  const char *note);
 
-/* Draws the last state and ends the line. To be called before anything else is printed. */
+/* The stage is done: draws it with all of its total and ends the line. To be called before anything
+ * else is printed. */
 void beam_progress_end(struct beam_progress *progress);
 
-/* Ends the line after a failure, leaving what is drawn. */
+/* Ends the line of a stage that came to nothing, leaving what is drawn. */
 void beam_progress_abandon(struct beam_progress *progress);
 
 #endif

@@ -256,6 +256,9 @@ static void show_progress(void *arg, const struct beam_pull_progress *now)
 		unit = BEAM_PROGRESS_PERCENT; /* nothing to count */
 		done = total = 0;
 	}
+	if (now->stage == BEAM_STAGE_TICKET &&
+	    strcmp(progress->stage, stages[BEAM_STAGE_TICKET]) != 0)
+		beam_progress_abandon(progress); /* the pull begins again, with another image */
 	beam_progress_update(progress, stages[now->stage], unit, done, total, note);
 }
 
@@ -307,8 +310,8 @@ static void print_text(const struct beam_pull_opts *pull, const struct beam_pull
 		put_stage("hand-over", result->handover_ms, 0);
 	}
 	put_stage("total", result->total_ms, result->image_bytes);
-	printf("%s: %s keys, %s in %s by %s%s%s%s, %s, cut %s:%" PRId64 "\n",
-	       handover_text(pull, result), beam_text_count(keys, result->keys),
+	printf("%s: %s, %s in %s by %s%s%s%s, %s, cut %s:%" PRId64 "\n",
+	       handover_text(pull, result), beam_text_counted(keys, result->keys, "key"),
 	       beam_text_bytes(bytes, result->image_bytes), beam_text_ms(time, result->total_ms),
 	       result->transport, result->near_bytes ? " and the host's memory" : "",
 	       result->loader[0] ? ", loader " : "", result->loader,
@@ -400,8 +403,9 @@ static int pull_run(void *arg, int nargs, char **args)
 		return beam_fail(&opts->common, code, "%s",
 				 result.error[0] ? result.error : beam_strerror(code));
 	if (pull.pull_id)
-		fprintf(stderr, "%s, %" PRIu64 " keys in %" PRIu64 " ms, loader %s\n",
-			handover_text(&pull, &result), result.keys, result.total_ms, result.loader);
+		fprintf(stderr, "%s, %" PRIu64 " key%s in %" PRIu64 " ms, loader %s\n",
+			handover_text(&pull, &result), result.keys, result.keys == 1 ? "" : "s",
+			result.total_ms, result.loader);
 	if (opts->common.json)
 		print_json(&result);
 	else

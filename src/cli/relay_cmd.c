@@ -144,8 +144,8 @@ static void report(void *arg, int code, const struct beam_pull_result *result, c
 		fprintf(stderr, "generation %s: %s\n", gen,
 			result->error[0] ? result->error : beam_strerror(code));
 	} else {
-		printf("generation %s: %s keys, %s in %s%s%s\n", gen,
-		       beam_text_count(keys, result->keys),
+		printf("generation %s: %s, %s in %s%s%s\n", gen,
+		       beam_text_counted(keys, result->keys, "key"),
 		       beam_text_bytes(bytes, result->image_bytes),
 		       beam_text_ms(time, result->total_ms), file ? ", " : "", file ? file : "");
 	}

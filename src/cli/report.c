@@ -131,6 +131,15 @@ const char *beam_text_count(char *out, uint64_t count)
 	return out;
 }
 
+const char *beam_text_counted(char *out, uint64_t count, const char *noun)
+{
+	beam_text_count(out, count);
+	size_t used = strlen(out);
+
+	snprintf(out + used, BEAM_TEXT_CAP - used, " %s%s", noun, count == 1 ? "" : "s");
+	return out;
+}
+
 const char *beam_text_ms(char *out, uint64_t ms)
 {
 	if (ms < 1000)

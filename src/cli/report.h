@@ -26,12 +26,13 @@ void beam_remark(const struct beam_common *common, const char *fmt, ...)
     __attribute__((format(printf, 2, 3)));
 
 /* Room for any of the texts below. */
-#define BEAM_TEXT_CAP 32
+#define BEAM_TEXT_CAP 40
 
-/* Format "1.21 GiB", "1,234,567", "1.23 s" or "2 min 03 s". Return `out`, which has BEAM_TEXT_CAP
- * bytes. */
+/* Format "1.21 GiB", "1,234,567", "1 key" or "2 keys" (`noun` is "key", of at most 12 bytes), "1.23 s"
+ * or "2 min 03 s". Return `out`, which has BEAM_TEXT_CAP bytes. */
 const char *beam_text_bytes(char *out, uint64_t bytes);
 const char *beam_text_count(char *out, uint64_t count);
+const char *beam_text_counted(char *out, uint64_t count, const char *noun);
 const char *beam_text_ms(char *out, uint64_t ms);
 
 /* Add a member to an object. Numbers keep all their 64 bits (a JSON number of cJSON is a

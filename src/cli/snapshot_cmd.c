@@ -150,6 +150,8 @@ static void show(const struct beam_save *save, struct beam_progress *progress)
 	total = (uint64_t)beam_view_info_number(view, "current_save_keys_total", 0);
 	if (ended(save)) /* the server has reset both */
 		keys = total = save->keys;
+	if (strcmp(progress->stage, "save") != 0)
+		beam_progress_abandon(progress); /* the child gave the image up */
 	beam_progress_update(progress, "save", BEAM_PROGRESS_KEYS, keys, total, "by stock Redis");
 }
 
@@ -201,8 +203,9 @@ static void print_image(const struct beam_save *save, const struct outcome *outc
 	const struct beam_view *view = &save->view;
 	char text[BEAM_TEXT_CAP], bytes[BEAM_TEXT_CAP];
 
-	printf("snapshot %s %s: %s keys, %s\n", outcome->generation, outcome->state,
-	       beam_text_count(text, outcome->keys), beam_text_bytes(bytes, outcome->bytes));
+	printf("snapshot %s %s: %s, %s\n", outcome->generation, outcome->state,
+	       beam_text_counted(text, outcome->keys, "key"),
+	       beam_text_bytes(bytes, outcome->bytes));
 	printf("  copy   %s at %" PRId64 " MB/s, copy-on-write for %" PRId64 " ms\n",
 	       beam_text_ms(text, (uint64_t)beam_view_status_number(view, "snapshot_copy_ms", 0)),
 	       beam_view_status_number(view, "snapshot_copy_mb_per_s", 0),
@@ -226,8 +229,8 @@ static void print_text(const struct beam_save *save, const struct outcome *outco
 	if (outcome->by_image)
 		print_image(save, outcome);
 	else
-		printf("saved by stock Redis: about %s keys in %s\n",
-		       beam_text_count(keys, outcome->keys), beam_text_ms(time, total_ms));
+		printf("saved by stock Redis: about %s in %s\n",
+		       beam_text_counted(keys, outcome->keys, "key"), beam_text_ms(time, total_ms));
 	if (!save->module)
 		puts("  why    rdbeam.so is not loaded: this was a stock BGSAVE");
 	else if (*outcome->fallback)

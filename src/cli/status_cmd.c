@@ -77,13 +77,15 @@ static void put_server(const struct beam_view *view, const char *name, FILE *out
 		fprintf(out, "replica of %s:%" PRId64 "\n", host,
 			beam_view_info_number(view, "master_port", 0));
 	} else {
-		fprintf(out, "primary of %" PRId64 " replicas\n",
-			beam_view_info_number(view, "connected_slaves", 0));
+		fprintf(out, "primary of %s\n",
+			beam_text_counted(
+			    text, (uint64_t)beam_view_info_number(view, "connected_slaves", 0),
+			    "replica"));
 	}
 	fprintf(out, "memory     %s used, %s resident, ",
 		beam_text_bytes(text, (uint64_t)beam_view_info_number(view, "used_memory", 0)),
 		beam_text_bytes(rss, (uint64_t)beam_view_info_number(view, "used_memory_rss", 0)));
-	fprintf(out, "%s keys\n", beam_text_count(text, beam_view_keys(view)));
+	fprintf(out, "%s\n", beam_text_counted(text, beam_view_keys(view), "key"));
 }
 
 /* The server takes its start for the time of its last save until there is one, and its count of saves
@@ -117,21 +119,22 @@ static void put_saving(const struct beam_view *view, FILE *out)
 		fputs("no dump since its start", out);
 	else
 		fprintf(out, "last BGSAVE %s, no dump since its start", status);
-	fprintf(out, ", %s changes since\n",
-		beam_text_count(changes, (uint64_t)beam_view_info_number(
-					     view, "rdb_changes_since_last_save", 0)));
+	fprintf(out, ", %s since\n",
+		beam_text_counted(
+		    changes,
+		    (uint64_t)beam_view_info_number(view, "rdb_changes_since_last_save", 0),
+		    "change"));
 }
 
 static void put_module(const struct beam_view *view, FILE *out)
 {
-	char region[BEAM_TEXT_CAP], page[BEAM_TEXT_CAP];
+	char region[BEAM_TEXT_CAP], page[BEAM_TEXT_CAP], workers[BEAM_TEXT_CAP];
 
-	fprintf(out,
-		"module     mode %s, daemon %s, transport %s, port %" PRId64 ", %" PRId64
-		" workers\n",
+	fprintf(out, "module     mode %s, daemon %s, transport %s, port %" PRId64 ", %s\n",
 		beam_view_status(view, "mode"), beam_view_status(view, "daemon_state"),
 		beam_view_status(view, "transport"), beam_view_status_number(view, "port", 0),
-		beam_view_status_number(view, "workers", 0));
+		beam_text_counted(workers, (uint64_t)beam_view_status_number(view, "workers", 0),
+				  "worker"));
 	fprintf(
 	    out, "region     %s in pages of %s\n",
 	    beam_text_bytes(region, (uint64_t)beam_view_status_number(view, "region_bytes", 0)),
@@ -168,8 +171,9 @@ static void put_image(const struct beam_view *view, struct beam_stages *stages, 
 	if (!*generation)
 		return;
 	fprintf(
-	    out, "snapshot   %s keys, %s, copy-on-write for %s\n",
-	    beam_text_count(keys, (uint64_t)beam_view_status_number(view, "snapshot_keys", 0)),
+	    out, "snapshot   %s, %s, copy-on-write for %s\n",
+	    beam_text_counted(keys, (uint64_t)beam_view_status_number(view, "snapshot_keys", 0),
+			      "key"),
 	    beam_text_bytes(bytes, (uint64_t)beam_view_status_number(view, "snapshot_bytes", 0)),
 	    beam_text_ms(cow, (uint64_t)beam_view_status_number(view, "cow_window_ms", 0)));
 	if (*beam_view_status(view, "replid"))
@@ -198,8 +202,9 @@ static void put_counters(const struct beam_view *view, FILE *out)
 	char count[BEAM_TEXT_CAP], bytes[BEAM_TEXT_CAP];
 
 	fprintf(
-	    out, "served     %s pulls, %s\n",
-	    beam_text_count(count, (uint64_t)beam_view_status_number(view, "pulls_total", 0)),
+	    out, "served     %s, %s\n",
+	    beam_text_counted(count, (uint64_t)beam_view_status_number(view, "pulls_total", 0),
+			      "pull"),
 	    beam_text_bytes(bytes, (uint64_t)beam_view_status_number(view, "pull_bytes_total", 0)));
 	fprintf(out, "fallbacks  %" PRId64 "%s%s\n",
 		beam_view_status_number(view, "fallback_total", 0), *reason ? ", last: " : "",

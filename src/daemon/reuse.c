@@ -161,9 +161,10 @@ static void drop_readers(struct generation *gen)
 
 	if (n)
 		beam_log(BEAM_LOG_WARNING,
-			 "generation %llu: its copy waited %u s for memory that %u pulls had not "
-			 "read: these pulls are dropped",
-			 (unsigned long long)gen->id.counter, gen->d->config.stall_timeout_s, n);
+			 "generation %llu: its copy waited %u s for memory that %u pull%s had not "
+			 "read: dropped",
+			 (unsigned long long)gen->id.counter, gen->d->config.stall_timeout_s, n,
+			 n == 1 ? "" : "s");
 	gen->stalled_ms = 0;
 }
 

@@ -55,15 +55,16 @@ static void tell(const struct beam_ctl_status *s)
 		snprintf(disk, sizeof(disk), "flushed in %" PRIu64 " ms (%" PRIu64 " MB/s)",
 			 s->flush_ms, mb_per_s(s->flushed_bytes, s->flush_ms));
 	beam_log(BEAM_LOG_NOTICE,
-		 "snapshot %016" PRIx64 "-%" PRIu64 ": %" PRIu64 " keys (%" PRIu64
+		 "snapshot %016" PRIx64 "-%" PRIu64 ": %" PRIu64 " key%s (%" PRIu64
 		 " expired left out), %" PRIu64 " bytes, %" PRIu32
-		 " workers; fork took %lld us, copied in %" PRIu64 " ms (%" PRIu64
+		 " worker%s; fork took %lld us, copied in %" PRIu64 " ms (%" PRIu64
 		 " MB/s), copy-on-write for %" PRIu64 " ms, %s; read by layout (%" PRIu64
 		 "), by the server's serializer (%" PRIu64 ") and by the module API (%" PRIu64
 		 "); tables: %s",
-		 s->gen.nonce, s->gen.counter, s->keys, s->expired, s->image_bytes, s->nworkers,
-		 fork_us, s->copy_ms, mb_per_s(s->image_bytes, s->copy_ms), s->cow_window_ms, disk,
-		 ways->by_layout, ways->by_serializer, ways->by_api, beam_shared_tables());
+		 s->gen.nonce, s->gen.counter, s->keys, s->keys == 1 ? "" : "s", s->expired,
+		 s->image_bytes, s->nworkers, s->nworkers == 1 ? "" : "s", fork_us, s->copy_ms,
+		 mb_per_s(s->image_bytes, s->copy_ms), s->cow_window_ms, disk, ways->by_layout,
+		 ways->by_serializer, ways->by_api, beam_shared_tables());
 }
 
 void beam_witness_status(const struct beam_ctl_status *status)

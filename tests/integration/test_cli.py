@@ -334,12 +334,23 @@ def test_status_does_not_take_the_servers_start_for_a_dump(make):
     server = make("server", module=False)
     server.client.set("key", "value")
     text = cli(*at(server, "status"), check=0).stdout
-    assert re.search(r"^saving +idle; no dump since its start, 1 changes since$", text, re.M), text
+    assert re.search(r"^saving +idle; no dump since its start, 1 change since$", text, re.M), text
     server.bgsave()
     server.client.config_resetstat()
     server.client.save()
     text = cli(*at(server, "status"), check=0).stdout
     assert re.search(r"^saving +idle; last BGSAVE ok, dump of \d+ s ago, 0 changes since$", text, re.M), text
+
+
+def test_one_of_a_thing_is_no_plural(make):
+    server = make("primary", options={"workers": 1})
+    server.client.set("key", "value")
+    saved = cli(*at(server, "snapshot"), check=0)
+    assert re.search(r"durable: 1 key, ", saved.stdout), saved.stdout
+    server.client.set("key", "new")
+    text = cli(*at(server, "status"), check=0).stdout
+    for part in ("primary of 0 replicas", " 1 key\n", ", 1 change since\n", ", 1 worker\n", " 1 key, "):
+        assert part in text, (part, text)
 
 
 def test_status_of_a_stock_server(stock):
@@ -563,6 +574,7 @@ def test_verify_of_what_cannot_be_read(path):
     ["pull", "--from", "a:1", "--to", "b:1", "--as", "primary"],
     ["pull", "--from", "a:99999", "--discard"], ["pull", "--from", "a:1", "--buffer", "1"],
     ["pull", "--from", "a:1", "--transport", "pigeon"], ["help", "no-such-command"],
+    ["help", "pull", "sync"], ["help", "bench", "no-such-bench"],
 ])
 def test_usage_errors_exit_2_with_one_line(args):
     done = cli(*args, check=2)
@@ -592,6 +604,17 @@ def options_of(command):
     if "BEAM_CONNECT_OPTIONS(" in text:
         names |= set(re.findall(r'\.name = "(-[^"]+)"', (cli_dir / "connect.h").read_text()))
     return names
+
+
+def test_slips_are_answered_with_what_is_meant():
+    for words, meant in ((["snaphsot"], "snapshot"), (["help", "stauts"], "status"),
+                         (["pull", "--transprot=tcp"], "--transport"), (["pull", "--file", "x"], "--to-file")):
+        assert error_line(cli(*words, check=2)).endswith(f": did you mean {meant}?")
+    assert "did you mean" not in error_line(cli("no-such-command", check=2))
+
+
+def test_help_of_a_bench_is_the_command_s():
+    assert cli("help", "bench", "sync", check=0).stdout == cli("help", "bench", check=0).stdout
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -657,3 +680,15 @@ def test_bars_are_drawn_in_place_on_a_terminal_only(stock):
     assert "\r" not in piped.stderr and "100%" in piped.stderr
     quiet = cli(*at(stock, "fill", "--keys", 1000, "--quiet"), check=0)
     assert quiet.stderr == ""
+
+
+def test_stages_that_are_done_end_at_100_percent(make, root):
+    """Also where the last report came long before the end, and off a terminal."""
+    server = make("primary")
+    cli(*at(server, "fill", "--keys", 20000, "--value-size", 1000), check=0)
+    saved = cli(*at(server, "snapshot"), check=0)
+    pulled = cli("pull", "--from", f"127.0.0.1:{server.port}", "--to-file", root / "image.rdb", check=0)
+    shown = re.findall(r"^(\w+) +\[[#.]+\] +(\d+)%", saved.stderr + pulled.stderr, re.M)
+    assert {stage for stage, percent in shown if percent == "100"} >= {"copy", "flush"}, shown
+    # The lines of every second may show less; the last line of each stage does not.
+    assert set(dict(shown).values()) == {"100"}, shown

@@ -14,8 +14,8 @@ import data
 import harness
 from harness import alive, check_rdb, children, cli, wait_for
 
-COPIED = re.compile(r"snapshot ([0-9a-f]{16}-\d+): (\d+) keys \(\d+ expired left out\), (\d+) bytes, "
-                    r"\d+ workers; fork took \d+ us, copied in \d+ ms \(\d+ MB/s\), copy-on-write for \d+ ms, "
+COPIED = re.compile(r"snapshot ([0-9a-f]{16}-\d+): (\d+) keys? \(\d+ expired left out\), (\d+) bytes, "
+                    r"\d+ workers?; fork took \d+ us, copied in \d+ ms \(\d+ MB/s\), copy-on-write for \d+ ms, "
                     r"(kept in memory|flushed in \d+ ms \(\d+ MB/s\))")
 PULLED = re.compile(r"pull of generation (\d+) by 127\.0\.0\.1 done: (\d+) bytes in \d+ ms "
                     r"\(\d+ MB/s\)")
