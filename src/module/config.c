@@ -145,8 +145,8 @@ static int parse_arguments(RedisModuleCtx *ctx, RedisModuleString **argv, int ar
 		if (!s) {
 			RedisModule_Log(
 			    ctx, "warning",
-			    "%s: no such setting; loadmodule takes --NAME VALUE with the names "
-			    "of CONFIG GET rdbeam.*",
+			    "%s: no such setting; loadmodule takes --NAME VALUE, with the names "
+			    "of CONFIG GET rdbeam.* after the point: --retain 300",
 			    name);
 			return -EINVAL;
 		}
