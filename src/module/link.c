@@ -27,6 +27,7 @@
 #define BACKOFF_FIRST_MS 100
 #define BACKOFF_LAST_MS  30000
 #define STABLE_MS        60000 /* after this lifetime a daemon's death resets the back-off */
+#define SOON_MS          5000  /* a pause before a start that requests wait for */
 #define HIGH_FD          16    /* lowest fd for ours, clear of the fixed ones that the child gets */
 
 static struct {
@@ -47,6 +48,7 @@ static struct {
 	uint64_t started_ms;
 	uint64_t backoff_ms;
 	uint64_t due_ms; /* when to start the daemon again; 0: not planned */
+	bool died;       /* the last daemon, after it was started */
 	bool greeted;    /* HELLO has been answered, the settings perhaps not yet */
 	bool may_schedule, told_fixed;
 	char error[BEAM_TEXT_BYTES];
@@ -72,6 +74,8 @@ void beam_link_on_cron(void)
 		return;
 	link_.due_ms = 0;
 	start();
+	if (link_.state == BEAM_LINK_DOWN)
+		link_.events.status(NULL);
 }
 
 /* Takes the figures from the page. If they include an event whose message is still under way, they
@@ -116,8 +120,9 @@ static void on_death(void)
 		 link_.ready.pid);
 	snprintf(link_.error, sizeof(link_.error), "rdbeamd is gone; restarting it");
 	disconnect();
-	link_.events.status(NULL);
+	link_.died = true;
 	start_later();
+	link_.events.status(NULL);
 }
 
 static void take_log(const struct beam_ctl_text *text)
@@ -313,7 +318,7 @@ static void start(void)
 	int err;
 
 	link_.error[0] = 0;
-	link_.greeted = false;
+	link_.died = link_.greeted = false;
 	link_.started_ms = beam_now_ms();
 	err = connect_daemon();
 	if (!err)
@@ -366,6 +371,12 @@ const char *beam_link_state_name(void)
 	static const char *const names[] = {"down", "starting", "up"};
 
 	return names[link_.state];
+}
+
+bool beam_link_comes_soon(void)
+{
+	return link_.state == BEAM_LINK_STARTING ||
+	       (link_.died && link_.due_ms && link_.due_ms < beam_now_ms() + SOON_MS);
 }
 
 const char *beam_link_error(void)

@@ -15,7 +15,7 @@
 enum beam_link_state { BEAM_LINK_DOWN, BEAM_LINK_STARTING, BEAM_LINK_UP };
 
 /* Callbacks for the daemon's messages: a fork child of ours began a generation; the state of a
- * generation changed (NULL: the daemon died); an answer to beam_link_relay_ticket; READY. */
+ * generation changed (NULL: the daemon died, or could not be started again); an answer to beam_link_relay_ticket; READY. */
 struct beam_link_events {
 	void (*opened)(const struct beam_ctl_opened *opened);
 	void (*status)(const struct beam_ctl_status *status);
@@ -35,6 +35,9 @@ void beam_link_close(void);
 /* STARTING until the daemon has answered the first settings, then UP. Name: static storage. */
 enum beam_link_state beam_link_state(void);
 const char *beam_link_state_name(void);
+/* True while there is no daemon, but one starts or will be started within seconds, so that a request
+ * may wait for events.ready. events.status(NULL) says that it has come to nothing. */
+bool beam_link_comes_soon(void);
 /* Why there is no daemon or no listener, for messages; "" if all is well. */
 const char *beam_link_error(void);
 uint32_t beam_link_port(void); /* that pulls connect to; 0: none */

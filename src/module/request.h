@@ -15,7 +15,7 @@
 
 enum request_kind {
 	REQUEST_TICKET,
-	REQUEST_EARLY_TICKET, /* becomes a TICKET when the daemon listens as configured */
+	REQUEST_EARLY_TICKET, /* becomes a TICKET when a daemon listens as configured */
 	REQUEST_SNAPSHOT,
 	REQUEST_NEWS
 };
@@ -29,7 +29,8 @@ struct request {
 	/* gen is known: a SNAPSHOT waits for its end, a TICKET for the one to serve it, and NEWS
 	 * for a different gen. */
 	bool opened;
-	bool done; /* a SNAPSHOT is complete; the status may be about a later one by now */
+	bool outlived; /* a TICKET: a daemon has died since it came */
+	bool done;     /* a SNAPSHOT is complete; the status may be about a later one by now */
 	char addr[BEAM_ADDR_BYTES];
 	uint64_t client;
 	struct beam_ticket_ask ask;
@@ -52,9 +53,8 @@ struct request *beam_request_block(RedisModuleCtx *ctx, const struct request *pr
 				   long long timeout_ms);
 /* Removes the request from the list and lets its client have the reply. Frees the request. */
 void beam_request_finish(struct request *request);
-/* Replies with `error` to all that wait for a generation; with `opened_too`, also to those that
- * know theirs. Does not touch those that wait for news. */
-void beam_request_finish_all(bool opened_too, const char *error);
+/* Replies with `error` to all that wait for a generation and do not know it yet. */
+void beam_request_finish_all(const char *error);
 /* Sets the error to reply with, which begins with its code (ERR, BUSY ...). */
 void beam_request_fail(struct request *request, const char *fmt, ...)
     __attribute__((format(printf, 2, 3)));

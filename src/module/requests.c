@@ -57,7 +57,7 @@ static void on_own_child_done(int exitcode, int bysignal, void *data)
 		snprintf(text, sizeof(text), "ERR snapshot failed: %s", beam_shared->reason);
 	else
 		return; /* it began its generation; the message is under way */
-	beam_request_finish_all(false, text);
+	beam_request_finish_all(text);
 }
 
 static void child_main(RedisModuleCtx *ctx, pid_t parent)
@@ -120,8 +120,8 @@ static void start(RedisModuleCtx *ctx, void *arg)
 	 * would: give up. */
 	if (pid < 0 && !(RedisModule_GetContextFlags(ctx) & REDISMODULE_CTX_FLAGS_ACTIVE_CHILD))
 		beam_request_finish_all(
-		    false, "ERR the server cannot fork: its log says why (too little memory: set "
-			   "vm.overcommit_memory to 1; or a process limit)");
+		    "ERR the server cannot fork: its log says why (too little memory: set "
+		    "vm.overcommit_memory to 1; or a process limit)");
 }
 
 static void plan_start(void)
@@ -133,8 +133,15 @@ static void plan_start(void)
 
 /* ---- commands ------------------------------------------------------------------------------- */
 
-/* Returns true after replying with an error if no request can be served now. */
-static bool refuse_state(RedisModuleCtx *ctx)
+static void no_daemon(char *text, size_t cap)
+{
+	snprintf(text, cap, "ERR rdbeamd is %s: %s", beam_link_state_name(),
+		 beam_link_error()[0] ? beam_link_error() : "try again in a moment");
+}
+
+/* Returns true after replying with an error if no request can be served now. One that `waits` may
+ * come before the daemon. */
+static bool refuse_state(RedisModuleCtx *ctx, bool waits)
 {
 	char text[BEAM_TEXT_BYTES + 64];
 	const char *why = text;
@@ -144,9 +151,8 @@ static bool refuse_state(RedisModuleCtx *ctx)
 		why = "ERR not allowed in a transaction or a script: it may have to fork";
 	else if (beam_config.mode == BEAM_MODE_OFF)
 		why = "ERR rdbeam.mode is off; CONFIG SET rdbeam.mode replace";
-	else if (beam_link_state() != BEAM_LINK_UP)
-		snprintf(text, sizeof(text), "ERR rdbeamd is %s: %s", beam_link_state_name(),
-			 beam_link_error()[0] ? beam_link_error() : "try again in a moment");
+	else if (beam_link_state() != BEAM_LINK_UP && !(waits && beam_link_comes_soon()))
+		no_daemon(text, sizeof(text));
 	else
 		return false;
 	RedisModule_ReplyWithError(ctx, why);
@@ -226,9 +232,10 @@ int beam_requests_ticket(RedisModuleCtx *ctx, const struct beam_ticket_ask *ask)
 	struct request request = {.kind = REQUEST_TICKET,
 				  .client = RedisModule_GetClientId(ctx),
 				  .forks = forks,
+				  .outlived = beam_link_state() == BEAM_LINK_DOWN,
 				  .ask = *ask};
 
-	if (refuse_state(ctx))
+	if (refuse_state(ctx, true))
 		return REDISMODULE_OK;
 	beam_requests_client_address(ctx, request.addr);
 	beam_relays_complain(&ask->avoid, request.addr);
@@ -250,8 +257,8 @@ int beam_requests_ticket(RedisModuleCtx *ctx, const struct beam_ticket_ask *ask)
 	return beam_request_reply(ctx, &request);
 }
 
-/* Continues the requests that came while settings were under way to the daemon: they would have
- * been given a port on which nothing listens any more. */
+/* Continues the requests that came while there was no daemon, or while settings were under way to
+ * it: they would have been given a port on which nothing listens any more. */
 void beam_requests_on_ready(void)
 {
 	struct request *next;
@@ -280,7 +287,7 @@ int beam_requests_snapshot(RedisModuleCtx *ctx, long long wait_ms)
 {
 	struct request request = {.kind = REQUEST_SNAPSHOT, .wait_ms = wait_ms, .forks = forks};
 
-	if (refuse_state(ctx))
+	if (refuse_state(ctx, false))
 		return REDISMODULE_OK;
 	return wait_for_generation(ctx, &request);
 }
@@ -312,7 +319,7 @@ int beam_requests_news(RedisModuleCtx *ctx, const struct beam_gen *known, long l
 {
 	struct request request = {.kind = REQUEST_NEWS, .opened = true, .gen = *known};
 
-	if (refuse_state(ctx))
+	if (refuse_state(ctx, false))
 		return REDISMODULE_OK;
 	if (take_news(&request))
 		return beam_request_reply(ctx, &request);
@@ -379,13 +386,41 @@ void beam_requests_on_opened(const struct beam_ctl_opened *opened)
 	}
 }
 
+/* The next daemon can serve a TICKET, too, perhaps with another image. If that one dies as well, it
+ * may be because of this request. */
+static bool outlives(struct request *r)
+{
+	if (r->outlived || !beam_link_comes_soon() ||
+	    (r->kind != REQUEST_TICKET && r->kind != REQUEST_EARLY_TICKET))
+		return false;
+	r->kind = REQUEST_EARLY_TICKET;
+	r->opened = r->keyless = r->reused = false;
+	r->outlived = true;
+	return true;
+}
+
+static void on_no_daemon(void)
+{
+	char text[BEAM_TEXT_BYTES + 64];
+	struct request *next;
+
+	forking = false;
+	no_daemon(text, sizeof(text));
+	for (struct request *r = beam_request_first(); r; r = next) {
+		next = r->next;
+		if (r->kind == REQUEST_NEWS || outlives(r))
+			continue;
+		beam_request_fail(r, "%s", text);
+		beam_request_finish(r);
+	}
+}
+
 void beam_requests_on_status(const struct beam_ctl_status *status)
 {
 	struct request *next;
 
 	if (!status) {
-		forking = false;
-		beam_request_finish_all(true, "ERR rdbeamd died; try again");
+		on_no_daemon();
 		return;
 	}
 	for (struct request *r = beam_request_first(); r; r = next) {

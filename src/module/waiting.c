@@ -63,8 +63,8 @@ static int on_timeout(RedisModuleCtx *ctx, RedisModuleString **argv, int argc)
 	else if (request->kind == REQUEST_NEWS)
 		RedisModule_ReplyWithNull(ctx);
 	else if (request->kind == REQUEST_EARLY_TICKET)
-		RedisModule_ReplyWithError(ctx, "ERR rdbeamd has not confirmed the last change of "
-						"settings; try again, and see rdbeam status");
+		RedisModule_ReplyWithError(ctx, "ERR rdbeamd has not confirmed its settings; "
+						"try again, and see rdbeam status");
 	else
 		RedisModule_ReplyWithError(
 		    ctx, "BUSY another child of the server (AOF rewrite, stock saving) has been "
@@ -89,15 +89,13 @@ void beam_request_finish(struct request *request)
 	RedisModule_UnblockClient(request->blocked, request);
 }
 
-void beam_request_finish_all(bool opened_too, const char *error)
+void beam_request_finish_all(const char *error)
 {
 	struct request *next;
 
 	for (struct request *r = requests; r; r = next) {
 		next = r->next;
-		bool waits = !r->opened && r->kind != REQUEST_EARLY_TICKET;
-
-		if ((!waits && !opened_too) || r->kind == REQUEST_NEWS)
+		if (r->opened || r->kind == REQUEST_EARLY_TICKET || r->kind == REQUEST_NEWS)
 			continue;
 		beam_request_fail(r, "%s", error);
 		beam_request_finish(r);

@@ -42,6 +42,7 @@ struct beam_pull {
 	char avoid[BEAM_TICKET_AVOID_MAX][BEAM_RELAY_NAME_BYTES]; /* relays that failed */
 	size_t navoid;
 	bool unreached;  /* the last attempt got no answer on the image's port */
+	bool refused;    /* it was a refusal */
 	bool to_blame;   /* the image's server caused the last failure */
 	bool verbs_lost; /* verbs failed: continue this pull over TCP */
 	struct beam_stream *stream;

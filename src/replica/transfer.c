@@ -26,6 +26,7 @@
 /* How long a primary's host may be unreachable before what was fetched of its image is given up. */
 #define ABSENCE_MS 60000
 #define RETRY_MS   500
+#define REFUSALS   3    /* in a row, until the daemon is not expected to come back */
 #define AGAIN_MS   3000 /* to connect to a host that has just answered */
 #define LOAD_NICE  10
 
@@ -210,6 +211,12 @@ static int open_with(struct beam_pull *pull, const struct beam_reader_ops *ops, 
 	return rc;
 }
 
+static int pause_a_while(struct beam_pull *pull)
+{
+	nanosleep(&(struct timespec){.tv_nsec = RETRY_MS * 1000000}, NULL);
+	return transfer_tick(pull);
+}
+
 /* Whatever broke the image's connection may also block this one for a while. */
 static int ask_again(struct beam_pull *pull, const struct beam_ticket_opts *opts,
 		     struct beam_ticket *out)
@@ -223,8 +230,7 @@ static int ask_again(struct beam_pull *pull, const struct beam_ticket_opts *opts
 			return rc;
 		beam_log(BEAM_LOG_NOTICE, "asking the primary again: %s", pull->error);
 		pull->error[0] = '\0';
-		nanosleep(&(struct timespec){.tv_nsec = RETRY_MS * 1000000}, NULL);
-		rc = transfer_tick(pull);
+		rc = pause_a_while(pull);
 		if (rc)
 			return rc;
 	}
@@ -365,7 +371,8 @@ static int read_once(struct beam_pull *pull)
 	int rc = open_reader(pull, &reader);
 
 	pull->to_blame = rc != 0;
-	pull->unreached = tcp_is_silence(rc);
+	pull->refused = rc == -ECONNREFUSED;
+	pull->unreached = tcp_is_silence(rc) || pull->refused;
 	if (rc)
 		return rc;
 	/* Set by open_reader when it returns 0. NOLINTNEXTLINE(clang-analyzer-core.*) */
@@ -413,18 +420,20 @@ static bool lacks_registered(const struct beam_pull *pull, int rc)
 	       strstr(pull->result->transport, "verbs");
 }
 
-/* The port may be blocked or the link may have been down: try once more if the server answers. */
+/* The port may be blocked or the link may have been down: try once more if the server answers. A
+ * daemon that dies refuses connections before its server knows. */
 static int connect_again(struct beam_pull *pull)
 {
 	beam_log(BEAM_LOG_NOTICE, "once more: %s", pull->error);
 	pull->error[0] = '\0';
-	return renew_ticket(pull);
+	int rc = pull->refused ? pause_a_while(pull) : 0;
+
+	return rc ? rc : renew_ticket(pull);
 }
 
 int beam_transfer_run(struct beam_pull *pull)
 {
-	int rc, renewals = 0;
-	bool again = false; /* the last connection was a second attempt */
+	int rc, renewals = 0, again = 0; /* attempts in vain to connect */
 
 	pull->stage = BEAM_STAGE_TRANSFER;
 	for (int resumes = 0;; resumes++) {
@@ -444,15 +453,15 @@ int beam_transfer_run(struct beam_pull *pull)
 				continue;
 			break;
 		}
-		if (rc && pull->unreached && !again) {
-			again = true;
+		if (rc && pull->unreached && again < (pull->refused ? REFUSALS : 1)) {
+			again++;
 			resumes--;
 			rc = connect_again(pull);
 			if (!rc)
 				continue;
 			break;
 		}
-		again = false;
+		again = 0;
 		if (lacks_registered(pull, rc)) {
 			beam_log(BEAM_LOG_NOTICE, "the pull continues over TCP: %s", pull->error);
 			pull->error[0] = '\0';

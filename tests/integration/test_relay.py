@@ -702,7 +702,7 @@ def test_follow_waits_for_the_primary(make, root):
 
 
 def test_follow_goes_on_when_rdbeamd_has_died(make, root):
-    """On its first connection to the primary, too, which refuses to let it wait meanwhile."""
+    """On its first connection to the primary, too. Its ticket waits for the next one, which lacks the image."""
     primary = make("primary")
     place = root / "backup"
     place.mkdir()
@@ -724,4 +724,4 @@ def test_follow_goes_on_when_rdbeamd_has_died(make, root):
                  lambda: (process.poll(), files(place)))
     finally:
         process.kill()
-        assert "rdbeamd is down" in process.communicate()[1]
+        assert "generation is gone" in process.communicate()[1]
