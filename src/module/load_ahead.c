@@ -14,6 +14,7 @@
 #include <sys/mman.h>
 #include <sys/resource.h>
 
+#include "memory.h"
 #include "redis_api.h"
 
 #ifndef MADV_POPULATE_WRITE
@@ -26,7 +27,9 @@
 #define AHEAD_MOST   (16u << 20)
 #define CREDIT_FIRST (16u << 20) /* bytes that may be made and not used */
 #define CREDIT_MOST  (64u << 20)
-#define JUMP_BYTES   (64u << 20) /* farther than the heap grows at one place between two looks */
+#define ROOM_BYTES   (256u << 20) /* to be left by what limits this process's memory */
+#define ROOM_EVERY   (32u << 20)  /* bytes asked for between two looks at it */
+#define JUMP_BYTES   (64u << 20)  /* farther than the heap grows at one place between two looks */
 
 static struct {
 	bool started;
@@ -40,7 +43,8 @@ static struct {
 	size_t unused;  /* bytes made behind `at`, without pages that were there before */
 	size_t growth;  /* bytes from one look to the next */
 	size_t credit;
-	long faults; /* main thread only: its own, at the last look */
+	long faults;    /* main thread only: its own, at the last look */
+	size_t trusted; /* the thread's only: bytes until it looks at the room again */
 } ahead = {.lock = PTHREAD_MUTEX_INITIALIZER, .changed = PTHREAD_COND_INITIALIZER};
 
 /* This thread's, including those for pages that madvise makes. */
@@ -66,7 +70,22 @@ static long make(uintptr_t from, size_t len_bytes)
 	return (faults_so_far() - before) * (long)PAGE_BYTES;
 }
 
-/* Called with the lock, which is released for the call to the kernel. */
+/* What is made and not used must not be what is missing in the end. The server would be killed. */
+static bool has_room(size_t len_bytes)
+{
+	struct beam_memory_left left;
+
+	if (ahead.trusted < len_bytes) {
+		beam_memory_look(0, &left);
+		if (left.bytes < ROOM_BYTES || left.is_short)
+			return false;
+		ahead.trusted = ROOM_EVERY;
+	}
+	ahead.trusted -= len_bytes;
+	return true;
+}
+
+/* Called with the lock, which is released for calls to the kernel. */
 static void make_piece(void)
 {
 	uintptr_t from = ahead.made;
@@ -77,9 +96,12 @@ static void make_piece(void)
 		return;
 	}
 	pthread_mutex_unlock(&ahead.lock);
-	long bytes = make(from, len);
+	bool room = has_room(len);
+	long bytes = room ? make(from, len) : -1;
 
 	pthread_mutex_lock(&ahead.lock);
+	if (!room)
+		ahead.ended = true;
 	size_t new_bytes = bytes > 0 ? (size_t)bytes : 0;
 
 	ahead.credit -= new_bytes < ahead.credit ? new_bytes : ahead.credit;
@@ -118,6 +140,7 @@ void beam_load_ahead_begin(void)
 	ahead.at = ahead.made = ahead.to = 0;
 	ahead.unused = ahead.growth = 0;
 	ahead.credit = CREDIT_FIRST;
+	ahead.trusted = 0;
 	ahead.faults = faults_so_far();
 	/* Signals are to be delivered to the main thread. */
 	sigfillset(&all);

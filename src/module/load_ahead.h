@@ -8,8 +8,8 @@
 #ifndef BEAM_LOAD_AHEAD_H
 #define BEAM_LOAD_AHEAD_H
 
-/* Begins a load. Without a thread (none can be made, or the kernel is older than Linux 5.14), the
- * functions below do nothing. */
+/* Begins a load. Without a thread (none can be made, or the kernel is older than Linux 5.14), and
+ * once less than 256 MB of memory is left, the functions below have no effect. */
 void beam_load_ahead_begin(void);
 /* Looks at the heap. To be called between two allocations of the main thread, often. */
 void beam_load_ahead_look(void);

@@ -12,6 +12,7 @@
 #include <cmocka.h>
 
 #include "load_ahead.h"
+#include "memory.h"
 #include "redis_api.h"
 
 #define PAGE 4096u
@@ -20,7 +21,10 @@
 
 /* ---- a heap, and a look at the thread ------------------------------------------------------- */
 
-static char *place; /* where the heap gives out new memory */
+static char *place;                        /* where the heap gives out new memory */
+static struct beam_memory_left room;       /* that the process has */
+static const uint64_t much = 1024ull * MB; /* of it */
+static bool told_little;                   /* and asks for no more: it is then idle */
 
 static struct {
 	pthread_mutex_t lock;
@@ -44,13 +48,27 @@ int __wrap_madvise(void *at, size_t len_bytes, int advice)
 	return __real_madvise(at, len_bytes, advice);
 }
 
-/* Only the thread under test comes here. */
-int __wrap_pthread_cond_wait(pthread_cond_t *cond, pthread_mutex_t *lock)
+static void be_idle(void)
 {
 	pthread_mutex_lock(&seen.lock);
 	seen.idle = true;
 	pthread_cond_signal(&seen.changed);
 	pthread_mutex_unlock(&seen.lock);
+}
+
+/* Only the thread under test comes here, and to the next. */
+void beam_memory_look(pid_t pid, struct beam_memory_left *left)
+{
+	assert_int_equal(pid, 0);
+	*left = room;
+	told_little = room.bytes < much || room.is_short;
+	if (told_little)
+		be_idle();
+}
+
+int __wrap_pthread_cond_wait(pthread_cond_t *cond, pthread_mutex_t *lock)
+{
+	be_idle();
 	return __real_pthread_cond_wait(cond, lock);
 }
 
@@ -132,6 +150,7 @@ static void touch(char *memory, size_t len_bytes)
 static int set_up(void **state)
 {
 	(void)state;
+	room = (struct beam_memory_left){.bytes = much};
 	RedisModule_Alloc = give_out;
 	RedisModule_Free = take_back;
 	return 0;
@@ -246,6 +265,37 @@ static void the_end_of_memory_is_no_error(void **state)
 	munmap(memory, 2 * MB);
 }
 
+/* Made and not used, it might be what is missing in the end. */
+static void little_room_ends_the_load(void **state)
+{
+	const struct beam_memory_left little[] = {{.bytes = 200 * MB},
+						  {.bytes = much, .is_short = true}};
+
+	(void)state;
+	for (size_t i = 0; i < 2; i++) {
+		char *memory = map(256 * MB);
+
+		room = (struct beam_memory_left){.bytes = much};
+		begin();
+		look_at(memory);
+		assert_int_equal(present(memory, 256 * MB), MB);
+		/* It looks again now and then. */
+		room = little[i];
+		told_little = false;
+		for (size_t at = 2 * MB; at < 128 * MB && !told_little; at += 2 * MB) {
+			look_at(memory + at);
+			touch(memory + at, 2 * MB);
+		}
+		beam_load_ahead_end();
+		assert_in_range(present(memory, 256 * MB), 30 * MB, 40 * MB);
+		begin();
+		look_at(memory + 128 * MB);
+		beam_load_ahead_end();
+		assert_int_equal(present(memory + 128 * MB, 128 * MB), 0);
+		munmap(memory, 256 * MB);
+	}
+}
+
 static void a_second_load_begins_anew(void **state)
 {
 	char *memory = map(8 * MB);
@@ -273,6 +323,7 @@ int main(void)
 	    cmocka_unit_test_setup_teardown(what_is_never_used_ends_the_asking, set_up, tear_down),
 	    cmocka_unit_test_setup_teardown(pages_that_are_there_cost_nothing, set_up, tear_down),
 	    cmocka_unit_test_setup_teardown(the_end_of_memory_is_no_error, set_up, tear_down),
+	    cmocka_unit_test_setup_teardown(little_room_ends_the_load, set_up, tear_down),
 	    cmocka_unit_test_setup_teardown(a_second_load_begins_anew, set_up, tear_down),
 	};
 
