@@ -128,7 +128,8 @@ struct beam_verify_report {
 	struct beam_gen gen;
 	uint64_t keys, expires, functions;
 	uint64_t keys_by_type[BEAM_VERIFY_TYPES];
-	uint64_t nexpired; /* keys left out as expired, according to the manifest */
+	uint64_t module_aux; /* records of what modules keep outside of keys */
+	uint64_t nexpired;   /* keys left out as expired, according to the manifest */
 	uint32_t ndbs;
 	bool crc_ok; /* of the whole file; also true if the file has none (0) */
 	bool crc_absent;

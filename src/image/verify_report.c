@@ -135,6 +135,8 @@ void beam_verify_book_record(struct beam_verify_run *run, const struct beam_rdb_
 	} else if (record->kind == BEAM_RDB_IS_FUNCTION) {
 		run->report->functions++;
 		run->report->keys_by_type[BEAM_VERIFY_FUNCTIONS]++;
+	} else if (record->code == BEAM_RDB_OP_MODULE_AUX) {
+		run->report->module_aux++;
 	}
 }
 

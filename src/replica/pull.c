@@ -142,6 +142,8 @@ static int check(struct beam_pull *pull)
 		rc = beam_check_ring(&pull->lead_addr, &pull->lead_facts, &pull->target,
 				     pull->opts.timeout_ms, pull->error);
 	if (!rc && pull->opts.target == BEAM_PULL_REPLICA)
+		beam_lacked_module(pull->from, pull->to, pull->lacked);
+	if (!rc && pull->opts.target == BEAM_PULL_REPLICA)
 		rc = beam_credentials_try(&pull->lead_addr, pull->to, pull->opts.timeout_ms,
 					  pull->error);
 	if (!rc && pull->opts.pull_id)

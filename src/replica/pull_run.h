@@ -10,6 +10,7 @@
 #include "fetch.h"
 #include "guard.h"
 #include "image_file.h"
+#include "lacked.h"
 #include "module_feed.h"
 #include "pull.h"
 #include "servers.h"
@@ -35,6 +36,7 @@ struct beam_pull {
 	struct beam_redis_addr lead_addr;
 	struct beam_redis *lead;
 	struct beam_server_facts lead_facts;
+	char lacked[BEAM_MODULE_NAME_BYTES]; /* module of `from` that `to` lacks; "": none */
 	struct beam_guard *guard;
 	struct beam_target_state *state; /* shared with the guard */
 

@@ -233,8 +233,12 @@ int beam_replicate_finish(struct beam_pull *pull)
 				  .tick = show_tick,
 				  .tick_arg = pull};
 	/* A small image may be complete before the tick saw the window ready. */
-	int rc = pull->feed ? 0 : begin_feed(pull);
+	int rc = pull->lacked[0]
+		     ? beam_lacked_check(pull->staged, pull->to, pull->lacked, pull->error)
+		     : 0;
 
+	if (!rc && !pull->feed)
+		rc = begin_feed(pull);
 	if (rc)
 		return rc;
 	h.to = pull->to;

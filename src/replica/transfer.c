@@ -38,13 +38,15 @@ static uint64_t image_memory(const struct beam_pull *pull)
 	return pull->opts.target == BEAM_PULL_REPLICA ? buffer - buffer / 4 : buffer;
 }
 
-/* Rule 11: the target's data is not replaced before the image is verified. */
+/* Rule 11: the target's data is not replaced before the image is verified, nor is any target fed
+ * values that may end it. */
 static bool verify_first(const struct beam_pull *pull)
 {
 	if (pull->opts.target == BEAM_PULL_COPY || pull->opts.target == BEAM_PULL_KEEP)
 		return true;
-	return pull->opts.target == BEAM_PULL_REPLICA && pull->target.has_keys &&
-	       !pull->opts.stream;
+	if (pull->opts.target != BEAM_PULL_REPLICA)
+		return false;
+	return pull->lacked[0] || (pull->target.has_keys && !pull->opts.stream);
 }
 
 /* Asks the target's module before the window is made, because a window cannot become shared
@@ -96,6 +98,21 @@ bool beam_transfer_may_relay(const struct beam_pull *pull)
 	return !asks_for(pull, "verbs") && pull->navoid < BEAM_TICKET_AVOID_MAX;
 }
 
+/* Why the target's module cannot load an image that is verified first. */
+static int refuse_module(struct beam_pull *pull)
+{
+	if (pull->target.has_keys)
+		return beam_tell(
+		    pull->error, BEAM_E_UNSUPPORTED,
+		    "%s holds keys, so it loads into a second database, where a module "
+		    "cannot insert: --loader auto, or empty it first",
+		    beam_redis_name(pull->to));
+	return beam_tell(pull->error, BEAM_E_UNSUPPORTED,
+			 "%s lacks the module %s, so the whole image is looked through before the "
+			 "server loads it by itself: --loader auto, or load %s there",
+			 beam_redis_name(pull->to), pull->lacked, pull->lacked);
+}
+
 int beam_transfer_open(struct beam_pull *pull)
 {
 	struct beam_segment_sink sink;
@@ -105,11 +122,7 @@ int beam_transfer_open(struct beam_pull *pull)
 
 	if (stage && strcmp(pull->opts.loader, "module") == 0 &&
 	    pull->opts.target == BEAM_PULL_REPLICA)
-		return beam_tell(
-		    pull->error, BEAM_E_UNSUPPORTED,
-		    "%s holds keys, so it loads into a second database, where a module "
-		    "cannot insert: --loader auto, or empty it first",
-		    beam_redis_name(pull->to));
+		return refuse_module(pull);
 	if (pull->opts.target == BEAM_PULL_RELAY) {
 		sink = pull->opts.relay->sink;
 	} else if (stage) {

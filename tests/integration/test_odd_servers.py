@@ -360,6 +360,27 @@ def test_file_of_a_stock_server_that_loads_by_way_of_its_disk_is_an_image(make, 
     harness.cli("verify", replica.dump(), check=0)
 
 
+@pytest.mark.parametrize("held", [0, 100])
+@pytest.mark.parametrize("argument", ["keys", "aux 10", ""])
+def test_target_without_the_primarys_module(make, beside, argument, held):
+    """A server exits when it is fed what a module keeps that it does not have: a target was lost, with its data. Where
+    the image has nothing of modules, the target takes it."""
+    server = beside("server", argument)
+    data.fill_strings(server.client, 1000, 100)
+    target = make("target", module=False)
+    data.fill_strings(target.client, held, 100, prefix="held")
+    if argument == "keys":
+        server.client.execute_command("KEYS.KEEP", "kept", "42")
+    if argument:
+        refused = pull(server, target, "--force", check=3)
+        assert f"lacks the module {'keys' if argument == 'keys' else 'other'}" in refused.stderr
+        assert target.client.dbsize() == held and target.value("replication", "role") == "master"
+        server.client.delete("kept")
+    if argument != "aux 10":
+        assert pull(server, target, "--force", "--fresh")["loader"] == "stock"
+        assert target.digest() == server.digest()
+
+
 def test_keys_of_a_module_with_aux_data_are_saved_by_the_server(beside):
     """What it writes of a key may stand on what it has written before, and keys are read by several processes."""
     server = beside("server", "aux")
