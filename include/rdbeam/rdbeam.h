@@ -44,6 +44,7 @@ enum beam_type {
 	BEAM_TYPE_HASH,
 	BEAM_TYPE_STREAM,
 	BEAM_TYPE_MODULE,
+	BEAM_TYPE_ARRAY, /* Redis 8.8 */
 	BEAM_TYPE_OTHER, /* a value type of a newer server */
 	BEAM_TYPES,
 };
@@ -146,8 +147,8 @@ RDBEAM_API int beam_image_verify(const struct beam_image *image,
 						const char *text),
 				 void *arg, struct beam_image_check *out);
 
-/* "string", "list", "set", "zset", "hash", "stream", "module", "other"; "other" also for an invalid
- * number. Static storage. Any thread. */
+/* "string", "list", "set", "zset", "hash", "stream", "module", "array", "other"; "other" also for an
+ * invalid number. Static storage. Any thread. */
 RDBEAM_API const char *beam_type_name(enum beam_type type);
 
 /* The version of the library at run time; RDBEAM_VERSION is that at compile time. Static storage.

@@ -18,6 +18,7 @@ const char *const beam_verify_type_names[BEAM_VERIFY_TYPES] = {
     [BEAM_VERIFY_HASH] = "hash",
     [BEAM_VERIFY_STREAM] = "stream",
     [BEAM_VERIFY_MODULE] = "module",
+    [BEAM_VERIFY_ARRAY] = "array",
     [BEAM_VERIFY_OTHER] = "other",
     [BEAM_VERIFY_FUNCTIONS] = "functions",
 };
@@ -58,6 +59,8 @@ enum beam_verify_type beam_verify_type(uint8_t rdb_type)
 		return BEAM_VERIFY_STREAM;
 	case BEAM_RDB_MODULE_2:
 		return BEAM_VERIFY_MODULE;
+	case BEAM_RDB_ARRAY:
+		return BEAM_VERIFY_ARRAY;
 	default:
 		return BEAM_VERIFY_OTHER;
 	}

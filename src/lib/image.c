@@ -17,6 +17,7 @@
 
 static_assert((int)BEAM_TYPE_STRING == BEAM_VERIFY_STRING &&
 		  (int)BEAM_TYPE_STREAM == BEAM_VERIFY_STREAM &&
+		  (int)BEAM_TYPE_ARRAY == BEAM_VERIFY_ARRAY &&
 		  (int)BEAM_TYPE_OTHER == BEAM_VERIFY_OTHER && (int)BEAM_TYPES < BEAM_VERIFY_TYPES,
 	      "types of the library are those of verify");
 

@@ -280,6 +280,7 @@ static void texts_are_there(void **state)
 	(void)state;
 	assert_string_equal(beam_version(), RDBEAM_VERSION);
 	assert_string_equal(beam_type_name(BEAM_TYPE_ZSET), "zset");
+	assert_string_equal(beam_type_name(BEAM_TYPE_ARRAY), "array");
 	assert_string_equal(beam_type_name((enum beam_type)77), "other");
 	assert_string_equal(beam_error_name(BEAM_E_CRC), "CRC");
 	assert_string_equal(beam_strerror(0), "ok");

@@ -148,7 +148,8 @@ def test_arrays_are_saved(make, binary, loads, fast_path):
     assert found == ({"layout": 100, "serializer": 2, "api": 0} if fast_path == "yes" else
                      {"layout": 0, "serializer": 0, "api": 102})
     check_rdb(server.dump(), server.binary)
-    harness.cli("verify", server.dump(), check=0)
+    told = harness.cli("verify", server.dump(), check=0).stdout
+    assert re.search(r"array +2\n", told) and "other" not in told
     assert loads(server.dump()).digest() == server.digest()
 
 

@@ -128,8 +128,8 @@ static void test_good_image(void **state)
 	assert_int_equal(report.functions, 1);
 	assert_int_equal(report.ndbs, 2);
 	assert_int_equal(report.file_bytes, IMAGE_SIZE);
-	/* string list set zset hash stream module other functions */
-	const uint64_t by_type[] = {1, 1, 1, 1, 1, 0, 0, 1, 1};
+	/* string list set zset hash stream module array other functions */
+	const uint64_t by_type[] = {1, 1, 1, 1, 1, 0, 0, 0, 1, 1};
 
 	assert_memory_equal(report.keys_by_type, by_type, sizeof(by_type));
 	assert_string_equal(report.repl_id, "0123456789abcdef0123456789abcdef01234567");
@@ -356,7 +356,7 @@ static void test_real_dumps(void **state)
 		struct told told = {0};
 		size_t len;
 		uint8_t *bytes = load(dumps[i].name, &len);
-		const uint64_t by_type[] = {9, 2, 2, 1, dumps[i].hashes, 2, 0, 0, 2};
+		const uint64_t by_type[] = {9, 2, 2, 1, dumps[i].hashes, 2, 0, 0, 0, 2};
 
 		assert_int_equal(beam_verify(bytes, len, note, &told, &report), 0);
 		assert_false(report.is_image);
