@@ -54,7 +54,9 @@ static const char *remedy_for(const char *refusal)
 	    {"invalid bulk length", " (raise its proto-max-bulk-len)"},
 	    {"NOPERM", " (grant it: ACL SETUSER <user> +select +restore +function|restore ~*)"},
 	    {"unknown command", " (rename-command in that server's configuration hides it)"},
-	    {"Bad data format", " (an older server cannot read a newer one's values)"},
+	    {"Bad data format",
+	     " (an older server cannot read a newer one's values, nor any server "
+	     "those of a module that it lacks)"},
 	    {"payload version", " (an older server cannot read a newer one's values)"},
 	};
 
