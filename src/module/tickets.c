@@ -9,6 +9,7 @@
 #include "clock.h"
 #include "config.h"
 #include "link.h"
+#include "rdbeam/error.h"
 #include "relays.h"
 #include "sockets.h"
 #include "text.h"
@@ -43,8 +44,9 @@ static struct given *given_for(const struct beam_gen *gen)
 	return oldest;
 }
 
-/* Makes a ticket for the daemon to serve request->gen. */
-static void mint(struct request *request)
+/* Makes a ticket for the daemon to serve request->gen. Returns false when the daemon has died, which
+ * the link has not seen yet: the request then waits for the next one. */
+static bool mint(struct request *request)
 {
 	struct beam_ctl_ticket *ticket = &request->ticket;
 
@@ -56,8 +58,16 @@ static void mint(struct request *request)
 	ticket->gen = request->gen;
 	ticket->ttl_ms = TICKET_TTL_MS;
 	memcpy(ticket->addr, request->addr, sizeof(ticket->addr));
-	if (beam_link_ticket(ticket))
+	int err = beam_link_ticket(ticket);
+
+	if (err == BEAM_E_GONE) {
+		request->kind = REQUEST_EARLY_TICKET;
+		request->opened = false;
+		return false;
+	}
+	if (err)
 		beam_request_fail(request, "ERR rdbeamd did not accept the ticket; try again");
+	return true;
 }
 
 /* Asks the daemon for the key of a ticket for request->relay. Wipes the relay's own key. */
@@ -112,20 +122,22 @@ static void hand_out(struct request *r)
 	bool a_relay = beam_relays_is_one(r->client);
 	bool any = beam_relays_missing(&r->gen) > (a_relay ? 1u : 0u);
 	bool late = beam_now_ms() - r->since_ms >= RELAY_PATIENCE_MS;
+	bool minted = true;
 
 	if (a_relay && daemon_serves(r)) {
-		mint(r);
+		minted = mint(r);
 	} else if (beam_relays_pick(&r->gen, r->client, &r->ask.avoid, &r->relay)) {
 		if (ask_key(r) == 0)
 			return; /* finished when the key arrives */
-		mint(r);
+		minted = mint(r);
 	} else if (any && !late && !r->ask.avoid.n && !daemon_serves(r)) {
 		plan_patience();
 		return;
 	} else {
-		mint(r);
+		minted = mint(r);
 	}
-	beam_request_finish(r);
+	if (minted)
+		beam_request_finish(r);
 }
 
 void beam_tickets_on_relays(void)
@@ -157,8 +169,10 @@ static void plan_patience(void)
 int beam_ticket_answer(RedisModuleCtx *ctx, struct request *prepared)
 {
 	if (!prepared->ask.relayed) {
-		mint(prepared);
-		return beam_request_reply(ctx, prepared);
+		if (mint(prepared))
+			return beam_request_reply(ctx, prepared);
+		beam_request_block(ctx, prepared, BEAM_BEGIN_WAIT_MS);
+		return REDISMODULE_OK;
 	}
 	prepared->opened = true;
 	prepared->since_ms = beam_now_ms();
@@ -177,6 +191,6 @@ void beam_ticket_serve(struct request *r)
 		hand_out(r);
 		return;
 	}
-	mint(r);
-	beam_request_finish(r);
+	if (mint(r))
+		beam_request_finish(r);
 }
