@@ -11,16 +11,11 @@
 #include "verify.h"
 
 const char *const beam_verify_type_names[BEAM_VERIFY_TYPES] = {
-    [BEAM_VERIFY_STRING] = "string",
-    [BEAM_VERIFY_LIST] = "list",
-    [BEAM_VERIFY_SET] = "set",
-    [BEAM_VERIFY_ZSET] = "zset",
-    [BEAM_VERIFY_HASH] = "hash",
-    [BEAM_VERIFY_STREAM] = "stream",
-    [BEAM_VERIFY_MODULE] = "module",
-    [BEAM_VERIFY_ARRAY] = "array",
-    [BEAM_VERIFY_OTHER] = "other",
-    [BEAM_VERIFY_FUNCTIONS] = "functions",
+    [BEAM_VERIFY_STRING] = "string", [BEAM_VERIFY_LIST] = "list",
+    [BEAM_VERIFY_SET] = "set",       [BEAM_VERIFY_ZSET] = "zset",
+    [BEAM_VERIFY_HASH] = "hash",     [BEAM_VERIFY_STREAM] = "stream",
+    [BEAM_VERIFY_MODULE] = "module", [BEAM_VERIFY_ARRAY] = "array",
+    [BEAM_VERIFY_OTHER] = "other",   [BEAM_VERIFY_FUNCTIONS] = "functions",
 };
 
 enum beam_verify_type beam_verify_type(uint8_t rdb_type)
