@@ -16,7 +16,8 @@
 #include "tell.h"
 
 #define LINE         "\nmodule:name="
-#define COMMANDS_MAX 256 /* of a module; with more of them it is taken for one that writes */
+#define OWN          "rdbeam" /* has no values, and most targets lack it */
+#define COMMANDS_MAX 256      /* of a module; with more of them it is taken for one that writes */
 
 /* A type's ID (source: moduleTypeEncodeId in module.c of Redis 7.0.15). */
 #define TYPE_NAME_LEN     9
@@ -26,7 +27,7 @@ static redisReply *info_of(struct beam_redis *redis)
 {
 	redisReply *reply = NULL;
 
-	if (beam_redis_command(redis, &reply, "INFO"))
+	if (beam_redis_command(redis, &reply, "INFO modules"))
 		return NULL;
 	if (reply->type == REDIS_REPLY_STRING || reply->type == REDIS_REPLY_STATUS)
 		return reply;
@@ -100,7 +101,8 @@ void beam_lacked_module(struct beam_redis *from, struct beam_redis *to,
 	for (; at && !found; at = strstr(at, LINE)) {
 		at += strlen(LINE);
 		snprintf(name, BEAM_MODULE_NAME_BYTES, "%.*s", (int)strcspn(at, ",\r\n"), at);
-		found = !has_module(target->str, name) && writes(from, name);
+		found =
+		    strcmp(name, OWN) != 0 && !has_module(target->str, name) && writes(from, name);
 	}
 	if (!found)
 		name[0] = '\0';
