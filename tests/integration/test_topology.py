@@ -338,7 +338,7 @@ def pull_begun(make):
     return primary, other, target, begin
 
 
-def follows(server):
+def is_a_replica(server):
     try:
         return server.value("replication", "role") == "slave"
     except redis.ConnectionError:
@@ -356,7 +356,7 @@ def ends_without_difference(process, primary, new, target):
         wait_for(lambda: target.value("replication", "role") == "master", "target is its own again")
     else:
         assert last_json(out)["partial_resyncs"] + last_json(out)["full_resyncs"] == 1
-    wait_for(lambda: follows(primary), "the old primary follows")
+    wait_for(lambda: is_a_replica(primary), "the old primary follows")
     assert pull(new, target, "--force")["full_resyncs"] == 0
     in_sync(new, target)
     assert target.digest() == new.digest() and target.client.get("written")
