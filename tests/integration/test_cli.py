@@ -474,7 +474,7 @@ def test_fill_without_the_right_is_refused(stock):
 
 def test_unix_socket(make, root):
     path = root / "server.sock"
-    server = make("socket", module=False, unixsocket=path)
+    make("socket", module=False, unixsocket=path)
     assert str(path) in cli("status", "-s", path, check=0).stdout
     assert str(path) in cli("status", "-u", path, check=0).stdout
 

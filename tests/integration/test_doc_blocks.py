@@ -19,10 +19,8 @@ import contextlib
 import ctypes
 import os
 import re
-import shutil
 import signal
 import subprocess
-import threading
 
 import pytest
 
