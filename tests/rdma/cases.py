@@ -289,7 +289,7 @@ FAULT = "/tmp/fault"  # is removed by the process that it strikes, which then wr
 STRIKES = (("verbs_register:1:errno=ENOMEM", "verbs+tcp"), ("verbs_register:1:stop", "verbs"), ("verbs_pull_read:2:errno=EIO", "verbs+tcp"),
            ("verbs_pull_register:2:errno=ENOMEM", "verbs+tcp"),
            ("verbs_pull_read:2:flip", "verbs"), ("verbs_pull_read:2:stop", "verbs"), ("verbs_pull_read:2:kill", None),
-           ("verbs_register:1:kill", None))
+           ("verbs_register:1:kill", "verbs or verbs+tcp"))  # begins anew with the next daemon
 
 
 def _struck(guest, sanitizer, fault, transport):
@@ -304,13 +304,12 @@ def _struck(guest, sanitizer, fault, transport):
                          f"wait; cat /tmp/pull.out /tmp/pull.err /tmp/status; test -e {FAULT}.fired", PULL_S)
     if transport:
         result = pull_result(output)
-        check(result["transport"] == transport, f"{fault}: the way was {result['transport']}")
+        check(result["transport"] in transport.split(" or "), f"{fault}: the way was {result['transport']}")
         check(result["reread_segments"] == fault.endswith(":flip"), f"{fault}: {result['reread_segments']} segments were read again")
         guest.check("rdbeam verify --quiet /tmp/image.rdb")
     else:
         guest.check("test $(cat /tmp/status) -ne 0 && ! test -e /tmp/image.rdb")
     if fault == "verbs_register:1:kill":
-        check("error" in output, f"{fault}: the pull does not say why: {output}")
         guest.check(f"until redis-cli -p {PORT} info rdbeam | grep -q 'transports:verbs,tcp'; do usleep 50000; done")
         check(info(guest, "rdbeam_daemon_pid") != daemon, f"{fault}: the daemon lives")
     else:
