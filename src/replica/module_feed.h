@@ -10,22 +10,11 @@
 #define BEAM_MODULE_FEED_H
 
 #include <stdbool.h>
+#include <stdint.h>
 
-#include "load_share.h"
-#include "redis.h"
+#include "module_offer.h"
 #include "segments.h"
 #include "window.h"
-
-struct beam_module_offer {
-	uint8_t name[6];
-	size_t name_len;
-	uint8_t secret[BEAM_LOAD_SECRET_BYTES];
-	uint8_t nonce[BEAM_LOAD_SECRET_BYTES];
-};
-
-/* Asks the target for an offer (RDBEAM.LOAD). Returns 0, or a code with the reason in `why`
- * (BEAM_REDIS_ERROR_BYTES) when the target makes no offer. A later offer voids an earlier one. */
-int beam_module_ask(struct beam_redis *to, char *why, struct beam_module_offer *out);
 
 struct beam_module_feed;
 

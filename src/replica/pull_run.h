@@ -66,20 +66,23 @@ struct beam_pull {
 /* Reports progress if it is due. Always returns 0, so that it can end a tick. */
 int beam_pull_show(struct beam_pull *pull);
 
+/* ---- transfer_sink.c ---------------------------------------------------------------------- */
+
+/* Opens the sink for this kind of target, and the fetch. Returns 0 or an error with its line. */
+int beam_transfer_open(struct beam_pull *pull);
+/* Closes the fetch and the sink. May be called again. */
+void beam_transfer_close(struct beam_pull *pull);
+
 /* ---- transfer.c --------------------------------------------------------------------------- */
 
 /* Returns 0, or BEAM_E_UNSUPPORTED when the build lacks the requested transport. */
 int beam_transfer_check(struct beam_pull *pull);
 /* True when the image may come from a relay; relays speak TCP only. */
 bool beam_transfer_may_relay(const struct beam_pull *pull);
-/* Opens the sink for this kind of target, and the fetch. Returns 0 or an error with its line. */
-int beam_transfer_open(struct beam_pull *pull);
 /* Reads and verifies the whole image, with the ticket that was issued; resumes after broken
  * connections. Returns 0, BEAM_E_STALE when the generation is gone (if nothing was fed, another
  * attempt may be made), or another error with its line. */
 int beam_transfer_run(struct beam_pull *pull);
-/* Closes the fetch and the sink. May be called again. */
-void beam_transfer_close(struct beam_pull *pull);
 
 /* ---- replicate.c -------------------------------------------------------------------------- */
 
