@@ -7,6 +7,10 @@
 #include <stdint.h>
 #include <sys/mman.h>
 
+#ifndef MADV_POPULATE_WRITE
+#define MADV_POPULATE_WRITE 23 /* Linux 5.14 */
+#endif
+
 #define HUGE_BYTES ((size_t)2 << 20)
 
 static size_t whole(size_t len_bytes)
@@ -76,6 +80,15 @@ void beam_pages_unmap(void *base, size_t len_bytes)
 {
 	if (base)
 		munmap(base, whole(len_bytes));
+}
+
+int beam_pages_populate(void *at, size_t len_bytes)
+{
+	while (madvise(at, len_bytes, MADV_POPULATE_WRITE)) {
+		if (errno != EINTR)
+			return -errno;
+	}
+	return 0;
 }
 
 void *beam_ring_map(int fd, size_t len_bytes, bool writable)

@@ -22,6 +22,10 @@ void *beam_pages_grow(void *base, size_t len_bytes, size_t longer_bytes);
 /* Frees memory from beam_pages_map, of the same length. Accepts NULL. */
 void beam_pages_unmap(void *base, size_t len_bytes);
 
+/* Has the kernel make whole pages that are mapped and can be written; changes no byte. Returns 0 or
+ * -errno: -EINVAL before Linux 5.14. Any thread. */
+int beam_pages_populate(void *at, size_t len_bytes);
+
 /* Maps the first len_bytes (whole pages) of a memfd twice, one mapping right after the other, so
  * that data that wraps around the end of a ring is contiguous. NULL on failure, with errno. Any
  * thread. */

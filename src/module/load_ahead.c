@@ -11,15 +11,12 @@
 #include <signal.h>
 #include <stdbool.h>
 #include <stdint.h>
-#include <sys/mman.h>
 #include <sys/resource.h>
 
 #include "memory.h"
+#include "pages.h"
 #include "redis_api.h"
 
-#ifndef MADV_POPULATE_WRITE
-#define MADV_POPULATE_WRITE 23
-#endif
 #define PAGE_BYTES   4096u
 #define LOOK_BYTES   (40u << 10)  /* more than allocators keep in a thread's cache */
 #define PIECE_BYTES  (256u << 10) /* made by one call: mmap of other threads waits for its end */
@@ -65,7 +62,7 @@ static long make(uintptr_t from, size_t len_bytes)
 	long before = faults_so_far();
 
 	/* NOLINTNEXTLINE(performance-no-int-to-ptr) */
-	if (madvise((void *)from, len_bytes, MADV_POPULATE_WRITE))
+	if (beam_pages_populate((void *)from, len_bytes))
 		return -1;
 	return (faults_so_far() - before) * (long)PAGE_BYTES;
 }

@@ -7,11 +7,9 @@
 #include "load_heap.h"
 
 #include <stdbool.h>
-#include <sys/mman.h>
 
-#ifndef MADV_POPULATE_WRITE
-#define MADV_POPULATE_WRITE 23
-#endif
+#include "pages.h"
+
 #define PAGE_BYTES   4096u
 #define AHEAD_BYTES  (256u << 10)
 #define AHEAD_MOST   (16u << 20)
@@ -70,5 +68,5 @@ void beam_load_heap_used(struct beam_load_heap *heap, const void *at, size_t len
 	heap->credit -= to - from;
 	run->to = to;
 	/* NOLINTNEXTLINE(performance-no-int-to-ptr) */
-	(void)madvise((void *)from, to - from, MADV_POPULATE_WRITE);
+	(void)beam_pages_populate((void *)from, to - from);
 }

@@ -18,12 +18,10 @@
 
 #include "fault.h"
 #include "log.h"
+#include "pages.h"
 #include "rdbeam/error.h"
 #include "sockets.h"
 
-#ifndef MADV_POPULATE_WRITE
-#define MADV_POPULATE_WRITE 23
-#endif
 #ifndef MADV_COLLAPSE
 #define MADV_COLLAPSE 25 /* Linux 6.1 */
 #endif
@@ -85,13 +83,7 @@ int beam_extent_populate(uint8_t *at, uint64_t len_bytes)
 {
 	int err = BEAM_FAULT("extent.populate");
 
-	if (err)
-		return err;
-	while (madvise(at, len_bytes, MADV_POPULATE_WRITE)) {
-		if (errno != EINTR)
-			return -errno;
-	}
-	return 0;
+	return err ? err : beam_pages_populate(at, len_bytes);
 }
 
 static int allocate(int fd, uint64_t offset, uint64_t len_bytes)

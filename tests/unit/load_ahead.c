@@ -13,11 +13,11 @@
 
 #include "load_ahead.h"
 #include "memory.h"
+#include "present.h"
 #include "redis_api.h"
 
-#define PAGE 4096u
-#define KB   1024u
-#define MB   (1024u * KB)
+#define KB 1024u
+#define MB (1024u * KB)
 
 /* ---- a heap, and a look at the thread ------------------------------------------------------- */
 
@@ -126,19 +126,6 @@ static void *give_out(size_t len_bytes)
 static void take_back(void *memory)
 {
 	assert_ptr_equal(memory, place);
-}
-
-static size_t present(char *memory, size_t len_bytes)
-{
-	unsigned char *pages = malloc(len_bytes / PAGE);
-	size_t n = 0;
-
-	assert_non_null(pages);
-	assert_int_equal(mincore(memory, len_bytes, pages), 0);
-	for (size_t i = 0; i < len_bytes / PAGE; i++)
-		n += pages[i] & 1;
-	free(pages);
-	return n * PAGE;
 }
 
 static void touch(char *memory, size_t len_bytes)

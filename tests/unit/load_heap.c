@@ -12,10 +12,10 @@
 #include <cmocka.h>
 
 #include "load_heap.h"
+#include "present.h"
 
-#define PAGE 4096u
-#define KB   1024u
-#define MB   (1024u * KB)
+#define KB 1024u
+#define MB (1024u * KB)
 
 static struct {
 	uint32_t calls;
@@ -46,19 +46,6 @@ static char *map(size_t len_bytes)
 	asked.calls = 0;
 	asked.bytes = 0;
 	return memory;
-}
-
-static size_t present(char *memory, size_t len_bytes)
-{
-	unsigned char *pages = malloc(len_bytes / PAGE);
-	size_t n = 0;
-
-	assert_non_null(pages);
-	assert_int_equal(mincore(memory, len_bytes, pages), 0);
-	for (size_t i = 0; i < len_bytes / PAGE; i++)
-		n += pages[i] & 1;
-	free(pages);
-	return n * PAGE;
 }
 
 static bool kernel_knows(char *memory)
