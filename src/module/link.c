@@ -29,6 +29,7 @@
 #define STABLE_MS        60000 /* after this lifetime a daemon's death resets the back-off */
 #define SOON_MS          5000  /* a pause before a start that requests wait for */
 #define HIGH_FD          16    /* lowest fd for ours, clear of the fixed ones that the child gets */
+#define LINKER_FAILED    127   /* exit status of a program that lacks a library */
 
 static struct {
 	RedisModuleCtx *ctx; /* detached, lives as long as the module */
@@ -50,6 +51,8 @@ static struct {
 	uint64_t due_ms; /* when to start the daemon again; 0: not planned */
 	bool died;       /* the last daemon, after it was started */
 	bool greeted;    /* HELLO has been answered, the settings perhaps not yet */
+	bool proved;     /* so it has been, by a daemon of the file that program.c holds */
+	char refusal[BEAM_TEXT_BYTES]; /* what a daemon that has not answered HELLO said last */
 	bool may_schedule, told_fixed;
 	char error[BEAM_TEXT_BYTES];
 } link_ = {.control = -1};
@@ -118,7 +121,9 @@ static void on_death(void)
 	beam_log(BEAM_LOG_WARNING,
 		 "rdbeamd (pid %d) is gone; saving falls back to stock until it is back",
 		 link_.ready.pid);
-	snprintf(link_.error, sizeof(link_.error), "rdbeamd is gone; restarting it");
+	snprintf(link_.error, sizeof(link_.error), "%s",
+		 !link_.greeted && link_.refusal[0] ? link_.refusal
+						    : "rdbeamd is gone; restarting it");
 	disconnect();
 	link_.died = true;
 	start_later();
@@ -127,6 +132,9 @@ static void on_death(void)
 
 static void take_log(const struct beam_ctl_text *text)
 {
+	if (!link_.greeted && text->code == BEAM_LOG_WARNING)
+		snprintf(link_.refusal, sizeof(link_.refusal), "%.*s", (int)sizeof(text->text) - 1,
+			 text->text);
 	beam_log((enum beam_log_level)text->code, "%.*s", (int)sizeof(text->text), text->text);
 }
 
@@ -143,7 +151,7 @@ static void take(const void *packet)
 		/* The first READY answers HELLO: nothing listens yet, the settings come next. */
 		if (link_.greeted)
 			link_.state = BEAM_LINK_UP;
-		link_.greeted = true;
+		link_.greeted = link_.proved = true;
 		snprintf(link_.error, sizeof(link_.error), "%s", link_.ready.error);
 		link_.events.ready();
 		break;
@@ -201,6 +209,18 @@ static void tell_fixed(void)
 	link_.told_fixed = true;
 }
 
+/* The dynamic linker's own words go to stderr, which a server may have closed. */
+static void tell_end(const char *path, int status)
+{
+	if (WIFEXITED(status) && WEXITSTATUS(status) == LINKER_FAILED)
+		snprintf(link_.error, sizeof(link_.error),
+			 "rdbeam.daemon %s lacks a shared library: ldd says which", path);
+	else
+		snprintf(link_.error, sizeof(link_.error), "rdbeam.daemon %s ended at once (%s %d)",
+			 path, WIFEXITED(status) ? "status" : "signal",
+			 WIFEXITED(status) ? WEXITSTATUS(status) : WTERMSIG(status));
+}
+
 /* Runs rdbeamd with its two fds. The process spawned here exits at once, after the daemon has
  * detached itself, and is reaped, so that the server never gets a child that it does not know. Its
  * exit status tells whether processes may change their priority and CPU affinity here. */
@@ -251,8 +271,7 @@ static int spawn(int control, int listener)
 		tell_fixed();
 		return 0;
 	}
-	snprintf(link_.error, sizeof(link_.error), "rdbeam.daemon %s ended at once (status %d)",
-		 path, status);
+	tell_end(path, status);
 	return -ECHILD;
 }
 
@@ -315,9 +334,14 @@ static int connect_daemon(void)
 
 static void start(void)
 {
+	char why[sizeof(link_.error)] = ""; /* none has answered yet: this stands until one does */
 	int err;
 
-	link_.error[0] = 0;
+	if (!link_.proved) {
+		beam_program_close(); /* another one may have been installed */
+		memcpy(why, link_.error, sizeof(why));
+	}
+	link_.error[0] = link_.refusal[0] = 0;
 	link_.died = link_.greeted = false;
 	link_.started_ms = beam_now_ms();
 	err = connect_daemon();
@@ -337,6 +361,7 @@ static void start(void)
 		start_later();
 		return;
 	}
+	memcpy(link_.error, why, sizeof(why));
 	link_.state = BEAM_LINK_STARTING;
 	beam_link_configure();
 }
@@ -356,6 +381,7 @@ void beam_link_close(void)
 	link_.due_ms = 0;
 	disconnect();
 	beam_program_close();
+	link_.proved = false;
 	if (link_.ctx)
 		RedisModule_FreeThreadSafeContext(link_.ctx);
 	link_.ctx = NULL;

@@ -495,55 +495,6 @@ def test_daemon_that_keeps_dying_is_started_with_pauses(make):
     assert server.client.ping()
 
 
-def test_upgrade_of_the_files_leaves_a_running_server_alone(make, binary):
-    """Another build lies where rdbeamd and rdbeam-wait were: the waiter and the next daemon are still the module's
-    own."""
-    server = make("primary")
-    data.fill_strings(server.client, 1000, 100)
-    for name in ("rdbeamd", "rdbeam-wait"):
-        program = server.dir / name
-        program.unlink()
-        program.symlink_to(shutil.which("false"))
-    server.bgsave()
-    server.image_made()
-    first = server.daemon()
-    os.kill(first, signal.SIGKILL)
-    daemon_up(server, other_than=first)
-    server.bgsave()
-    server.image_made()
-    check_rdb(server.dump(), binary)
-
-
-def test_daemon_that_is_a_script_is_run_by_its_name(make, root):
-    script = root / "rdbeamd"
-    script.write_text(f'#!/bin/sh\nexec {harness.artifact("rdbeamd")} "$@"\n')
-    script.chmod(0o755)
-    server = make("primary", options={"daemon": script})
-    wait_for(lambda: server.value("rdbeam", "rdbeam_daemon_state") == "up", "daemon is up")
-    server.bgsave()
-    server.image_made()
-
-
-@pytest.mark.parametrize("beside", ["another version", "not to be run", "overwritten"])
-def test_rdbeamd_waits_where_rdbeam_wait_cannot(make, root, beside):
-    programs = root / "programs"
-    programs.mkdir()
-    for name in ("rdbeamd", "rdbeam-wait"):
-        shutil.copy(harness.artifact(name), programs / name)
-    waiter = programs / "rdbeam-wait"
-    if beside == "another version":
-        shutil.copy(shutil.which("false"), waiter)
-    elif beside == "not to be run":  # refused by the kernel itself, as it would be by a security module
-        found = re.search(rb"rdbeam-wait [0-9.]+: ", waiter.read_bytes())
-        waiter.write_bytes(b"\177ELF" + found.group())
-    server = make("primary", options={"daemon": programs / "rdbeamd"})
-    wait_for(lambda: server.value("rdbeam", "rdbeam_daemon_state") == "up", "daemon is up")
-    if beside == "overwritten":
-        os.truncate(waiter, 4096)
-    server.bgsave()
-    server.image_made()
-
-
 def test_daemon_ends_with_its_server(make):
     server = make("primary")
     daemon = server.daemon()
