@@ -377,7 +377,7 @@ const struct beam_command beam_snapshot_command = {
 	"RDBEAM_KEYS, RDBEAM_BYTES, RDBEAM_REPLID, RDBEAM_OFFSET and RDBEAM_FILE, a path on the\n"
 	"server's host. Unknown values are empty. If a hook fails, the command fails.",
     .examples = "rdbeam snapshot -h primary --timeout 600\n"
-		"rdbeam snapshot --hook '[ $RDBEAM_STATE = durable ] && cp $RDBEAM_FILE /backup/'",
+		"rdbeam snapshot --hook '[ $RDBEAM_STATE = ready ] || cp $RDBEAM_FILE /backup/'",
     .options = snapshot_options,
     .noptions = BEAM_NOPTIONS(snapshot_options),
     .opts_bytes = sizeof(struct snapshot_opts),

@@ -249,6 +249,14 @@ def test_snapshot_by_the_module(make, root):
     assert "mode replace" in text and server.generation() in text and "2,000 keys" in text
 
 
+def test_hook_of_the_help_copies_the_dump(make, root):
+    server = make("primary")
+    (root / "backup").mkdir()
+    hook = re.search(r"--hook '(.+)'", cli("help", "snapshot", check=0).stdout)[1].replace("/backup", f"{root}/backup")
+    cli(*at(server, "snapshot", "--hook", hook), check=0)
+    assert (root / "backup/dump.rdb").read_bytes() == server.dump().read_bytes()
+
+
 def test_status_shows_stages_as_bars(make):
     server = make("primary", options={"flush-rate-limit": "4mb"})
     cli(*at(server, "fill", "--keys", 20000, "--value-size", 1000), check=0)
