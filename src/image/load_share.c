@@ -5,6 +5,8 @@
 
 #include <string.h>
 
+#include "rdbeam/version.h"
+
 /* The server stores text of up to 20 digits as a number, and text of up to 44 bytes within the
  * object. It loads such values itself at less cost than they could be handed over. */
 #define VALUE_LEAST_BYTES 64
@@ -14,6 +16,11 @@
 #define ITEM_LEAST_BYTES 64
 
 enum module_opcode { MODULE_EOF = 0, MODULE_UINT = 2, MODULE_STRING = 5 };
+
+const char *beam_load_version(void)
+{
+	return RDBEAM_VERSION "+" BEAM_LOAD_SUM;
+}
 
 bool beam_load_takes(const struct beam_item *item)
 {

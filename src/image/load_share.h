@@ -63,6 +63,10 @@ struct beam_load_news {
 	char text[124]; /* REFUSED: why */
 };
 
+/* What both sides must agree on before they share a load: the version, and a sum of this interface's
+ * source. */
+const char *beam_load_version(void);
+
 /* Whether the module takes the item; otherwise it goes into the stream. Both sides decide by this
  * function. */
 bool beam_load_takes(const struct beam_item *item);

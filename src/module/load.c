@@ -21,7 +21,6 @@
 #include "load_value.h"
 #include "log.h"
 #include "rdbeam/error.h"
-#include "rdbeam/version.h"
 #include "request.h"
 #include "snapshot_facts.h"
 
@@ -364,7 +363,7 @@ int beam_load_command(RedisModuleCtx *ctx)
 		return RedisModule_ReplyWithError(ctx, "ERR cannot make a socket for the pull");
 	RedisModule_ReplyWithMap(ctx, 4);
 	RedisModule_ReplyWithCString(ctx, "version");
-	RedisModule_ReplyWithCString(ctx, RDBEAM_VERSION);
+	RedisModule_ReplyWithCString(ctx, beam_load_version());
 	RedisModule_ReplyWithCString(ctx, "socket");
 	beam_reply_hex(ctx, offer.name, offer.name_len);
 	RedisModule_ReplyWithCString(ctx, "secret");

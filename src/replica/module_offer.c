@@ -7,7 +7,6 @@
 #include <string.h>
 
 #include "rdbeam/error.h"
-#include "rdbeam/version.h"
 #include "tell.h"
 
 int beam_module_ask(struct beam_redis *to, char *why, struct beam_module_offer *out)
@@ -26,11 +25,11 @@ int beam_module_ask(struct beam_redis *to, char *why, struct beam_module_offer *
 	const redisReply *name = beam_reply_field(reply, "socket");
 
 	if (!version || version->type != REDIS_REPLY_STRING ||
-	    strcmp(version->str, RDBEAM_VERSION) != 0) {
+	    strcmp(version->str, beam_load_version()) != 0) {
 		freeReplyObject(reply);
 		return beam_tell(why, BEAM_E_VERSION,
 				 "%s: no loading by module: its rdbeam.so is not of version %s",
-				 beam_redis_name(to), RDBEAM_VERSION);
+				 beam_redis_name(to), beam_load_version());
 	}
 	out->name_len = name && name->type == REDIS_REPLY_STRING ? name->len / 2 : 0;
 	if (out->name_len > sizeof(out->name))

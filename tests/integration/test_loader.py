@@ -2,6 +2,7 @@
 """Loading by module: rdbeam.so on the replica, too, makes the string values out of the pull's memory."""
 import array
 import os
+import re
 import socket
 import threading
 import time
@@ -209,6 +210,17 @@ def test_replica_killed_while_it_loads(make):
     process.communicate(timeout=harness.DEADLINE_S * 4)
     assert process.returncode == 1
     wait_for(lambda: primary.number("rdbeam", "rdbeam_pulls_active") == 0, "the session is closed")
+
+
+def test_module_of_another_build_is_not_shared_with(make):
+    """Of the same version, but the two speak of the load in another way: the server's own loader does it."""
+    primary, replica = make("primary"), make("replica")
+    data.fill_strings(primary.client, 1000, 1000)
+    other = harness.Between(replica.port, lambda chunk: re.sub(rb"(\d\+)[0-9a-f]{8}\r", rb"\1deadbeef\r", chunk))
+    one_line(pull(primary, other, "--loader", "module", check=3), "no loading by module", "is not of version")
+    said = pull(primary, other)
+    assert said["loader"] == "stock" and said["full_resyncs"] == 0, said
+    same_data(primary, replica)
 
 
 # ---- what others may try ---------------------------------------------------------------------
