@@ -3,6 +3,7 @@
  * Generates man pages from the command tables, in man(7) macros, so that they cannot contradict
  * --help.
  */
+#include <ctype.h>
 #include <string.h>
 
 #include "command.h"
@@ -89,8 +90,10 @@ static void put_see_also(const struct beam_command *command, FILE *out)
 
 static void print_command(const struct beam_command *command, FILE *out)
 {
-	fprintf(out, ".TH RDBEAM\\-%s 1 \"\" \"rdbeam " RDBEAM_VERSION "\" \"rdbeam manual\"\n",
-		command->name);
+	fputs(".TH RDBEAM\\-", out);
+	for (const char *c = command->name; *c; c++)
+		fputc(toupper((unsigned char)*c), out);
+	fputs(" 1 \"\" \"rdbeam " RDBEAM_VERSION "\" \"rdbeam manual\"\n", out);
 	fprintf(out, ".SH NAME\nrdbeam\\-%s \\- ", command->name);
 	beam_roff_put(command->summary, out);
 	fprintf(out, "\n.SH SYNOPSIS\n\\fBrdbeam %s\\fR [\\fIoptions\\fR] ", command->name);

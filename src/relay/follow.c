@@ -255,8 +255,13 @@ int beam_follow_run(const struct beam_follow_opts *opts, beam_relay_report_fn *r
 	if (f.dir < 0)
 		return beam_tell(error, -errno, "--dir %s: %s: give a directory that is there",
 				 opts->dir, strerror(errno));
-	int rc = run(&f, error);
+	int rc = faccessat(f.dir, ".", W_OK | X_OK, AT_EACCESS) ? -errno : 0;
 
+	if (rc)
+		beam_tell(error, rc, "--dir %s: %s: give a directory that this user can write to",
+			  opts->dir, strerror(-rc));
+	else
+		rc = run(&f, error);
 	beam_close(&f.dir);
 	return rc;
 }

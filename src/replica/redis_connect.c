@@ -329,7 +329,8 @@ static void tell_closed_at_once(struct beam_redis *redis, const struct beam_redi
 		return;
 	snprintf(redis->error + used, sizeof(redis->error) - used, "; %s",
 		 addr->use_tls ? "if it wants a certificate of its clients, give --cert and --key"
-			       : "if this is its tls-port, connect by TLS");
+			       : "if this is its tls-port, connect by TLS; if it is rdbeam.port, "
+				 "give the server's own port");
 }
 
 int beam_redis_connect(struct beam_redis *redis, const struct beam_redis_addr *addr, int timeout_ms)

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """rdbeam relay: hosts that serve a primary's image on, and followers that keep it as files."""
+import ctypes
 import hashlib
 import hmac
 import os
@@ -7,6 +8,7 @@ import re
 import signal
 import socket
 import struct
+import subprocess
 import threading
 import time
 
@@ -558,6 +560,18 @@ def test_relay_of_a_primary_without_the_module(make, root):
 
 def files(place):
     return sorted(path.name for path in place.iterdir())
+
+
+def test_follow_into_a_directory_that_may_not_be_written(make, root):
+    """Told at its start: what it cannot write would show with the first image only."""
+    primary, place = make("primary"), root / "backup"
+    place.mkdir(mode=0o555)
+    drop, cap_dac_override = 24, 1  # root may write anyway
+    done = subprocess.run([str(harness.artifact("rdbeam")), "relay", "--from", f"127.0.0.1:{primary.port}", "--follow",
+                           "--dir", str(place)], preexec_fn=lambda: ctypes.CDLL(None).prctl(drop, cap_dac_override),
+                          capture_output=True, text=True, timeout=harness.DEADLINE_S)
+    assert done.returncode == 1
+    one_line(done, f"--dir {place}", "Permission denied", "write")
 
 
 def test_follow_keeps_the_newest_files(make, loads, root):

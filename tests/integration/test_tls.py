@@ -91,6 +91,10 @@ def test_plain_text_to_a_tls_port_is_told(tls):
     one_line(cli("status", "-p", server.tls_port, check=1), "tls-port", "connect by TLS")
 
 
+def test_port_of_the_pulls_is_told_from_the_servers_own(tls):
+    one_line(cli("status", "-p", tls("primary").options["port"], check=1), "rdbeam.port", "own port")
+
+
 def test_insecure_takes_any_certificate(tls, root):
     server = tls("primary")
     cli("status", "-u", url(server), "--insecure", "--cert", root / "client.crt", "--key",
