@@ -306,6 +306,7 @@ static void on_cron(RedisModuleCtx *ctx, RedisModuleEvent event, uint64_t sub, v
 	(void)data;
 	beam_fork_thp_on_cron();
 	beam_auto_pull_on_cron();
+	beam_relays_on_cron();
 	beam_link_on_cron();
 }
 
@@ -357,8 +358,7 @@ static int open_all(RedisModuleCtx *ctx, RedisModuleString **argv, int argc)
 		err = beam_requests_open(ctx);
 	if (!err)
 		err = beam_tickets_open(ctx);
-	if (!err)
-		err = beam_relays_open(ctx, beam_tickets_on_relays);
+	beam_relays_open(beam_tickets_on_relays);
 	if (!err)
 		err = beam_hook_open(ctx, on_child);
 	if (!err)

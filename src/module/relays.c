@@ -2,7 +2,6 @@
  * The registered relays: a short list, searched linearly. */
 #include "relays.h"
 
-#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -63,41 +62,38 @@ static struct held *find_held(struct relay *relay, const struct beam_gen *gen)
 
 /* ---- coming and going ----------------------------------------------------------------------- */
 
-static void leave(uint64_t client)
+/* Asked rather than told: for a module that hears of clients' coming and going, Redis before 7.0.6
+ * puts each of these clients into database 0 (docs/adr/0105). */
+static bool is_connected(const struct relay *relay)
 {
-	for (struct relay **at = &relays; *at; at = &(*at)->next) {
+	return RedisModule_GetClientInfoById(NULL, relay->client) == REDISMODULE_OK;
+}
+
+void beam_relays_on_cron(void)
+{
+	bool changed = false;
+
+	for (struct relay **at = &relays; *at;) {
 		struct relay *relay = *at;
 
-		if (relay->client != client)
+		if (is_connected(relay)) {
+			at = &relay->next;
 			continue;
+		}
 		beam_log(BEAM_LOG_NOTICE, "relay %s has gone", relay->name);
 		*at = relay->next;
 		explicit_bzero(relay, sizeof(*relay));
 		free(relay);
 		beam_relay_counts.relays--;
-		tell_changed();
-		return;
+		changed = true;
 	}
+	if (changed)
+		tell_changed();
 }
 
-static void on_client(RedisModuleCtx *ctx, RedisModuleEvent event, uint64_t sub, void *data)
+void beam_relays_open(void (*changed)(void))
 {
-	const RedisModuleClientInfo *info = data;
-
-	(void)ctx;
-	(void)event;
-	if (relays && sub == REDISMODULE_CLIENT_CHANGE_DISCONNECTED)
-		leave(info->id);
-}
-
-int beam_relays_open(RedisModuleCtx *ctx, void (*changed)(void))
-{
-	RedisModuleEvent client_change = {REDISMODULE_EVENT_CLIENT_CHANGE, 1};
-
 	tell_changed = changed;
-	return RedisModule_SubscribeToServerEvent(ctx, client_change, on_client) == REDISMODULE_OK
-		   ? 0
-		   : -EINVAL;
 }
 
 static int reply_joined(RedisModuleCtx *ctx, const struct relay *relay)
@@ -243,7 +239,7 @@ bool beam_relays_pick(const struct beam_gen *gen, uint64_t client,
 		struct held *held = find_held(relay, gen);
 
 		if (!held || relay == self || (own && held->rank > own->rank) ||
-		    avoided(avoid, relay->name) || is_silent(relay))
+		    avoided(avoid, relay->name) || !is_connected(relay) || is_silent(relay))
 			continue;
 		if (best && burden(relay, held) >= burden(best, best_held))
 			continue;
@@ -288,7 +284,7 @@ uint32_t beam_relays_missing(const struct beam_gen *gen)
 	uint32_t n = 0;
 
 	for (struct relay *relay = relays; relay; relay = relay->next)
-		n += !find_held(relay, gen) && !is_silent(relay);
+		n += !find_held(relay, gen) && is_connected(relay) && !is_silent(relay);
 	return n;
 }
 

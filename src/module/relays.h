@@ -30,9 +30,10 @@ struct beam_relay_pick {
 	uint8_t id[BEAM_TICKET_ID_BYTES];
 };
 
-/* Called when the module is loaded. `changed` is called after relays came, went, or hold another
- * image. Returns 0 or -EINVAL. */
-int beam_relays_open(RedisModuleCtx *ctx, void (*changed)(void));
+/* Called when the module is loaded. `changed` is called after relays went or hold another image. */
+void beam_relays_open(void (*changed)(void));
+/* Called about ten times per second: forgets the relays whose connections have ended. */
+void beam_relays_on_cron(void);
 
 /* RDBEAM.RELAY JOIN, HOLD, DROP: each replies to the client. `host` and `port` are where readers
  * connect to. */

@@ -2,13 +2,14 @@
 """Servers of different versions. With RDBEAM_SERVERS each is pulled into each."""
 import itertools
 import re
+import socket
 
 import pytest
 
 import data
 import harness
 from harness import wait_for
-from test_pull import one_line, pull, same_data
+from test_pull import in_sync, one_line, pull, same_data
 
 
 def older(server, number, other_kind):
@@ -87,3 +88,29 @@ def test_each_into_each(make, old, new):
             wait_for(lambda: primary.client.dbsize() == replica.client.dbsize()
                      and primary.number("replication", "master_repl_offset")
                      == replica.number("replication", "slave_repl_offset"), "they agree")
+
+
+# ---- clients in other databases ---------------------------------------------------------------
+
+# Redis before 7.0.6 puts clients that come or go into database 0 for modules that hear of it.
+
+def test_client_that_waits_in_another_database_may_leave(make, binary):
+    server = make("server")
+    with socket.create_connection(("127.0.0.1", server.port)) as client:
+        client.sendall(b"SELECT 1\r\nBLPOP nothing 0\r\n")
+        wait_for(lambda: server.number("clients", "blocked_clients") == 1, "it waits")
+    wait_for(lambda: server.number("clients", "blocked_clients") == 0, "it is gone")
+    assert server.connect(db=1).rpush("nothing", "stays") == 1
+
+
+def test_replica_whose_link_broke_goes_on_in_the_same_database(make, binary):
+    primary, replica = make("primary"), make("replica")
+    replica.client.execute_command("REPLICAOF", "127.0.0.1", primary.port)
+    in_sync(primary, replica)
+    primary.connect(db=1).set("before", 1)
+    in_sync(primary, replica)
+    replica.client.execute_command("CLIENT", "KILL", "TYPE", "master")
+    wait_for(lambda: primary.number("stats", "sync_partial_ok") == 1, "it is back")
+    primary.connect(db=1).set("after", 1)
+    in_sync(primary, replica)
+    assert replica.connect(db=1).get("after") == b"1" and not replica.client.dbsize()
