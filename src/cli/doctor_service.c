@@ -29,11 +29,11 @@ static void check_module_version(struct beam_doctor *doctor)
 	if (strcmp(version, RDBEAM_VERSION) == 0)
 		beam_doctor_add(doctor, BEAM_LEVEL_OK, "module", "", "loaded, version %s", version);
 	else
-		beam_doctor_add(doctor, BEAM_LEVEL_WARN, "module",
-				"install the same version on all hosts: a pull between different "
-				"versions may be refused",
-				"version %s, this program is " RDBEAM_VERSION,
-				*version ? version : "not told");
+		beam_doctor_add(
+		    doctor, BEAM_LEVEL_WARN, "module",
+		    "install the same version on all hosts, and restart the server after "
+		    "an upgrade: a pull between different versions may be refused",
+		    "version %s, this program is " RDBEAM_VERSION, *version ? version : "not told");
 }
 
 static void check_mode(struct beam_doctor *doctor)

@@ -41,7 +41,7 @@ static int hold(const char *path)
 }
 
 /* The save fails if the waiter does: once it runs, nothing is left that could save otherwise. One of
- * another version, left beside an rdbeamd that was replaced by hand, might not know its arguments.
+ * another build, left beside an rdbeamd that was replaced by hand, might not know its arguments.
  * It is read, not mapped, because it may be overwritten meanwhile. */
 static bool is_of_our_version(int fd, const struct stat *st)
 {

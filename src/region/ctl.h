@@ -43,8 +43,13 @@
  * call filter kills processes that change their priority or CPU affinity. */
 #define BEAM_EXIT_FIXED 5
 
-/* In the bytes of rdbeam-wait: by it, the module tells a waiter of its own version. */
-#define BEAM_WAITER_MARK "rdbeam-wait " RDBEAM_VERSION ": "
+/* Of everything in this file, and of the waiter's arguments. */
+#define BEAM_CTL_PROTOCOL 9
+/* In the bytes of rdbeam-wait: by it, the module tells a waiter of its own kind. */
+#define BEAM_WAITER_MARK                                                                           \
+	"rdbeam-wait " RDBEAM_VERSION ", protocol " BEAM_CTL_TEXT(BEAM_CTL_PROTOCOL) ": "
+#define BEAM_CTL_TEXT(number)  BEAM_CTL_TEXT_(number)
+#define BEAM_CTL_TEXT_(number) #number
 
 #define BEAM_CTL_MAX_BYTES    8192
 #define BEAM_SECRET_BYTES     16
@@ -126,7 +131,6 @@ struct beam_ctl_hello {
 	int32_t server_pid;
 	uint8_t secret[BEAM_SECRET_BYTES]; /* children authenticate with it */
 };
-#define BEAM_CTL_PROTOCOL 9
 
 enum beam_hugepages { BEAM_HUGEPAGES_TRY, BEAM_HUGEPAGES_REQUIRE, BEAM_HUGEPAGES_NO };
 enum beam_transport_choice {

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """The files of rdbeamd and rdbeam-wait: replaced under a running server, of another build, or not to be run."""
 import os
+import pathlib
 import re
 import shutil
 import signal
@@ -84,18 +85,21 @@ def test_daemon_that_is_a_script_is_run_by_its_name(make, root):
     server.image_made()
 
 
-@pytest.mark.parametrize("beside", ["another version", "not to be run", "overwritten"])
+@pytest.mark.parametrize("beside", ["another version", "another protocol", "not to be run", "overwritten"])
 def test_rdbeamd_waits_where_rdbeam_wait_cannot(make, root, beside):
     programs = root / "programs"
     programs.mkdir()
     for name in ("rdbeamd", "rdbeam-wait"):
         shutil.copy(harness.artifact(name), programs / name)
     waiter = programs / "rdbeam-wait"
+    mark = re.search(rb"rdbeam-wait [0-9.]+, protocol \d+: ", waiter.read_bytes()).group()
     if beside == "another version":
         shutil.copy(shutil.which("false"), waiter)
+    elif beside == "another protocol":
+        marked = re.sub(rb"protocol \d+", b"protocol 1", mark)
+        waiter.write_bytes(pathlib.Path(shutil.which("false")).read_bytes() + marked)
     elif beside == "not to be run":  # refused by the kernel itself, as it would be by a security module
-        found = re.search(rb"rdbeam-wait [0-9.]+: ", waiter.read_bytes())
-        waiter.write_bytes(b"\177ELF" + found.group())
+        waiter.write_bytes(b"\177ELF" + mark)
     server = make("primary", options={"daemon": programs / "rdbeamd"})
     wait_for(lambda: server.value("rdbeam", "rdbeam_daemon_state") == "up", "daemon is up")
     if beside == "overwritten":
