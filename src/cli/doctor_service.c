@@ -330,7 +330,7 @@ static void check_pulls(struct beam_doctor *doctor)
 				   "auto: until then nothing can be pulled"
 				 : "CONFIG SET rdbeam.transport auto, or fix the RDMA device "
 				   "(checks rdma and rdma-files): until then nothing can be pulled",
-		    "none: %s", *error ? error : "the server has no port");
+		    "none: %s", *error ? error : "the server has no port or no address");
 		return;
 	}
 	snprintf(text, sizeof(text), "%" PRId64, port);

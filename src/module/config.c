@@ -406,10 +406,9 @@ void beam_config_message(RedisModuleCtx *ctx, struct beam_ctl_config *message)
 	/* If it is unknown where the server listens, listen nowhere unless rdbeam.bind is set. */
 	if (beam_config.transport == BEAM_TRANSPORT_OFF || (!known && !beam_config.bind[0]))
 		return;
-	message->port = beam_config.port ? (uint32_t)beam_config.port : default_port(ctx);
 	split_bind(beam_config.bind[0] ? beam_config.bind : server_bind, message);
-	if (!message->nbind)
-		split_bind("* ::*", message);
+	if (message->nbind) /* bind "": the server listens on no address */
+		message->port = beam_config.port ? (uint32_t)beam_config.port : default_port(ctx);
 }
 
 bool beam_config_is_of_message(const char *name)

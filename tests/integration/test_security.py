@@ -150,6 +150,22 @@ def hangs_up(address, port):
             return False
 
 
+def test_server_without_an_address_has_no_pull_port(make):
+    """bind "" leaves a server its unix socket. The pull port was open to everybody."""
+    server = make("server")
+    data.fill_strings(server.client, 10, 10)
+    listens = lambda: wait_for(lambda: server.number("rdbeam", "rdbeam_port"), "the pull port")
+    listens()
+    server.client.config_set("bind", "")
+    wait_for(lambda: not server.number("rdbeam", "rdbeam_port"), "no pull port")
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("127.0.0.1", server.options["port"])).close()
+    with pytest.raises(redis.ResponseError, match="no address"):
+        server.client.execute_command("RDBEAM.TICKET")
+    server.client.config_set("rdbeam.bind", "127.0.0.1")
+    listens()
+
+
 def test_protected_mode_holds_for_the_pull_port(make):
     address = other_address()
     if not address:
