@@ -177,13 +177,17 @@ int64_t beam_facts_primary_stream_db(RedisModuleCtx *ctx)
 bool beam_facts_replica_waits(RedisModuleServerInfoData *replication)
 {
 	int64_t nreplicas = info_number(replication, "connected_slaves");
-	char field[32], text[256];
+	char field[32];
 
 	for (int64_t i = 0; i < nreplicas; i++) {
 		snprintf(field, sizeof(field), "slave%lld", (long long)i);
-		info_text(replication, field, text, sizeof(text));
+		/* Not a copy of bounded length: the state stands behind a name of any length
+		 * (replica-announce-ip). */
+		const char *text = RedisModule_ServerInfoGetFieldC(replication, field);
+
 		/* By two connections (Redis 8) the stream begins before the child does. */
-		if (strstr(text, "state=wait_bgsave") || strstr(text, "state=send_bulk_and_stream"))
+		if (text && (strstr(text, "state=wait_bgsave") ||
+			     strstr(text, "state=send_bulk_and_stream")))
 			return true;
 	}
 	return false;
