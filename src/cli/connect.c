@@ -11,6 +11,7 @@
 #include "rdbeam/error.h"
 #include "redis_renamed.h"
 #include "report.h"
+#include "tell.h"
 
 #define RENAMED "RDBEAM_RENAMED"
 
@@ -160,12 +161,15 @@ int beam_fail_redis(const struct beam_common *common, const struct beam_redis *r
 		    const char *what)
 {
 	const char *text = beam_redis_error(redis);
+	char remedy[BEAM_REMEDY_BYTES] = ": see its log";
 
+	if (beam_is_unknown_command(text))
+		beam_remedy(text, "", remedy, sizeof(remedy));
 	if (code == BEAM_E_DENIED)
 		return beam_fail(common, code, "access refused: %s at %s (%s): ask for the right",
 				 what, beam_redis_name(redis), text);
 	if (code == BEAM_E_SERVER)
-		return beam_fail(common, code, "server refused: %s at %s (%s): see its log", what,
-				 beam_redis_name(redis), text);
+		return beam_fail(common, code, "server refused: %s at %s (%s)%s", what,
+				 beam_redis_name(redis), text, remedy);
 	return beam_fail(common, code, "%s", *text ? text : beam_strerror(code));
 }

@@ -14,6 +14,7 @@
 
 #include "clock.h"
 #include "rdbeam/error.h"
+#include "tell.h"
 
 #define SETTLE_MS 1000
 #define SECOND_US 1000000
@@ -26,14 +27,17 @@ static int fail(struct beam_save *save, int code, const char *what, const char *
 	return code;
 }
 
-static int fail_command(struct beam_save *save, int code, const char *command)
+/* `rules` of ACL SETUSER grant the command. */
+static int fail_command(struct beam_save *save, int code, const char *command, const char *rules)
 {
 	const char *text = beam_redis_error(save->redis);
+	char remedy[BEAM_REMEDY_BYTES] = ": see its log";
 
+	if (code == BEAM_E_DENIED || beam_is_unknown_command(text))
+		beam_remedy(text, rules, remedy, sizeof(remedy));
 	if (code == BEAM_E_SERVER || code == BEAM_E_DENIED)
-		snprintf(save->error, sizeof(save->error),
-			 "%s refused: %s (%s): see its log or ACL", command,
-			 beam_redis_name(save->redis), text);
+		snprintf(save->error, sizeof(save->error), "%s refused: %s (%s)%s", command,
+			 beam_redis_name(save->redis), text, remedy);
 	else
 		snprintf(save->error, sizeof(save->error), "%s", text);
 	return code;
@@ -103,7 +107,7 @@ int beam_save_prepare(struct beam_redis *redis, bool memory, struct beam_save *s
 	do {
 		code = beam_view_refresh(&save->view, redis);
 		if (code != 0)
-			return fail_command(save, code, "status");
+			return fail_command(save, code, "status", "+info +rdbeam.status");
 		code = check_may_begin(save);
 		if (code != 0)
 			return code;
@@ -135,7 +139,7 @@ int beam_save_begin(struct beam_save *save)
 				      strstr(beam_redis_error(save->redis), "child process")))
 		return fail(save, BEAM_E_BUSY, "another save or rewrite is in progress",
 			    "wait for its end (rdbeam status --watch)");
-	return fail_command(save, code, command);
+	return fail_command(save, code, command, save->memory ? "+rdbeam.snapshot" : "+bgsave");
 }
 
 /* ---- after -------------------------------------------------------------------------------- */
@@ -252,7 +256,7 @@ int beam_save_look(struct beam_save *save)
 	int code = beam_view_refresh(&save->view, save->redis);
 
 	if (code != 0)
-		return fail_command(save, code, "status");
+		return fail_command(save, code, "status", "+info +rdbeam.status");
 	if (save->memory)
 		look_at_memory(save);
 	else

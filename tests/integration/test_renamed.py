@@ -174,3 +174,11 @@ def test_keys_keep_their_ttl_where_info_is_renamed(make, loads, taken):
     server.image_made()
     copy = loads(server.dump())
     assert data.details(copy) == data.details(server)
+
+
+def test_tool_that_does_not_know_a_name_is_told_how_to_give_it(make):
+    """It was told to look into the server's log, or at its ACL."""
+    server = make("server", module=False, rename_command=renames("BGSAVE"))
+    done = cli("snapshot", "-p", server.port, check=1)
+    assert "BGSAVE" in done.stderr and "RDBEAM_RENAMED" in done.stderr and "ACL" not in done.stderr
+    cli("snapshot", "-p", server.port, check=0, env={"RDBEAM_RENAMED": f"BGSAVE={SECRET}bgsave"})
