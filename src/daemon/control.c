@@ -133,7 +133,7 @@ static void config(struct daemon *d, const struct beam_ctl_config *message)
 	    segment > BEAM_SEGMENT_MAX || message->port > 65535) {
 		snprintf(text, sizeof(text),
 			 "configuration refused: segment-size %u (allowed: multiples of 2mb up to "
-			 "%umb), port %u, %u addresses (at most 8)",
+			 "%umb), port %u, %u addresses (at most 16)",
 			 segment, BEAM_SEGMENT_MAX >> 20, message->port, message->nbind);
 		beam_log(BEAM_LOG_WARNING, "%s", text);
 		d->config.number = message->number;

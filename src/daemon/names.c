@@ -3,6 +3,7 @@
  * Host names among the addresses to listen on. A lookup may block for half a minute, so a thread
  * does it, and snapshots and readers go on meanwhile.
  */
+#include <assert.h>
 #include <errno.h>
 #include <netdb.h>
 #include <stdlib.h>
@@ -16,7 +17,7 @@
 #include "log.h"
 #include "sockets.h"
 
-#define NAMES_MOST 8
+#define NAMES_MOST 16
 
 struct names {
 	struct beam_job job; /* first, so that a job can be cast back to this */
@@ -30,6 +31,9 @@ struct names {
 	uint32_t looked_n;
 	char looked[NAMES_MOST][BEAM_ADDR_BYTES], answers[NAMES_MOST][BEAM_ADDR_BYTES];
 };
+
+static_assert(sizeof(((struct names *)0)->asked) == sizeof(((struct beam_ctl_config *)0)->bind),
+	      "there is room for each");
 
 /* ---- the thread ----------------------------------------------------------------------------- */
 

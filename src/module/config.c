@@ -19,7 +19,7 @@
 #define PORT_DISTANCE 20000
 #define BIND_MAX      (sizeof(((struct beam_ctl_config *)0)->bind) / BEAM_ADDR_BYTES)
 
-static_assert(BIND_MAX == 8 && BEAM_ADDR_BYTES == 64, "as the refusal says");
+static_assert(BIND_MAX == 16 && BEAM_ADDR_BYTES == 64, "as the refusal says");
 
 static const int enum_values[] = {0, 1, 2, 3};
 
@@ -231,7 +231,7 @@ static bool bind_fits(const char *text)
 static int set_text(const char *name, RedisModuleString *value, void *arg, RedisModuleString **err)
 {
 	static const char fixed[] = "cannot be changed while the server runs";
-	static const char too_many[] = "must be at most 8 addresses, of at most 63 bytes each";
+	static const char too_many[] = "must be at most 16 addresses, of at most 63 bytes each";
 	const char *text = RedisModule_StringPtrLen(value, NULL);
 	struct setting *s = arg;
 
@@ -337,7 +337,7 @@ static uint32_t default_port(RedisModuleCtx *ctx)
 
 static void split_bind(const char *text, struct beam_ctl_config *message)
 {
-	char copy[1024], *save = NULL;
+	char copy[2048], *save = NULL;
 
 	snprintf(copy, sizeof(copy), "%s", text);
 	for (char *word = strtok_r(copy, " ", &save); word && message->nbind < BIND_MAX;
@@ -388,7 +388,7 @@ static bool is_protected(RedisModuleCtx *ctx, bool known)
 
 void beam_config_message(RedisModuleCtx *ctx, struct beam_ctl_config *message)
 {
-	char server_bind[1024];
+	char server_bind[2048];
 	bool known = beam_config_get(ctx, "bind", server_bind, sizeof(server_bind));
 
 	memset(message, 0, sizeof(*message));

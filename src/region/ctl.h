@@ -157,7 +157,7 @@ struct beam_ctl_config {
 	uint8_t pad[2];
 	uint32_t number; /* of this CONFIG; READY tells which one is in force */
 	uint32_t nbind;
-	char bind[8][BEAM_ADDR_BYTES]; /* "*" and "::*" as in redis.conf; "-" prefix stripped */
+	char bind[16][BEAM_ADDR_BYTES]; /* "*" and "::*" as in redis.conf; "-" prefix stripped */
 };
 
 struct beam_ctl_ticket {

@@ -20,7 +20,7 @@
 #define TCP_READS_MAX    64   /* READs queued in a session; a reader with more is broken */
 #define TCP_REQUESTS_MAX 192  /* READs, CHECKs and TAKENs */
 #define TCP_CONTROL_CAP  4096 /* SEALEDs between two DATAs, at most */
-#define TCP_LISTENERS    8
+#define TCP_LISTENERS    16
 
 enum session_state {
 	SESSION_HELLO,   /* nothing proved yet */

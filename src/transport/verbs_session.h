@@ -16,7 +16,7 @@
 #include "verbs_worker.h"
 
 #define VERBS_BATCH     1024 /* segments in one registration job */
-#define VERBS_LISTENERS 8
+#define VERBS_LISTENERS 16
 #define VERBS_DEVICES   8
 
 enum verbs_state {

@@ -106,11 +106,11 @@ def test_wrong_value_is_refused_by_config_set(make, option):
     assert server.client.config_get(f"rdbeam.{option}") == before
 
 
-@pytest.mark.parametrize("value", [" ".join(["127.0.0.1"] * 9), "a" * 64])
+@pytest.mark.parametrize("value", [" ".join(["127.0.0.1"] * 17), "a" * 64])
 def test_addresses_that_would_be_cut_are_refused(make, value):
     server = make("primary")
     server.client.config_set("rdbeam.bind", "127.0.0.1 127.0.0.2")
-    with pytest.raises(redis.ResponseError, match="at most 8 addresses"):
+    with pytest.raises(redis.ResponseError, match="at most 16 addresses"):
         server.client.config_set("rdbeam.bind", value)
     assert server.client.config_get("rdbeam.bind") == {"rdbeam.bind": "127.0.0.1 127.0.0.2"}
 

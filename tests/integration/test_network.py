@@ -73,6 +73,13 @@ def test_name_of_both_families(make, root, mounts):
         assert done.returncode == 0, done.stderr
 
 
+def test_each_address_of_the_server_hears_pulls(make):
+    """A server has up to sixteen. Pulls were heard at the first eight alone."""
+    last = "127.0.0.16"
+    primary = make("primary", bind=" ".join(f"127.0.0.{n}" for n in range(1, 17)))
+    harness.cli("pull", "--from", f"{last}:{primary.port}", "--discard", check=0)
+
+
 @contextlib.contextmanager
 def silent(address, port):
     """Who connects there gets no answer: the queue of the listener is full."""
