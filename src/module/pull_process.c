@@ -68,10 +68,16 @@ static void with_port(char *out, size_t cap, const char *host, long long port)
 /* True if the server's `bind` includes 127.0.0.1 or all IPv4 addresses ("*"). */
 static bool has_loopback4(const char *bind)
 {
-	const char *star = strchr(bind, '*');
+	for (const char *at = bind; *at; at += strspn(at, " ")) {
+		at += *at == '-';
+		size_t len = strcspn(at, " ");
 
-	return !bind[0] || strstr(bind, "127.0.0.1") ||
-	       (star && (star == bind || star[-1] == ' ' || star[-1] == '-'));
+		if ((len == 1 && *at == '*') ||
+		    (len == strlen("127.0.0.1") && strncmp(at, "127.0.0.1", len) == 0))
+			return true;
+		at += len;
+	}
+	return !bind[0];
 }
 
 /* Writes the path of the server's unix socket, or "". A relative path is below `dir`, the server's

@@ -75,14 +75,14 @@ def test_replicaof_of_the_configuration_file(make):
 
 
 @pytest.mark.parametrize("conf", [{"unixsocket": "its.sock"}, {"unixsocket": "its.sock", "moved": True},
-                                  {"bind": "-::*"}])
+                                  {"bind": "-::*"}, {"bind": "127.0.0.10"}])
 def test_replica_is_reached_as_it_listens(make, root, conf):
     primary = make("primary", repl_diskless_sync_delay="60")
     data.fill_strings(primary.client, 500, 100)
     moved = conf.get("moved")
     replica = make("replica", run=False, options=AUTO,
                    **{key: value for key, value in conf.items() if key != "moved"})
-    if "bind" in conf:
+    if conf.get("bind") == "-::*":
         if not pathlib.Path("/proc/net/if_inet6").exists():
             pytest.skip("no IPv6 here")
         replica.host = "::1"
