@@ -3,9 +3,10 @@
  * helpers. */
 #include "sockets.h"
 
+#include <arpa/inet.h>
 #include <errno.h>
+#include <netinet/in.h>
 #include <poll.h>
-#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
@@ -209,6 +210,36 @@ void beam_allow_files(void)
 	files.rlim_cur = files.rlim_max;
 	/* If it is refused, the limit stays as it was. */
 	(void)setrlimit(RLIMIT_NOFILE, &files);
+}
+
+static bool is_loopback4(struct in_addr addr)
+{
+	return ntohl(addr.s_addr) >> IN_CLASSA_NSHIFT == IN_LOOPBACKNET;
+}
+
+bool beam_same_host(const struct sockaddr_storage *a, const struct sockaddr_storage *b)
+{
+	if (a->ss_family != b->ss_family)
+		return false;
+	if (a->ss_family == AF_INET6)
+		return memcmp(&((const struct sockaddr_in6 *)a)->sin6_addr,
+			      &((const struct sockaddr_in6 *)b)->sin6_addr,
+			      sizeof(struct in6_addr)) == 0;
+	struct in_addr one = ((const struct sockaddr_in *)a)->sin_addr;
+	struct in_addr other = ((const struct sockaddr_in *)b)->sin_addr;
+
+	return one.s_addr == other.s_addr || (is_loopback4(one) && is_loopback4(other));
+}
+
+bool beam_peer_is_here(int sock)
+{
+	struct sockaddr_storage ours = {0}, theirs = {0};
+	socklen_t our_len = sizeof(ours), their_len = sizeof(theirs);
+
+	if (getsockname(sock, (struct sockaddr *)&ours, &our_len) ||
+	    getpeername(sock, (struct sockaddr *)&theirs, &their_len))
+		return false;
+	return theirs.ss_family == AF_UNIX || beam_same_host(&ours, &theirs);
 }
 
 void beam_close(int *fd)

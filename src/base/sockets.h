@@ -6,8 +6,10 @@
 #ifndef BEAM_SOCKETS_H
 #define BEAM_SOCKETS_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/socket.h>
 #include <sys/types.h>
 
 #define BEAM_PACKET_FDS_MAX 8
@@ -36,6 +38,13 @@ int beam_packet_peer(int sock, pid_t *pid, uid_t *uid);
 
 /* Waits for poll(2)'s `events` on fd; timeout_ms < 0: forever. 0, -ETIMEDOUT or -errno. */
 int beam_wait_for(int fd, short events, int64_t timeout_ms);
+
+/* True if both addresses are of one host: they are equal, or both of IPv4's loopback network, all of
+ * which is this host's (a server at 127.0.0.10 sees us come from 127.0.0.1). Ports do not count. */
+bool beam_same_host(const struct sockaddr_storage *a, const struct sockaddr_storage *b);
+
+/* True if the other end of a connected socket is on this host, by its address. */
+bool beam_peer_is_here(int sock);
 
 /* Raises this process's limit of open files to its hard limit. */
 void beam_allow_files(void);

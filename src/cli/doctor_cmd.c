@@ -5,15 +5,14 @@
 #include "doctor.h"
 
 #include <errno.h>
-#include <netinet/in.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
 #include <time.h>
 
 #include "command.h"
 #include "connect.h"
 #include "report.h"
+#include "sockets.h"
 
 #define STARTING_LOOKS 50 /* 5 s in all */
 
@@ -77,26 +76,6 @@ static void print_json(const struct beam_doctor *doctor)
 
 /* ---- the command -------------------------------------------------------------------------- */
 
-/* If both ends of the connection have the same address, the server is on this host. */
-static bool same_host(int sock)
-{
-	struct sockaddr_storage ours = {0}, theirs = {0};
-	socklen_t our_len = sizeof(ours), their_len = sizeof(theirs);
-
-	if (getsockname(sock, (struct sockaddr *)&ours, &our_len) ||
-	    getpeername(sock, (struct sockaddr *)&theirs, &their_len))
-		return false;
-	if (theirs.ss_family == AF_UNIX)
-		return true;
-	if (theirs.ss_family != ours.ss_family)
-		return false;
-	if (theirs.ss_family == AF_INET)
-		return ((struct sockaddr_in *)&ours)->sin_addr.s_addr ==
-		       ((struct sockaddr_in *)&theirs)->sin_addr.s_addr;
-	return memcmp(&((struct sockaddr_in6 *)&ours)->sin6_addr,
-		      &((struct sockaddr_in6 *)&theirs)->sin6_addr, sizeof(struct in6_addr)) == 0;
-}
-
 /* The server's pid, if the process with that number here is a server; a container has its own
  * numbers. */
 static pid_t visible_pid(const struct beam_doctor *doctor)
@@ -141,7 +120,7 @@ static void look_at_server(struct beam_doctor *doctor)
 {
 	int64_t bytes;
 
-	doctor->local = same_host(beam_redis_socket(doctor->redis));
+	doctor->local = beam_peer_is_here(beam_redis_socket(doctor->redis));
 	if (look(doctor) != 0) {
 		beam_doctor_add(doctor, BEAM_LEVEL_FAIL, "access",
 				"give a user that may run INFO, CONFIG GET and RDBEAM.STATUS",

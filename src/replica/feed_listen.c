@@ -40,18 +40,6 @@ static socklen_t length(const struct sockaddr_storage *addr)
 					   : sizeof(struct sockaddr_in);
 }
 
-static bool same_host(const struct sockaddr_storage *a, const struct sockaddr_storage *b)
-{
-	if (a->ss_family != b->ss_family)
-		return false;
-	if (a->ss_family == AF_INET6)
-		return memcmp(&((const struct sockaddr_in6 *)a)->sin6_addr,
-			      &((const struct sockaddr_in6 *)b)->sin6_addr,
-			      sizeof(struct in6_addr)) == 0;
-	return memcmp(&((const struct sockaddr_in *)a)->sin_addr,
-		      &((const struct sockaddr_in *)b)->sin_addr, sizeof(struct in_addr)) == 0;
-}
-
 static bool is_of_this_host(const struct sockaddr_storage *addr)
 {
 	struct sockaddr_storage any_port = *addr;
@@ -96,7 +84,7 @@ int beam_feed_listen_open(int target_sock, struct beam_feed_listen *out)
 		loopback(&local);
 		loopback(&l.peer);
 	}
-	l.here = same_host(&local, &l.peer);
+	l.here = beam_same_host(&local, &l.peer);
 	clear_port(&local);
 	l.fd = socket(local.ss_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	if (l.fd < 0)
@@ -127,7 +115,7 @@ int beam_feed_accept(const struct beam_feed_listen *l)
 
 	if (sock < 0)
 		return -EAGAIN;
-	if (!same_host(&addr, &l->peer) && !(l->here && is_of_this_host(&addr))) {
+	if (!beam_same_host(&addr, &l->peer) && !(l->here && is_of_this_host(&addr))) {
 		char host[64] = "?";
 
 		getnameinfo((struct sockaddr *)&addr, len, host, sizeof(host), NULL, 0,

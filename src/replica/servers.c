@@ -10,10 +10,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
 
 #include "rdb.h"
 #include "rdbeam/error.h"
+#include "sockets.h"
 #include "tell.h"
 
 #define VERSION_LEAST 7
@@ -183,21 +183,7 @@ static bool is_loopback_name(const char *host)
 
 bool beam_server_is_here(struct beam_redis *redis)
 {
-	struct sockaddr_storage a = {0}, b = {0};
-	socklen_t a_len = sizeof(a), b_len = sizeof(b);
-	int sock = beam_redis_socket(redis);
-
-	if (getsockname(sock, (struct sockaddr *)&a, &a_len) ||
-	    getpeername(sock, (struct sockaddr *)&b, &b_len))
-		return false;
-	if (a.ss_family == AF_UNIX)
-		return true;
-	if (a.ss_family == AF_INET6)
-		return memcmp(&((struct sockaddr_in6 *)&a)->sin6_addr,
-			      &((struct sockaddr_in6 *)&b)->sin6_addr,
-			      sizeof(struct in6_addr)) == 0;
-	return memcmp(&((struct sockaddr_in *)&a)->sin_addr, &((struct sockaddr_in *)&b)->sin_addr,
-		      sizeof(struct in_addr)) == 0;
+	return beam_peer_is_here(beam_redis_socket(redis));
 }
 
 /* True also when it cannot be determined. If CONFIG is renamed or denied, SELECT tells. `count`
