@@ -15,7 +15,7 @@
 #include "redis.h"
 
 struct beam_announce {
-	char ip[64];   /* "": use the link's own address */
+	char ip[256];  /* or a host name, of up to 253 bytes; "": use the link's own address */
 	uint32_t port; /* 0: announce nothing */
 };
 

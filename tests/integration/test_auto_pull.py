@@ -116,12 +116,13 @@ def test_primary_lists_the_pull_by_the_replicas_name(make):
     """Sentinel keeps whom it has once read of there: a replica at port 0 would never go."""
     primary = slow_primary(make, megabytes=20, rate=MIB // 4, repl_diskless_sync_delay="30")
     replica = make("replica", options=AUTO)
-    for name in ("127.0.0.1", replica.port), ("192.0.2.7", 7777):
+    long = f"replica-0.{'n' * 60}.svc.cluster.local"
+    for name in ("127.0.0.1", replica.port), (long, 7777):
         follow(replica, primary)
         wait_for(lambda: listed(primary) == [name], lambda: f"{name}: {primary.info('replication')}")
         wait_for(lambda: obeys(replica, "NO", "ONE"), "it stands alone")
         wait_for(lambda: not listed(primary), "the pull has ended")
-        replica.client.config_set("replica-announce-ip", "192.0.2.7")
+        replica.client.config_set("replica-announce-ip", long)
         replica.client.config_set("replica-announce-port", 7777)
 
 
