@@ -22,11 +22,10 @@
 #define SLOTS_MAX 1024
 /* More memory would not make a target any faster, and touching new pages costs more than everything
  * else that is done with their bytes. A shared window must hold the largest chunk that a module is
- * meant to decode. */
-#define PRIVATE_MAX  (64ull << 20)
-#define SHARED_MAX   (128ull << 20)
-#define SLOTS_ENOUGH 8 /* whatever the segment size */
-#define SLOTS_SMALL  4 /* with small pages */
+ * meant to decode, and the chunks that its threads work on. */
+#define PRIVATE_MAX  (16ull << 20)
+#define SHARED_MAX   (64ull << 20)
+#define SLOTS_ENOUGH 4 /* whatever the segment size */
 
 struct beam_window {
 	uint64_t memory_bytes;
@@ -117,15 +116,15 @@ static int open_memfd(uint64_t bytes)
 	return fd;
 }
 
-/* A small image fills only the first slots, and those only in part: huge pages there would have the
- * kernel clear megabytes for a few kilobytes. */
-static void *map_private(uint64_t nslots, uint32_t segment_bytes)
+/* A small image fills a part of it only, so huge pages would have the kernel clear megabytes for a
+ * few kilobytes. And free huge pages are what a guest gives back to its host: the first touch of each
+ * waits for the host. */
+static void *map_private(uint64_t bytes)
 {
-	uint64_t small = nslots < SLOTS_SMALL ? nslots : SLOTS_SMALL;
-	void *base = beam_pages_map(nslots * segment_bytes);
+	void *base = beam_pages_map(bytes);
 
 	if (base) /* refused for memory of the hugetlb pool, which stays as it is */
-		madvise(base, small * segment_bytes, MADV_NOHUGEPAGE);
+		madvise(base, bytes, MADV_NOHUGEPAGE);
 	return base;
 }
 
@@ -135,7 +134,7 @@ static int map_slots(struct beam_window *window, uint64_t nslots, uint32_t segme
 	uint64_t bytes = nslots * segment_bytes;
 
 	if (!window->shared) {
-		*base = map_private(nslots, segment_bytes);
+		*base = map_private(bytes);
 		return *base ? 0 : -ENOMEM;
 	}
 	window->fd = open_memfd(bytes);
