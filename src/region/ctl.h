@@ -44,7 +44,7 @@
 #define BEAM_EXIT_FIXED 5
 
 /* Of everything in this file, and of the waiter's arguments. */
-#define BEAM_CTL_PROTOCOL 9
+#define BEAM_CTL_PROTOCOL 10
 /* In the bytes of rdbeam-wait: by it, the module tells a waiter of its own kind. */
 #define BEAM_WAITER_MARK                                                                           \
 	"rdbeam-wait " RDBEAM_VERSION ", protocol " BEAM_CTL_TEXT(BEAM_CTL_PROTOCOL) ": "

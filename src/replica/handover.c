@@ -123,6 +123,13 @@ static struct gap measure_gap(const struct catch_up *begin, int64_t received, in
 			    .applied_per_ms = (double)(applied - begin->applied) / ms};
 }
 
+static bool fits_backlog(const struct beam_handover *h, const struct gap *gap)
+{
+	int64_t backlog = h->backlog_bytes ? h->backlog_bytes : BACKLOG_LEAST;
+
+	return (double)gap->bytes + gap->written_per_ms * CHANGE_MS <= (double)backlog / 2;
+}
+
 /* For the first second wait until the gap is next to nothing. After that accept a gap that leaves
  * half of the backlog free at the end of the hand-over. */
 static bool is_near(const struct beam_handover *h, const struct gap *gap, uint64_t elapsed_ms)
@@ -132,8 +139,7 @@ static bool is_near(const struct beam_handover *h, const struct gap *gap, uint64
 
 	if (gap->bytes <= least)
 		return true;
-	return elapsed_ms >= PATIENT_MS &&
-	       (double)gap->bytes + gap->written_per_ms * CHANGE_MS <= (double)backlog / 2;
+	return elapsed_ms >= PATIENT_MS && fits_backlog(h, gap);
 }
 
 static int too_far(const struct beam_handover *h, const struct gap *gap, char *error)
@@ -154,6 +160,21 @@ static int64_t received_offset(const struct beam_handover *h)
 	return h->cut_offset + (int64_t)beam_stream_received(h->stream);
 }
 
+/* True when the link to a target that has loaded has ended (CLIENT KILL, a limit of the target's
+ * host) though nobody has sent the target elsewhere. What it lacks is left to the primary's backlog,
+ * if that has room for it. */
+static bool only_link_lost(const struct beam_handover *h, const struct target_view *view,
+			   const struct gap *gap)
+{
+	struct beam_feed_status status;
+
+	beam_feed_status(h->feed, &status);
+	return status.loaded && status.code == BEAM_E_GONE &&
+	       view->port == beam_feed_port(h->feed) &&
+	       strcmp(view->host, beam_feed_host(h->feed)) == 0 && view->offset >= h->cut_offset &&
+	       fits_backlog(h, gap);
+}
+
 int beam_handover_catch_up(struct beam_handover *h, char *error)
 {
 	struct catch_up begin = {.began_ms = beam_now_ms()};
@@ -169,8 +190,6 @@ int beam_handover_catch_up(struct beam_handover *h, char *error)
 		struct target_view view = {0};
 		int rc = look(h, &view, error);
 
-		if (!rc)
-			rc = beam_feed_error(h->feed, error);
 		if (rc)
 			return rc;
 		if (!begin.received) {
@@ -180,6 +199,9 @@ int beam_handover_catch_up(struct beam_handover *h, char *error)
 		struct gap gap = measure_gap(&begin, received_offset(h), view.offset);
 		uint64_t elapsed_ms = beam_now_ms() - begin.began_ms;
 
+		rc = beam_feed_error(h->feed, error);
+		if (rc)
+			return only_link_lost(h, &view, &gap) ? 0 : rc;
 		if (is_near(h, &gap, elapsed_ms))
 			return 0;
 		if (elapsed_ms >= (uint64_t)h->timeout_ms)

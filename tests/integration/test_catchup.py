@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Pulls while writes go on all the time, over many databases: no full resync, no difference. And
 replicas that cannot catch up: the pull says so. `--pulls N` makes more of them."""
+import json
 import os
 import pathlib
 import signal
@@ -100,3 +101,34 @@ def test_a_replica_slower_than_the_writes_is_told(make):
                            f"127.0.0.1:{target.port}", "--handover-timeout", 3, "--quiet", check=1)
     one_line(done, "behind after 3 s", "writes", "applies", "repl-backlog-size")
     wait_for(lambda: target.value("replication", "role") == "master", "the target is its own again")
+
+
+@pytest.mark.skipif(not harness.FAULTS, reason="needs a build with RDBEAM_FAULTS")
+@pytest.mark.parametrize("loader", ["stock", "module"])
+@pytest.mark.parametrize("elsewhere", [False, True])
+def test_link_that_ends_behind_the_load(make, loader, elsewhere):
+    """The primary's backlog has the rest, so the pull goes on, unless somebody sent the target
+    elsewhere."""
+    primary = make("primary")
+    data.fill_strings(primary.client, 1000, 100)
+    target = make("target", module=loader == "module")
+    process = harness.cli_start("pull", "--from", f"127.0.0.1:{primary.port}", "--to",
+                                f"127.0.0.1:{target.port}", "--loader", loader, "--json",
+                                env={"RDBEAM_FAULT": "pull-catch-up:1:stop"})
+    stat = pathlib.Path(f"/proc/{process.pid}/stat")
+    wait_for(lambda: stat.read_text().rsplit(")")[1].split()[0] == "T", "the target has loaded")
+    primary.client.set("late", "data")
+    if elsewhere:
+        target.client.replicaof("NO", "ONE")
+    else:
+        assert target.client.execute_command("CLIENT", "KILL", "TYPE", "master") == 1
+    process.send_signal(signal.SIGCONT)
+    out, err = process.communicate(timeout=harness.DEADLINE_S)
+    assert process.returncode == elsewhere, err
+    if elsewhere:
+        assert target.value("replication", "role") == "master"
+        return
+    in_sync(primary, target)
+    assert target.client.get("late") == b"data"
+    said = json.loads(out)
+    assert (said["partial_resyncs"], said["full_resyncs"]) == (1, 0)
