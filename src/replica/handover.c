@@ -162,14 +162,16 @@ static int64_t received_offset(const struct beam_handover *h)
 
 /* True when the link to a target that has loaded has ended (CLIENT KILL, a limit of the target's
  * host) though nobody has sent the target elsewhere. What it lacks is left to the primary's backlog,
- * if that has room for it. */
+ * if that has room for it. If the primary's link has ended, the primary may be gone, or may have
+ * written more than we know of. */
 static bool only_link_lost(const struct beam_handover *h, const struct target_view *view,
 			   const struct gap *gap)
 {
 	struct beam_feed_status status;
+	char why[BEAM_REDIS_ERROR_BYTES];
 
 	beam_feed_status(h->feed, &status);
-	return status.loaded && status.code == BEAM_E_GONE &&
+	return status.loaded && status.code == BEAM_E_GONE && !beam_stream_error(h->stream, why) &&
 	       view->port == beam_feed_port(h->feed) &&
 	       strcmp(view->host, beam_feed_host(h->feed)) == 0 && view->offset >= h->cut_offset &&
 	       fits_backlog(h, gap);

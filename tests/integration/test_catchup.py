@@ -132,3 +132,25 @@ def test_link_that_ends_behind_the_load(make, loader, elsewhere):
     assert target.client.get("late") == b"data"
     said = json.loads(out)
     assert (said["partial_resyncs"], said["full_resyncs"]) == (1, 0)
+
+
+@pytest.mark.skipif(not harness.FAULTS, reason="needs a build with RDBEAM_FAULTS")
+def test_primary_that_ends_behind_the_load(make):
+    """That link's end also ends the target's, and is told. The target is not sent to a primary that is gone."""
+    primary, target = make("primary", repl_backlog_size="64mb"), make("target", module=False)
+    data.fill_strings(primary.client, 1000, 100)
+    processes = [int(server.number("server", "process_id")) for server in (primary, target)]
+    process = harness.cli_start("pull", "--from", f"127.0.0.1:{primary.port}", "--to", f"127.0.0.1:{target.port}",
+                                env={"RDBEAM_FAULT": "pull-catch-up:1:stop"})
+    proc = pathlib.Path(f"/proc/{process.pid}")
+    wait_for(lambda: (proc / "stat").read_text().rsplit(")")[1].split()[0] == "T", "the target has loaded")
+    data.fill_strings(primary.client, 100, 10000, prefix="late")  # read piece by piece
+    opened = len(os.listdir(proc / "fd"))
+    os.kill(processes[1], signal.SIGSTOP)
+    process.send_signal(signal.SIGCONT)
+    os.kill(processes[0], signal.SIGKILL)
+    wait_for(lambda: len(os.listdir(proc / "fd")) < opened, "the target's link is closed")
+    os.kill(processes[1], signal.SIGCONT)
+    _, err = process.communicate(timeout=harness.DEADLINE_S)
+    assert process.returncode == 1 and "closed by the primary" in err, err
+    assert target.value("replication", "role") == "master"
