@@ -26,6 +26,11 @@ uint64_t beam_wall_ms(void)
 	return read_ns(CLOCK_REALTIME) / 1000000u;
 }
 
+uint64_t beam_cpu_ns(void)
+{
+	return read_ns(CLOCK_THREAD_CPUTIME_ID);
+}
+
 void beam_cond_init(pthread_cond_t *cond)
 {
 	pthread_condattr_t attr;

@@ -11,6 +11,7 @@
 uint64_t beam_now_ns(void);  /* CLOCK_MONOTONIC */
 uint64_t beam_now_ms(void);  /* CLOCK_MONOTONIC */
 uint64_t beam_wall_ms(void); /* CLOCK_REALTIME */
+uint64_t beam_cpu_ns(void);  /* processor time that the calling thread has used */
 
 /* A condition variable that uses the monotonic clock, and the deadline for its timed wait,
  * timeout_ms from now. */

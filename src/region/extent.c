@@ -16,6 +16,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "clock.h"
 #include "fault.h"
 #include "log.h"
 #include "pages.h"
@@ -243,13 +244,15 @@ static int fault_segment(const struct beam_extent *extent, uint64_t offset)
 	return 0;
 }
 
-int beam_extent_make_shmem(uint64_t bytes, uint32_t segment_bytes, int thp, const atomic_bool *stop,
+int beam_extent_make_shmem(uint64_t bytes, uint32_t segment_bytes, int thp,
+			   struct beam_page_cost *cost, const atomic_bool *stop,
 			   struct beam_extent *out)
 {
 	struct beam_extent extent = {
 	    .segment_bytes = segment_bytes, .bytes = bytes, .pages = BEAM_PAGES_SMALL};
 	uint64_t step = (COLLAPSE_BYTES + segment_bytes - 1) / segment_bytes * segment_bytes;
-	uint64_t got = 0, huge = 0;
+	uint64_t got = 0, end = 0, began_ns = 0, len_bytes = 0;
+	bool huge = false;
 	int err = open_memfd(0, bytes, &extent.fd);
 
 	if (err)
@@ -264,13 +267,20 @@ int beam_extent_make_shmem(uint64_t bytes, uint32_t segment_bytes, int thp, cons
 	bool collapses = thp && (!by_fault || madvise(extent.base, bytes, MADV_HUGEPAGE));
 
 	while (!err && got < bytes) {
-		/* Stop at the first failure: memory is fragmented, or the kernel is too old. */
-		if (collapses && got == huge) {
-			huge += step < bytes - got ? step : bytes - got;
-			collapses = collapse(&extent, got, huge - got);
+		if (got == end) {
+			len_bytes = step < bytes - got ? step : bytes - got;
+			end += len_bytes;
+			began_ns = beam_cpu_ns();
+			huge = collapses && beam_page_cost_favours_huge(cost);
+			/* Stop at the first failure: memory is fragmented, or the kernel is too
+			 * old. */
+			if (huge)
+				huge = collapses = collapse(&extent, got, len_bytes);
 		}
 		err = atomic_load(stop) ? -ECANCELED : fault_segment(&extent, got);
 		got += err ? 0 : segment_bytes;
+		if (collapses && got == end)
+			beam_page_cost_note(cost, huge, len_bytes, beam_cpu_ns() - began_ns);
 	}
 	if (err == -ECANCELED || got == 0)
 		goto free_extent;

@@ -10,6 +10,8 @@
 #include <stdatomic.h>
 #include <stdint.h>
 
+#include "page_cost.h"
+
 enum beam_pages { BEAM_PAGES_HUGETLB, BEAM_PAGES_THP, BEAM_PAGES_SMALL };
 
 struct beam_extent {
@@ -33,9 +35,11 @@ uint64_t beam_pages_bytes(enum beam_pages pages);
 int beam_extent_make_hugetlb(uint64_t bytes, uint32_t segment_bytes, const atomic_bool *stop,
 			     struct beam_extent *out);
 
-/* The same from shared memory: transparent huge pages if `thp` and the kernel grants them, else 4
- * KiB pages. The caller has checked that so much memory is available. */
-int beam_extent_make_shmem(uint64_t bytes, uint32_t segment_bytes, int thp, const atomic_bool *stop,
+/* The same from shared memory: transparent huge pages if `thp`, the kernel grants them, and they do
+ * not cost too much by `cost`, else 4 KiB pages. The caller has checked that so much memory is
+ * available. */
+int beam_extent_make_shmem(uint64_t bytes, uint32_t segment_bytes, int thp,
+			   struct beam_page_cost *cost, const atomic_bool *stop,
 			   struct beam_extent *out);
 
 /* Unmaps the extent and closes its fd. The memory is freed when no other process maps it or has its

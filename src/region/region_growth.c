@@ -104,7 +104,8 @@ static int make_extent(struct beam_region *r, const struct beam_region_opts *opt
 	if (bytes == 0 || opts->hugepages == BEAM_HUGEPAGES_REQUIRE)
 		return -ENOSPC;
 	return beam_extent_make_shmem(bytes, opts->segment_bytes,
-				      opts->hugepages == BEAM_HUGEPAGES_TRY, &r->stop, out);
+				      opts->hugepages == BEAM_HUGEPAGES_TRY, &r->page_cost,
+				      &r->stop, out);
 }
 
 /* Ends the growth. Call it with the lock held. */

@@ -58,6 +58,7 @@ struct beam_region {
 	struct beam_holder *dead;
 	int failure; /* of the last growth, until collected */
 	char failure_text[BEAM_TEXT_BYTES];
+	struct beam_page_cost page_cost;
 	unsigned said; /* a bit for each enum beam_pages that has been logged */
 };
 
