@@ -244,6 +244,15 @@ static bool can_trim(const struct daemon *d)
 	return d->region != NULL;
 }
 
+/* Nobody has used an image for a while, and none is being made. */
+static bool is_quiet(const struct daemon *d)
+{
+	for (struct generation *gen = d->gens; gen; gen = gen->next)
+		if (beam_now_ms() - gen->ready_ms < IDLE_MS || listeners_sessions(gen))
+			return false;
+	return can_trim(d);
+}
+
 static void chores(void *arg)
 {
 	struct daemon *d = arg;
@@ -258,6 +267,8 @@ static void chores(void *arg)
 		d->trim_at_ms = 0;
 		status_moved(d);
 	}
+	if (is_quiet(d))
+		beam_region_renew(d->region);
 	grants_configure(d);
 	chores_schedule(d);
 }

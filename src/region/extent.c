@@ -276,6 +276,8 @@ int beam_extent_make_shmem(uint64_t bytes, uint32_t segment_bytes, int thp,
 			 * old. */
 			if (huge)
 				huge = collapses = collapse(&extent, got, len_bytes);
+			else
+				extent.spared |= collapses;
 		}
 		err = atomic_load(stop) ? -ECANCELED : fault_segment(&extent, got);
 		got += err ? 0 : segment_bytes;

@@ -8,6 +8,7 @@
 #define BEAM_EXTENT_H
 
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "page_cost.h"
@@ -20,6 +21,7 @@ struct beam_extent {
 	uint8_t *base;          /* 2 MiB aligned */
 	uint64_t bytes;
 	enum beam_pages pages; /* what the kernel provided */
+	bool spared;           /* huge pages would have cost too much */
 };
 
 /* For the log: "2 MiB hugetlb pages" ... */

@@ -20,7 +20,7 @@ bool beam_page_cost_favours_huge(struct beam_page_cost *cost)
 {
 	uint64_t huge = atomic_load(&cost->huge_ns), small = atomic_load(&cost->small_ns);
 
-	if (huge < SLOW_NS)
+	if (huge < SLOW_NS || atomic_load(&cost->unhurried))
 		return true;
 	if (beam_now_ms() - atomic_load(&cost->noted_ms) > OLD_MS) {
 		atomic_store(&cost->huge_ns, 0);

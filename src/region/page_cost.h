@@ -16,6 +16,7 @@
 struct beam_page_cost {
 	_Atomic uint64_t huge_ns, small_ns;
 	_Atomic uint64_t noted_ms;
+	atomic_bool unhurried; /* nobody waits: huge pages, whatever they cost */
 };
 
 /* Takes the processor time that `bytes` of new memory have cost. */

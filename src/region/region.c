@@ -194,6 +194,27 @@ void beam_region_trim(struct beam_region *r)
 	pthread_mutex_unlock(&r->lock);
 }
 
+void beam_region_renew(struct beam_region *r)
+{
+	uint32_t nslots = 0;
+
+	pthread_mutex_lock(&r->lock);
+	for (uint32_t i = r->nnumbers; i-- > 0 && !r->todo;) {
+		const struct beam_holder *holder = r->holders[i];
+
+		if (!holder || !holder->extent.spared || holder->nfree != holder->nslots)
+			continue;
+		nslots += holder->nslots;
+		drop_holder(r, i);
+	}
+	if (nslots) {
+		r->todo = nslots;
+		atomic_store(&r->page_cost.unhurried, true);
+		pthread_cond_broadcast(&r->wake);
+	}
+	pthread_mutex_unlock(&r->lock);
+}
+
 int beam_region_configure(struct beam_region *r, const struct beam_region_opts *opts)
 {
 	int err = check_opts(opts);
@@ -237,6 +258,7 @@ void beam_region_grow(struct beam_region *r, uint32_t want_free)
 	uint64_t have = (uint64_t)r->nfree + r->nmade + r->todo;
 
 	r->want_free = want_free;
+	atomic_store(&r->page_cost.unhurried, false);
 	if (want_free > have) {
 		r->todo += (uint32_t)(want_free - have);
 		pthread_cond_broadcast(&r->wake);

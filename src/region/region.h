@@ -88,5 +88,9 @@ uint64_t beam_region_could_hold(const struct beam_region *region, uint64_t enoug
 
 /* Drops extents whose slots are all free (their retention is over). The threads free the memory. */
 void beam_region_trim(struct beam_region *region);
+/* Has those of them made again whose memory is in small pages only because huge ones would have kept
+ * a save waiting. To be called when nothing is expected to need memory soon; if it does, what is
+ * still to be made comes as fast as it can. */
+void beam_region_renew(struct beam_region *region);
 
 #endif

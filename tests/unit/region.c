@@ -3,6 +3,9 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <sched.h>
+#include <stdatomic.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -25,6 +28,19 @@
 
 /* All tests run with one thread and with the maximum. */
 static unsigned threads;
+static atomic_bool slow;
+static _Atomic uint64_t waited_ns;
+
+uint64_t __real_beam_cpu_ns(void);
+uint64_t __wrap_beam_cpu_ns(void);
+
+/* As where every new page waits for the host. */
+uint64_t __wrap_beam_cpu_ns(void)
+{
+	if (atomic_load(&slow))
+		atomic_fetch_add(&waited_ns, 10000000000u);
+	return __real_beam_cpu_ns() + atomic_load(&waited_ns);
+}
 
 static struct beam_region *open_region_of(uint64_t max_bytes, uint32_t segment_bytes,
 					  enum beam_hugepages hugepages, unsigned nthreads)
@@ -282,6 +298,36 @@ static void largest_segments_fit_an_extent(void **state)
 	beam_region_close(&region);
 }
 
+/* Small pages that were taken because huge ones were slow are replaced when there is time. */
+static void slow_pages_are_spared_until_there_is_time(void **state)
+{
+	(void)state;
+	struct beam_region *region = open_region(0, SEGMENT);
+	struct pollfd pfd = {.fd = beam_region_fd(region), .events = POLLIN};
+
+	atomic_store(&slow, true);
+	assert_int_equal(grow(region, 72), 0);
+	atomic_store(&slow, false);
+	beam_region_enough(region);
+	while (beam_region_growing(region))
+		sched_yield();
+	beam_region_collect(region);
+	uint32_t nfree = beam_region_free_slots(region);
+	uint64_t bytes = beam_region_bytes(region);
+
+	beam_region_renew(region);
+	if (!beam_region_growing(region))
+		skip(); /* the kernel collapses nothing, or the machine has hugetlb pages */
+	while (beam_region_free_slots(region) < nfree) {
+		assert_int_equal(poll(&pfd, 1, 20000), 1);
+		assert_int_equal(beam_region_collect(region), 0);
+	}
+	assert_true(beam_region_bytes(region) >= bytes);
+	beam_region_renew(region);
+	assert_false(beam_region_growing(region));
+	beam_region_close(&region);
+}
+
 static void close_stops_a_growth(void **state)
 {
 	(void)state;
@@ -436,6 +482,7 @@ int main(void)
 	    cmocka_unit_test(trimmed_memory_is_freed_whoever_has_its_file),
 	    cmocka_unit_test(segment_size_changes_when_empty),
 	    cmocka_unit_test(largest_segments_fit_an_extent),
+	    cmocka_unit_test(slow_pages_are_spared_until_there_is_time),
 	    cmocka_unit_test(close_stops_a_growth),
 	    cmocka_unit_test(hugepages_are_had_or_said_to_be_missing),
 	    cmocka_unit_test(growths_cross),
