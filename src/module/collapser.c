@@ -28,6 +28,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "clock.h"
 #include "heap_map.h"
 #include "sockets.h"
 
@@ -155,14 +156,6 @@ static bool is_short(int err)
 	return err == -ENOMEM || err == -EBUSY;
 }
 
-static uint64_t own_cpu_us(void)
-{
-	struct timespec time;
-
-	clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time);
-	return (uint64_t)time.tv_sec * 1000000 + (uint64_t)time.tv_nsec / 1000;
-}
-
 /* Collapses the page at `at` if it is mostly used. Returns 0 if it is huge now. The pause depends
  * on the CPU time that the call used, not on how long it took: on a busy machine it mostly waits,
  * and takes nothing from anybody meanwhile. */
@@ -172,12 +165,12 @@ static int mend(struct beam_collapser *c, uint64_t at)
 
 	if (!mostly_used(c, at))
 		return -EAGAIN;
-	uint64_t before_us = own_cpu_us();
+	uint64_t before_us = beam_cpu_ns() / 1000;
 
 	err = collapse(c, at);
 	if (!err && c->tells)
 		atomic_fetch_add(&c->bytes, BEAM_HUGE_BYTES);
-	pause_us(c, (int64_t)(PAUSES * (own_cpu_us() - before_us)) + PAUSE_US);
+	pause_us(c, (int64_t)(PAUSES * (beam_cpu_ns() / 1000 - before_us)) + PAUSE_US);
 	return err;
 }
 

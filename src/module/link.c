@@ -8,11 +8,9 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
-#include <spawn.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include "clock.h"
@@ -22,6 +20,7 @@
 #include "program.h"
 #include "rdbeam/error.h"
 #include "sockets.h"
+#include "start.h"
 #include "status_page.h"
 
 #define BACKOFF_FIRST_MS 100
@@ -29,7 +28,6 @@
 #define STABLE_MS        60000 /* after this lifetime a daemon's death resets the back-off */
 #define SOON_MS          5000  /* a pause before a start that requests wait for */
 #define HIGH_FD          16    /* lowest fd for ours, clear of the fixed ones that the child gets */
-#define LINKER_FAILED    127   /* exit status of a program that lacks a library */
 
 static struct {
 	RedisModuleCtx *ctx; /* detached, lives as long as the module */
@@ -53,7 +51,7 @@ static struct {
 	bool greeted;    /* HELLO has been answered, the settings perhaps not yet */
 	bool proved;     /* so it has been, by a daemon of the file that program.c holds */
 	char refusal[BEAM_TEXT_BYTES]; /* what a daemon that has not answered HELLO said last */
-	bool may_schedule, told_fixed;
+	bool may_schedule;
 	char error[BEAM_TEXT_BYTES];
 } link_ = {.control = -1};
 
@@ -198,83 +196,6 @@ static void on_readable(int fd, void *arg, int mask)
 	}
 }
 
-static void tell_fixed(void)
-{
-	if (!link_.told_fixed)
-		beam_log(BEAM_LOG_NOTICE,
-			 "copies keep the server's priority, and their threads are not bound to "
-			 "processors: the filter of system calls kills processes that change these "
-			 "(to allow it, in a systemd unit that has a filter: "
-			 "SystemCallFilter=setpriority sched_setaffinity)");
-	link_.told_fixed = true;
-}
-
-/* The dynamic linker's own words go to stderr, which a server may have closed. */
-static void tell_end(const char *path, int status)
-{
-	if (WIFEXITED(status) && WEXITSTATUS(status) == LINKER_FAILED)
-		snprintf(link_.error, sizeof(link_.error),
-			 "rdbeam.daemon %s lacks a shared library: ldd says which", path);
-	else
-		snprintf(link_.error, sizeof(link_.error), "rdbeam.daemon %s ended at once (%s %d)",
-			 path, WIFEXITED(status) ? "status" : "signal",
-			 WIFEXITED(status) ? WEXITSTATUS(status) : WTERMSIG(status));
-}
-
-/* Runs rdbeamd with its two fds. The process spawned here exits at once, after the daemon has
- * detached itself, and is reaped, so that the server never gets a child that it does not know. Its
- * exit status tells whether processes may change their priority and CPU affinity here. */
-static int spawn(int control, int listener)
-{
-	char path[512], program[512];
-	char *argv[] = {path, NULL};
-	posix_spawn_file_actions_t actions;
-	posix_spawnattr_t attr;
-	sigset_t none, all;
-	int status;
-	pid_t pid;
-
-	beam_config_daemon_path(path, sizeof(path));
-	beam_program_path(program, sizeof(program));
-	posix_spawn_file_actions_init(&actions);
-	posix_spawn_file_actions_adddup2(&actions, control, BEAM_FD_CONTROL);
-	posix_spawn_file_actions_adddup2(&actions, listener, BEAM_FD_LISTEN);
-	posix_spawnattr_init(&attr);
-	sigemptyset(&none);
-	sigfillset(&all);
-	posix_spawnattr_setsigmask(&attr, &none);
-	posix_spawnattr_setsigdefault(&attr, &all);
-	posix_spawnattr_setflags(&attr, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
-	int err = -BEAM_FAULT("link.spawn");
-
-	if (!err)
-		err = posix_spawn(&pid, program, &actions, &attr, argv, beam_program_environment());
-
-	posix_spawnattr_destroy(&attr);
-	posix_spawn_file_actions_destroy(&actions);
-	if (err) {
-		snprintf(link_.error, sizeof(link_.error), "cannot run rdbeam.daemon %s: %s; %s",
-			 path, strerror(err),
-			 err == EAGAIN || err == ENOMEM
-			     ? "it is tried again"
-			     : "install rdbeamd there or set rdbeam.daemon");
-		return -err;
-	}
-	while (waitpid(pid, &status, 0) < 0) {
-		if (errno != EINTR)
-			return 0; /* the server has reaped it: fine */
-	}
-	link_.may_schedule = WIFEXITED(status) && WEXITSTATUS(status) == 0;
-	if (link_.may_schedule)
-		return 0;
-	if (WIFEXITED(status) && WEXITSTATUS(status) == BEAM_EXIT_FIXED) {
-		tell_fixed();
-		return 0;
-	}
-	tell_end(path, status);
-	return -ECHILD;
-}
-
 static int send_hello(void)
 {
 	struct beam_ctl_hello hello = {.protocol = BEAM_CTL_PROTOCOL, .server_pid = getpid()};
@@ -319,7 +240,8 @@ static int connect_daemon(void)
 	if (!err)
 		err = high_fd(&listener);
 	if (!err)
-		err = spawn(pair[1], listener);
+		err = beam_start_daemon(pair[1], listener, &link_.may_schedule, link_.error,
+					sizeof(link_.error));
 	beam_close(&pair[1]);
 	beam_close(&listener);
 	if (err) {

@@ -189,13 +189,12 @@ static enum found look_for_image(RedisModuleCtx *ctx, struct request *request)
 	struct beam_stream stream;
 
 	if (!beam_link_port()) {
-		beam_request_fail(
-		    request, "ERR nobody listens for pulls: %s",
-		    beam_link_error()[0]
-			? beam_link_error()
-			: "rdbeam.transport is off, the server has no port or no "
-			  "address, or CONFIG is renamed, and rdbeam.bind and "
-			  "rdbeam.port are not set");
+		beam_request_fail(request, "ERR nobody listens for pulls: %s",
+				  beam_link_error()[0]
+				      ? beam_link_error()
+				      : "rdbeam.transport is off, the server has no port or no "
+					"address, or CONFIG is renamed, and rdbeam.bind and "
+					"rdbeam.port are not set");
 		return FOUND_OBSTACLE;
 	}
 	beam_stream_read(ctx, &stream);

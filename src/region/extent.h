@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
  * An extent is a memfd of the region with all its pages allocated. A thread of the region makes it;
- * the daemon maps it, and so do the lanes, through the fd passed to them. Any thread; no shared
- * state.
+ * the daemon maps it, and so do the lanes, through the fd passed to them. Any thread; nothing is
+ * shared but the costs that are passed.
  */
 #ifndef BEAM_EXTENT_H
 #define BEAM_EXTENT_H

@@ -2,7 +2,8 @@
  *
  * The region as its owner, the daemon, sees it: memfd extents of at most 1 GiB, divided into slots
  * of one segment each. Threads of the region fault in memory before it is offered: hugetlb pages
- * first, then THP, then 4 KiB pages (the log says which, once). Extents are sealed against
+ * first, then THP, then 4 KiB pages (the log says which, once). Where THP come too slowly, 4 KiB pages
+ * stand in for them until there is time (page_cost.h). Extents are sealed against
  * shrinking and growing. A slot is free, or held by a generation until that generation's fence is
  * complete.
  *
