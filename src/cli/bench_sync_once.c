@@ -10,6 +10,7 @@
 #include <string.h>
 #include <sys/wait.h>
 
+#include "bench_memory.h"
 #include "bench_process.h"
 #include "bench_sync.h"
 #include "bench_tool.h"
@@ -461,6 +462,8 @@ static int measure(struct once *once, struct beam_sync_sample *out)
 	if (code)
 		return code;
 	beam_bench_let_rest(primary, 1);
+	/* The replicas and one more process, such as a stock primary's child. */
+	beam_bench_warm_memory(primary->redis, once->n + 2);
 	before = primary_cpu_s(primary);
 	code = order_all(once);
 	if (!code)
