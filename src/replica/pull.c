@@ -45,7 +45,8 @@ static int open_server(struct beam_pull *pull, const struct beam_redis_addr *add
 
 /* Finds the primary that the target will follow in the end. A replica has the same data and the
  * same replication stream as its primary, byte by byte, so a target fed by a replica can continue
- * from the primary. */
+ * from the primary. A server that pulls by itself stays under whom it was told to follow, though: the
+ * primary may be out of its reach, or ahead of that replica, so that the way back is a full resync. */
 static int find_lead(struct beam_pull *pull)
 {
 	const struct beam_server_facts *source = &pull->source;
@@ -54,6 +55,8 @@ static int find_lead(struct beam_pull *pull)
 	*lead = pull->opts.from;
 	pull->lead = pull->from;
 	pull->lead_facts = *source;
+	if (pull->opts.pull_id)
+		return 0;
 	if (!source->is_replica) {
 		if (!pull->opts.primary.host[0])
 			return 0;

@@ -13,7 +13,7 @@ import redis
 import data
 import harness
 from harness import wait_for
-from test_pull import MIB, same_data, slow_primary
+from test_pull import MIB, in_sync, same_data, slow_primary
 
 AUTO = {"auto-pull": "yes"}
 
@@ -52,6 +52,23 @@ def test_replicaof_is_served_by_a_pull(make):
     said(replica, "no pull is needed")
     same_data(between, replica)
     assert replica.log().count("replica by partial resync") == 1
+
+
+def test_replica_of_a_replica_stays_under_it(make):
+    """Not under the primary of that one, which may be out of its reach, or ahead of it: a full resync."""
+    primary = primary_with_data(make, requirepass="of-the-primary")
+    between = make("between", repl_diskless_sync_delay="3", requirepass="between", masterauth="of-the-primary")
+    follow(between, primary)
+    same_data(primary, between)
+    replica = make("replica", options=AUTO, masterauth="between")
+    before = between.number("stats", "sync_full")
+    with data.Load(primary, pause_s=0.002):
+        follow(replica, between)
+        said(replica, "replica by partial resync")
+    in_sync(primary, between)
+    same_data(between, replica)
+    assert f"REPLICAOF 127.0.0.1:{primary.port}" not in replica.log()
+    assert between.number("stats", "sync_full") == before + 1, "the order's own, which the pull replaced"
 
 
 def test_passwords_are_the_servers_own_and_not_in_argv(make):
