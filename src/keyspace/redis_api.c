@@ -25,3 +25,10 @@ const char *beam_redis_api_load(RedisModuleCtx *ctx)
 #undef X
 	return 0;
 }
+
+void beam_redis_free_context(RedisModuleCtx **ctx)
+{
+	if (*ctx)
+		RedisModule_FreeThreadSafeContext(*ctx);
+	*ctx = 0;
+}

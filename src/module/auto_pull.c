@@ -276,5 +276,5 @@ void beam_auto_pull_close(void)
 	call_off("the module is unloaded");
 	if (auto_.planned)
 		RedisModule_StopTimer(auto_.ctx, auto_.timer, NULL);
-	RedisModule_FreeThreadSafeContext(auto_.ctx);
+	beam_redis_free_context(&auto_.ctx);
 }

@@ -304,9 +304,7 @@ void beam_link_close(void)
 	disconnect();
 	beam_program_close();
 	link_.proved = false;
-	if (link_.ctx)
-		RedisModule_FreeThreadSafeContext(link_.ctx);
-	link_.ctx = NULL;
+	beam_redis_free_context(&link_.ctx);
 }
 
 enum beam_link_state beam_link_state(void)

@@ -329,7 +329,7 @@ void beam_load_close(void)
 {
 	beam_load_ahead_end();
 	beam_load_link_close();
-	RedisModule_FreeThreadSafeContext(load.ctx);
+	beam_redis_free_context(&load.ctx);
 }
 
 /* If a module does not handle read errors, the server never loads from a socket, whatever its

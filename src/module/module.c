@@ -388,6 +388,20 @@ static int options(RedisModuleCtx *ctx)
 	return ours;
 }
 
+static void close_all(void)
+{
+	beam_fork_thp_close();
+	beam_auto_pull_close();
+	beam_load_close();
+	beam_link_close();
+	beam_witness_close();
+	beam_tickets_close();
+	beam_requests_close();
+	beam_shared_close();
+	beam_log_init(NULL, NULL, BEAM_LOG_NOTICE);
+	beam_redis_free_context(&log_ctx);
+}
+
 int RedisModule_OnLoad(RedisModuleCtx *ctx, RedisModuleString **argv, int argc)
 {
 	const char *missing = beam_redis_api_load(ctx);
@@ -416,6 +430,7 @@ int RedisModule_OnLoad(RedisModuleCtx *ctx, RedisModuleString **argv, int argc)
 	err = open_all(ctx, argv, argc);
 	if (err) {
 		RedisModule_Log(ctx, "warning", "not loaded: %s", beam_strerror(err));
+		close_all();
 		return REDISMODULE_ERR;
 	}
 	beam_fork_thp_open(log_ctx);
@@ -432,9 +447,6 @@ int RedisModule_OnUnload(RedisModuleCtx *ctx)
 			 "module_fork_in_progress:0");
 		return REDISMODULE_ERR;
 	}
-	beam_fork_thp_close();
-	beam_auto_pull_close();
-	beam_load_close();
-	beam_link_close();
+	close_all();
 	return REDISMODULE_OK;
 }

@@ -40,6 +40,11 @@ int beam_requests_open(RedisModuleCtx *ctx)
 	return detached ? 0 : -ENOMEM;
 }
 
+void beam_requests_close(void)
+{
+	beam_redis_free_context(&detached);
+}
+
 /* ---- the fork ------------------------------------------------------------------------------- */
 
 static void on_own_child_done(int exitcode, int bysignal, void *data)

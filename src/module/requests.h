@@ -17,6 +17,8 @@
 
 /* Called when the module is loaded. Returns 0 or -ENOMEM. */
 int beam_requests_open(RedisModuleCtx *ctx);
+/* Called when it is unloaded, or could not be loaded. */
+void beam_requests_close(void);
 
 struct beam_ticket_ask {
 	bool fresh;

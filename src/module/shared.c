@@ -23,6 +23,13 @@ int beam_shared_open(void)
 	return 0;
 }
 
+void beam_shared_close(void)
+{
+	if (beam_shared)
+		munmap(beam_shared, sizeof(*beam_shared));
+	beam_shared = NULL;
+}
+
 const char *beam_shared_tables(void)
 {
 	/* All tables of a server are of one kind; any that are too uneven to divide are scanned. */

@@ -29,6 +29,8 @@ extern struct beam_shared *beam_shared;
 
 /* Called once, when the module is loaded. Returns 0 or -errno. */
 int beam_shared_open(void);
+/* Called when it is unloaded, or could not be loaded. Children keep their own mapping. */
+void beam_shared_close(void);
 
 /* How tables were walked, as INFO and the log name it. Static storage. */
 const char *beam_shared_tables(void);

@@ -25,6 +25,11 @@ int beam_tickets_open(RedisModuleCtx *ctx)
 	return detached ? 0 : -ENOMEM;
 }
 
+void beam_tickets_close(void)
+{
+	beam_redis_free_context(&detached);
+}
+
 /* How many tickets for the daemon itself were given, for the images that were asked for last. */
 static struct given {
 	struct beam_gen gen;

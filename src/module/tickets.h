@@ -12,6 +12,8 @@
 
 /* Called when the module is loaded. Returns 0 or -ENOMEM. */
 int beam_tickets_open(RedisModuleCtx *ctx);
+/* Called when it is unloaded, or could not be loaded. */
+void beam_tickets_close(void);
 
 /* For a request whose generation is known: replies within the command, or blocks the client until a
  * relay can serve it. Returns REDISMODULE_OK. */

@@ -20,6 +20,11 @@ int beam_witness_open(RedisModuleCtx *ctx)
 	return detached ? 0 : -ENOMEM;
 }
 
+void beam_witness_close(void)
+{
+	beam_redis_free_context(&detached);
+}
+
 /* Reports the time during which a first write to a page copies it: this is what clients notice of a
  * snapshot after the fork. RM_LatencyAddSample compares with the threshold, but takes 0, which
  * means off, for a very low one (source: module.c of Redis 7.0.15). So check it here. */

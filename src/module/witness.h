@@ -11,6 +11,8 @@
 
 /* Called when the module is loaded. Returns 0 or -ENOMEM. */
 int beam_witness_open(RedisModuleCtx *ctx);
+/* Called when it is unloaded, or could not be loaded. */
+void beam_witness_close(void);
 
 /* Takes the daemon's status, and records each generation once, when it is ready. NULL (the daemon
  * is gone) is ignored. */

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """The module as an administrator meets it: options, INFO, commands, and its daemon's life."""
+import contextlib
 import os
+import pathlib
 import re
 import shutil
 import signal
@@ -189,6 +191,27 @@ def test_unknown_setting_of_loadex_loads_nothing(make):
     assert server.client.execute_command("MODULE", "LIST") == []
     server.client.execute_command(*loadex, "rdbeam.retain", "5")
     assert server.client.config_get("rdbeam.retain") == {"rdbeam.retain": "5"}
+
+
+@pytest.mark.parametrize("setting", ["retain", "no-such"], ids=["loaded", "refused"])
+def test_unloaded_module_leaves_no_memory_behind(make, setting):
+    """What the module keeps of the server's clients and of shared memory goes with it."""
+    server = unloadable(make, module=False)
+    if harness.sanitizer_env(leaks=False):
+        pytest.skip("a sanitized module cannot be loaded into a server that runs without its runtime")
+    loadex = "MODULE", "LOADEX", str(harness.artifact("rdbeam.so")), "CONFIG", f"rdbeam.{setting}", "5"
+
+    def left(rounds):
+        for _ in range(rounds):
+            with contextlib.suppress(redis.ResponseError):
+                server.client.execute_command(*loadex)
+                server.client.execute_command("MODULE", "UNLOAD", "rdbeam")
+        maps = pathlib.Path(f"/proc/{server.pid}/maps").read_text()
+        return server.number("memory", "used_memory"), maps.count("/dev/zero")
+
+    before, after = left(2), left(10)
+    assert after[0] - before[0] < 100 << 10, "it was 70 KiB each time"
+    assert after[1] == before[1]
 
 
 # ---- INFO and commands ----------------------------------------------------------------------
