@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 #include "clock.h"
+#include "fault.h"
 #include "rdbeam/error.h"
 
 #define ABSTRACT_NAME_BYTES 6 /* a NUL and five hex digits, assigned by the kernel's autobind */
@@ -286,6 +287,15 @@ int beam_read_all(int fd, void *data, size_t len_bytes)
 		len_bytes -= (size_t)n;
 	}
 	return 0;
+}
+
+int beam_sync_dir(int dirfd)
+{
+	int err = BEAM_FAULT("file.dirsync");
+
+	if (!err && fsync(dirfd))
+		err = -errno;
+	return err == -EINVAL || err == -EBADF ? 0 : err;
 }
 
 void beam_random(void *out, size_t len_bytes)

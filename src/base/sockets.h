@@ -57,6 +57,10 @@ void beam_close(int *fd);
 int beam_write_all(int fd, const void *data, size_t len_bytes);
 int beam_read_all(int fd, void *data, size_t len_bytes);
 
+/* Makes a rename in the directory durable. Succeeds as well on file systems that know no fsync of
+ * directories (EINVAL, EBADF), as Redis does: some network and shared folders. 0 or -errno. */
+int beam_sync_dir(int dirfd);
+
 /* Gets random bytes from the kernel. Aborts the process if there are none, since it cannot continue
  * safely. */
 void beam_random(void *out, size_t len_bytes);

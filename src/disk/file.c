@@ -12,6 +12,7 @@
 #include "disk.h"
 #include "fault.h"
 #include "log.h"
+#include "sockets.h"
 
 #define FILE_MODE 0666 /* minus the umask, as Redis creates its dump */
 
@@ -93,13 +94,6 @@ static int rename_file(int dirfd, const char *from, const char *to)
 	return err ? err : renameat(dirfd, from, dirfd, to) ? -errno : 0;
 }
 
-static int sync_dir(int dirfd)
-{
-	int err = BEAM_FAULT("file.dirsync");
-
-	return err ? err : fsync(dirfd) ? -errno : 0;
-}
-
 int beam_file_publish(int dirfd, int fd, bool named, const char *temp_name, const char *name)
 {
 	const char *step = "link";
@@ -114,7 +108,7 @@ int beam_file_publish(int dirfd, int fd, bool named, const char *temp_name, cons
 		goto failed;
 	}
 	step = "fsync of the directory after rename of";
-	err = sync_dir(dirfd);
+	err = beam_sync_dir(dirfd);
 	if (err)
 		goto failed;
 	return 0;

@@ -151,8 +151,10 @@ static void remove_oldest(const struct follower *f, const char *path)
 	for (int i = 0; i < n; i++)
 		free(names[i]);
 	free(names);
-	if (too_many > 0 && fsync(f->dir))
-		beam_log(BEAM_LOG_WARNING, "fsync of %s: %s", f->opts->dir, strerror(errno));
+	int err = too_many > 0 ? beam_sync_dir(f->dir) : 0;
+
+	if (err)
+		beam_log(BEAM_LOG_WARNING, "fsync of %s: %s", f->opts->dir, strerror(-err));
 }
 
 static int make_path(const struct follower *f, const struct beam_gen *gen, char path[PATH_MAX])

@@ -257,10 +257,11 @@ int beam_image_file_commit(struct beam_image_file *file, uint64_t image_bytes, c
 		return beam_tell(error, rc, "--to-file: cannot finish %s: %s", file->name,
 				 strerror(-rc));
 	file->temp[0] = '\0';
-	if (fsync(file->dir))
-		return beam_tell(error, -errno,
+	rc = beam_sync_dir(file->dir);
+	if (rc)
+		return beam_tell(error, rc,
 				 "--to-file: %s is there, but fsync of its "
 				 "directory failed: %s",
-				 file->name, strerror(errno));
+				 file->name, strerror(-rc));
 	return 0;
 }

@@ -140,7 +140,8 @@ static void publish_keeps_the_old(const struct disk_place *place, int code)
 	publish(place, code, "old");
 }
 
-/* The new file (empty: nothing was flushed) has the name, but must not be reported as durable. */
+/* The new file (empty: nothing was flushed) has the name. With a code, it must not be reported as
+ * durable. */
 static void publish_fails_late(const struct disk_place *place, int code)
 {
 	publish(place, code, "");
@@ -181,6 +182,8 @@ static const struct fault_case cases[] = {
     {"file.link:1:errno=EIO", publish_keeps_the_old, -EIO},
     {"file.rename:1:errno=EIO", publish_keeps_the_old, -EIO},
     {"file.dirsync:1:errno=EIO", publish_fails_late, -EIO},
+    {"file.dirsync:1:errno=EINVAL", publish_fails_late, 0}, /* no fsync of directories there */
+    {"file.dirsync:1:errno=9", publish_fails_late, 0},      /* EBADF */
     {"file.tmpfile:1:errno=95", named_file_works, 0}, /* EOPNOTSUPP */
 };
 
