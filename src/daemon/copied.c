@@ -112,6 +112,16 @@ static void heartbeat(void *arg)
 			 (unsigned long long)gen->id.counter);
 }
 
+static void stays_in_memory(struct generation *gen, int code, const char *text)
+{
+	beam_log(BEAM_LOG_WARNING, "generation %llu stays in memory only: %s",
+		 (unsigned long long)gen->id.counter, text);
+	status_error(gen->d, text);
+	gen->outcome = OUTCOME_FAILED;
+	gen->failed_code = code;
+	snprintf(gen->failed_text, sizeof(gen->failed_text), "%s", text);
+}
+
 void generation_finish(struct generation *gen, int code, const char *text)
 {
 	struct daemon *d = gen->d;
@@ -124,14 +134,10 @@ void generation_finish(struct generation *gen, int code, const char *text)
 	gen->state = GEN_READY;
 	gen->ready_ms = now;
 	if (code) {
-		beam_log(BEAM_LOG_WARNING, "generation %llu stays in memory only: %s",
-			 (unsigned long long)gen->id.counter, text);
-		status_error(d, text);
-		gen->outcome = OUTCOME_FAILED;
-		gen->failed_code = code;
-		snprintf(gen->failed_text, sizeof(gen->failed_text), "%s", text);
+		stays_in_memory(gen, code, text);
 	} else {
 		gen->outcome = OUTCOME_DURABLE;
+		gen->durable_before_ms = d->last_durable_ms;
 		if (gen->begin.kind == BEAM_SNAPSHOT_DISK)
 			d->last_durable_ms = beam_wall_ms();
 	}
@@ -139,6 +145,15 @@ void generation_finish(struct generation *gen, int code, const char *text)
 	retire_superseded(d);
 	chores_schedule(d);
 	status_changed(d);
+}
+
+void generation_unsaved(struct generation *gen, int code, const char *text)
+{
+	if (gen->outcome != OUTCOME_DURABLE || gen->begin.kind != BEAM_SNAPSHOT_DISK)
+		return;
+	gen->d->last_durable_ms = gen->durable_before_ms;
+	stays_in_memory(gen, code, text);
+	status_changed(gen->d);
 }
 
 /* Rejects a copy that cannot be used after all; generation_fail() tells the coordinator. */

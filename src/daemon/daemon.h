@@ -120,6 +120,7 @@ struct generation {
 	uint64_t flush_start_ms, flush_ms, flushed_bytes;
 	struct beam_timer *heartbeat;
 	enum outcome outcome;
+	uint64_t durable_before_ms; /* the daemon's last_durable_ms before this one */
 	int failed_code;
 	char failed_text[BEAM_TEXT_BYTES];
 
@@ -301,6 +302,9 @@ void generation_free_if_unused(struct generation *gen);
 void generation_fail(struct generation *gen, int code, const char *text);
 
 /* copied.c: the end of a copy */
+
+/* Handles the waiter's UNSAVED: the durable file could not be made the dump. */
+void generation_unsaved(struct generation *gen, int code, const char *text);
 
 /* Handles the coordinator's COPIED: verifies the image, and completes its file if it has one. */
 void generation_copied(struct writer *writer, const struct beam_ctl_copied *copied);

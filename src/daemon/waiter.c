@@ -120,6 +120,13 @@ static void say_waiting(const struct waiter *w)
 	beam_ctl_send(w->sock, BEAM_CTL_WAITING, &waiting, sizeof(waiting), -1);
 }
 
+/* The daemon logs it where the server logs: a server that runs as a daemon has no stderr. */
+static void say_unsaved(const struct waiter *w, int code, const char *text)
+{
+	fprintf(stderr, "rdbeamd: save failed: %s\n", text);
+	beam_ctl_send_text(w->sock, BEAM_CTL_UNSAVED, code, text);
+}
+
 /* ---- the wait ----------------------------------------------------------------------------- */
 
 union packet {
@@ -196,8 +203,9 @@ static int wait_for_daemon(struct waiter *w, char said[BEAM_TEXT_BYTES])
 			continue;
 		if (!fstat(w->file, &st) && (uint64_t)st.st_size == packet.durable.file_bytes)
 			return 0;
-		fprintf(stderr, "rdbeamd: save failed: file of %lld bytes instead of %llu\n",
-			(long long)st.st_size, (unsigned long long)packet.durable.file_bytes);
+		snprintf(said, BEAM_TEXT_BYTES, "file of %lld bytes instead of %llu",
+			 (long long)st.st_size, (unsigned long long)packet.durable.file_bytes);
+		say_unsaved(w, -EIO, said);
 		return 1;
 	}
 }
@@ -205,15 +213,16 @@ static int wait_for_daemon(struct waiter *w, char said[BEAM_TEXT_BYTES])
 static int publish(const struct waiter *w)
 {
 	int err = BEAM_FAULT("waiter.publish");
+	char said[BEAM_TEXT_BYTES];
 
 	if (!err)
 		err = beam_file_publish(w->dir, w->file, w->named, w->temp, w->name);
-	if (err)
-		fprintf(stderr, "rdbeamd: save failed: naming the file '%s': %s\n", w->name,
-			beam_strerror(err));
-	else
-		err = BEAM_FAULT("waiter.published");
-	return err ? 1 : 0;
+	if (!err)
+		return BEAM_FAULT("waiter.published") ? 1 : 0;
+	snprintf(said, sizeof(said), "naming the file '%.100s': %s%s", w->name, beam_strerror(err),
+		 err == -EBUSY ? ": mount its directory, and not the file itself" : "");
+	say_unsaved(w, err, said);
+	return 1;
 }
 
 int waiter_main(int argc, char **argv)

@@ -164,12 +164,16 @@ static int from_coordinator(struct writer *writer, const void *packet, uint32_t 
 		generation_copied(writer, packet);
 		return 0;
 	}
+	char why[BEAM_TEXT_BYTES];
+
+	memcpy(why, text->text, sizeof(why));
+	why[sizeof(why) - 1] = '\0';
+	if (type == BEAM_CTL_UNSAVED) {
+		generation_unsaved(gen, text->code, why);
+		return 0;
+	}
 	gen->silent_writers = true;
 	if (gen->state == GEN_FILLING) {
-		char why[BEAM_TEXT_BYTES];
-
-		memcpy(why, text->text, sizeof(why));
-		why[sizeof(why) - 1] = '\0';
 		generation_fail(gen, BEAM_E_ABORTED, why);
 	} else if (gen->state == GEN_RETIRING) {
 		generation_fence(gen);
@@ -213,6 +217,7 @@ static int dispatch(struct writer *writer, const void *packet, uint32_t type, in
 		generation_waiting(gen);
 		return 0;
 	case BEAM_CTL_COPIED:
+	case BEAM_CTL_UNSAVED:
 	case BEAM_CTL_ABORT:
 		return from_coordinator(writer, packet, type);
 	default:

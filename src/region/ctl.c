@@ -57,6 +57,7 @@ static uint32_t message_bytes(uint32_t type)
 	case BEAM_CTL_PROGRESS:
 		return sizeof(struct beam_ctl_progress);
 	case BEAM_CTL_LOG:
+	case BEAM_CTL_UNSAVED:
 	case BEAM_CTL_ABORT:
 	case BEAM_CTL_REFUSED:
 	case BEAM_CTL_FAILED:

@@ -22,6 +22,7 @@
  *	       <------ PROGRESS      every second, so silence means a dead or stopped daemon; also
  *	                             to a writer that waits for memory to be reused
  *	       <------ DURABLE       or FAILED (a memory snapshot's COPIED gets DURABLE at once)
+ *	UNSAVED ----->               after DURABLE: the file did not become the dump
  *	ABORT  ------>               instead of COPIED: no writer is left, the slots can be freed
  *
  * A worker makes its own connection and sends JOIN first; it then gets the EXTENTs that it does not
@@ -44,7 +45,7 @@
 #define BEAM_EXIT_FIXED 5
 
 /* Of everything in this file, and of the waiter's arguments. */
-#define BEAM_CTL_PROTOCOL 10
+#define BEAM_CTL_PROTOCOL 11
 /* In the bytes of rdbeam-wait: by it, the module tells a waiter of its own kind. */
 #define BEAM_WAITER_MARK                                                                           \
 	"rdbeam-wait " RDBEAM_VERSION ", protocol " BEAM_CTL_TEXT(BEAM_CTL_PROTOCOL) ": "
@@ -91,6 +92,7 @@ enum beam_ctl_type {
 	BEAM_CTL_COPIED,     /* struct beam_ctl_copied */
 	BEAM_CTL_ABORT,      /* struct beam_ctl_text: why */
 	BEAM_CTL_WAITING,    /* struct beam_ctl_head */
+	BEAM_CTL_UNSAVED,    /* struct beam_ctl_text: why */
 	/* daemon -> child */
 	BEAM_CTL_GENERATION = 60, /* struct beam_ctl_generation + table fd */
 	BEAM_CTL_EXTENT,          /* struct beam_ctl_extent + memfd */

@@ -604,6 +604,25 @@ def test_two_servers_with_one_dir(make, root, loads):
     assert [path.name for path in shared.iterdir() if path.is_file()] == ["dump.rdb"]
 
 
+def test_dump_that_cannot_be_replaced_is_told_in_the_log(make):
+    """The waiter's stderr is nowhere if the server runs as a daemon; and there is no dump to count from."""
+    server = make("primary")
+    server.client.set("key", "value")
+    server.dump().mkdir()
+    server.bgsave(status="err")
+    wait_for(lambda: server.value("rdbeam", "rdbeam_state") == "failed", "the daemon knows")
+    info = server.info("rdbeam")
+    assert info["rdbeam_last_error"] == "naming the file 'dump.rdb': Is a directory"
+    assert int(info["rdbeam_last_durable_unixtime"]) == 0
+    assert "stays in memory only: naming the file 'dump.rdb': Is a directory" in server.log()
+    assert server.temp_files() == []
+    server.dump().rmdir()
+    server.bgsave()
+    info = server.info("rdbeam")
+    assert info["rdbeam_state"] == "ready" and info["rdbeam_last_error"] == ""
+    assert int(info["rdbeam_last_durable_unixtime"]) > 0
+
+
 def test_module_unload_leaves_a_stock_server(make):
     server = make("primary")
     if not server.unloads_modules():
