@@ -14,6 +14,10 @@
 
 #define BEAM_GEN_TEXT_BYTES 48
 
+/* The remedy for a process or thread that cannot be had. */
+#define BEAM_RAISE_TASKS                                                                           \
+	"raise TasksMax and LimitNPROC of the unit, or the container's limit of processes"
+
 /* Lower case. `out` must have room for 2 * len_bytes + 1. */
 void beam_to_hex(const uint8_t *bytes, size_t len_bytes, char *out);
 /* Expects exactly 2 * len_bytes digits, lower case. 0 or -EINVAL. */

@@ -17,6 +17,7 @@
 #include "log.h"
 #include "rdbeam/error.h"
 #include "sockets.h"
+#include "text.h"
 
 #define CAPACITY_MIN 1024
 
@@ -268,8 +269,8 @@ void generation_begin(struct writer *writer, const struct beam_ctl_begin *begin,
 	struct generation *gen = create(writer, begin, file_fd, need, &err);
 
 	if (!gen) {
-		snprintf(text, sizeof(text), "generation of %u segments: %s", need,
-			 beam_strerror(err));
+		snprintf(text, sizeof(text), "generation of %u segments: %s%s", need,
+			 beam_strerror(err), err == -EAGAIN ? ": " BEAM_RAISE_TASKS : "");
 		refuse(writer, err, text);
 		return;
 	}

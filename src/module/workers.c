@@ -23,6 +23,7 @@
 #include "rdbeam/error.h"
 #include "shared.h"
 #include "sockets.h"
+#include "text.h"
 #include "walker.h"
 
 #define WORKERS_MAX  64
@@ -235,10 +236,7 @@ static int crew_run(const struct beam_workers_opts *opts, const struct beam_defe
 	err = crew_fork(&crew, opts);
 	if (err)
 		snprintf(result->why, sizeof(result->why), "cannot fork worker: %s%s",
-			 beam_strerror(err),
-			 err == -EAGAIN ? ": raise TasksMax and LimitNPROC of the unit, or the "
-					  "container's limit of processes"
-					: "");
+			 beam_strerror(err), err == -EAGAIN ? ": " BEAM_RAISE_TASKS : "");
 	else
 		err = crew_wait(&crew, table, result->why);
 	if (err)
