@@ -29,7 +29,8 @@ static void write_done(void *arg, uint64_t cookie, int result)
 		gen->failed_code = result;
 		if (cookie == BEAM_FLUSH_FINISHED)
 			snprintf(gen->failed_text, sizeof(gen->failed_text),
-				 "fsync of the dump: %s", beam_strerror(result));
+				 "setting the dump's size, or its fsync: %s",
+				 beam_strerror(result));
 		else
 			snprintf(gen->failed_text, sizeof(gen->failed_text),
 				 "write of %u bytes of the dump at offset %llu: %s",

@@ -173,8 +173,17 @@ static bool is_the_daemons_lack(int code)
 	return code == -ENOMEM || code == -ECANCELED || code == -EAGAIN || code == -EINTR;
 }
 
-/* Returns 0 if the daemon's file is durable; 1 if the save failed; negative if the daemon is gone
- * or lacks resources that the waiter does not need, with the reason in `said`. */
+/* True for errors by which file systems refuse a way of writing: out of order, beside each other,
+ * or to set a file's size. Some of those in user space do. */
+static bool is_the_way(int code)
+{
+	return code == -EPERM || code == -EINVAL || code == -ENOSYS || code == -EOPNOTSUPP ||
+	       code == -ESPIPE;
+}
+
+/* Returns 0 if the daemon's file is durable; 1 if the save failed; negative if the waiter is to
+ * write the file: the daemon is gone, lacks resources that the waiter does not need, or wrote in a
+ * way that is refused there. The reason is in `said`. */
 static int wait_for_daemon(struct waiter *w, char said[BEAM_TEXT_BYTES])
 {
 	union packet packet;
@@ -191,7 +200,8 @@ static int wait_for_daemon(struct waiter *w, char said[BEAM_TEXT_BYTES])
 		if (type == BEAM_CTL_FAILED) {
 			packet.text.text[BEAM_TEXT_BYTES - 1] = '\0';
 			/* The image is complete in memory. */
-			if (is_the_daemons_lack(packet.text.code)) {
+			w->plain = is_the_way(packet.text.code);
+			if (w->plain || is_the_daemons_lack(packet.text.code)) {
 				snprintf(said, BEAM_TEXT_BYTES, "the daemon failed (%.*s)",
 					 BEAM_TEXT_BYTES - 32, packet.text.text);
 				return packet.text.code;

@@ -19,6 +19,7 @@ struct waiter {
 	int extents[BEAM_EXTENTS_MAX]; /* -1: not given */
 	uint32_t nextents;
 	bool named, direct;
+	bool plain; /* write as stock saving does: in order, buffered, and never trim the file */
 	const char *temp, *name; /* in `dir` */
 	const char *was;         /* initial name of a named file; NULL: it is `temp` */
 	pid_t server;

@@ -413,12 +413,14 @@ int beam_flush_reap(struct beam_flush *f, beam_flush_done_fn *done, void *arg)
 	beam_disk_pace_clear(&f->pace);
 	while ((op = f->ops->next_done(f->engine, false)))
 		complete(f, op);
+	int of_writes = f->error; /* pump() may start the finish, which is no write's failure */
+
 	pump(f);
 	while ((write = pop_write(&f->finished))) {
 		uint64_t cookie = write->cookie;
 
 		free(write);
-		done(arg, cookie, f->error);
+		done(arg, cookie, of_writes);
 	}
 	if (f->finish == FINISH_DONE) {
 		f->finish = FINISH_TOLD;

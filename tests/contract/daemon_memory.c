@@ -99,6 +99,15 @@ static void fsync_without_a_thread_is_left_to_the_waiter(void **state)
 	save_without("disk.fsync:1:errno=ECANCELED");
 }
 
+/* As file systems in user space do that know no truncation, or writes in order alone. */
+static void refused_ways_of_writing_are_left_to_the_waiter(void **state)
+{
+	(void)state;
+	save_without("disk.trim:1:errno=EPERM");
+	save_without("disk.write:1:errno=95"); /* EOPNOTSUPP */
+	save_without("disk.write:2:errno=29"); /* ESPIPE */
+}
+
 static void why_there_is_no_memory_is_told(void **state)
 {
 	char reason[BEAM_TEXT_BYTES];
@@ -167,6 +176,8 @@ int main(void)
 	    cmocka_unit_test_setup_teardown(write_without_memory_is_left_to_the_waiter, on_one_cpu,
 					    on_all_cpus),
 	    cmocka_unit_test(fsync_without_a_thread_is_left_to_the_waiter),
+	    cmocka_unit_test_setup_teardown(refused_ways_of_writing_are_left_to_the_waiter,
+					    on_one_cpu, on_all_cpus),
 	    cmocka_unit_test_setup_teardown(why_there_is_no_memory_is_told, on_one_cpu,
 					    on_all_cpus),
 #endif
