@@ -159,14 +159,6 @@ static int write_at(int fd, const uint8_t *from, size_t len_bytes, uint64_t offs
 	return 0;
 }
 
-static int make_buffered(int fd, bool *direct)
-{
-	int flags = fcntl(fd, F_GETFL);
-
-	*direct = false;
-	return flags < 0 || fcntl(fd, F_SETFL, flags & ~O_DIRECT) ? -errno : 0;
-}
-
 static int write_segment(int fd, bool *direct, const uint8_t *base, size_t len_bytes,
 			 uint64_t offset)
 {
@@ -180,8 +172,12 @@ static int write_segment(int fd, bool *direct, const uint8_t *base, size_t len_b
 		return err;
 	/* Some file systems open files with O_DIRECT but refuse such writes, or those of the last
 	 * block. */
-	err = make_buffered(fd, direct);
-	return err ? err : write_at(fd, base, len_bytes, offset);
+	*direct = false;
+	int flags = fcntl(fd, F_GETFL);
+
+	if (flags < 0 || fcntl(fd, F_SETFL, flags & ~O_DIRECT))
+		return -errno;
+	return write_at(fd, base, len_bytes, offset);
 }
 
 static int write_all(struct waiter *w, const struct beam_table *table, uint64_t *file_bytes)
@@ -231,9 +227,13 @@ int rescue_write(struct waiter *w)
 	if (unlinkat(w->dir, w->temp, 0) && errno != ENOENT)
 		return failed(-errno, "removing the unfinished file");
 	w->named = false;
-	err = beam_file_create(w->dir, w->temp, &w->file, &w->direct, &w->named);
-	if (!err && w->plain && w->direct)
-		err = make_buffered(w->file, &w->direct);
+	if (w->plain) {
+		err = beam_file_create_plain(w->dir, w->temp, &w->file);
+		w->direct = false;
+		w->named = !err;
+	} else {
+		err = beam_file_create(w->dir, w->temp, &w->file, &w->direct, &w->named);
+	}
 	if (err)
 		return failed(err, "creating the file");
 	err = write_all(w, (const struct beam_table *)table.base, &file_bytes);

@@ -220,13 +220,28 @@ static int wait_for_daemon(struct waiter *w, char said[BEAM_TEXT_BYTES])
 	}
 }
 
-static int publish(const struct waiter *w)
+static int name_file(const struct waiter *w)
 {
 	int err = BEAM_FAULT("waiter.publish");
-	char said[BEAM_TEXT_BYTES];
 
-	if (!err)
-		err = beam_file_publish(w->dir, w->file, w->named, w->temp, w->name);
+	return err ? err : beam_file_publish(w->dir, w->file, w->named, w->temp, w->name);
+}
+
+static int publish(struct waiter *w)
+{
+	char said[BEAM_TEXT_BYTES];
+	int err = name_file(w);
+
+	/* A profile of AppArmor, or a share that knows no links, may refuse to name an unnamed
+	 * file. */
+	if (!w->named && (err == -EACCES || is_the_way(err))) {
+		fprintf(stderr,
+			"rdbeamd: waiter: linking the dump: %s, writing it to another file\n",
+			beam_strerror(err));
+		w->plain = true;
+		err = rescue_write(w);
+		err = err ? err : name_file(w);
+	}
 	if (!err)
 		return BEAM_FAULT("waiter.published") ? 1 : 0;
 	snprintf(said, sizeof(said), "naming the file '%.100s': %s%s", w->name, beam_strerror(err),

@@ -19,7 +19,8 @@ struct waiter {
 	int extents[BEAM_EXTENTS_MAX]; /* -1: not given */
 	uint32_t nextents;
 	bool named, direct;
-	bool plain; /* write as stock saving does: in order, buffered, and never trim the file */
+	/* Write as stock saving does: to a file with a name, in order, buffered, without trimming. */
+	bool plain;
 	const char *temp, *name; /* in `dir` */
 	const char *was;         /* initial name of a named file; NULL: it is `temp` */
 	pid_t server;

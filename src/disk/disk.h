@@ -91,6 +91,10 @@ void beam_flush_close(struct beam_flush **flush);
  * and *fd, or -errno. */
 int beam_file_create(int dirfd, const char *fallback_name, int *fd, bool *direct, bool *named);
 
+/* Creates a file as stock saving does: called `name` (which must not exist), and buffered. 0 and *fd,
+ * or -errno. */
+int beam_file_create_plain(int dirfd, const char *name, int *fd);
+
 /* Gives the file its final name: links it as `temp_name` if it has no name, renames that to `name`,
  * and fsyncs the directory. 0 or -errno; then nothing is left under temp_name. */
 int beam_file_publish(int dirfd, int fd, bool named, const char *temp_name, const char *name);

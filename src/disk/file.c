@@ -69,6 +69,17 @@ int beam_file_create(int dirfd, const char *fallback_name, int *fd, bool *direct
 	return 0;
 }
 
+int beam_file_create_plain(int dirfd, const char *name, int *fd)
+{
+	int made =
+	    openat(dirfd, name, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, FILE_MODE);
+
+	if (made < 0)
+		return -errno;
+	*fd = made;
+	return 0;
+}
+
 /* Gives an unnamed file a name. 0 or -errno. */
 static int link_file(int dirfd, int fd, const char *name)
 {

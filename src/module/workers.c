@@ -130,7 +130,7 @@ static pid_t fork_without_handlers(void)
 	return _Fork ? _Fork() : fork();
 }
 
-static int crew_fork(struct crew *crew, const struct beam_workers_opts *opts)
+static int crew_fork(struct crew *crew, const struct beam_workers_opts *opts, char *why)
 {
 	pid_t self = getpid();
 
@@ -145,8 +145,15 @@ static int crew_fork(struct crew *crew, const struct beam_workers_opts *opts)
 		crew->pid[i] = pid;
 		crew->pidfd[i] = (int)syscall(SYS_pidfd_open, pid, 0);
 		crew->running++;
-		if (crew->pidfd[i] < 0)
-			return -errno;
+		if (crew->pidfd[i] < 0) {
+			int saved = errno;
+
+			snprintf(why, BEAM_REASON_BYTES,
+				 "saving needs pidfd_open (%s): Linux 5.3 or newer, and no seccomp "
+				 "filter that refuses it",
+				 strerror(saved));
+			return -saved;
+		}
 	}
 	return 0;
 }
@@ -233,11 +240,11 @@ static int crew_run(const struct beam_workers_opts *opts, const struct beam_defe
 	if (crew.board == MAP_FAILED)
 		return -errno;
 	memset(crew.pidfd, -1, sizeof(crew.pidfd));
-	err = crew_fork(&crew, opts);
-	if (err)
+	err = crew_fork(&crew, opts, result->why);
+	if (err && !result->why[0])
 		snprintf(result->why, sizeof(result->why), "cannot fork worker: %s%s",
 			 beam_strerror(err), err == -EAGAIN ? ": " BEAM_RAISE_TASKS : "");
-	else
+	else if (!err)
 		err = crew_wait(&crew, table, result->why);
 	if (err)
 		crew_kill(&crew, table);

@@ -74,13 +74,15 @@ static void short_memory_takes_the_image_that_nobody_reads(void **state)
 }
 
 /* Rule 3: the image is complete by then, and needs nothing of the daemon's. */
-static void save_without(const char *fault)
+static void save_with(const char *fault, const char *waiter_fault)
 {
+	struct save save = disk;
 	struct rig rig;
 
+	save.waiter_fault = waiter_fault;
 	assert_true(rig_open(&rig, 64, fault));
 	assert_true(rig_write_old_dump(&rig));
-	exits_well(rig_save(&rig, &disk));
+	exits_well(rig_save(&rig, &save));
 	assert_true(rig_verify(&rig, "dump.rdb", KEYS));
 	assert_int_equal(rig_files(&rig), 1);
 	assert_true(rig_close(&rig));
@@ -89,23 +91,25 @@ static void save_without(const char *fault)
 static void write_without_memory_is_left_to_the_waiter(void **state)
 {
 	(void)state;
-	save_without("disk.queue:1:errno=ENOMEM");
+	save_with("disk.queue:1:errno=ENOMEM", NULL);
 }
 
 /* io_uring's result for a call that would block, if no thread can be had for it. */
 static void fsync_without_a_thread_is_left_to_the_waiter(void **state)
 {
 	(void)state;
-	save_without("disk.fsync:1:errno=ECANCELED");
+	save_with("disk.fsync:1:errno=ECANCELED", NULL);
 }
 
 /* As file systems in user space do that know no truncation, or writes in order alone. */
 static void refused_ways_of_writing_are_left_to_the_waiter(void **state)
 {
 	(void)state;
-	save_without("disk.trim:1:errno=EPERM");
-	save_without("disk.write:1:errno=95"); /* EOPNOTSUPP */
-	save_without("disk.write:2:errno=29"); /* ESPIPE */
+	save_with("disk.trim:1:errno=EPERM", NULL);
+	save_with("disk.write:1:errno=95", NULL); /* EOPNOTSUPP */
+	save_with("disk.write:2:errno=29", NULL); /* ESPIPE */
+	save_with(NULL, "file.link:1:errno=EPERM");
+	save_with(NULL, "file.link:1:errno=13"); /* EACCES */
 }
 
 static void why_there_is_no_memory_is_told(void **state)
