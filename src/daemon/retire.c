@@ -21,6 +21,8 @@
 /* An image is kept for this long even if memory is short: whoever had it made will come for it
  * soon. */
 #define IDLE_MS 5000
+/* What the next image may need beyond a quarter more than the last. */
+#define SPARE_SLOTS 8
 
 void generation_retire(struct generation *gen, const char *why)
 {
@@ -253,6 +255,21 @@ static bool is_quiet(const struct daemon *d)
 	return can_trim(d);
 }
 
+/* While saves come more often than rdbeam.retain, there is always an image, and retention never ends.
+ * Memory that only an earlier, larger image needed is given back nevertheless: the next one will be
+ * about as large as the last. */
+static void trim_surplus(struct daemon *d)
+{
+	uint64_t before = beam_region_bytes(d->region);
+	uint32_t nslots = d->gens ? d->gens->nslots : 0;
+
+	if (!nslots || d->gens->ngone)
+		return;
+	beam_region_trim(d->region, nslots + nslots / 4 + SPARE_SLOTS);
+	if (beam_region_bytes(d->region) != before)
+		status_moved(d);
+}
+
 static void chores(void *arg)
 {
 	struct daemon *d = arg;
@@ -263,12 +280,14 @@ static void chores(void *arg)
 	retire_for_memory(d);
 	if (d->trim_at_ms && beam_now_ms() >= d->trim_at_ms && can_trim(d)) {
 		(void)BEAM_FAULT("daemon.trim");
-		beam_region_trim(d->region);
+		beam_region_trim(d->region, 0);
 		d->trim_at_ms = 0;
 		status_moved(d);
 	}
-	if (is_quiet(d))
+	if (is_quiet(d)) {
+		trim_surplus(d);
 		beam_region_renew(d->region);
+	}
 	grants_configure(d);
 	chores_schedule(d);
 }

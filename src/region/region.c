@@ -184,12 +184,16 @@ static void drop_holder(struct beam_region *r, uint32_t number)
 	r->dead = holder;
 }
 
-void beam_region_trim(struct beam_region *r)
+void beam_region_trim(struct beam_region *r, uint32_t keep_free)
 {
 	pthread_mutex_lock(&r->lock);
-	for (uint32_t i = r->nnumbers; i-- > 0;)
-		if (r->holders[i] && r->holders[i]->nfree == r->holders[i]->nslots)
+	for (uint32_t i = r->nnumbers; i-- > 0;) {
+		const struct beam_holder *holder = r->holders[i];
+
+		if (holder && holder->nfree == holder->nslots &&
+		    r->nfree - holder->nslots >= keep_free)
 			drop_holder(r, i);
+	}
 	pthread_cond_signal(&r->wake);
 	pthread_mutex_unlock(&r->lock);
 }
@@ -243,7 +247,7 @@ int beam_region_configure(struct beam_region *r, const struct beam_region_opts *
 	r->opts = *opts;
 	pthread_mutex_unlock(&r->lock);
 	if (resized)
-		beam_region_trim(r);
+		beam_region_trim(r, 0);
 	return 0;
 }
 

@@ -87,8 +87,9 @@ uint64_t beam_region_page_bytes(const struct beam_region *region); /* of the new
  * for growth takes a millisecond, and is left out if `enough` segments are free. */
 uint64_t beam_region_could_hold(const struct beam_region *region, uint64_t enough);
 
-/* Drops extents whose slots are all free (their retention is over). The threads free the memory. */
-void beam_region_trim(struct beam_region *region);
+/* Drops extents whose slots are all free, but leaves `keep_free` free slots. The threads free the
+ * memory. */
+void beam_region_trim(struct beam_region *region, uint32_t keep_free);
 /* Has those of them made again whose memory is in small pages only because huge ones would have kept
  * a save waiting. To be called when nothing is expected to need memory soon; if it does, what is
  * still to be made comes as fast as it can. */

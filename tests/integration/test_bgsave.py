@@ -64,6 +64,23 @@ def test_small_image_takes_little_memory(make):
     assert server.number("rdbeam", "rdbeam_region_bytes") <= 32 << 20
 
 
+def test_memory_of_a_larger_image_is_given_back_while_saves_go_on(make):
+    """Each save begins before rdbeam.retain (300 s) of the last one is over."""
+    server = make("primary", options={"segment-size": "4mb"})
+    data.fill_strings(server.client, 120, 1 << 20)
+    for _ in range(2):
+        server.bgsave()
+    region = lambda: server.number("rdbeam", "rdbeam_region_bytes")
+    assert region() > 128 << 20
+    server.client.delete(*server.client.keys())
+    data.fill_strings(server.client, 1000, 100)
+    for _ in range(2):
+        server.bgsave()
+    wait_for(lambda: region() <= 80 << 20, region)
+    server.bgsave()
+    server.image_made()
+
+
 def test_many_workers_write_each_key_once(make, loads):
     server = make("primary", options={"segment-size": "2mb", "workers": 4})
     data.fill_mixed(server, scale=20)

@@ -223,7 +223,7 @@ static void trim_keeps_what_is_held(void **state)
 	assert_true(extents >= 2);
 	assert_int_equal(beam_region_take(region, &slot), 0);
 	memset(beam_region_at(region, slot), 7, SEGMENT);
-	beam_region_trim(region);
+	beam_region_trim(region, 0);
 	assert_int_equal(beam_region_extents(region), BEAM_SLOT_EXTENT(slot) + 1);
 	assert_int_equal(*(uint8_t *)beam_region_at(region, slot), 7);
 	/* A number is not reused soon for other memory. */
@@ -235,6 +235,21 @@ static void trim_keeps_what_is_held(void **state)
 	beam_region_close(&region);
 }
 
+static void trim_keeps_what_is_asked_for(void **state)
+{
+	(void)state;
+	struct beam_region *region = open_region(256 * MIB, SEGMENT);
+
+	assert_int_equal(grow(region, 96), 0);
+	beam_region_trim(region, 96);
+	assert_int_equal(beam_region_free_slots(region), 96);
+	beam_region_trim(region, 20);
+	assert_in_range(beam_region_free_slots(region), 20, 60);
+	beam_region_trim(region, 0);
+	assert_int_equal(beam_region_free_slots(region), 0);
+	beam_region_close(&region);
+}
+
 static void trimmed_memory_counts_no_more(void **state)
 {
 	(void)state;
@@ -243,7 +258,7 @@ static void trimmed_memory_counts_no_more(void **state)
 	for (int i = 0; i < 5; i++) {
 		assert_int_equal(grow(region, 32), 0);
 		assert_int_equal(beam_region_bytes(region), 64 * MIB);
-		beam_region_trim(region);
+		beam_region_trim(region, 0);
 		assert_int_equal(beam_region_bytes(region), 0);
 		assert_int_equal(beam_region_free_slots(region), 0);
 		assert_int_equal(beam_region_extents(region), 0);
@@ -266,7 +281,7 @@ static void trimmed_memory_is_freed_whoever_has_its_file(void **state)
 	fd = dup(fd);
 	assert_int_equal(fstat(fd, &st), 0);
 	assert_true(st.st_blocks > 0);
-	beam_region_trim(region);
+	beam_region_trim(region, 0);
 	assert_int_equal(grow(region, 32), 0); /* so it is gone */
 	assert_int_equal(fstat(fd, &st), 0);
 	assert_int_equal(st.st_blocks, 0);
@@ -427,11 +442,11 @@ static void growths_cross(void **state)
 		if (i % 5 == 0)
 			beam_region_collect(region);
 		if (i % 7 == 0)
-			beam_region_trim(region);
+			beam_region_trim(region, 0);
 		assert_int_equal(grow(region, 1 + 7 * i % 30), 0);
 		assert_true(beam_region_bytes(region) <= 96 * MIB);
 	}
-	beam_region_trim(region);
+	beam_region_trim(region, 0);
 	assert_int_equal(grow(region, 48), 0);
 	assert_int_equal(beam_region_bytes(region), 96 * MIB);
 	assert_int_equal(grow(region, 49), BEAM_E_FULL);
@@ -516,6 +531,7 @@ int main(void)
 	    cmocka_unit_test(first_slots_come_before_the_last),
 	    cmocka_unit_test(memory_is_resident_and_sealed),
 	    cmocka_unit_test(trim_keeps_what_is_held),
+	    cmocka_unit_test(trim_keeps_what_is_asked_for),
 	    cmocka_unit_test(trimmed_memory_counts_no_more),
 	    cmocka_unit_test(trimmed_memory_is_freed_whoever_has_its_file),
 	    cmocka_unit_test(segment_size_changes_when_empty),
