@@ -282,6 +282,7 @@ void generation_begin(struct writer *writer, const struct beam_ctl_begin *begin,
 	writer->gen = gen;
 	d->trim_at_ms = 0;
 	d->region_full = false;
+	beam_region_hurry(d->region);
 	d->last_error[0] = '\0';
 	announce(gen, writer);
 	if (reuse)

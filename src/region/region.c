@@ -180,13 +180,28 @@ static void drop_holder(struct beam_region *r, uint32_t number)
 	r->nfree -= holder->nfree;
 	r->nslots -= holder->nslots;
 	r->bytes -= holder->extent.bytes;
-	holder->next = r->dead;
-	r->dead = holder;
+	beam_region_bury(r, holder);
+}
+
+/* Drops what threads have made or are making. Call it with the lock held. */
+static void cancel_growth(struct beam_region *r)
+{
+	r->epoch++;
+	r->todo = 0;
+	r->nmade = 0;
+	while (r->made) {
+		struct beam_holder *holder = r->made;
+
+		r->made = holder->next;
+		beam_region_bury(r, holder);
+	}
 }
 
 void beam_region_trim(struct beam_region *r, uint32_t keep_free)
 {
 	pthread_mutex_lock(&r->lock);
+	if (!keep_free && atomic_load(&r->page_cost.unhurried))
+		cancel_growth(r); /* it would replace what is given back here */
 	for (uint32_t i = r->nnumbers; i-- > 0;) {
 		const struct beam_holder *holder = r->holders[i];
 
@@ -232,18 +247,8 @@ int beam_region_configure(struct beam_region *r, const struct beam_region_opts *
 		pthread_mutex_unlock(&r->lock);
 		return -EBUSY;
 	}
-	if (resized) {
-		r->epoch++;
-		r->todo = 0;
-		r->nmade = 0;
-		while (r->made) {
-			struct beam_holder *holder = r->made;
-
-			r->made = holder->next;
-			holder->next = r->dead;
-			r->dead = holder;
-		}
-	}
+	if (resized)
+		cancel_growth(r);
 	r->opts = *opts;
 	pthread_mutex_unlock(&r->lock);
 	if (resized)
@@ -256,13 +261,18 @@ int beam_region_fd(const struct beam_region *r)
 	return r->event;
 }
 
+void beam_region_hurry(struct beam_region *r)
+{
+	atomic_store(&r->page_cost.unhurried, false);
+}
+
 void beam_region_grow(struct beam_region *r, uint32_t want_free)
 {
 	pthread_mutex_lock(&r->lock);
 	uint64_t have = (uint64_t)r->nfree + r->nmade + r->todo;
 
 	r->want_free = want_free;
-	atomic_store(&r->page_cost.unhurried, false);
+	beam_region_hurry(r);
 	if (want_free > have) {
 		r->todo += (uint32_t)(want_free - have);
 		pthread_cond_broadcast(&r->wake);
@@ -424,7 +434,7 @@ uint64_t beam_region_could_hold(const struct beam_region *region, uint64_t enoug
 
 	pthread_mutex_lock(&r->lock);
 	struct beam_region_opts opts = r->opts;
-	uint64_t held = r->held, slots = (uint64_t)r->nfree + r->nmade;
+	uint64_t held = r->held - r->dying, slots = (uint64_t)r->nfree + r->nmade;
 
 	pthread_mutex_unlock(&r->lock);
 	if (slots >= enough)

@@ -51,6 +51,9 @@ int beam_region_fd(const struct beam_region *region);
  * least 4 segments, 16 once the region has as many; at most 1 GiB). Returns at once. */
 void beam_region_grow(struct beam_region *region, uint32_t want_free);
 
+/* Somebody waits from now on, so what beam_region_renew has left to make comes as fast as it can. */
+void beam_region_hurry(struct beam_region *region);
+
 /* Cancels growth that has not begun; extents that are being made are finished. */
 void beam_region_enough(struct beam_region *region);
 
@@ -88,11 +91,11 @@ uint64_t beam_region_page_bytes(const struct beam_region *region); /* of the new
 uint64_t beam_region_could_hold(const struct beam_region *region, uint64_t enough);
 
 /* Drops extents whose slots are all free, but leaves `keep_free` free slots. The threads free the
- * memory. */
+ * memory. With 0 it ends beam_region_renew, too. */
 void beam_region_trim(struct beam_region *region, uint32_t keep_free);
 /* Has those of them made again whose memory is in small pages only because huge ones would have kept
- * a save waiting. To be called when nothing is expected to need memory soon; if it does, what is
- * still to be made comes as fast as it can. */
+ * a save waiting. To be called when nothing is expected to need memory soon; if something does,
+ * call beam_region_hurry. */
 void beam_region_renew(struct beam_region *region);
 
 #endif

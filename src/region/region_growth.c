@@ -112,6 +112,11 @@ static int make_extent(struct beam_region *r, const struct beam_region_opts *opt
 static void fail_growth(struct beam_region *r, int code, const char *why)
 {
 	r->todo = 0;
+	if (atomic_load(&r->page_cost.unhurried)) {
+		/* Nobody has asked for this memory. */
+		beam_log(BEAM_LOG_DEBUG, "pages not made again: %s", why);
+		return;
+	}
 	r->failure = code;
 	snprintf(r->failure_text, sizeof(r->failure_text), "%s", why);
 	beam_log(BEAM_LOG_NOTICE, "%s", why);
@@ -151,17 +156,18 @@ static void fail_for_room(struct beam_region *r, const struct beam_region_opts *
 	fail_growth(r, BEAM_E_FULL, why);
 }
 
-/* Passes a new extent to the owner, or drops it if the segment size has changed. Call it with the
- * lock held. */
+/* Passes a new extent to the owner, or drops it if it is not wanted any more. Call it with the lock
+ * held. */
 static void hand_over(struct beam_region *r, struct beam_holder *holder, uint32_t epoch)
 {
 	struct beam_holder **tail = &r->made;
 
 	r->held += holder->extent.bytes;
 	r->nextents++;
-	if (epoch != r->epoch) {
-		holder->next = r->dead;
-		r->dead = holder;
+	/* If a save has begun since, it waits for this one. */
+	if (epoch != r->epoch &&
+	    (!r->todo || holder->extent.segment_bytes != r->opts.segment_bytes)) {
+		beam_region_bury(r, holder);
 		return;
 	}
 	while (*tail)
@@ -233,6 +239,13 @@ static void grow_once(struct beam_region *r)
 	fail_growth(r, BEAM_E_FULL, why);
 }
 
+void beam_region_bury(struct beam_region *r, struct beam_holder *holder)
+{
+	r->dying += holder->extent.bytes;
+	holder->next = r->dead;
+	r->dead = holder;
+}
+
 /* Frees one dead extent. Called with the lock held, which is released while it works. */
 static void bury_once(struct beam_region *r)
 {
@@ -248,6 +261,7 @@ static void bury_once(struct beam_region *r)
 	pthread_mutex_lock(&r->lock);
 	r->nburying--;
 	r->held -= bytes;
+	r->dying -= bytes;
 	r->nextents--;
 	pthread_cond_broadcast(&r->wake);
 }

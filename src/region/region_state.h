@@ -50,7 +50,8 @@ struct beam_region {
 	uint32_t nmaking;         /* extents that consist of these */
 	uint64_t making;          /* bytes of these */
 	uint32_t nburying;        /* extents that threads are freeing */
-	uint32_t epoch;           /* counts changes of segment_bytes */
+	uint64_t dying;           /* bytes of these, and of the dead */
+	uint32_t epoch;           /* what is made in an earlier one is not wanted any more */
 	uint32_t nextents;        /* collected, made and dead */
 	uint64_t held;            /* bytes of these */
 	uint32_t nmade;           /* slots in `made` */
@@ -61,6 +62,9 @@ struct beam_region {
 	struct beam_page_cost page_cost;
 	unsigned said; /* a bit for each enum beam_pages that has been logged */
 };
+
+/* Leaves an extent that is in `held` to the threads, which free it. Call it with the lock held. */
+void beam_region_bury(struct beam_region *r, struct beam_holder *holder);
 
 /* Body of a thread that makes and frees extents; `arg` is the region. Returns when `stop` is
  * set. */

@@ -13,6 +13,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "clock.h"
 #include "extent.h"
 #include "memory.h"
 #include "rdbeam/error.h"
@@ -348,14 +349,10 @@ static bool collapses(void)
 	return could;
 }
 
-/* Small pages that were taken because huge ones were slow are replaced when there is time. */
-static void slow_pages_are_spared_until_there_is_time(void **state)
+/* A region of free memory in small pages, which were taken because huge ones were slow. */
+static struct beam_region *open_spared(void)
 {
-	(void)state;
-	if (!collapses())
-		skip();
 	struct beam_region *region = open_region(0, SEGMENT);
-	struct pollfd pfd = {.fd = beam_region_fd(region), .events = POLLIN};
 
 	atomic_store(&slow, true);
 	atomic_store(&no_pool, true);
@@ -365,6 +362,24 @@ static void slow_pages_are_spared_until_there_is_time(void **state)
 	while (beam_region_growing(region))
 		sched_yield();
 	beam_region_collect(region);
+	return region;
+}
+
+static void close_spared(struct beam_region *region)
+{
+	atomic_store(&slow, false);
+	atomic_store(&no_pool, false);
+	beam_region_close(&region);
+}
+
+/* Small pages that were taken because huge ones were slow are replaced when there is time. */
+static void slow_pages_are_spared_until_there_is_time(void **state)
+{
+	(void)state;
+	if (!collapses())
+		skip();
+	struct beam_region *region = open_spared();
+	struct pollfd pfd = {.fd = beam_region_fd(region), .events = POLLIN};
 	uint32_t nfree = beam_region_free_slots(region);
 	uint64_t bytes = beam_region_bytes(region);
 
@@ -377,7 +392,73 @@ static void slow_pages_are_spared_until_there_is_time(void **state)
 	assert_true(beam_region_bytes(region) >= bytes);
 	beam_region_renew(region);
 	assert_false(beam_region_growing(region));
-	atomic_store(&no_pool, false);
+	close_spared(region);
+}
+
+static bool maps_extents(void)
+{
+	FILE *maps = fopen("/proc/self/maps", "re");
+	char line[512];
+	bool found = false;
+
+	assert_non_null(maps);
+	while (fgets(line, sizeof(line), maps))
+		found |= strstr(line, "memfd:rdbeam") != NULL;
+	fclose(maps);
+	return found;
+}
+
+/* The retention may end while small pages are being replaced: then nothing comes back. */
+static void memory_given_back_is_not_made_again(void **state)
+{
+	(void)state;
+	if (!collapses())
+		skip();
+	struct beam_region *region = open_spared();
+	uint64_t deadline = beam_now_ms() + 20000;
+
+	beam_region_renew(region);
+	beam_region_trim(region, 0);
+	while (beam_region_growing(region) || maps_extents()) {
+		assert_true(beam_now_ms() < deadline);
+		sched_yield();
+	}
+	assert_int_equal(beam_region_collect(region), 0);
+	assert_int_equal(beam_region_bytes(region), 0);
+	/* A save is not kept waiting by what was cancelled. */
+	assert_int_equal(grow(region, 8), 0);
+	close_spared(region);
+}
+
+/* What replaces small pages is asked for by nobody, so nobody hears that there is no room for it. */
+static void replacing_pages_fails_silently(void **state)
+{
+	(void)state;
+	if (!collapses())
+		skip();
+	struct beam_region *region = open_spared();
+	struct beam_region_opts opts = {.max_bytes = 16 * MIB, .segment_bytes = SEGMENT};
+
+	assert_int_equal(beam_region_configure(region, &opts), 0);
+	beam_region_renew(region);
+	while (beam_region_growing(region))
+		sched_yield();
+	assert_int_equal(beam_region_collect(region), 0);
+	assert_string_equal(beam_region_error(region), "");
+	assert_true(beam_region_bytes(region) <= 16 * MIB);
+	close_spared(region);
+}
+
+/* Memory that is being freed is room for more: an image must not be given up for it. */
+static void room_of_trimmed_memory_is_there_at_once(void **state)
+{
+	(void)state;
+	struct beam_region *region = open_region(256 * MIB, SEGMENT);
+
+	assert_int_equal(grow(region, 128), 0);
+	beam_region_trim(region, 0);
+	assert_int_equal(beam_region_could_hold(region, UINT64_MAX), 128);
+	assert_int_equal(grow(region, 128), 0);
 	beam_region_close(&region);
 }
 
@@ -537,6 +618,9 @@ int main(void)
 	    cmocka_unit_test(segment_size_changes_when_empty),
 	    cmocka_unit_test(largest_segments_fit_an_extent),
 	    cmocka_unit_test(slow_pages_are_spared_until_there_is_time),
+	    cmocka_unit_test(memory_given_back_is_not_made_again),
+	    cmocka_unit_test(replacing_pages_fails_silently),
+	    cmocka_unit_test(room_of_trimmed_memory_is_there_at_once),
 	    cmocka_unit_test(close_stops_a_growth),
 	    cmocka_unit_test(hugepages_are_had_or_said_to_be_missing),
 	    cmocka_unit_test(growths_cross),
