@@ -82,6 +82,12 @@ int beam_target_tls_on(struct beam_redis *redis, struct beam_target_state *state
 	return 0;
 }
 
+/* True if `rc` is that of a command of the module, and the server has none. */
+static bool lacks_module(const struct beam_redis *redis, int rc)
+{
+	return rc == BEAM_E_SERVER && beam_is_unknown_command(beam_redis_error(redis));
+}
+
 int beam_target_follow(struct beam_redis *redis, const char *host, uint32_t port,
 		       const char *pull_id)
 {
@@ -96,8 +102,7 @@ int beam_target_follow(struct beam_redis *redis, const char *host, uint32_t port
 	    pull_id && pull_id[0]
 		? beam_redis_command(redis, NULL, "RDBEAM.FOLLOW %s %s %s", host, text, pull_id)
 		: beam_redis_command(redis, NULL, "RDBEAM.FOLLOW %s %s", host, text);
-	bool not_there = rc == BEAM_E_DENIED ||
-			 (rc == BEAM_E_SERVER && beam_is_unknown_command(beam_redis_error(redis)));
+	bool not_there = rc == BEAM_E_DENIED || lacks_module(redis, rc);
 
 	return not_there ? beam_redis_command(redis, NULL, "REPLICAOF %s %s", host, text) : rc;
 }
@@ -166,6 +171,18 @@ static int write_again(struct beam_redis *redis)
 int beam_target_attach(struct beam_redis *redis, const char *host, uint32_t port,
 		       struct beam_target_state *state, char *error)
 {
+	if (!state->feed_host[0] && state->pull_id[0]) {
+		/* Started by a server's module. Where it listens, there may be another server by
+		 * now, whose data is to be left alone: the path of a unix socket goes to whoever
+		 * starts last. One with a module refuses the id. */
+		int rc = beam_redis_command(redis, NULL, "RDBEAM.FOLLOW");
+
+		if (lacks_module(redis, rc))
+			return beam_tell(error, BEAM_E_SERVER,
+					 "%s is another server than the one to be filled, which "
+					 "has the module: give each server a unixsocket of its own",
+					 beam_redis_name(redis));
+	}
 	if (!state->feed_host[0])
 		state->rewrites = count_rewrites(redis);
 	snprintf(state->feed_host, sizeof(state->feed_host), "%s", host);

@@ -112,6 +112,19 @@ def test_replica_is_reached_as_it_listens(make, root, conf):
     assert ("to 127.0.0.1:" in replica.log()) == bool(moved)
 
 
+def test_server_that_took_over_the_socket_is_left_alone(make):
+    """As with two servers of one configuration file, but for the port. The other one was filled, and lost its data."""
+    primary = primary_with_data(make)
+    replica = make("replica", options=AUTO, unixsocket="../its.sock")
+    other = make("other", module=False, unixsocket="../its.sock")
+    other.client.set("precious", "data")
+    follow(replica, primary)
+    said(replica, "is another server than the one to be filled")
+    same_data(primary, replica)
+    assert other.info("replication")["role"] == "master" and other.client.get("precious")
+    assert "REPLICAOF" not in other.log()
+
+
 def test_primary_without_the_module_is_synced_as_ever(make):
     primary = make("primary", module=False)
     data.fill_mixed(primary)
