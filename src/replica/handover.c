@@ -20,6 +20,8 @@
 #define LOOK_MOST_US  10000
 #define NEAR_BYTES    65536
 #define LINK_LEAST_MS 30000 /* a replica tries to connect only once a second */
+#define ASK_AGAIN_MS  1000
+#define ABSENT_MS     3000 /* a primary that is started again may be back by then */
 /* What is written while the target switches its link must fit into the backlog besides the gap. */
 #define CHANGE_MS     100
 #define PATIENT_MS    1000
@@ -214,6 +216,23 @@ int beam_handover_catch_up(struct beam_handover *h, char *error)
 	}
 }
 
+/* Asks the primary. One that answers late, or with an error, is there. The first question may have
+ * been on its way when the primary ended, so only the second one, on a new connection, decides. */
+static bool primary_is_gone(struct beam_handover *h)
+{
+	int64_t full;
+	int rc = 0;
+
+	for (int i = 0; i < 2; i++) {
+		rc = beam_redis_info_int(h->primary, "stats", "sync_full", &full);
+		if (beam_redis_was_gone(h->primary))
+			return true;
+		if (rc != -ECONNREFUSED && rc != -ECONNRESET && rc != -EPIPE && rc != BEAM_E_GONE)
+			return false;
+	}
+	return true;
+}
+
 struct sync_counts {
 	int64_t full, partial;
 };
@@ -228,8 +247,28 @@ static void count_syncs(struct beam_handover *h, struct sync_counts *out)
 		out->partial = 0;
 }
 
+struct absence {
+	uint64_t asked_ms, since_ms; /* since_ms 0: it was there */
+};
+
+/* True when the primary has been gone for a while. */
+static bool stays_away(struct beam_handover *h, struct absence *absence)
+{
+	uint64_t now = beam_now_ms();
+
+	if (now - absence->asked_ms < ASK_AGAIN_MS)
+		return false;
+	if (!primary_is_gone(h))
+		absence->since_ms = 0;
+	else if (!absence->since_ms)
+		absence->since_ms = now;
+	absence->asked_ms = beam_now_ms();
+	return absence->since_ms && absence->asked_ms - absence->since_ms >= ABSENT_MS;
+}
+
 static int wait_link(struct beam_handover *h, bool *saw_sync, char *error)
 {
+	struct absence absence = {.asked_ms = beam_now_ms()};
 	uint64_t patience =
 	    (uint64_t)(h->timeout_ms > LINK_LEAST_MS ? h->timeout_ms : LINK_LEAST_MS);
 	uint64_t deadline = beam_now_ms() + patience;
@@ -248,6 +287,14 @@ static int wait_link(struct beam_handover *h, bool *saw_sync, char *error)
 			*saw_sync = true;
 			deadline = beam_now_ms() + patience;
 		}
+		if (stays_away(h, &absence))
+			return beam_tell(
+			    error, BEAM_E_GONE,
+			    "%s has loaded and follows %s:%u now, which went away just "
+			    "then: it syncs when that is back; to go on without it, send "
+			    "REPLICAOF NO ONE to %s, which may lack the last writes",
+			    beam_redis_name(h->to), h->primary_addr->host, h->primary_addr->port,
+			    beam_redis_name(h->to));
 		if (beam_now_ms() >= deadline)
 			return beam_tell(error, -ETIMEDOUT,
 					 "%s follows %s:%u now, but its link does not come up: see "
@@ -266,6 +313,15 @@ int beam_handover_run(struct beam_handover *h, char *error)
 	struct sync_counts before, after;
 	bool saw_sync = false;
 
+	(void)BEAM_FAULT("pull-handover-check");
+	if (primary_is_gone(h))
+		return beam_tell(
+		    error, BEAM_E_GONE,
+		    "%s:%u went away before %s, which has loaded, was sent to it: pull "
+		    "again when it is back, or from its successor (--force, if keys are "
+		    "left in %s)",
+		    h->primary_addr->host, h->primary_addr->port, beam_redis_name(h->to),
+		    beam_redis_name(h->to));
 	count_syncs(h, &before);
 	beam_feed_release(h->feed);
 	(void)BEAM_FAULT("pull-handover");

@@ -151,30 +151,39 @@ def played_server(answers):
 
 
 class Between(threading.Thread):
-    """Stands before a server; what that one says goes through `change`, as it comes."""
+    """Stands before a server; what that one says goes through `change`, and what it is asked through `asked`, as it
+    comes."""
 
-    def __init__(self, port, change):
+    def __init__(self, port, change=bytes, asked=bytes):
         super().__init__(daemon=True)
-        self.behind, self.change = port, change
+        self.behind, self.change, self.asked = port, change, asked
         self.sock = socket.create_server(("127.0.0.1", 0))
         self.port = self.sock.getsockname()[1]
         self.start()
 
     def run(self):
         while True:
-            client, _ = self.sock.accept()
+            try:
+                client, _ = self.sock.accept()
+            except OSError:
+                return
             server = socket.create_connection(("127.0.0.1", self.behind))
-            for ways in ((client, server, bytes), (server, client, self.change)):
+            for ways in ((client, server, self.asked), (server, client, self.change)):
                 threading.Thread(target=self.forward, args=ways, daemon=True).start()
+
+    def refuse(self):
+        """Lets nobody in any more."""
+        self.sock.shutdown(socket.SHUT_RDWR)
 
     @staticmethod
     def forward(source, target, change):
         try:
             while chunk := source.recv(65536):
                 target.sendall(change(chunk))
-            target.shutdown(socket.SHUT_WR)
         except OSError:
             pass
+        with contextlib.suppress(OSError):
+            target.shutdown(socket.SHUT_WR)
 
 
 def alive(pid):

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 
 import pytest
 
@@ -154,3 +155,41 @@ def test_primary_that_ends_behind_the_load(make):
     _, err = process.communicate(timeout=harness.DEADLINE_S)
     assert process.returncode == 1 and "closed by the primary" in err, err
     assert target.value("replication", "role") == "master"
+
+
+def test_primary_that_ends_right_before_the_hand_over(make):
+    """The target was sent to it, and waited for 30 s; the line told of masterauth."""
+    primary, target = make("primary"), make("target", module=False)
+    data.fill_strings(primary.client, 1000, 100)
+    digest = primary.digest()
+
+    def ends(chunk):
+        if b"INFO\r\n$5\r\nstats" in chunk:  # the last question before
+            between.refuse()
+            harness.kill(primary.pid)
+        return chunk
+
+    between = harness.Between(primary.port, asked=ends)
+    done = harness.cli("pull", "--from", f"127.0.0.1:{between.port}", "--to", f"127.0.0.1:{target.port}", "--quiet",
+                       check=1)
+    one_line(done, str(between.port), "went away before", "pull again")
+    assert target.value("replication", "role") == "master" and target.digest() == digest
+
+
+def test_primary_that_ends_during_the_hand_over(make):
+    primary, target = make("primary"), make("target", module=False)
+    data.fill_strings(primary.client, 1000, 100)
+    digest = primary.digest()
+
+    def ends(chunk):
+        if b"REPLICAOF" in chunk and str(primary.port).encode() in chunk:
+            harness.kill(primary.pid)
+        return chunk
+
+    between = harness.Between(target.port, asked=ends)
+    began = time.monotonic()
+    done = harness.cli("pull", "--from", f"127.0.0.1:{primary.port}", "--to", f"127.0.0.1:{between.port}", "--quiet",
+                       check=1)
+    one_line(done, str(primary.port), "went away just then", "REPLICAOF NO ONE")
+    assert time.monotonic() - began < 25 and target.digest() == digest
+    assert target.value("replication", "master_port") == str(primary.port)
