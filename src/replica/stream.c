@@ -70,6 +70,10 @@ static int request(struct beam_stream *stream, const struct beam_stream_opts *op
 		return beam_tell(error, BEAM_E_DENIED,
 				 "%s: %s (grant it: ACL SETUSER <user> +psync +replconf)",
 				 beam_redis_name(stream->redis), line + 1);
+	if (beam_is_unknown_command(line + 1))
+		return beam_tell(error, BEAM_E_SERVER, "%s: PSYNC: %s%s",
+				 beam_redis_name(stream->redis), line + 1,
+				 beam_psync_remedy(line + 1, text, sizeof(text)));
 	if (line[0] == '-')
 		return beam_tell(error, BEAM_E_SERVER, "%s: PSYNC: %s",
 				 beam_redis_name(stream->redis), line + 1);

@@ -39,3 +39,14 @@ const char *beam_remedy(const char *refusal, const char *rules, char *out, size_
 		snprintf(out, cap, " (grant it: ACL SETUSER <user> %s)", rules);
 	return out;
 }
+
+const char *beam_psync_remedy(const char *refusal, char *out, size_t cap)
+{
+	if (!beam_is_unknown_command(refusal))
+		return beam_remedy(refusal, "+psync +replconf", out, cap);
+	snprintf(
+	    out, cap,
+	    " (rename-command in that server's configuration hides PSYNC, so that no replica can "
+	    "follow it: take the line out there)");
+	return out;
+}

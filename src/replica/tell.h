@@ -25,5 +25,7 @@ bool beam_is_unknown_command(const char *refusal);
  * on the refusal, either ACL rules that grant it or the hint that the command is renamed. Returns
  * `out`. */
 const char *beam_remedy(const char *refusal, const char *rules, char *out, size_t cap);
+/* The same for PSYNC, which is sent by no other name, as every replica does. */
+const char *beam_psync_remedy(const char *refusal, char *out, size_t cap);
 
 #endif

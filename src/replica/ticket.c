@@ -129,11 +129,12 @@ static int make_backlog(struct beam_redis *primary, const struct beam_ticket_opt
 		rc = beam_link_send(sock, psync, sizeof(psync) - 1, opts->timeout_ms);
 		if (!rc)
 			rc = await_backlog(primary, sock, line, sizeof(line), opts->timeout_ms);
+		if (line[0] == '-')
+			beam_psync_remedy(line + 1, remedy, sizeof(remedy));
 	} else {
 		snprintf(line, sizeof(line), "-%.250s", beam_redis_error(redis));
-	}
-	if (line[0] == '-')
 		beam_remedy(line + 1, "+psync +replconf", remedy, sizeof(remedy));
+	}
 	if (rc)
 		beam_tell(error, rc, "%s: cannot make a replication backlog: %s%s",
 			  beam_redis_name(redis), line[0] == '-' ? line + 1 : beam_strerror(rc),

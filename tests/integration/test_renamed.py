@@ -182,3 +182,14 @@ def test_tool_that_does_not_know_a_name_is_told_how_to_give_it(make):
     done = cli("snapshot", "-p", server.port, check=1)
     assert "BGSAVE" in done.stderr and "RDBEAM_RENAMED" in done.stderr and "ACL" not in done.stderr
     cli("snapshot", "-p", server.port, check=0, env={"RDBEAM_RENAMED": f"BGSAVE={SECRET}bgsave"})
+
+
+@pytest.mark.parametrize("replicas", [False, True])
+def test_primary_that_hides_what_every_replica_sends(make, replicas):
+    """The line had no remedy, or, where there was no backlog yet, one that does not help: another name."""
+    primary = make("primary", rename_command='PSYNC ""')
+    if replicas:  # by SYNC, as they were long ago
+        other = make("other", module=False, replicaof=f"127.0.0.1 {primary.port}")
+        wait_for(lambda: other.value("replication", "master_link_status") == "up", "the link")
+    done = pull(primary, make("target", module=False), check=1)
+    assert "PSYNC, so that no replica can follow it" in done.stderr and "RDBEAM_RENAMED" not in done.stderr, done.stderr
