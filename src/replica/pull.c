@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "clock.h"
@@ -26,6 +27,27 @@
 #define TIMEOUT_DEFAULT  10000
 #define HANDOVER_DEFAULT 60000
 #define COPY_TIMEOUT_MS  300000
+#define LOADING_LOOK_NS  20000000
+
+/* A server that loads its data refuses what a pull sends, and sends no notice of the load's end. */
+static int read_facts(struct beam_pull *pull, struct beam_redis *redis,
+		      struct beam_server_facts *facts)
+{
+	uint64_t deadline = beam_now_ms() + (uint64_t)pull->opts.timeout_ms;
+
+	for (;;) {
+		int rc = beam_server_facts(redis, pull->error, facts);
+
+		if (rc || !facts->is_loading)
+			return rc;
+		if (beam_now_ms() >= deadline)
+			return beam_tell(pull->error, BEAM_E_BUSY,
+					 "%s: LOADING: it still loads its data after %.1f s: pull "
+					 "again when it answers PING with PONG, or raise --timeout",
+					 beam_redis_name(redis), pull->opts.timeout_ms / 1000.0);
+		nanosleep(&(struct timespec){.tv_nsec = LOADING_LOOK_NS}, NULL);
+	}
+}
 
 static int open_server(struct beam_pull *pull, const struct beam_redis_addr *addr,
 		       struct beam_redis **redis, struct beam_server_facts *facts)
@@ -40,7 +62,7 @@ static int open_server(struct beam_pull *pull, const struct beam_redis_addr *add
 	 * like a dead host. */
 	if (addr == &pull->opts.from || pull->opts.target == BEAM_PULL_REPLICA)
 		beam_redis_watch_host(*redis, beam_redis_gone_ms(pull->opts.timeout_ms));
-	return beam_server_facts(*redis, pull->error, facts);
+	return read_facts(pull, *redis, facts);
 }
 
 /* Finds the primary that the target will follow in the end. A replica has the same data and the

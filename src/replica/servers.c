@@ -106,6 +106,8 @@ int beam_server_facts(struct beam_redis *redis, char *error, struct beam_server_
 				      sizeof(out->master_host));
 		out->master_port = (uint32_t)info_number(info, "master_port");
 	}
+	out->is_loading =
+	    info_number(info, "loading") == 1 || info_number(info, "async_loading") == 1;
 	const char *keyspace = strstr(info, "# Keyspace");
 
 	for (const char *at = keyspace; at && (at = strstr(at, "\ndb")); at++) {

@@ -21,6 +21,7 @@ struct beam_server_facts {
 	bool is_replica;
 	char master_host[256];
 	uint32_t master_port;
+	bool is_loading; /* it refuses commands */
 	bool has_keys;
 	/* It loads from its disk, whatever repl-diskless-load says, because of its other modules. Also
 	 * true for modules without data types, which are no obstacle. */

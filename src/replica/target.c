@@ -193,6 +193,8 @@ int beam_target_attach(struct beam_redis *redis, const char *host, uint32_t port
 
 	if (rc == BEAM_E_DENIED || beam_is_unknown_command(beam_redis_error(redis)))
 		beam_remedy(beam_redis_error(redis), "+replicaof", remedy, sizeof(remedy));
+	else if (rc == BEAM_E_SERVER && strncmp(beam_redis_error(redis), "LOADING", 7) == 0)
+		snprintf(remedy, sizeof(remedy), " (pull again when it answers PING with PONG)");
 	return rc ? beam_tell(error, rc, "%s: REPLICAOF: %s%s", beam_redis_name(redis),
 			      beam_redis_error(redis), remedy)
 		  : 0;

@@ -844,3 +844,31 @@ def test_a_ticket_that_comes_too_late_is_asked_for_again(make, target):
     done = harness.cli("pull", "--json", "--from", f"127.0.0.1:{between.port}", *target, check=0)
     assert late and "expired" in primary.log()
     assert last_json(done.stdout)["keys"] == 1000
+
+
+def is_loading(server):
+    try:
+        return server.number("persistence", "loading")
+    except redis.ConnectionError:
+        return False
+
+
+@pytest.mark.parametrize("loading", ["primary", "target"])
+def test_server_that_is_loading_is_waited_for(make, loading):
+    """The pull ended with "LOADING", which named no remedy."""
+    primary, target = make("primary"), make("target", module=False)
+    data.fill_strings(primary.client, 1000, 100)
+    slow = {"primary": primary, "target": target}[loading]
+    data.fill_strings(slow.client, 2000, 100, prefix="own")
+    slow.client.save()
+    slow.stop()
+    slow.conf.update({"key-load-delay": "1500", "loading-process-events-interval-bytes": "1024"})
+    slow.start(ready=False)
+    wait_for(lambda: is_loading(slow), "it loads")
+    if loading == "primary":
+        pull(primary, target)
+        same_data(primary, target)
+        return
+    one_line(pull(primary, target, "--timeout", 1, check=3), "LOADING", "--timeout", str(target.port))
+    one_line(pull(primary, target, check=3), "--force")
+    assert target.client.dbsize() == 2000
