@@ -2,6 +2,7 @@
  *
  * rdbeam(1): finds the command in the table, parses its options, and runs it.
  */
+#include <errno.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -87,7 +88,9 @@ static int flush_output(int exit_with)
 {
 	if (fflush(stdout) == 0 && !ferror(stdout))
 		return exit_with;
-	perror("rdbeam: cannot write: standard output");
+	/* A reader that has seen enough (head) need not be told. */
+	if (errno != EPIPE)
+		perror("rdbeam: cannot write: standard output");
 	return exit_with ? exit_with : BEAM_EXIT_FAILED;
 }
 

@@ -652,7 +652,17 @@ def test_output_that_cannot_be_written_is_a_failure(stock):
     with open("/dev/full", "w") as full:
         done = subprocess.run([harness.artifact("rdbeam"), "status", "-p", str(stock.port)],
                               stdout=full, stderr=subprocess.PIPE, text=True)
-    assert done.returncode == 1
+    assert done.returncode == 1 and "No space left" in done.stderr
+
+
+@pytest.mark.parametrize("args", [["help"], ["pull", "--help"], ["status", "--watch"]])
+def test_reader_that_has_seen_enough(stock, args):
+    ours, theirs = os.pipe()
+    os.close(ours)
+    with open(theirs, "w") as closed:
+        done = subprocess.run([harness.artifact("rdbeam"), *args, *(["-p", str(stock.port)] if "status" in args else [])],
+                              stdout=closed, stderr=subprocess.PIPE, text=True, timeout=harness.DEADLINE_S)
+    assert (done.returncode, done.stderr) == (1, "")
 
 
 # ---- progress -------------------------------------------------------------------------------
