@@ -307,6 +307,20 @@ static bool may_try_again(const struct beam_pull *pull, int rc)
 	       (!pull->feed || !pull->target.has_keys);
 }
 
+/* The module knows why its image failed; the daemon, which refused us, says only that it is gone. */
+static int tell_failed_image(struct beam_pull *pull, int rc)
+{
+	char state[16], why[256];
+
+	if (beam_redis_info(pull->from, "rdbeam", "rdbeam_state", state, sizeof(state)) ||
+	    strcmp(state, "failed") != 0 ||
+	    beam_redis_info(pull->from, "rdbeam", "rdbeam_last_error", why, sizeof(why)) || !why[0])
+		return rc;
+	pull->error[0] = '\0';
+	return beam_tell(pull->error, rc, "%s: its image failed: %s: see its log",
+			 beam_redis_name(pull->from), why);
+}
+
 static int run(struct beam_pull *pull)
 {
 	int rc = check(pull);
@@ -319,6 +333,7 @@ static int run(struct beam_pull *pull)
 		beam_replicate_close(pull, rc);
 		beam_transfer_close(pull);
 		rc = attempt(pull, true);
+		rc = rc == BEAM_E_STALE ? tell_failed_image(pull, rc) : rc;
 	}
 	if (rc == BEAM_E_STALE && !pull->opts.gen.counter)
 		beam_tell(

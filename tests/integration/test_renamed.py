@@ -193,3 +193,11 @@ def test_primary_that_hides_what_every_replica_sends(make, replicas):
         wait_for(lambda: other.value("replication", "master_link_status") == "up", "the link")
     done = pull(primary, make("target", module=False), check=1)
     assert "PSYNC, so that no replica can follow it" in done.stderr and "RDBEAM_RENAMED" not in done.stderr, done.stderr
+
+
+def test_pull_of_an_image_that_failed_is_told_why(make):
+    """It said that the ticket's generation is gone."""
+    primary = make("primary", rename_command='DUMP ""')
+    primary.client.xadd("stream", {"field": "value"})
+    done = pull(primary, make("target", module=False), check=4)
+    assert "DUMP is renamed" in done.stderr and "ticket" not in done.stderr, done.stderr
