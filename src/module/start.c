@@ -5,11 +5,13 @@
 #include "start.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <spawn.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/wait.h>
+#include <unistd.h>
 
 #include "config.h"
 #include "ctl.h"
@@ -17,7 +19,7 @@
 #include "log.h"
 #include "program.h"
 
-#define LINKER_FAILED 127 /* exit status of a program that lacks a library */
+#define LINKER_FAILED 127 /* exit status of a program that lacks a library, and of shells */
 
 static void tell_fixed(void)
 {
@@ -32,10 +34,31 @@ static void tell_fixed(void)
 	told = true;
 }
 
+static bool is_script(const char *path)
+{
+	char head[2] = "";
+	int fd = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+
+	if (fd < 0)
+		return false;
+	ssize_t n = read(fd, head, sizeof(head));
+
+	close(fd);
+	return n == sizeof(head) && memcmp(head, "#!", sizeof(head)) == 0;
+}
+
 /* The dynamic linker's own words, or a script's, go to stderr, which a server may have closed. */
 static void tell_end(const char *path, int status, char *error, size_t cap)
 {
-	if (WIFEXITED(status) && WEXITSTATUS(status) == LINKER_FAILED)
+	bool not_run = WIFEXITED(status) && WEXITSTATUS(status) == LINKER_FAILED;
+
+	if (not_run && is_script(path))
+		snprintf(
+		    error, cap,
+		    "rdbeam.daemon %s ended at once (status %d): what that script calls is not "
+		    "there, or lacks a shared library",
+		    path, LINKER_FAILED);
+	else if (not_run)
 		snprintf(error, cap, "rdbeam.daemon %s lacks a shared library: ldd says which",
 			 path);
 	else

@@ -85,6 +85,15 @@ def test_daemon_that_is_a_script_is_run_by_its_name(make, root):
     server.image_made()
 
 
+def test_script_that_calls_nothing_is_told(make, root):
+    """It was said to lack a library, which ldd would show."""
+    script = root / "rdbeamd"
+    script.write_text(f'#!/bin/sh\nexec {root}/absent "$@"\n')
+    script.chmod(0o755)
+    server = make("primary", options={"daemon": script})
+    wait_for(lambda: "what that script calls" in server.value("rdbeam", "rdbeam_last_error"), lambda: server.info("rdbeam"))
+
+
 @pytest.mark.parametrize("beside", ["another version", "another protocol", "not to be run", "overwritten"])
 def test_rdbeamd_waits_where_rdbeam_wait_cannot(make, root, beside):
     programs = root / "programs"
