@@ -33,7 +33,7 @@ static bool is_elf(int fd)
 
 static int hold(const char *path)
 {
-	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	int fd = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC); /* a pipe would be waited for */
 	int high = fd >= 0 && is_elf(fd) ? fcntl(fd, F_DUPFD_CLOEXEC, HIGH_FD) : -1;
 
 	beam_close(&fd);

@@ -94,7 +94,7 @@ def test_script_that_calls_nothing_is_told(make, root):
     wait_for(lambda: "what that script calls" in server.value("rdbeam", "rdbeam_last_error"), lambda: server.info("rdbeam"))
 
 
-@pytest.mark.parametrize("beside", ["another version", "another protocol", "not to be run", "overwritten"])
+@pytest.mark.parametrize("beside", ["another version", "another protocol", "not to be run", "overwritten", "a pipe"])
 def test_rdbeamd_waits_where_rdbeam_wait_cannot(make, root, beside):
     programs = root / "programs"
     programs.mkdir()
@@ -109,6 +109,9 @@ def test_rdbeamd_waits_where_rdbeam_wait_cannot(make, root, beside):
         waiter.write_bytes(pathlib.Path(shutil.which("false")).read_bytes() + marked)
     elif beside == "not to be run":  # refused by the kernel itself, as it would be by a security module
         waiter.write_bytes(b"\177ELF" + mark)
+    elif beside == "a pipe":  # nobody writes into it, and the server waited for that
+        waiter.unlink()
+        os.mkfifo(waiter)
     server = make("primary", options={"daemon": programs / "rdbeamd"})
     wait_for(lambda: server.value("rdbeam", "rdbeam_daemon_state") == "up", "daemon is up")
     if beside == "overwritten":
