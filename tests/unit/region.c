@@ -357,6 +357,8 @@ static struct beam_region *open_spared(void)
 	atomic_store(&slow, true);
 	atomic_store(&no_pool, true);
 	assert_int_equal(grow(region, 72), 0);
+	/* The first piece of each thread may be huge: nobody knows yet what it costs. */
+	assert_int_equal(grow(region, 144), 0);
 	atomic_store(&slow, false);
 	beam_region_enough(region);
 	while (beam_region_growing(region))
@@ -439,13 +441,15 @@ static void replacing_pages_fails_silently(void **state)
 	struct beam_region *region = open_spared();
 	struct beam_region_opts opts = {.max_bytes = 16 * MIB, .segment_bytes = SEGMENT};
 
+	uint64_t before = beam_region_bytes(region);
+
 	assert_int_equal(beam_region_configure(region, &opts), 0);
 	beam_region_renew(region);
 	while (beam_region_growing(region))
 		sched_yield();
 	assert_int_equal(beam_region_collect(region), 0);
 	assert_string_equal(beam_region_error(region), "");
-	assert_true(beam_region_bytes(region) <= 16 * MIB);
+	assert_true(beam_region_bytes(region) < before);
 	close_spared(region);
 }
 
