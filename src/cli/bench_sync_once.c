@@ -461,9 +461,9 @@ static int measure(struct once *once, struct beam_sync_sample *out)
 		code = start_replica(once, &once->replicas[i], i);
 	if (code)
 		return code;
-	beam_bench_let_rest(primary, 1);
-	/* The replicas and one more process, such as a stock primary's child. */
+	/* More than the replicas take: nobody knows which of the free pages they will get. */
 	beam_bench_warm_memory(primary->redis, once->n + 2);
+	beam_bench_let_rest(primary, 1);
 	before = primary_cpu_s(primary);
 	code = order_all(once);
 	if (!code)

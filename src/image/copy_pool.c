@@ -89,19 +89,21 @@ static void run_next(struct beam_copy_pool *pool)
 /* Busy-waits for a while until there is a job to take or `job` (if not NULL) is done. Called with
  * the lock held, which is released meanwhile. When a processor of a virtual machine goes idle, the
  * host may take its time to run it again: 4 to 27 ms where this was measured, while the whole copy
- * takes 60 ms. */
+ * takes 60 ms. Whoever else wants the processor gets it. */
 static void look_out(struct beam_copy_pool *pool, const struct beam_copy_job *job)
 {
 	uint64_t until_ns = pool->spread ? beam_now_ns() + LOOK_OUT_NS : 0;
 	bool due = false;
 
 	pthread_mutex_unlock(&pool->lock);
-	while (!due && beam_now_ns() < until_ns)
+	while (!due && beam_now_ns() < until_ns) {
+		sched_yield();
 		for (int i = 0; i < LOOKS && !due; i++) {
 			due = atomic_load(&pool->todo) || atomic_load(&pool->stop) ||
 			      (job && atomic_load(&job->done));
 			relax();
 		}
+	}
 	pthread_mutex_lock(&pool->lock);
 }
 

@@ -80,11 +80,18 @@ int beam_extent_map(int fd, uint64_t bytes, uint8_t **base)
 	return 0;
 }
 
-int beam_extent_populate(uint8_t *at, uint64_t len_bytes)
+static int make_pages(uint8_t *at, uint64_t len_bytes)
 {
 	int err = BEAM_FAULT("extent.populate");
 
 	return err ? err : beam_pages_populate(at, len_bytes);
+}
+
+int beam_extent_map_pages(uint8_t *at, uint64_t len_bytes)
+{
+	int err = BEAM_FAULT("extent.populate");
+
+	return err ? err : beam_pages_map_shared(at, len_bytes);
 }
 
 static int allocate(int fd, uint64_t offset, uint64_t len_bytes)
@@ -161,7 +168,7 @@ int beam_extent_make_hugetlb(uint64_t bytes, uint32_t segment_bytes, const atomi
 		goto close_fd;
 	/* The pages exist; only the page tables have to be filled. A kernel that cannot do that in
 	 * advance does it on first access. */
-	err = beam_extent_populate(extent.base, got);
+	err = make_pages(extent.base, got);
 	if (err && err != -EINVAL) {
 		beam_extent_free(&extent);
 		return err;
@@ -223,7 +230,7 @@ static bool collapse(const struct beam_extent *extent, uint64_t offset, uint64_t
 	int err = BEAM_FAULT("extent.collapse");
 
 	for (uint64_t i = 0; !err && i < len_bytes; i += HUGE_BYTES)
-		err = beam_extent_populate(base + i, SMALL_BYTES);
+		err = make_pages(base + i, SMALL_BYTES);
 	return !err && !madvise(base, len_bytes, MADV_COLLAPSE);
 }
 
@@ -232,7 +239,7 @@ static bool collapse(const struct beam_extent *extent, uint64_t offset, uint64_t
  * ignores the mapping's request for huge pages. */
 static int fault_segment(const struct beam_extent *extent, uint64_t offset)
 {
-	int err = beam_extent_populate(extent->base + offset, extent->segment_bytes);
+	int err = make_pages(extent->base + offset, extent->segment_bytes);
 
 	if (err != -EINVAL)
 		return err;

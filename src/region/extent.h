@@ -56,8 +56,9 @@ void beam_extent_drop(struct beam_extent *extent);
  * -errno. */
 int beam_extent_map(int fd, uint64_t bytes, uint8_t **base);
 
-/* Fills the page tables of [at, at + len_bytes) so that writes cause no faults. 0; -EINVAL if the
- * kernel (before 5.14) cannot do it; or -errno where an access would have raised SIGBUS. */
-int beam_extent_populate(uint8_t *at, uint64_t len_bytes);
+/* Fills the page tables of [at, at + len_bytes), whose pages exist, so that writes cause no faults.
+ * 0; -EINVAL if the kernel (before 5.14) cannot do it; or -errno where an access would have raised
+ * SIGBUS. */
+int beam_extent_map_pages(uint8_t *at, uint64_t len_bytes);
 
 #endif

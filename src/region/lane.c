@@ -153,7 +153,7 @@ static int lane_slot(void *ctx, uint32_t index, uint8_t **base)
 		return err;
 	/* Filling the page tables at once is cheaper than a fault per page during the copy. The
 	 * pages exist already; kernels that cannot do this take the faults. */
-	err = beam_extent_populate(*base, lane->source.segment_bytes);
+	err = beam_extent_map_pages(*base, lane->source.segment_bytes);
 	if (err && err != -EINVAL) {
 		beam_log(BEAM_LOG_WARNING, "lane: memory of segment %" PRIu32 ": %s", index,
 			 beam_strerror(err));

@@ -5,7 +5,6 @@ import collections
 import multiprocessing
 import multiprocessing.connection
 import os
-import pathlib
 import random
 
 import load
